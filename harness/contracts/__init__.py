@@ -1,0 +1,1 @@
+"""The nouns: types only, one file each. Nothing here imports torch."""

@@ -1,0 +1,131 @@
+"""Where samples come from, and how we know that they are the published ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedFile:
+    """A file as its publisher has it.
+
+    Attributes:
+        path: Relative to the data root, with forward slashes.
+        size_bytes: Its length.
+        md5: The publisher's checksum, hexadecimal; they publish MD5.
+    """
+
+    path: str
+    size_bytes: int
+    md5: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetCard:
+    """What is known of a data set without opening it.
+
+    Attributes:
+        title: Its name in papers.
+        classes: How many labels.
+        shape: One sample, ``(C, H, W)``.
+        mean: Of each channel of the training images, in units of [0, 1].
+        std: Likewise the standard deviation.
+        split: The identity of the fixed train, validation and test split.
+        flip_keeps_label: Whether a mirrored sample keeps its label.
+        citation: Whom to cite.
+        licence: As stated at the source.
+        url: Where to get it.
+        files: What the publisher ships; empty if the data comes with a library.
+    """
+
+    title: str
+    classes: int
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    split: str
+    flip_keeps_label: bool
+    citation: str
+    licence: str
+    url: str
+    files: tuple[PublishedFile, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """One part of a split, wholly in memory.
+
+    Attributes:
+        inputs: uint8 ``[N, C, H, W]``, or ``[N, T, C, H, W]`` for frames of events.
+        labels: int64 ``[N]``.
+    """
+
+    inputs: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """A data set, opened and verified.
+
+    Attributes:
+        train: What a method may learn from.
+        validation: What thresholds may be fitted on.
+        test: Touched once a cell, at the end.
+    """
+
+    train: Samples
+    validation: Samples
+    test: Samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Which bytes a data set consists of here.
+
+    Attributes:
+        fingerprint: Hexadecimal; changes if any byte does.
+        notes: Deviations from the published files, each a sentence for row and table.
+    """
+
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+
+
+class Dataset(Protocol):
+    """A data set. One file under ``suites/datasets/`` provides exactly one, as ``DATASET``.
+
+    The file must not import torch: planning reads it.
+    """
+
+    @property
+    def card(self) -> DatasetCard:
+        """What is known without opening it."""
+        ...
+
+    def provenance(self, root: Path | None, /) -> Provenance:
+        """Return which bytes are expected under ``root``, without reading them all.
+
+        Raises:
+            DataError: If ``root`` lacks the data set; says where to get it.
+        """
+        ...
+
+    def load(self, root: Path | None, /) -> Splits:
+        """Open the data set, verifying every file.
+
+        Raises:
+            DataError: Names the file, the checksum expected and found, and the remedy.
+        """
+        ...

@@ -1,0 +1,84 @@
+"""A way to learn from a teacher, and what its paper says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from harness.training.lesson import Lesson
+    from harness.training.student import Student
+
+Fidelity = Literal["exact", "reconstructed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One published result.
+
+    Attributes:
+        accuracy: A fraction, not per cent.
+        dataset: Our name of the data set.
+        architecture: As the paper names the student.
+        timesteps: ``None`` if the source does not say.
+        where: Table, figure or abstract.
+    """
+
+    accuracy: float
+    dataset: str
+    architecture: str
+    timesteps: int | None
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodCard:
+    """What a method file says of itself, as literals: it is read without importing.
+
+    Attributes:
+        title: The idea in one line.
+        citation: Authors, title, venue, year.
+        fidelity: ``exact`` if formulas and constants are the authors'.
+        reconstructed: What is ours where the sources are silent, a phrase each.
+        claims: Published results, never ours.
+        signals: What of the teacher is used: logits, features, weights, ...
+        uses_teacher: Whether it needs one at all.
+    """
+
+    title: str
+    citation: str
+    fidelity: Fidelity
+    reconstructed: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    signals: tuple[str, ...] = ("logits",)
+    uses_teacher: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a training is.
+
+    Attributes:
+        samples: Seen so far, with repetition.
+        budget: Samples that may be seen.
+        loss: Of the last batch.
+    """
+
+    samples: int
+    budget: int
+    loss: float
+
+
+class Method(Protocol):
+    """A frozen dataclass. One file under ``suites/methods/`` provides one, as ``METHOD``.
+
+    Its fields are the parameters, with the paper's values as literal defaults.
+    """
+
+    def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
+        """Change ``student`` by spending ``lesson``; yield after every step.
+
+        Whoever iterates may stop asking. Extra modules die with the iterator.
+        """
+        ...

@@ -1,0 +1,60 @@
+"""A topology that several realisations share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What a network answers.
+
+    Attributes:
+        logits: ``[T, N, K]``; the classifier's answer is their mean over time.
+        taps: What was asked for by name, each ``[T, N, ...]``.
+    """
+
+    logits: Tensor
+    taps: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Network(Protocol):
+    """What ``Model.build`` returns: a ``torch.nn.Module`` called like this."""
+
+    tap_channels: Mapping[str, int]
+
+    def __call__(
+        self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()
+    ) -> Output:
+        """Answer ``stimulus``: a static ``[N, C, H, W]`` or frames ``[T, N, C, H, W]``.
+
+        A static stimulus is a constant current: what stands before the first neuron
+        runs once and is expanded to ``timesteps``. Frames bring their own ``T``,
+        which must equal ``timesteps``. A tap named ``x.membrane`` is the membrane
+        of the neuron that made ``x``, before its reset.
+        """
+        ...
+
+
+class Model(Protocol):
+    """A topology. One file under ``suites/models/`` provides exactly one, as ``MODEL``."""
+
+    def build(
+        self,
+        activation: Callable[[], nn.Module],
+        /,
+        *,
+        classes: int,
+        shape: tuple[int, int, int],
+    ) -> nn.Module:
+        """Return the topology with ``activation()`` in every slot, callable as a ``Network``.
+
+        ReLU gives the artificial network, a simulator's neuron the spiking one. The
+        realisations share parameter names. ``shape`` is the stimulus' ``(C, H, W)``.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Methods: one file each, providing ``METHOD`` and ``CARD``."""
