@@ -16,18 +16,18 @@ def split_steps(
 ) -> tuple[Tensor, ...]:
     """Return the ``T`` steps, each ``[N, ...]``; forward and backward keep the layout."""
     steps, samples = signal.shape[:2]
-    if steps == 1 or signal.stride(0) == 0:
+    if steps == 1:
+        return (signal.squeeze(0),)
+    if signal.stride(0) == 0:
         # One constant step, expanded: autograd adds the gradients up without a copy.
         return (signal[0],) * steps
     if samples == 0:
         return signal.unbind(0)
-    return signal.flatten(0, 1).split(samples)
+    return torch.split(signal.flatten(0, 1), samples)
 
 
 def join_steps(
     steps: Sequence[Tensor],  # each [N, ...]
 ) -> Tensor:
     """Return ``[T, N, ...]``; the inverse of ``split_steps``."""
-    return torch.cat(list(steps)).unflatten(0, (len(steps), -1)) if steps[0].shape[0] else (
-        torch.stack(list(steps))
-    )
+    return torch.cat(list(steps)).view(len(steps), *steps[0].shape)

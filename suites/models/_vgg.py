@@ -1,0 +1,122 @@
+"""Plain stacks of 3x3 convolutions, each followed by a norm and a neuron.
+
+Simonyan & Zisserman, ICLR 2015, with the norms and the short classifier that are
+customary for small images. Stages end in max-pooling: of spikes it makes spikes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor, nn
+
+from harness.contracts.errors import SpecError
+from harness.contracts.model import Output
+from suites.models._signal import (
+    Activation,
+    Socket,
+    Visit,
+    averaged,
+    conv3x3,
+    hidden_layer,
+    initialise,
+    through,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VGG:
+    """A plain topology.
+
+    Attributes:
+        widths: Channels of each convolution, stage by stage.
+        side: The last maps are averaged down to ``side x side`` before they are flattened.
+        hidden: Width of a layer of neurons before the classifier; None for no such layer.
+    """
+
+    widths: tuple[tuple[int, ...], ...]
+    side: int = 1
+    hidden: int | None = None
+
+    def build(
+        self, activation: Activation, /, *, classes: int, shape: tuple[int, int, int]
+    ) -> nn.Module:
+        """Return the topology with ``activation()`` in every slot.
+
+        Raises:
+            SpecError: If ``shape`` is too small for the poolings.
+        """
+        smallest = self.side * 2 ** len(self.widths)
+        if min(shape[1:]) < smallest:
+            raise SpecError(
+                f"this VGG halves the image {len(self.widths)} times and needs at least "
+                f"{smallest} pixels a side, got {shape[1]} x {shape[2]}"
+            )
+        return _Network(self, activation, classes=classes, shape=shape)
+
+
+class _Layer(nn.Module):
+    def __init__(self, activation: Activation, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = conv3x3(inputs, outputs)
+        self.bn = nn.BatchNorm2d(outputs)
+        self.activation = activation()
+
+    def forward(self, signal: Tensor, visit: Visit, *makes: str) -> Tensor:
+        return visit.fire(self.activation, through(signal, self.conv, self.bn), *makes)
+
+
+class _Network(nn.Module):
+    """A realisation of a plain topology."""
+
+    def __init__(
+        self, topology: VGG, activation: Activation, *, classes: int, shape: tuple[int, int, int]
+    ) -> None:
+        super().__init__()
+        self.topology = topology
+        inputs = shape[0]
+        for stage, widths in enumerate(topology.widths, start=1):
+            layers = []
+            for outputs in widths:
+                layers.append(_Layer(activation, inputs, outputs))
+                inputs = outputs
+            self.add_module(f"layer{stage}", nn.Sequential(*layers))
+        self.pool = nn.MaxPool2d(2)
+        features = inputs * topology.side**2
+        self.hidden = None
+        if topology.hidden is not None:
+            self.hidden = hidden_layer(features, topology.hidden)
+            self.activation_hidden = activation()
+            features = topology.hidden
+        self.fc = nn.Linear(features, classes)
+        self.socket = _socket(topology, shape, features)
+        self.tap_channels = self.socket.channels
+        initialise(self)
+
+    def forward(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
+        visit = self.socket.visit(timesteps, taps)
+        signal = self.socket.signal(stimulus, timesteps)
+        for stage, widths in enumerate(self.topology.widths, start=1):
+            for index, layer in enumerate(self.get_submodule(f"layer{stage}").children()):
+                makes = ["stem"] if stage == 1 and index == 0 else []
+                makes += [f"stage{stage}"] if index == len(widths) - 1 else []
+                signal = layer(signal, visit, *makes)
+                for name in makes:
+                    visit.keep(name, signal)
+            signal = through(signal, self.pool)
+        features = through(signal, partial(averaged, side=self.topology.side))
+        if self.hidden is not None:
+            current = through(features, self.hidden)
+            features = visit.fire(self.activation_hidden, current, "penultimate")
+        visit.keep("penultimate", features)
+        return Output(logits=through(features, self.fc), taps=visit.taken)
+
+
+def _socket(topology: VGG, shape: tuple[int, int, int], features: int) -> Socket:
+    stages = {f"stage{stage}": widths[-1] for stage, widths in enumerate(topology.widths, start=1)}
+    hidden = set() if topology.hidden is None else {"penultimate"}
+    return Socket(
+        shape=shape,
+        channels={"stem": topology.widths[0][0], **stages, "penultimate": features},
+        membranes=frozenset({"stem", *stages, *hidden}),
+    )

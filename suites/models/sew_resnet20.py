@@ -1,0 +1,8 @@
+"""ResNet-20 that adds spikes."""
+
+from harness.contracts.model import Model
+from suites.models._resnet import ResNet
+
+MODEL: Model = ResNet(
+    blocks=(3, 3, 3), widths=(16, 32, 64), shortcut="pad", classifier="linear", style="sew"
+)
