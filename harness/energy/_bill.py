@@ -1,0 +1,112 @@
+"""Prices with their sources, and bills that say what they leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from harness.energy._ledger import Ledger
+
+Grade = Literal["measured", "simulated", "derived", "assumed"]
+Evidence = Literal["reproduced", "read", "secondary", "memory"]
+Baseline = Literal["dense", "effective", "twin"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """What one operation, access or event costs, and who says so.
+
+    Attributes:
+        value: In ``unit``.
+        unit: ``pJ/op``, ``pJ/access``, ``pJ/byte``, ``pJ/bit/hop``, ...
+        source: Whose figure it is.
+        grade: How the source came by it.
+        evidence: How we know it: reproduced by running a tool, read in the source, from
+            a secondary source, or from memory and unconfirmed.
+        technology_nm: Of the chip; None if not stated.
+        operand_bits: Of the operation; None if not stated.
+        access_bits: Of the memory access; None if it is none or not stated.
+    """
+
+    value: float
+    unit: str
+    source: str
+    grade: Grade
+    evidence: Evidence
+    technology_nm: int | None = None
+    operand_bits: int | None = None
+    access_bits: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bill:
+    """What one sample costs under one model.
+
+    Attributes:
+        model: Its name.
+        by_category: Picojoules a sample of what has a price.
+        unpriced: What is in scope and has none, a phrase each.
+        assumptions: What the figures take for granted or leave out, a sentence each.
+        source: Of the model.
+    """
+
+    model: str
+    by_category: Mapping[str, float]
+    unpriced: tuple[str, ...]
+    assumptions: tuple[str, ...]
+    source: str
+
+    @property
+    def total_pj(self) -> float | None:
+        """Picojoules a sample; None if anything in the model's scope is unpriced."""
+        return None if self.unpriced else self.partial_pj
+
+    @property
+    def partial_pj(self) -> float:
+        """The sum of what has a price; a total only if nothing is unpriced."""
+        return sum(self.by_category.values(), start=0.0)
+
+    @property
+    def label(self) -> str:
+        """The figure in words, never a partial one for a total."""
+        if self.total_pj is not None:
+            return f"{self.total_pj:,.1f} pJ"
+        if not self.by_category:
+            return f"missing: {'; '.join(self.unpriced)}"
+        return f"at least {self.partial_pj:,.1f} pJ; unpriced: {'; '.join(self.unpriced)}"
+
+
+class EnergyModel(Protocol):
+    """A way to price a ledger. Files of this folder provide several, as ``MODELS``."""
+
+    def bill(self, ledger: Ledger, /, *, name: str) -> Bill:
+        """Return what one sample of ``ledger`` costs."""
+        ...
+
+    def baseline_pj(
+        self, ledger: Ledger, kind: Baseline, /, *, artificial: Ledger | None
+    ) -> float | None:
+        """Return what one sample of the artificial network costs, or None if unknown.
+
+        ``dense`` multiplies every weight, ``effective`` skips zero activations and needs
+        the ``artificial`` network's own ledger, ``twin`` has as many activation bits as
+        the spikes can tell apart.
+        """
+        ...
+
+
+def gaps(ledger: Ledger) -> tuple[str, ...]:
+    """Return what the meter could not count, which no model can price."""
+    return tuple(f"uncounted: {item}" for item in ledger.uncounted)
+
+
+def missing(name: str, reason: str, *, source: str) -> Bill:
+    """Return a bill without any figure, and why."""
+    return Bill(
+        model=name,
+        by_category={},
+        unpriced=(reason,),
+        assumptions=(),
+        source=source,
+    )

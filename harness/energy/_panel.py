@@ -1,0 +1,124 @@
+"""Every model beside every other: no single joule is worth a claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.energy._bill import Baseline, Bill, EnergyModel, Evidence
+from harness.energy._ledger import Ledger
+
+Side = Literal["below", "within", "above"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakEven:
+    """How many spikes a synapse may see in one inference before spiking stops paying.
+
+    Attributes:
+        low: Below it spiking wins against every opponent considered.
+        high: Above it spiking loses against all of them.
+        source: Who says so.
+        evidence: How we know it.
+    """
+
+    low: float
+    high: float
+    source: str
+    evidence: Evidence
+
+    def side(self, sigma: float) -> Side:
+        """Return where ``sigma`` accumulates a synapse lie."""
+        if sigma < self.low:
+            return "below"
+        return "within" if sigma <= self.high else "above"
+
+
+BREAK_EVENS = (
+    BreakEven(
+        low=1.72,
+        high=1.72,
+        source="Davidson & Furber 2021, 10.3389/fnins.2021.651141",
+        evidence="secondary",
+    ),
+    BreakEven(
+        low=0.15,
+        high=1.38,
+        source="Dampfhoffer et al. 2022, IEEE TETCI 7(3):731, by ANN implementation",
+        evidence="read",  # the abstract
+    ),
+    BreakEven(
+        low=0.06,
+        high=0.35,
+        source="Yan et al. 2024, arXiv 2409.08290",
+        evidence="secondary",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanelLine:
+    """One model's view.
+
+    Attributes:
+        bill: Of the spiking network.
+        ratio: The bill over the artificial network's, by baseline; None where either is
+            unknown or partial.
+    """
+
+    bill: Bill
+    ratio: Mapping[Baseline, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """What all models say of one network.
+
+    Attributes:
+        lines: By model.
+        sigma: Accumulates a synapse of the artificial network and inference; None if
+            either was not counted.
+        verdicts: Where ``sigma`` lies, with each published break-even; empty without it.
+    """
+
+    lines: Mapping[str, PanelLine]
+    sigma: float | None
+    verdicts: tuple[tuple[BreakEven, Side], ...]
+
+
+def build(
+    ledger: Ledger,
+    models: Mapping[str, EnergyModel],
+    *,
+    artificial: Ledger | None,
+    delegated: Mapping[str, Bill],
+) -> Panel:
+    """Return the panel of ``ledger``; ``delegated`` bills replace those of their models."""
+    sigma = spikes_per_synapse(ledger)
+    lines = {}
+    for name, model in models.items():
+        bill = delegated[name] if name in delegated else model.bill(ledger, name=name)
+        lines[name] = PanelLine(bill=bill, ratio=_ratios(bill, model, ledger, artificial))
+    return Panel(
+        lines=lines,
+        sigma=sigma,
+        verdicts=()
+        if sigma is None
+        else tuple((known, known.side(sigma)) for known in BREAK_EVENS),
+    )
+
+
+def spikes_per_synapse(ledger: Ledger) -> float | None:
+    """Return ``sigma``: accumulates an inference over the dense network's synapses."""
+    accumulates, dense = ledger.per_sample("ac"), ledger.dense_macs()
+    return accumulates / dense if accumulates is not None and dense else None
+
+
+def _ratios(
+    bill: Bill, model: EnergyModel, ledger: Ledger, artificial: Ledger | None
+) -> dict[Baseline, float | None]:
+    kinds: tuple[Baseline, ...] = ("dense", "effective", "twin")
+    theirs = {kind: model.baseline_pj(ledger, kind, artificial=artificial) for kind in kinds}
+    ours = bill.total_pj
+    return {kind: ours / pj if ours is not None and pj else None for kind, pj in theirs.items()}

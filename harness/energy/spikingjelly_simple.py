@@ -1,0 +1,77 @@
+"""Arithmetic at 45 nm plus every byte of weight, bias and state, as SpikingJelly 2.0 does.
+
+``E = 4.6 N_mac + 0.9 N_ac + 24.96 pJ/B``. Memory swamps operations: two spikes into a
+linear layer of five outputs cost 9 pJ to add and 998 pJ to fetch. Priced from our exact
+counts: SpikingJelly's own total includes operations of its own bookkeeping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.energy._bill import Baseline, Bill, Price, gaps
+from harness.energy._horowitz import FP32_ADD, FP32_MULTIPLY
+from harness.energy._ledger import Ledger
+
+SOURCE = "SpikingJelly 2.0.0, estimate_simple_energy"
+WORD_BYTES = 4
+MOVE = Price(
+    value=24.96,  # 8 bits at 3.12 pJ/bit
+    unit="pJ/byte",
+    source=f"{SOURCE}, which attributes 3.12 pJ/bit to STEP",
+    grade="assumed",
+    evidence="secondary",
+)
+
+
+@dataclass(frozen=True)
+class Simple:
+    """The model; it has no parameters."""
+
+    def bill(self, ledger: Ledger, /, *, name: str) -> Bill:
+        """Return what one sample costs."""
+        counts = {item: ledger.per_sample(item) for item in ("mac", "ac", "bias_add", "neuron_add")}
+        known = {item: 0.0 if count is None else count for item, count in counts.items()}
+        states = [
+            entry.neurons.units * entry.steps for entry in ledger.layers.values() if entry.neurons
+        ]
+        uncounted = [item for item in ("mac", "ac", "bias_add") if counts[item] is None]
+        sizeless = ["the size of neuron layers"] if known["neuron_add"] and not states else []
+        return Bill(
+            model=name,
+            source=SOURCE,
+            by_category={
+                "mac": known["mac"] * (FP32_MULTIPLY.value + FP32_ADD.value),
+                "ac": known["ac"] * FP32_ADD.value,
+                "weights": (known["mac"] + known["ac"]) * WORD_BYTES * MOVE.value,
+                "biases": known["bias_add"] * WORD_BYTES * MOVE.value,
+                "potentials": 2 * sum(states) * WORD_BYTES * MOVE.value,
+            },
+            unpriced=(
+                *(f"{item} was not counted" for item in uncounted),
+                *sizeless,
+                *gaps(ledger),
+            ),
+            assumptions=(
+                "45 nm, 32-bit floating point; every weight is fetched for every use",
+                "a constant input is multiplied in every step",
+                "not included: arithmetic of neurons, inputs and outputs",
+            ),
+        )
+
+    def baseline_pj(
+        self, ledger: Ledger, kind: Baseline, /, *, artificial: Ledger | None
+    ) -> float | None:
+        """Return the artificial network's energy, each weight fetched for each use."""
+        if kind == "twin":
+            return None
+        if kind == "effective":
+            macs = None if artificial is None else artificial.per_sample("mac", encode="cached")
+        else:
+            macs = ledger.dense_macs()
+        use = FP32_MULTIPLY.value + FP32_ADD.value + WORD_BYTES * MOVE.value
+        return None if macs is None else macs * use
+
+
+MODELS: Mapping[str, Simple] = {"per_step": Simple()}

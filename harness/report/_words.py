@@ -1,0 +1,90 @@
+"""Numbers in words: no more digits than are known, and a dash for the unknown."""
+
+from __future__ import annotations
+
+import math
+
+from harness.statistics import Comparison, Mean
+
+UNKNOWN = "—"
+
+
+def decimals(half_width: float, /) -> int:
+    """Return how many decimals a value known to ``half_width`` deserves.
+
+    The Particle Data Group's rule: two digits of the uncertainty where they begin with
+    10 to 35, else one, so that rounding never adds more than a seventh to it.
+    """
+    if half_width <= 0:
+        return 4
+    exponent = math.floor(math.log10(half_width))
+    leading = half_width / 10.0**exponent
+    # 9.5 and more round up to the 10 of the next power.
+    exponent += leading >= 9.5
+    digits = 2 if leading < 3.55 or leading >= 9.5 else 1
+    return min(4, max(0, digits - 1 - exponent))
+
+
+def percent(fraction: float | None, /, *, places: int = 1) -> str:
+    """Return a fraction in per cent, without the sign."""
+    return UNKNOWN if fraction is None else f"{100 * fraction:.{places}f}"
+
+
+def accuracy(mean: Mean | None, single: float, /) -> str:
+    """Return a mean accuracy in per cent with its half-width; ``single`` is one seed's."""
+    if mean is None:
+        return UNKNOWN
+    if mean.interval is None:
+        return percent(mean.value, places=decimals(100 * single))
+    half = 100 * mean.interval.half_width
+    return f"{percent(mean.value, places=decimals(half))} ± {half:.{decimals(half)}f}"
+
+
+def difference(found: Comparison | None, /) -> str:
+    """Return a mean difference in percentage points with its half-width."""
+    if found is None:
+        return UNKNOWN
+    points = 100 * found.difference.value
+    if found.difference.interval is None:
+        return f"{points:+.1f}"
+    half = 100 * found.difference.interval.half_width
+    return f"{points:+.{decimals(half)}f} ± {half:.{decimals(half)}f}"
+
+
+def verdict(found: Comparison | None, /) -> str:
+    """Return what the difference amounts to; a question mark where seeds are too few."""
+    if found is None:
+        return UNKNOWN
+    if found.verdict == "unknown":
+        return "one seed"
+    return f"{found.verdict}{'?' if found.provisional else ''}"
+
+
+def quantity(value: float | None, /) -> str:
+    """Return a count to three digits with its thousands as a letter."""
+    if value is None:
+        return UNKNOWN
+    for size, letter in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def energy(picojoules: float | None, /) -> str:
+    """Return an energy to three digits in the unit that fits."""
+    if picojoules is None:
+        return UNKNOWN
+    for size, unit in ((1e12, "J"), (1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ")):
+        if abs(picojoules) >= size:
+            return f"{picojoules / size:.3g} {unit}"
+    return f"{picojoules:.3g} pJ"
+
+
+def figure(value: float | None, /) -> str:
+    """Return a plain number to three digits."""
+    return UNKNOWN if value is None else f"{value:.3g}"
+
+
+def cell(text: str, /) -> str:
+    """Return ``text`` as one cell of a Markdown table."""
+    return " ".join(text.replace("|", "\\|").split())
