@@ -1,0 +1,173 @@
+"""Plug-ins by folder: a file's name is its public name.
+
+Listing imports no plug-in and loading imports one, so a broken neighbour cannot
+matter. Third parties hook in by entry points in the group ``snn_distill_bench.<kind>``.
+What a method file says of itself is read from its source, so that planning needs no torch.
+"""
+
+import ast
+import difflib
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any, Literal
+
+from harness.contracts.errors import SpecError, UnknownPluginError
+from harness.contracts.method import Claim, MethodCard
+
+Kind = Literal["suites", "methods", "models", "datasets", "backends"]
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """Where one kind of plug-in lives."""
+
+    package: str
+    attribute: str
+    holds_packages: bool = False
+
+
+_FOLDERS: Mapping[Kind, _Folder] = {
+    "suites": _Folder("suites", "SUITE"),
+    "methods": _Folder("suites.methods", "METHOD"),
+    "models": _Folder("suites.models", "MODEL"),
+    "datasets": _Folder("suites.datasets", "DATASET"),
+    "backends": _Folder("backends", "BACKEND", holds_packages=True),
+}
+KINDS: tuple[Kind, ...] = tuple(_FOLDERS)
+
+
+@cache
+def _modules(kind: Kind) -> Mapping[str, str]:
+    """Return the module of every plug-in of ``kind`` by public name."""
+    folder = _FOLDERS[kind]
+    found = find_spec(folder.package)
+    places = found.submodule_search_locations if found else None
+    modules = {
+        module.name: f"{folder.package}.{module.name}"
+        for module in iter_modules(places)
+        if module.ispkg == folder.holds_packages and not module.name.startswith("_")
+    }
+    for point in entry_points(group=f"snn_distill_bench.{kind}"):
+        modules[point.name] = point.module
+    return dict(sorted(modules.items()))
+
+
+def names(kind: Kind) -> tuple[str, ...]:
+    """Return the public names of ``kind``, sorted, without importing any of them."""
+    return tuple(_modules(kind))
+
+
+def module_of(kind: Kind, name: str) -> str:
+    """Return the import path of one plug-in.
+
+    Raises:
+        UnknownPluginError: Names the nearest known ones.
+    """
+    known = _modules(kind)
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
+    raise UnknownPluginError(f"no {name!r} among the {kind}; {hint}")
+
+
+def load(kind: Kind, name: str) -> object:
+    """Import the one plug-in that is wanted and return its value.
+
+    Raises:
+        UnknownPluginError: If no file or entry point has that name.
+        SpecError: If the file does not provide what its folder promises.
+    """
+    path = module_of(kind, name)
+    module = importlib.import_module(path)
+    attribute = _FOLDERS[kind].attribute
+    if not hasattr(module, attribute):
+        raise SpecError(f"{path} must provide {attribute}; see CONTRIBUTING.md")
+    return getattr(module, attribute)
+
+
+def source_of(module: str) -> Path:
+    """Return the file of ``module``, which is not imported (its parents are)."""
+    found = find_spec(module)
+    if found is None or found.origin is None:
+        raise SpecError(f"{module} has no source file to read")
+    return Path(found.origin)
+
+
+def method_card(name: str) -> MethodCard | None:
+    """Return what a method file says of itself, or None if it says nothing."""
+    node = _assigned(_tree("methods", name), "CARD")
+    return None if node is None else _value(node, name)
+
+
+def method_parameters(name: str) -> dict[str, object]:
+    """Return the parameters of ``METHOD``: its fields' literal defaults and its arguments.
+
+    Raises:
+        SpecError: If they cannot be read from the source alone.
+    """
+    tree = _tree("methods", name)
+    made = _assigned(tree, "METHOD")
+    if not isinstance(made, ast.Call) or not isinstance(made.func, ast.Name) or made.args:
+        raise SpecError(f"suites/methods/{name}.py must say METHOD = ClassName(field=literal, ...)")
+    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    fields = {
+        line.target.id: _value(line.value, name)
+        for node in classes
+        if node.name == made.func.id
+        for line in node.body
+        if isinstance(line, ast.AnnAssign) and line.value and isinstance(line.target, ast.Name)
+    }
+    return fields | {str(word.arg): _value(word.value, name) for word in made.keywords}
+
+
+def packages_of_backend(name: str) -> tuple[str, ...]:
+    """Return the distributions a simulator needs: its folder's ``requirements.txt``."""
+    listed = source_of(module_of("backends", name)).with_name("requirements.txt")
+    if not listed.exists():
+        return ()
+    lines = listed.read_text(encoding="utf-8").splitlines()
+    return tuple(m.group() for line in lines if (m := re.match(r"[A-Za-z0-9._-]+", line)))
+
+
+@cache
+def _tree(kind: Kind, name: str) -> ast.Module:
+    return ast.parse(source_of(module_of(kind, name)).read_text(encoding="utf-8"))
+
+
+def _assigned(tree: ast.Module, target: str) -> ast.expr | None:
+    """Return the expression that the module assigns to ``target``."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        else:
+            continue
+        if any(isinstance(name, ast.Name) and name.id == target for name in targets):
+            return node.value
+    return None
+
+
+def _value(node: ast.expr, name: str) -> Any:
+    """Return a literal, a tuple of such, or a card built of literals."""
+    if isinstance(node, ast.Tuple):
+        return tuple(_value(item, name) for item in node.elts)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        made = {"MethodCard": MethodCard, "Claim": Claim}.get(node.func.id)
+        if made is not None:
+            return made(**{str(word.arg): _value(word.value, name) for word in node.keywords})
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise SpecError(
+            f"suites/methods/{name}.py line {node.lineno}: {ast.unparse(node)!r} is no literal; "
+            "parameters and cards are read without importing"
+        ) from None
