@@ -1,0 +1,1 @@
+"""Speed of our own code over commits, for asv. Never a test."""

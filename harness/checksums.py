@@ -1,0 +1,191 @@
+"""Files held against their publisher's checksums, or against a declared variant.
+
+A file lies as published or gzipped beside its name (``name.gz``); size and checksum are
+those of the unzipped file. ``VARIANT.json`` in the same folder may declare
+``{name: {"sha256": ..., "note": ...}}``: a file that differs from the published one is
+accepted if it matches its declaration, and the note is reported with every result.
+"""
+
+import gzip
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from harness.contracts.dataset import DatasetCard, Provenance, PublishedFile
+from harness.contracts.errors import DataError
+
+VARIANT_FILE = "VARIANT.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A declared deviation of one file.
+
+    Attributes:
+        sha256: Of the file as it is here, unzipped, hexadecimal.
+        note: Why it differs, a sentence for row and table.
+    """
+
+    sha256: str
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A folder in which the files of one data set lie.
+
+    Attributes:
+        folder: Holds the files.
+        card: Says which.
+        variants: What ``VARIANT.json`` declares, by file name.
+    """
+
+    folder: Path
+    card: DatasetCard
+    variants: Mapping[str, Variant]
+
+    def provenance(self) -> Provenance:
+        """Return which bytes are expected here; looks at names and sizes only.
+
+        Raises:
+            DataError: If a file is missing or has a size that nobody declared.
+        """
+        lines, notes = [], []
+        for published in self.card.files:
+            name = _name(published)
+            variant = self.variants.get(name)
+            stored = self._stored(published)
+            size_bytes = _size(stored)
+            if variant is None and stored.suffix != ".gz" and size_bytes != published.size_bytes:
+                raise DataError(
+                    f"{stored}: expected {published.size_bytes} bytes, found {size_bytes}; "
+                    f"{remedy(self.card)}"
+                )
+            lines.append(f"{name} {variant.sha256 if variant else published.md5}")
+            notes += [f"{name}: {variant.note}"] if variant else []
+        fingerprint = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return Provenance(fingerprint=fingerprint, notes=tuple(notes))
+
+    def read(self, published: PublishedFile) -> bytes:
+        """Return the content of one file, unzipped, after checking every byte of it.
+
+        Raises:
+            DataError: Names the file, the checksum expected and found, and the remedy.
+        """
+        stored = self._stored(published)
+        content = _content(stored, self.card)
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        variant = self.variants.get(_name(published))
+        if variant is None:
+            if md5 == published.md5:
+                return content
+            raise DataError(
+                f"{stored}: expected MD5 {published.md5} ({published.size_bytes} bytes), "
+                f"found {md5} ({len(content)} bytes); {remedy(self.card)}"
+            )
+        if md5 == published.md5:
+            # Its note would tell readers of the results something untrue.
+            raise DataError(
+                f"{stored} is the published file, but {VARIANT_FILE} beside it declares a "
+                "deviation; delete that entry"
+            )
+        sha256 = hashlib.sha256(content).hexdigest()
+        if sha256 == variant.sha256:
+            return content
+        raise DataError(
+            f"{stored}: expected SHA-256 {variant.sha256} as {VARIANT_FILE} declares, or MD5 "
+            f"{published.md5} as published, found {sha256} and {md5}; {remedy(self.card)}"
+        )
+
+    def _stored(self, published: PublishedFile) -> Path:
+        """Return where the file lies, plain or gzipped."""
+        if found := _beside(self.folder, published):
+            return found
+        raise DataError(f"{self.folder / _name(published)} is missing; {remedy(self.card)}")
+
+
+def find(root: Path | None, card: DatasetCard, /, *, folders: Sequence[str]) -> Place:
+    """Return the first of ``folders``, relative to ``root``, that holds a file of ``card``.
+
+    Raises:
+        DataError: If none does; says where the data set can be had.
+    """
+    if root is None:
+        raise DataError(f"{card.title} needs a data root; {remedy(card)}")
+    if not root.is_dir():
+        raise DataError(f"the data root {root} is no folder; {remedy(card)}")
+    for folder in (root / name for name in folders):
+        if any(_beside(folder, published) for published in card.files):
+            return Place(folder=folder, card=card, variants=declared_variants(folder))
+    looked = ", ".join(str(root / name) for name in folders)
+    raise DataError(
+        f"no {card.title} under {root}: none of its files, such as {_name(card.files[0])}, "
+        f"lies in {looked}; {remedy(card)}"
+    )
+
+
+def declared_variants(folder: Path, /) -> dict[str, Variant]:
+    """Return what ``VARIANT.json`` in ``folder`` declares; nothing if there is none.
+
+    Raises:
+        DataError: If the file is not what this module's docstring says.
+    """
+    path = folder / VARIANT_FILE
+    if not path.exists():
+        return {}
+    try:
+        declared = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(declared, dict):
+        raise DataError(f"{path} must hold an object by file name, got {declared!r}")
+    return {name: _variant(path, name, entry) for name, entry in declared.items()}
+
+
+def remedy(card: DatasetCard, /) -> str:
+    """Return where to get a data set and where to put it, as the end of a message."""
+    return (
+        f"get {card.title} from {card.url} and point --data-root or SNN_DISTILL_DATA at the "
+        f"folder that holds {PurePosixPath(card.files[0].path).parent}/"
+    )
+
+
+def _variant(path: Path, name: str, entry: Any) -> Variant:
+    """Return one entry of ``VARIANT.json``, checked."""
+    if not isinstance(entry, dict) or set(entry) != {"sha256", "note"}:
+        raise DataError(f"{path}: {name!r} must have sha256 and note, got {entry!r}")
+    sha256, note = entry["sha256"], entry["note"]
+    if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise DataError(f"{path}: sha256 of {name!r} must be 64 hexadecimal digits, got {sha256!r}")
+    if not isinstance(note, str) or not note.strip():
+        raise DataError(f"{path}: note of {name!r} must say why the file differs, got {note!r}")
+    return Variant(sha256=sha256, note=note)
+
+
+def _name(published: PublishedFile) -> str:
+    return PurePosixPath(published.path).name
+
+
+def _beside(folder: Path, published: PublishedFile) -> Path | None:
+    """Return the file of that name in ``folder``, plain rather than gzipped, if it is there."""
+    name = _name(published)
+    both = (folder / name, folder / f"{name}.gz")
+    return next((path for path in both if path.is_file()), None)
+
+
+def _size(stored: Path) -> int:
+    return stored.stat().st_size
+
+
+def _content(stored: Path, card: DatasetCard) -> bytes:
+    """Return the unzipped content of a file."""
+    try:
+        content = stored.read_bytes()
+        return gzip.decompress(content) if stored.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:  # BadGzipFile is an OSError
+        raise DataError(f"{stored} cannot be read: {error}; {remedy(card)}") from error

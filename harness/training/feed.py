@@ -1,0 +1,116 @@
+"""Batches from a data set that lies whole, as bytes, on the device.
+
+What comes when depends on seed and epoch alone: not on method, simulator, device, or on
+how far an earlier epoch was followed. So epoch 7 can be had without the six before.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.contracts.dataset import Samples
+from harness.contracts.errors import SpecError
+from harness.seeds import stream, torch_stream
+from harness.training.augment import Change, floats
+
+
+class Seen(NamedTuple):
+    """A batch before anyone's normalisation.
+
+    Teacher and student may normalise the same images differently.
+    """
+
+    indices: Tensor  # int64 [N], places in the samples of the feed
+    images: Tensor  # float32 [N, C, H, W] in [0, 1], augmented, channels-last
+    labels: Tensor  # int64 [N]
+
+
+class Feed:
+    """Shuffled and augmented batches for training.
+
+    An epoch leaves its last samples out if they do not fill a batch, unless there is no
+    other batch: a tiny batch would upset batch normalisation. Which samples that are
+    differs from epoch to epoch.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        /,
+        *,
+        batch_size: int,
+        augmentation: Change,
+        seed: int,
+        device: torch.device | str,
+    ) -> None:
+        """Move ``samples`` to ``device``.
+
+        Raises:
+            SpecError: If there are no samples, or ``batch_size`` is less than 1.
+        """
+        if batch_size < 1:
+            raise SpecError(f"a batch has at least 1 sample, got batch_size={batch_size!r}")
+        if len(samples) == 0:
+            raise SpecError("a feed needs samples, got none")
+        self.batch_size = min(batch_size, len(samples))
+        self._augmentation = augmentation
+        self._seed = seed
+        self._pixels = _pixels_last(samples.inputs, device)  # uint8 [N, H, W, C]
+        self._labels = torch.from_numpy(samples.labels.copy()).to(device)
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return len(self._labels) // self.batch_size
+
+    def epoch(self, number: int, /) -> Iterator[Seen]:
+        """Yield the batches of one epoch; epochs count from 0."""
+        chance = torch_stream(self._seed, f"augmentation/{number}")
+        order = torch.randperm(
+            len(self._labels), generator=torch_stream(self._seed, f"order/{number}")
+        ).to(self._labels.device)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            indices = order[start : start + self.batch_size]
+            # index_select copies whole images; self._pixels[indices] takes twenty times as long.
+            images = self._pixels.index_select(0, indices).permute(0, 3, 1, 2)
+            labels = self._labels.index_select(0, indices)
+            yield Seen(indices, self._augmentation(images, chance), labels)
+
+
+def evaluation_batches(
+    samples: Samples, batch_size: int, device: torch.device | str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield ``(images, labels)``, every sample once, in file order, unaugmented.
+
+    Images are float32 ``[N, C, H, W]`` in [0, 1], channels-last; labels int64 ``[N]``.
+    """
+    for start in range(0, len(samples), batch_size):
+        part = slice(start, start + batch_size)
+        images = _pixels_last(samples.inputs[part], device).permute(0, 3, 1, 2)
+        yield floats(images), torch.from_numpy(samples.labels[part].copy()).to(device)
+
+
+def limited(samples: Samples, count: int | None, /) -> Samples:
+    """Return the first ``count`` of a fixed shuffle, in file order; None means all.
+
+    A larger count keeps the samples of a smaller one and adds to them.
+
+    Raises:
+        SpecError: If there are fewer.
+    """
+    if count is None:
+        return samples
+    if not 1 <= count <= len(samples):
+        raise SpecError(f"train_samples must be in 1..{len(samples)}, got {count!r}")
+    chosen = np.sort(stream(0, "train_samples").permutation(len(samples))[:count])
+    return Samples(inputs=samples.inputs[chosen], labels=samples.labels[chosen])
+
+
+def _pixels_last(inputs: NDArray[np.uint8], device: torch.device | str) -> Tensor:
+    """Return ``[N, H, W, C]`` on ``device``: a channels-last batch is then a run of memory."""
+    if inputs.ndim != 4:
+        raise SpecError(f"images must be [N, C, H, W], got an array of shape {inputs.shape}")
+    return torch.from_numpy(np.array(inputs.transpose(0, 2, 3, 1), order="C")).to(device)

@@ -1,0 +1,140 @@
+"""The batches, the teacher's answers and the budget: the same for every method."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from harness.contracts.errors import SpecError
+from harness.contracts.model import Output
+from harness.contracts.suite import Precision, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What student and teacher look at in one step.
+
+    Attributes:
+        stimulus: As the student sees it, normalised, ``[N, C, H, W]`` or ``[T, N, C, H, W]``.
+        labels: int64 ``[N]``.
+        indices: Which training samples these are, int64 ``[N]``.
+        images: The same samples before normalisation, in [0, 1].
+    """
+
+    stimulus: Tensor
+    labels: Tensor
+    indices: Tensor
+    images: Tensor
+
+
+def normalised(
+    images: Tensor,  # [..., C, H, W] in [0, 1]
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Tensor:
+    """Return ``(images - mean) / std``, channel by channel, in the layout given."""
+    shape = (len(mean), 1, 1)
+    offset = torch.tensor(mean, device=images.device).view(shape)
+    scale = torch.tensor(std, device=images.device).view(shape)
+    return (images - offset) / scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """A trained artificial network, frozen, with the normalisation it was trained on.
+
+    Attributes:
+        network: ReLU realisation, in evaluation mode.
+        mean: Of its training images, by channel, in units of [0, 1].
+        std: Likewise.
+    """
+
+    network: nn.Module
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def tap_channels(self) -> Mapping[str, int]:
+        """How many channels each tap has."""
+        channels: Mapping[str, int] = self.network.tap_channels  # type: ignore[assignment]  # nn.Module types every attribute as Tensor or Module
+        return channels
+
+    def see(self, images: Tensor, taps: Sequence[str] = ()) -> Output:
+        """Answer ``images`` in [0, 1]; logits ``[1, N, K]``, without a gradient."""
+        stimulus = normalised(images, self.mean, self.std)
+        if stimulus.dim() == 5:
+            stimulus = stimulus.mean(0)
+        with torch.no_grad():
+            answer: Output = self.network(stimulus, 1, taps)
+        return answer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The teacher's view of one batch, looked up when first asked for."""
+
+    _teacher: Teacher | None
+    _batch: Batch
+    _taps: tuple[str, ...]
+    _autocast: AbstractContextManager[object]
+
+    @cached_property
+    def _output(self) -> Output:
+        if self._teacher is None:
+            raise SpecError("this method's card says uses_teacher=False, yet it asks the teacher")
+        with self._autocast:
+            return self._teacher.see(self._batch.images, self._taps)
+
+    @property
+    def logits(self) -> Tensor:
+        """float32 ``[N, K]``."""
+        return self._output.logits[0].float()
+
+    @property
+    def taps(self) -> Mapping[str, Tensor]:
+        """Each ``[N, ...]``."""
+        return {name: value[0] for name, value in self._output.taps.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """Everything a method may spend, in a fixed order.
+
+    Iterating yields the batches of all epochs; nothing in a method changes what comes.
+
+    Attributes:
+        recipe: Optimiser, schedule and precision.
+        epochs: One iterable of batches an epoch.
+        steps: How many batches there are in all.
+        budget_samples: How many samples they hold.
+        teacher: None for a method that uses none.
+        device: Where the batches are.
+    """
+
+    recipe: Recipe
+    epochs: Iterable[Iterable[Batch]]
+    steps: int
+    budget_samples: int
+    teacher: Teacher | None
+    device: torch.device
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield every batch of every epoch."""
+        for epoch in self.epochs:
+            yield from epoch
+
+    def answer(self, batch: Batch, taps: Sequence[str] = ()) -> Answer:
+        """Return the teacher's view of ``batch``; the teacher runs only if it is read."""
+        return Answer(self.teacher, batch, tuple(taps), self.autocast())
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which forward passes run at the recipe's precision."""
+        return autocast(self.device, self.recipe.precision)
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """Return the context for forward passes at ``precision``."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

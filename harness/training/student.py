@@ -1,0 +1,38 @@
+"""The network that learns, in the hands of a method."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from harness.contracts.model import Output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """A spiking network and the number of steps it is simulated for.
+
+    Attributes:
+        network: Callable as ``harness.contracts.model.Network``.
+        timesteps: How many steps one stimulus takes.
+        twin: Builds the same topology with another activation and fresh weights.
+    """
+
+    network: nn.Module
+    timesteps: int
+    twin: Callable[[Callable[[], nn.Module]], nn.Module]
+
+    def __call__(self, stimulus: Tensor, taps: Sequence[str] = ()) -> Output:
+        """Answer ``stimulus``; logits and membranes leave reduced precision here."""
+        answer: Output = self.network(stimulus, self.timesteps, taps)
+        return Output(logits=answer.logits.float(), taps=answer.taps)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Return everything the optimiser may change."""
+        return self.network.parameters()
+
+    @property
+    def tap_channels(self) -> Mapping[str, int]:
+        """How many channels each tap has."""
+        channels: Mapping[str, int] = self.network.tap_channels  # type: ignore[assignment]  # nn.Module types every attribute as Tensor or Module
+        return channels

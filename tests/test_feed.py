@@ -1,0 +1,182 @@
+"""Batches: what comes when, and that nothing is lost or told apart."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from harness.contracts.dataset import Samples
+from harness.contracts.errors import SpecError
+from harness.seeds import torch_seed
+from harness.training.augment import augment
+from harness.training.feed import Feed, evaluation_batches, limited
+from suites.datasets.cifar10 import DATASET as CIFAR10
+
+NOTHING = augment((), CIFAR10.card)
+
+
+def numbered(count: int) -> Samples:
+    """Return samples that carry their own number in every pixel and label."""
+    numbers = np.arange(count)
+    pixels = np.broadcast_to(numbers.astype(np.uint8)[:, None, None, None], (count, 3, 4, 4))
+    return Samples(inputs=pixels.copy(), labels=numbers.astype(np.int64))
+
+
+def feed(
+    samples: Samples,
+    *,
+    batch_size: int = 8,
+    augmentation: Callable[[Tensor, torch.Generator], Tensor] = NOTHING,
+    seed: int = 0,
+) -> Feed:
+    return Feed(samples, batch_size=batch_size, augmentation=augmentation, seed=seed, device="cpu")
+
+
+@settings(deadline=None, max_examples=40)
+@given(count=st.integers(1, 40), batch_size=st.integers(1, 50))
+def test_an_epoch_shows_each_sample_at_most_once_in_full_batches(
+    count: int, batch_size: int
+) -> None:
+    batches = list(feed(numbered(count), batch_size=batch_size).epoch(0))
+    full = min(batch_size, count)
+    assert [len(batch.labels) for batch in batches] == [full] * (count // full)
+    shown = torch.cat([batch.indices for batch in batches]).tolist()
+    assert len(set(shown)) == len(shown)
+    assert len(feed(numbered(count), batch_size=batch_size)) == len(batches)
+
+
+def test_indices_images_and_labels_belong_together() -> None:
+    for indices, images, labels in feed(numbered(40)).epoch(3):
+        assert torch.equal(indices, labels)
+        assert torch.equal((images[:, 0, 0, 0] * 255).round().long(), labels)
+
+
+def test_images_are_floats_in_channels_last_and_labels_are_int64() -> None:
+    pixels = np.full((8, 3, 4, 4), 255, dtype=np.uint8)
+    batch = next(feed(Samples(inputs=pixels, labels=np.zeros(8, np.int64))).epoch(0))
+    assert batch.images.dtype == torch.float32
+    assert batch.images.eq(1.0).all()  # 255 / 255, exactly
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert batch.labels.dtype == torch.int64
+
+
+def test_every_epoch_has_an_order_of_its_own() -> None:
+    ours = feed(numbered(40))
+    first, second = ([b.indices.tolist() for b in ours.epoch(number)] for number in (0, 1))
+    assert first != second
+
+
+def test_samples_left_out_of_one_epoch_come_in_another() -> None:
+    ours = feed(numbered(11), batch_size=4)
+    shown = {i for epoch in range(30) for b in ours.epoch(epoch) for i in b.indices.tolist()}
+    # 3 of 11 are left out an epoch; one stays out of 30 with probability 11 (3/11)^30 < 1e-15.
+    assert shown == set(range(11))
+
+
+def test_an_epoch_is_the_same_whatever_came_before_and_whoever_draws_elsewhere() -> None:
+    moving = augment(("crop", "flip", "cutout"), CIFAR10.card)
+    noise = np.random.default_rng(0).integers(0, 256, (40, 3, 32, 32), dtype=np.uint8)
+    samples = Samples(inputs=noise, labels=np.arange(40))
+    alone = list(feed(samples, augmentation=moving).epoch(2))
+    ours = feed(samples, augmentation=moving)
+    next(ours.epoch(0))  # an epoch that somebody stops asking for
+    torch.manual_seed(1)
+    for batch, expected in zip(ours.epoch(2), alone, strict=True):
+        torch.rand(100)
+        assert all(torch.equal(*pair) for pair in zip(batch, expected, strict=True))
+
+
+def test_augmentation_does_not_change_the_order() -> None:
+    samples = Samples(inputs=np.zeros((40, 3, 32, 32), np.uint8), labels=np.arange(40))
+    moving = feed(samples, augmentation=augment(("crop", "autoaugment"), CIFAR10.card))
+    orders = [[b.indices.tolist() for b in f.epoch(0)] for f in (feed(samples), moving)]
+    assert orders[0] == orders[1]
+
+
+def test_every_epoch_augments_from_a_stream_that_orders_nothing() -> None:
+    streams = []
+
+    def note(images: Tensor, chance: torch.Generator) -> Tensor:
+        streams.append(chance.initial_seed())
+        return images
+
+    ours = feed(numbered(8), augmentation=note)
+    for epoch in range(3):
+        list(ours.epoch(epoch))
+    assert len(set(streams)) == 3
+    assert not set(streams) & {torch_seed(0, f"order/{epoch}") for epoch in range(3)}
+
+
+def test_seeds_give_different_orders() -> None:
+    first, second = (next(feed(numbered(40), seed=seed).epoch(0)).indices for seed in (0, 1))
+    assert not torch.equal(first, second)
+
+
+def test_the_feed_does_not_see_later_changes_of_the_samples() -> None:
+    samples = Samples(inputs=np.zeros((8, 1, 4, 4), np.uint8), labels=np.zeros(8, np.int64))
+    ours = feed(samples)
+    samples.inputs[:] = 255
+    samples.labels[:] = 1
+    batch = next(ours.epoch(0))
+    assert not batch.images.any()
+    assert not batch.labels.any()
+
+
+@settings(deadline=None, max_examples=25)
+@given(count=st.integers(0, 30), batch_size=st.integers(1, 40))
+def test_evaluation_sees_every_sample_once_in_file_order(count: int, batch_size: int) -> None:
+    batches = list(evaluation_batches(numbered(count), batch_size, "cpu"))
+    labels = [label for _, part in batches for label in part.tolist()]
+    pixels = [round(255 * float(image[0, 0, 0])) for images, _ in batches for image in images]
+    assert labels == pixels == list(range(count))
+
+
+def test_evaluation_images_are_channels_last() -> None:
+    images, _ = next(evaluation_batches(numbered(9), 4, "cpu"))
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_read_only_samples_are_taken_without_a_warning() -> None:
+    samples = numbered(8)
+    grey = np.frombuffer(bytes(8 * 16), np.uint8).reshape(8, 1, 4, 4)
+    assert len(list(feed(Samples(inputs=grey, labels=samples.labels)).epoch(0))) == 1
+    assert len(list(evaluation_batches(Samples(inputs=grey, labels=samples.labels), 8, "cpu"))) == 1
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_an_empty_batch_is_refused(batch_size: int) -> None:
+    with pytest.raises(SpecError, match=str(batch_size)):
+        feed(numbered(8), batch_size=batch_size)
+
+
+def test_no_samples_are_refused() -> None:
+    with pytest.raises(SpecError, match="none"):
+        feed(numbered(0))
+
+
+def test_frames_are_refused_rather_than_transposed() -> None:
+    frames = Samples(inputs=np.zeros((8, 2, 3, 4, 4), np.uint8), labels=np.zeros(8, np.int64))
+    with pytest.raises(SpecError, match=r"\(8, 2, 3, 4, 4\)"):
+        feed(frames)
+
+
+def test_a_larger_limit_keeps_the_samples_of_a_smaller_one() -> None:
+    few, more = (set(limited(numbered(100), count).labels.tolist()) for count in (30, 60))
+    assert len(few) == 30
+    assert few < more
+    assert few != set(range(30))  # a shuffle: file order may go by class
+
+
+def test_no_limit_means_all() -> None:
+    samples = numbered(5)
+    assert limited(samples, None) is samples
+
+
+@pytest.mark.parametrize("count", [0, 6])
+def test_a_limit_that_cannot_be_kept_is_refused(count: int) -> None:
+    with pytest.raises(SpecError, match=r"1\.\.5"):
+        limited(numbered(5), count)
