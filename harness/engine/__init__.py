@@ -1,1 +1,1 @@
-
+"""From a suite to rows: which cells there are, and how they are run."""

@@ -1,0 +1,220 @@
+"""One cell, start to end: data in, row out. Runs in the cell's own process."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from harness import discovery
+from harness.contracts.backend import Backend
+from harness.contracts.dataset import Dataset, DatasetCard, Samples
+from harness.contracts.errors import SpecError
+from harness.contracts.method import Method, Progress
+from harness.contracts.model import Model
+from harness.contracts.neuron import NeuronSpec, Surrogate
+from harness.contracts.record import Cell, Metrics, Row
+from harness.engine import teachers
+from harness.engine.order import Order
+from harness.engine.rows import provenance
+from harness.engine.setting import build, lesson_of, prepare, recipe_from
+from harness.engine.teaching import load_teacher, predictions
+from harness.evaluation import Verdict, evaluate
+from harness.measuring import measured
+from harness.seeds import torch_seed
+from harness.statistics import wilson_interval
+from harness.store import Store, write_atomically
+from harness.training.lesson import Teacher
+from harness.training.realise import activation
+from harness.training.student import Student
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """What is known once the lesson is spent."""
+
+    student: Student
+    verdict: Verdict
+    test: Samples
+    train_samples: int
+    train_seconds: float
+
+
+def run(order: Order, report: Callable[[Progress], None]) -> Row:
+    """Train, evaluate and measure one cell; return its row.
+
+    Raises:
+        UnsupportedError: If simulator, model or method cannot mean it.
+        DivergedError: If the loss leaves the finite numbers.
+        DataError: If the data is missing or damaged.
+    """
+    started = datetime.now(UTC)
+    conditions, cell = order.conditions, order.cell
+    prepare(conditions)
+    device = torch.device(conditions.device)
+    store = Store(conditions.runs)
+    dataset = cast(Dataset, discovery.load("datasets", cell.dataset))
+    card = dataset.card
+    backend = cast(Backend, discovery.load("backends", cell.backend))
+    trained = _train(order, dataset, backend, device, report)
+    _keep(store.folder(cell), trained)
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return Row(
+        cell=cell,
+        status="ok",
+        metrics=Metrics(
+            **_quality(cell, trained, store),
+            **measured(
+                trained.student, trained.test, card, device, recipe_from(cell.recipe).precision
+            ),
+            cross_backend=_elsewhere(cell, card, trained, device),
+            train_seconds=trained.train_seconds,
+            train_samples=trained.train_samples,
+            peak_memory_bytes=_peak_memory_bytes(device),
+        ),
+        provenance=provenance(order, started=started, backend_version=backend.version, gpu=gpu),
+    )
+
+
+def _train(
+    order: Order,
+    dataset: Dataset,
+    backend: Backend,
+    device: torch.device,
+    report: Callable[[Progress], None],
+) -> _Trained:
+    """Spend the lesson, then look at the test split, once."""
+    cell, conditions = order.cell, order.conditions
+    method = _method(cell)
+    student = _student(cell, dataset.card, backend, device)
+    splits = dataset.load(conditions.data_root)
+    lesson = lesson_of(
+        recipe_from(cell.recipe),
+        splits.train,
+        dataset.card,
+        seed=cell.seed,
+        teacher=_teacher(cell, dataset.card, Store(conditions.runs), device),
+        device=device,
+    )
+    torch.manual_seed(torch_seed(cell.seed, "method"))
+    begun = time.perf_counter()
+    progress = None
+    for progress in method.fit(student, lesson):
+        report(progress)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    seconds = time.perf_counter() - begun
+    return _Trained(
+        student=student,
+        verdict=evaluate(
+            student, splits.test, dataset.card, device, recipe_from(cell.recipe).precision
+        ),
+        test=splits.test,
+        train_samples=progress.samples if progress else 0,
+        train_seconds=seconds,
+    )
+
+
+def _method(cell: Cell) -> Method:
+    method = cast(Method, discovery.load("methods", cell.method))
+    try:
+        return replace(method, **cell.params)  # type: ignore[type-var]  # every method is a frozen dataclass
+    except TypeError as error:
+        raise SpecError(f"suites/methods/{cell.method}.py: {error}") from error
+
+
+def neuron_of(cell: Cell) -> NeuronSpec:
+    """Return the neuron in every slot of the cell's student."""
+    fields = {**cell.neuron, "surrogate": Surrogate(**cell.neuron["surrogate"])}
+    return NeuronSpec(**fields)
+
+
+def _student(cell: Cell, card: DatasetCard, backend: Backend, device: torch.device) -> Student:
+    model = cast(Model, discovery.load("models", cell.model))
+    recipe = recipe_from(cell.recipe)
+    neurons = activation(backend, neuron_of(cell), through_compiler=recipe.compiled)
+    return build(model, neurons, card, seed=cell.seed, timesteps=cell.timesteps, device=device)
+
+
+def _teacher(cell: Cell, card: DatasetCard, store: Store, device: torch.device) -> Teacher | None:
+    said = discovery.method_card(cell.method)
+    if cell.teacher is None or (said is not None and not said.uses_teacher):
+        return None
+    return load_teacher(store, cell.teacher, card, device)
+
+
+def _quality(cell: Cell, trained: _Trained, store: Store) -> dict[str, Any]:
+    """Return the columns about right and wrong."""
+    verdict = trained.verdict
+    right, n_test = int(verdict.correct[-1].sum()), len(verdict.labels)
+    low, high = wilson_interval(right, n_test)
+    columns: dict[str, Any] = {
+        "test_accuracy": right / n_test,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "n_test": n_test,
+        "accuracy_by_step": verdict.accuracy_by_step,
+        "mean_steps_to_decide": verdict.mean_steps_to_decide,
+    }
+    found = teachers.record(store, cell.teacher) if cell.teacher else None
+    if cell.teacher is None or found is None:
+        return columns
+    theirs = predictions(store, cell.teacher)
+    same = cell.model == cell.teacher["model"]
+    return columns | {
+        "teacher_accuracy": found["accuracy"],
+        "ann_accuracy": found["accuracy"] if same else None,
+        "agreement": float((theirs == verdict.predictions[-1]).mean()),
+    }
+
+
+def _elsewhere(
+    cell: Cell, card: DatasetCard, trained: _Trained, device: torch.device
+) -> dict[str, Any]:
+    """Return what the same weights answer on every other simulator that is here."""
+    state = trained.student.network.state_dict()
+    found = {}
+    for name in discovery.names("backends"):
+        if name == cell.backend:
+            continue
+        try:
+            backend = cast(Backend, discovery.load("backends", name))
+        except ModuleNotFoundError:  # not installed: nothing to compare with
+            continue
+        if backend.unsupported(neuron_of(cell)):
+            continue
+        plain = replace(cell, backend=name, recipe={**cell.recipe, "compiled": False})
+        other = _student(plain, card, backend, device)
+        other.network.load_state_dict(state)
+        verdict = evaluate(other, trained.test, card, device, recipe_from(cell.recipe).precision)
+        unlike = verdict.predictions[-1] != trained.verdict.predictions[-1]
+        found[name] = {"test_accuracy": verdict.accuracy, "differing": int(unlike.sum())}
+    return found
+
+
+def _keep(folder: Path, trained: _Trained) -> None:
+    """Write what metrics can be computed from again: decisions and weights."""
+    decided = BytesIO()
+    np.savez_compressed(
+        decided, predictions=trained.verdict.predictions, labels=trained.verdict.labels
+    )
+    state = trained.student.network.state_dict()
+    weights = save({name: value.cpu().contiguous() for name, value in state.items()})
+    write_atomically(folder / "predictions.npz", lambda file: file.write(decided.getvalue()))
+    write_atomically(folder / "student.safetensors", lambda file: file.write(weights))
+
+
+def _peak_memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # Linux counts KiB, macOS bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,109 @@
+"""A suite's cells, and the filters that choose among them. Imports no torch."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import cast
+
+from harness import discovery
+from harness.contracts.dataset import Dataset
+from harness.contracts.errors import SpecError
+from harness.contracts.record import Cell
+from harness.contracts.suite import Suite
+from harness.engine.teachers import TeacherPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """What the user wants of a suite; None is all of it.
+
+    Timesteps and seeds may lie outside the suite's grid: they replace the axis.
+    """
+
+    methods: tuple[str, ...] | None = None
+    timesteps: tuple[int, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    backends: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
+    recipe: str | None = None
+
+    def __post_init__(self) -> None:
+        if bad := [steps for steps in self.timesteps or () if steps < 1]:
+            raise SpecError(f"--timesteps must be at least 1, got {bad[0]}")
+        if bad := [seed for seed in self.seeds or () if seed < 0]:
+            raise SpecError(f"--seeds must not be negative, got {bad[0]}")
+
+
+def load_suite(name: str) -> Suite:
+    """Return the suite of that name."""
+    return cast(Suite, discovery.load("suites", name))
+
+
+def load_dataset(name: str) -> Dataset:
+    """Return the data set of that name, unopened."""
+    return cast(Dataset, discovery.load("datasets", name))
+
+
+def cells(name: str, axes: Axes, *, runs: Path) -> list[Cell]:
+    """Return the cells of suite ``name`` that ``axes`` choose.
+
+    They come method by method within a seed, so that a run that is cut short has whole
+    comparisons first.
+
+    Raises:
+        UnknownPluginError: For a name that does not exist.
+        SpecError: For a recipe that the suite has not.
+    """
+    suite = load_suite(name)
+    recipe_name = _recipe_name(suite, name, axes.recipe)
+    recipe = suite.recipes[recipe_name]
+    card = load_dataset(suite.dataset).card
+    methods = _known("methods", axes.methods or suite.methods or discovery.names("methods"))
+    competing = [b for b in discovery.names("backends") if b not in suite.left_out_backends]
+    grid = product(
+        axes.seeds or suite.seeds,
+        _known("models", axes.models or suite.models),
+        axes.timesteps or suite.timesteps,
+        _known("backends", axes.backends or competing),
+        methods,
+    )
+    teacher = TeacherPlan(spec=suite.teacher, dataset=suite.dataset, split=card.split)
+    return [
+        Cell(
+            suite=name,
+            protocol=suite.protocol,
+            method=method,
+            params=discovery.method_parameters(method),
+            dataset=suite.dataset,
+            split=card.split,
+            model=model,
+            teacher=teacher.identity(runs),
+            backend=backend,
+            timesteps=timesteps,
+            seed=seed,
+            recipe={"name": recipe_name, **asdict(recipe)},
+            neuron=asdict(suite.neuron),
+            precision=recipe.precision,
+        )
+        for seed, model, timesteps, backend, method in grid
+    ]
+
+
+def _known(kind: discovery.Kind, wanted: Iterable[str]) -> Sequence[str]:
+    """Return ``wanted``, each of which exists."""
+    chosen = list(wanted)
+    for name in chosen:
+        discovery.module_of(kind, name)
+    return chosen
+
+
+def _recipe_name(suite: Suite, name: str, wanted: str | None) -> str:
+    if wanted is None:
+        return next(iter(suite.recipes))
+    if wanted in suite.recipes:
+        return wanted
+    near = difflib.get_close_matches(wanted, suite.recipes, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(suite.recipes)}"
+    raise SpecError(f"suite {name!r} has no recipe {wanted!r}; {hint}")

@@ -1,0 +1,57 @@
+"""What a cell's own process is told. Imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.contracts.record import Cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """How cells and teachers are run, wherever they come from.
+
+    Attributes:
+        runs: The store's root.
+        data_root: Where data sets lie, or None.
+        device: A torch device.
+        threads: For one process alone.
+        deterministic: Whether torch must refuse kernels that vary from run to run.
+        command: What the user typed, for the rows.
+    """
+
+    runs: Path
+    data_root: Path | None
+    device: str = "cpu"
+    threads: int = 1
+    deterministic: bool = True
+    command: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """One cell to run.
+
+    Attributes:
+        cell: What.
+        conditions: How.
+        log_path: Where this attempt's output goes; its name tells attempts apart.
+    """
+
+    cell: Cell
+    conditions: Conditions
+    log_path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherOrder:
+    """One teacher to train.
+
+    Attributes:
+        identity: What ``TeacherPlan.identity`` says.
+        conditions: How.
+    """
+
+    identity: Mapping[str, Any]
+    conditions: Conditions

@@ -1,0 +1,107 @@
+"""What a teacher and a student are given alike: weights, batches, one quiet process."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.contracts.dataset import DatasetCard, Samples
+from harness.contracts.model import Model
+from harness.contracts.suite import Recipe
+from harness.engine.order import Conditions
+from harness.seeds import torch_seed
+from harness.training.augment import augment
+from harness.training.feed import Feed, limited
+from harness.training.lesson import Batch, Lesson, Teacher, normalised
+from harness.training.student import Student
+
+
+def prepare(conditions: Conditions) -> None:
+    """Set threads and determinism of this process."""
+    torch.set_num_threads(conditions.threads)
+    torch.use_deterministic_algorithms(conditions.deterministic, warn_only=False)
+
+
+def build(
+    model: Model,
+    activation: Callable[[], nn.Module],
+    card: DatasetCard,
+    /,
+    *,
+    seed: int,
+    timesteps: int,
+    device: torch.device,
+) -> Student:
+    """Return ``model`` with ``activation`` in its slots and weights drawn from ``seed``.
+
+    The weights depend on the seed alone, so realisations of one topology start equal.
+    """
+
+    def realised(activation: Callable[[], nn.Module]) -> nn.Module:
+        # Any: torch's stubs know no memory_format.
+        network: Any = model.build(activation, classes=card.classes, shape=card.shape)
+        placed: nn.Module = network.to(device=device, memory_format=torch.channels_last)
+        return placed
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(seed, "weights"))
+        network = realised(activation)
+    return Student(network=network, timesteps=timesteps, twin=realised)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Epochs:
+    """Batches ready for a student, epoch by epoch."""
+
+    feed: Feed
+    card: DatasetCard
+    epochs: int
+
+    def __iter__(self) -> Iterator[Iterator[Batch]]:
+        return (self._epoch(epoch) for epoch in range(self.epochs))
+
+    def _epoch(self, epoch: int) -> Iterator[Batch]:
+        for indices, images, labels in self.feed.epoch(epoch):
+            yield Batch(
+                stimulus=normalised(images, self.card.mean, self.card.std),
+                labels=labels,
+                indices=indices,
+                images=images,
+            )
+
+
+def lesson_of(
+    recipe: Recipe,
+    samples: Samples,
+    card: DatasetCard,
+    /,
+    *,
+    seed: int,
+    teacher: Teacher | None,
+    device: torch.device,
+) -> Lesson:
+    """Return what a method may spend: the same batches for every method and simulator."""
+    feed = Feed(
+        limited(samples, recipe.train_samples),
+        batch_size=recipe.batch_size,
+        augmentation=augment(recipe.augmentation, card),
+        seed=seed,
+        device=device,
+    )
+    return Lesson(
+        recipe=recipe,
+        epochs=_Epochs(feed=feed, card=card, epochs=recipe.epochs),
+        steps=recipe.epochs * len(feed),
+        budget_samples=recipe.epochs * len(feed) * feed.batch_size,
+        teacher=teacher,
+        device=device,
+    )
+
+
+def recipe_from(fields: Mapping[str, Any], /) -> Recipe:
+    """Return a cell's recipe as a value; JSON's lists become tuples again."""
+    plain: dict[str, Any] = {name: value for name, value in fields.items() if name != "name"}
+    plain["augmentation"] = tuple(plain["augmentation"])
+    return Recipe(**plain)

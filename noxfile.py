@@ -1,0 +1,102 @@
+"""Sessions: what regenerates, tests and measures. Imports nothing but nox.
+
+Suites and simulators are read from their folders, so a new one has its session without
+an edit. With ``--no-venv`` nothing is installed: for machines without a network.
+"""
+
+import argparse
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+# pip, because it also reads the wheels and indices that a user configured for it.
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_external_run = True
+nox.options.sessions = ["lint", "tests"]
+
+LOCK = "requirements.lock"
+BACKENDS = sorted(
+    folder.name for folder in Path("backends").iterdir() if (folder / "__init__.py").exists()
+)
+SUITES = sorted(
+    file.stem for file in Path("suites").glob("*.py") if not file.stem.startswith("_")
+)
+DONE, SOME_FAILED, NOTHING_TO_DO = 0, 1, 3
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the project and ``groups`` at the locked versions."""
+    if session.venv_backend == "none":
+        session.log("using the active interpreter as it is")
+        return
+    session.install("-c", LOCK, "-e", ".", *(f"--group={group}" for group in groups))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the test suite; arguments go to pytest."""
+    install(session, "test")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, types and the direction of imports."""
+    install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("lint-imports")
+
+
+@nox.session(default=False)
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def conformance(session: nox.Session, backend: str) -> None:
+    """Hold one simulator to the laws every simulator must obey."""
+    install(session, "test")
+    session.run("python", "-m", "harness", "conform", backend)
+    session.run("python", "-m", "pytest", "tests/conformance", f"--backend={backend}")
+
+
+@nox.session(default=False)
+def leaderboard(session: nox.Session) -> None:
+    """Regenerate a leaderboard: ``nox -s leaderboard -- [SUITE] [options of harness run]``."""
+    install(session)
+    suite, options, shared = asked(session)
+    harness = ("python", "-m", "harness")
+    codes = [DONE, SOME_FAILED, NOTHING_TO_DO]
+    session.run(*harness, "run", suite, *options, *shared, success_codes=codes)
+    session.run(*harness, "report", suite, *shared)
+
+
+@nox.session(default=False)
+def report(session: nox.Session) -> None:
+    """Write a leaderboard from finished cells: ``nox -s report -- [SUITE]``."""
+    install(session)
+    suite, options, shared = asked(session)
+    session.run("python", "-m", "harness", "report", suite, *options, *shared)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Time this commit with asv; arguments go to ``asv run``."""
+    install(session, "bench")
+    commit = session.run("git", "rev-parse", "HEAD", external=True, silent=True)
+    session.run("asv", "machine", "--yes")
+    # asv imports the benchmarks in a process of its own: the project must be installed.
+    # Without a commit hash, asv throws results of an existing environment away.
+    session.run("asv", "run", f"--set-commit-hash={str(commit).strip()}", *session.posargs)
+
+
+def asked(session: nox.Session) -> tuple[str, list[str], list[str]]:
+    """Return the suite, the options of ``run`` alone and those it shares with ``report``."""
+    parser = argparse.ArgumentParser(prog=f"nox -s {session.name} --", add_help=False)
+    parser.add_argument("suite", nargs="?", default="digits", choices=SUITES)
+    parser.add_argument("--out")
+    parser.add_argument("--data-root")
+    known, options = parser.parse_known_args(session.posargs)
+    shared = [f"--out={known.out}"] if known.out else []
+    shared += [f"--data-root={known.data_root}"] if known.data_root else []
+    return known.suite, options, shared

@@ -1,0 +1,24 @@
+"""CIFAR-10 at a budget that two processor cores carry: a few epochs, bfloat16."""
+
+from harness.contracts.suite import Recipe, Suite, TeacherSpec
+
+SUITE = Suite(
+    title="CIFAR-10, a few epochs against a published ResNet-20",
+    protocol=1,
+    dataset="cifar10",
+    models=("resnet20",),
+    teacher=TeacherSpec(model="resnet20"),
+    recipes={
+        "speedrun": Recipe(
+            epochs=3,
+            batch_size=128,
+            learning_rate=0.1,
+            warmup=0.1,
+            augmentation=("crop", "flip"),
+            precision="bfloat16",
+            compiled=True,
+        ),
+    },
+    timesteps=(2,),
+    seeds=(0,),
+)

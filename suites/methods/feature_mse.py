@@ -1,0 +1,77 @@
+"""Pull the student's firing rates, stage by stage, to the teacher's features."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, mse_loss
+
+from harness.contracts.errors import UnsupportedError
+from harness.contracts.method import Method, MethodCard, Progress
+from harness.contracts.model import Output
+from harness.training import Answer, Lesson, Student, descend
+
+CARD = MethodCard(
+    title="Squared error between projected firing rates and the teacher's stages",
+    citation="Romero et al. FitNets: hints for thin deep nets. ICLR 2015",
+    fidelity="reconstructed",
+    reconstructed=("rates in the place of features", "all stages in the place of one hint"),
+    signals=("features",),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMse:
+    """``CE + weight * mean over stages |regress(rate) - feature|^2``.
+
+    The regressor is FitNets' (section 2.2), a convolution, here 1x1 and followed by a
+    norm, since a rate lies in [0, 1] and the feature it is compared with does not.
+
+    Attributes:
+        weight: Of the mean squared error.
+    """
+
+    weight: float = 1.0
+
+    def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
+        """Descend, with one regressor a stage that both networks have."""
+        if lesson.teacher is None:
+            raise UnsupportedError("feature_mse needs a teacher")
+        channels, wanted = student.tap_channels, lesson.teacher.tap_channels
+        stages = [name for name in channels if name.startswith("stage") and name in wanted]
+        if not stages:
+            raise UnsupportedError("student and teacher have no stage tap in common")
+        regressors = nn.ModuleDict(
+            {name: _regressor(channels[name], wanted[name]) for name in stages}
+        ).to(lesson.device)
+
+        def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
+            errors = [
+                feature_error(regressors[name], output.taps[name].mean(0), answer.taps[name])
+                for name in stages
+            ]
+            hint = sum(errors[1:], errors[0]) / len(errors)
+            return cross_entropy(output.logits.mean(0), labels) + self.weight * hint
+
+        return descend(
+            student, lesson, loss, also_train=[regressors], taps=stages, teacher_taps=stages
+        )
+
+
+def _regressor(student: int, teacher: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(student, teacher, 1, bias=False), nn.BatchNorm2d(teacher))
+
+
+def feature_error(
+    regressor: nn.Module,
+    rate: Tensor,  # [N, C, H, W]
+    feature: Tensor,  # [N, C', H', W']
+) -> Tensor:
+    """Return the mean squared error at the coarser of both resolutions."""
+    height, width = min(rate.shape[-2:], feature.shape[-2:])
+    size = (height, width)
+    regressed = regressor(adaptive_avg_pool2d(rate, size))
+    return mse_loss(regressed.float(), adaptive_avg_pool2d(feature, size).float())
+
+
+METHOD: Method = FeatureMse()

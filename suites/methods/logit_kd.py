@@ -1,0 +1,45 @@
+"""Match the teacher with the student's read-out, averaged over time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from harness.contracts.method import Method, MethodCard, Progress
+from harness.contracts.model import Output
+from harness.training import Answer, Lesson, Student, descend, softened_kl
+
+CARD = MethodCard(
+    title="Softened divergence of mean logits, beside the cross-entropy",
+    citation="Hinton, Vinyals, Dean. Distilling the knowledge in a neural network. arXiv 2015",
+    fidelity="exact",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitKd:
+    """Hinton's distillation, with time averaged away before the comparison.
+
+    ``CE(mean_t z_S, y) + weight * temperature^2 KL(teacher || student)``.
+
+    Attributes:
+        temperature: Softening of both distributions; 1 leaves them as they are.
+        weight: Of the teacher's term.
+    """
+
+    temperature: float = 4.0
+    weight: float = 1.0
+
+    def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
+        """Descend both terms."""
+        return descend(student, lesson, self.loss)
+
+    def loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
+        """Return the weighted sum of both terms, in nats."""
+        mean = output.logits.mean(0)
+        from_teacher = softened_kl(mean, answer.logits, temperature=self.temperature)
+        return cross_entropy(mean, labels) + self.weight * from_teacher
+
+
+METHOD: Method = LogitKd()

@@ -1,0 +1,202 @@
+"""The command line as a user types it: answers, mistakes, exit codes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def harness(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {name: value for name, value in os.environ.items() if name != "SNN_DISTILL_DATA"}
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *words],
+        cwd=cwd,
+        env=variables | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("words", [("--help",), ("list",), ("plan", "digits"), ("plan", "cifar10")])
+def test_help_list_and_plan_import_neither_torch_nor_pandas(words: tuple[str, ...]) -> None:
+    script = f"""
+import sys
+sys.argv = ["harness", *{words!r}]
+from harness.cli import main
+try:
+    main()
+except SystemExit as leaving:
+    assert leaving.code in (0, None), leaving.code
+heavy = {{"torch", "pandas", "scipy", "sklearn", "rich.progress"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "digit"), "no 'digit' among the suites; did you mean digits?"),
+        (("run", "digits", "--methods", "logit_dk"), "did you mean logit_kd?"),
+        (("run", "digits", "--models", "digits_convent"), "did you mean digits_convnet"),
+        (("run", "digits", "--backends", "nrose"), "did you mean norse?"),
+        (("run", "digits", "--recipe", "shrot"), "no recipe 'shrot'; did you mean short?"),
+        (("run", "digits", "--timesteps", "0"), "--timesteps must be at least 1, got 0"),
+        (("run", "digits", "--timesteps", "two"), "--timesteps takes whole numbers"),
+        (("run", "digits", "--seeds", "-1"), "--seeds must not be negative, got -1"),
+        (("run", "digits", "--timeout", "0"), "--timeout must be positive"),
+        (("run", "digits", "--jobs", "-1"), "--jobs must be positive"),
+        (("list", "method"), "there is no kind 'method'"),
+        (("show", "nothing_like_it"), "no plug-in 'nothing_like_it'"),
+        (("conform", "nrose"), "did you mean norse?"),
+        (("run", "cifar10_speedrun"), "teacher import FILE --model resnet20 --dataset cifar10"),
+    ],
+)
+def test_a_users_mistake_is_one_line_with_a_remedy(
+    words: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    out = () if words[0] in {"list", "conform"} else ("--out", str(tmp_path / "runs"))
+    done = harness(*words, *out)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_list_and_show_speak_to_machines() -> None:
+    assert "digits" in json.loads(harness("list", "suites", "--json").stdout)["suites"]
+    shown = json.loads(harness("show", "logit_kd", "--json").stdout)
+    assert shown["method"]["params"] == {"temperature": 4.0, "weight": 1.0}
+
+
+def test_report_without_rows_says_so(tmp_path: Path) -> None:
+    done = harness("report", "digits", "--out", str(tmp_path))
+    assert done.returncode == 3
+    assert "holds no rows of digits" in done.stdout
+
+
+def test_missing_data_is_a_row_with_a_reason(tmp_path: Path) -> None:
+    done = harness(
+        *("run", "cifar100", "--methods", "direct", "--timesteps", "1", "--seeds", "0"),
+        *("--backends", "reference", "--recipe", "speedrun", "--out", str(tmp_path)),
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    [row] = tmp_path.glob("cifar100/*/row.json")
+    columns = json.loads(row.read_text())
+    assert columns["status"] == "failed"
+    assert "SNN_DISTILL_DATA" in columns["error"]
+    assert columns["test_accuracy"] is None
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the runs of two digits cells, trained through the command line."""
+    out = tmp_path_factory.mktemp("digits") / "runs"
+    done = harness("run", "digits", *CELLS, "--out", str(out))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+CELLS = ("--methods", "direct,logit_kd", "--timesteps", "2", "--seeds", "0", "--backends", "norse")
+
+
+def test_a_second_run_does_nothing_and_says_so(digits: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in digits.rglob("*")}
+    done = harness("run", "digits", *CELLS, "--out", str(digits))
+    assert done.returncode == 3
+    assert "nothing to do: 2 cells: 2 fresh" in done.stdout
+    assert {file: file.stat().st_mtime_ns for file in digits.rglob("*")} == before
+
+
+def test_the_same_command_twice_gives_identical_metrics(digits: Path, tmp_path: Path) -> None:
+    done = harness("run", "digits", *CELLS, "--out", str(tmp_path), "--jobs", "1")
+    assert done.returncode == 0, done.stderr
+    for row in digits.glob("digits/*/row.json"):
+        again = tmp_path / row.relative_to(digits)
+        assert _metrics(again) == _metrics(row)
+        weights = row.with_name("student.safetensors")
+        assert again.with_name("student.safetensors").read_bytes() == weights.read_bytes()
+
+
+CLOCKED = ("latency_ms_b1", "latency_ms_b1_iqr", "throughput_sps", "train_seconds")
+
+
+def _metrics(row: Path) -> str:
+    from harness.contracts.record import Row
+
+    metrics = vars(Row.from_json(row.read_text()).metrics)
+    told = {name: value for name, value in metrics.items() if name not in CLOCKED}
+    del told["peak_memory_bytes"]
+    return json.dumps(told, sort_keys=True)
+
+
+def test_a_row_is_complete_and_honest(digits: Path) -> None:
+    rows = [json.loads(file.read_text()) for file in digits.glob("digits/*/row.json")]
+    assert {row["method"] for row in rows} == {"direct", "logit_kd"}
+    for row in rows:
+        assert row["status"] == "ok"
+        assert row["n_test"] == 544
+        assert row["accuracy_low"] < row["test_accuracy"] < row["accuracy_high"]
+        assert len(row["accuracy_by_step"]) == 2
+        assert row["accuracy_by_step"][-1] == row["test_accuracy"]
+        assert 1 <= row["mean_steps_to_decide"] <= 2
+        assert row["teacher_accuracy"] > 0.98
+        assert row["spikes_per_sample"] > 0
+        assert row["coverage"] == 1
+        assert row["train_samples"] == row["recipe"]["epochs"] * (1074 // 64) * 64
+        assert {each["differing"] for each in row["cross_backend"].values()} == {0}
+        log = digits / row["log_path"]
+        assert log.exists()
+
+
+def test_a_damaged_row_is_named(digits: Path, tmp_path: Path) -> None:
+    shutil.copytree(digits, tmp_path / "runs")
+    file = next(iter((tmp_path / "runs").glob("digits/*/row.json")))
+    file.write_text(file.read_text()[:100])
+    done = harness("plan", "digits", *CELLS, "--out", str(tmp_path / "runs"))
+    assert done.returncode == 2
+    assert str(file) in done.stderr
+    assert "delete it to run its cell again" in done.stderr
+
+
+def test_a_teacher_is_trained_once_and_shared(digits: Path) -> None:
+    assert len(list((digits / "teachers").glob("*/teacher.json"))) == 1
+
+
+def test_a_leaderboard_comes_out(digits: Path, tmp_path: Path) -> None:
+    done = harness("report", "digits", "--out", str(digits), "--results", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "88 of 90 cells" in done.stderr
+    table = (tmp_path / "digits" / "leaderboard.md").read_text()
+    assert "logit_kd" in table
+    rows = [json.loads(line) for line in (tmp_path / "digits" / "direct.jsonl").open()]
+    assert [row["method"] for row in rows] == ["direct"]
+
+
+def test_a_stale_cell_is_explained_and_run_again(digits: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    for folder in ("harness", "backends", "suites"):
+        shutil.copytree(
+            ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    words = ("plan", "digits", *CELLS, "--out", str(digits))
+    method = project / "suites" / "methods" / "logit_kd.py"
+    method.write_text(method.read_text() + "\n# A comment changes nothing.\n")
+    assert "stale" not in harness(*words, cwd=project).stdout
+    method.write_text(
+        method.read_text().replace(
+            "cross_entropy(mean, labels) +", "0.9 * cross_entropy(mean, labels) +"
+        )
+    )
+    told = harness(*words, cwd=project).stdout
+    assert told.count("stale") == 2  # one cell, and the summary
+    assert "code changed" in told

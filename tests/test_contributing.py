@@ -1,0 +1,51 @@
+"""CONTRIBUTING's method is one file of a dozen lines, and it runs as written."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_the_example_method_is_a_dozen_lines_and_one_file_is_all_it_takes(tmp_path: Path) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    found = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert found
+    source = found.group(1)
+    code = [line for line in source.splitlines() if line.strip() and not line.startswith('"""')]
+    assert len(code) <= 12
+
+    for folder in ("harness", "backends", "suites"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
+    (tmp_path / "suites" / "methods" / "logit_mse.py").write_text(source)
+
+    listed = _harness("list", "methods", "--json", cwd=tmp_path)
+    assert "logit_mse" in json.loads(listed)["methods"]
+    _harness(
+        *("run", "digits", "--methods", "logit_mse", "--timesteps", "1", "--seeds", "0"),
+        *("--backends", "reference", "--out", str(tmp_path / "runs")),
+        cwd=tmp_path,
+    )
+    [row] = (tmp_path / "runs").glob("digits/*/row.json")
+    columns = json.loads(row.read_text())
+    assert columns["status"] == "ok"
+    assert columns["params"] == {"weight": 1.0}
+    # Ten classes: far above chance means that it learned.
+    assert columns["test_accuracy"] > 0.5
+
+
+def _harness(*words: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

@@ -1,0 +1,165 @@
+"""Cells that go wrong become rows; what was finished is kept whatever happens."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Each is a method file; what it does instead of learning, and the row it must become.
+BAD = {
+    "raising": ("raise RuntimeError('planned')", "failed", "RuntimeError: planned"),
+    "aborting": ("os.abort()", "failed", "killed by SIGABRT"),
+    "leaving": ("sys.exit(0)", "failed", "SystemExit: 0"),
+    "vanishing": ("os._exit(7)", "failed", "exited with code 7 without a row"),
+    "slipping_away": ("os._exit(0)", "failed", "exited with code 0 without a row"),
+    "hanging": ("time.sleep(600)", "timeout", "raise --timeout"),
+    "killed": ("os.kill(os.getpid(), 9)", "oom", "lower --jobs"),
+    "starving": ("torch.empty(2**60)", "oom", "can't allocate memory"),
+    "diverging": ("yield from descend(student, lesson, nan)", "diverged", "became nan after 64"),
+    "unable": ("raise UnsupportedError('no spikes here')", "skipped", "no spikes here"),
+}
+SOURCE = """
+import os, sys, time
+from dataclasses import dataclass
+import torch
+from harness.contracts.errors import UnsupportedError
+from harness.training import descend
+
+def nan(output, answer, labels):
+    return output.logits.sum() * float("nan")
+
+@dataclass(frozen=True)
+class Bad:
+    def fit(self, student, lesson, /):
+        {action}
+        yield
+
+METHOD = Bad()
+"""
+FEW = ("--timesteps", "1", "--seeds", "0", "--backends", "reference")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the project with the bad methods beside the good ones."""
+    folder = tmp_path_factory.mktemp("project")
+    for package in ("harness", "backends", "suites"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, folder / package, ignore=ignored)
+    for name, (action, _, _) in BAD.items():
+        file = folder / "suites" / "methods" / f"{name}.py"
+        file.write_text(SOURCE.format(action=action))
+    return folder
+
+
+def _start(project: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness", *words],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _run(project: Path, *words: str) -> tuple[int, str]:
+    process = _start(project, *words)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out + err
+
+
+@pytest.fixture(scope="module")
+def rows(project: Path) -> dict[str, dict[str, object]]:
+    methods = ",".join(["direct", *BAD, "logit_kd"])
+    words = ("run", "digits", "--methods", methods, *FEW, "--timeout", "12")
+    code, told = _run(project, *words)
+    assert code == 1, told
+    found = [json.loads(file.read_text()) for file in project.glob("runs/digits/*/row.json")]
+    return {row["method"]: row for row in found}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_cell_becomes_a_row_with_its_status_and_reason(
+    rows: dict[str, dict[str, object]], name: str
+) -> None:
+    _, status, words = BAD[name]
+    assert rows[name]["status"] == status
+    assert words in str(rows[name]["error"])
+    assert rows[name]["test_accuracy"] is None
+
+
+def test_good_cells_beside_bad_ones_finish(rows: dict[str, dict[str, object]]) -> None:
+    assert rows["direct"]["status"] == "ok"
+    assert rows["logit_kd"]["status"] == "ok"
+
+
+def test_failed_cells_are_left_alone_until_asked(
+    project: Path,
+    rows: dict[str, dict[str, object]],
+) -> None:
+    words = ("run", "digits", "--methods", "raising,direct", *FEW)
+    code, told = _run(project, *words)
+    assert code == 1
+    assert "--retry-failed" in told
+    before = rows["raising"]["log_path"]
+    code, told = _run(project, *words, "--retry-failed")
+    assert code == 1
+    [row] = [
+        json.loads(file.read_text())
+        for file in project.glob("runs/digits/*/row.json")
+        if '"method": "raising"' in file.read_text()
+    ]
+    assert row["log_path"] != before
+
+
+def test_the_table_shows_failures_and_never_a_zero(
+    project: Path, rows: dict[str, dict[str, object]]
+) -> None:
+    assert rows
+    code, told = _run(project, "report", "digits", "--results", "published")
+    assert code == 0, told
+    table = (project / "published" / "digits" / "leaderboard.md").read_text()
+    assert "diverged" in table
+    assert "timeout" in table
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_cut_short_loses_nothing_and_goes_on(
+    project: Path, tmp_path: Path, signal_: signal.Signals
+) -> None:
+    out = tmp_path / "runs"
+    words = ("run", "digits", "--methods", "direct,hanging", *FEW, "--out", str(out))
+    process = _start(project, *words)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("digits/*/row.json")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    [finished] = out.glob("digits/*/row.json")
+    content = finished.read_bytes()
+    process.send_signal(signal_)
+    process.communicate(timeout=30)
+    assert finished.read_bytes() == content
+    assert not [file for file in out.rglob(".*") if file.is_file() and file.suffix == ".json"]
+    code, told = _run(project, *words, "--timeout", "3")
+    assert "1 fresh" not in told  # the cell that hung is run, the finished one is not
+    assert told.count("direct") == 0
+    assert code == 1
+    assert finished.read_bytes() == content
+    _nothing_left(out)
+
+
+def _nothing_left(out: Path) -> None:
+    """Fail if a process that writes under ``out`` still runs."""
+    for stat in Path("/proc").glob("[0-9]*/fd/1"):
+        try:
+            assert str(out) not in str(stat.readlink())
+        except OSError:
+            continue
