@@ -28,6 +28,23 @@ class PublishedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Archive:
+    """Something to download.
+
+    Attributes:
+        url: Where its publisher has it.
+        md5: The publisher's checksum, hexadecimal.
+        size_bytes: Its length, or None if the publisher does not say.
+        into: The folder under the data root that it is unpacked into, or put into as it is.
+    """
+
+    url: str
+    md5: str
+    size_bytes: int | None
+    into: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetCard:
     """What is known of a data set without opening it.
 
@@ -43,6 +60,9 @@ class DatasetCard:
         licence: As stated at the source.
         url: Where to get it.
         files: What the publisher ships; empty if the data comes with a library.
+        archives: What to download; empty if it cannot be fetched without a person.
+        encoding: What the student is given in a step: channels, value range, and what a
+            timestep means.
     """
 
     title: str
@@ -56,6 +76,8 @@ class DatasetCard:
     licence: str
     url: str
     files: tuple[PublishedFile, ...] = ()
+    archives: tuple[Archive, ...] = ()
+    encoding: str = "direct: the normalised image as a constant current in every step"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +85,8 @@ class Samples:
     """One part of a split, wholly in memory.
 
     Attributes:
-        inputs: uint8 ``[N, C, H, W]``, or ``[N, T, C, H, W]`` for frames of events.
+        inputs: uint8 ``[N, C, H, W]``, or ``[N, T, C, H, W]`` for frames of events; may
+            be mapped from a file.
         labels: int64 ``[N]``.
     """
 
@@ -122,8 +145,10 @@ class Dataset(Protocol):
         """
         ...
 
-    def load(self, root: Path | None, /) -> Splits:
+    def load(self, root: Path | None, /, *, timesteps: int = 1) -> Splits:
         """Open the data set, verifying every file.
+
+        Events are cut into ``timesteps`` frames; a static set does not mind.
 
         Raises:
             DataError: Names the file, the checksum expected and found, and the remedy.

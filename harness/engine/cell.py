@@ -95,7 +95,7 @@ def _train(
     cell, conditions = order.cell, order.conditions
     method = _method(cell)
     student = _student(cell, dataset.card, backend, device)
-    splits = dataset.load(conditions.data_root)
+    splits = dataset.load(conditions.data_root, timesteps=cell.timesteps)
     lesson = lesson_of(
         recipe_from(cell.recipe),
         splits.train,

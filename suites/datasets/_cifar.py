@@ -34,7 +34,7 @@ class CifarBinary:
         """Return which bytes are expected under ``root``; looks at names and sizes only."""
         return checksums.find(root, self.card, folders=self.folders).provenance()
 
-    def load(self, root: Path | None, /) -> Splits:
+    def load(self, root: Path | None, /, *, timesteps: int = 1) -> Splits:  # noqa: ARG002  static
         """Read and verify every file."""
         place = checksums.find(root, self.card, folders=self.folders)
         parts = [self._decoded(place.read(file), file.path) for file in self.card.files]

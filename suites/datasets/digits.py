@@ -32,7 +32,7 @@ class Digits:
         """Return the checksum that ``load`` insists on."""
         return Provenance(fingerprint=_SHA256)
 
-    def load(self, root: Path | None, /) -> Splits:  # noqa: ARG002  it needs no root
+    def load(self, root: Path | None, /, *, timesteps: int = 1) -> Splits:  # noqa: ARG002  needs neither
         """Read and verify the images."""
         grey, labels = source()
         # Exact in integers: round(255 v / 16), halves up.
