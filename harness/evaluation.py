@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from harness.anytime import Accuracy, OverTime, decide, over_time
 from harness.contracts.dataset import DatasetCard, Samples
 from harness.contracts.suite import Precision
 from harness.training.feed import evaluation_batches
@@ -16,41 +18,32 @@ from harness.training.student import Student
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The decision after every step, from one pass.
+    """What a network answered, from one pass, and the decisions that follow.
 
-    The decision at step t is the largest mean logit of steps 1..t; of equals, the first
-    class. A network that stays silent therefore answers with its read-out's biases.
+    Ties go to the first class and silence to the read-out: ``DecisionPolicy``'s defaults.
 
     Attributes:
-        predictions: int64 ``[T, N]``.
+        logits: float32 ``[T, N, K]``, of each step by itself.
         labels: int64 ``[N]``.
     """
 
-    predictions: NDArray[np.int64]
+    logits: NDArray[np.float32]
     labels: NDArray[np.int64]
 
-    @property
-    def correct(self) -> NDArray[np.bool_]:
-        """Whether each sample is right after each step, ``[T, N]``."""
-        right: NDArray[np.bool_] = self.predictions == self.labels
-        return right
+    @cached_property
+    def predictions(self) -> NDArray[np.int64]:
+        """The decision after each step, int64 ``[T, N]``."""
+        return decide(self.logits)
+
+    @cached_property
+    def over_time(self) -> OverTime:
+        """How the decisions develop."""
+        return over_time(self.predictions, self.labels)
 
     @property
-    def accuracy_by_step(self) -> list[float]:
-        """Fraction right after each step."""
-        return [float(step.sum()) / len(self.labels) for step in self.correct]
-
-    @property
-    def accuracy(self) -> float:
-        """Fraction right after the last step."""
-        return self.accuracy_by_step[-1]
-
-    @property
-    def mean_steps_to_decide(self) -> float:
-        """Mean over samples of the first step after which the decision no longer changes."""
-        unlike_last = self.predictions != self.predictions[-1]
-        steps = np.arange(1, len(unlike_last) + 1)[:, None]
-        return float(((unlike_last * steps).max(axis=0) + 1).mean())
+    def accuracy(self) -> Accuracy:
+        """Of the decisions after the last step."""
+        return self.over_time.accuracy[-1]
 
 
 def evaluate(
@@ -63,16 +56,15 @@ def evaluate(
     batch_size: int = 256,
     normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> Verdict:
-    """Return what ``student`` decides on ``samples``, each seen once, unaugmented.
+    """Return what ``student`` answers on ``samples``, each seen once, unaugmented.
 
     ``normalisation`` is ``(mean, std)`` where it is not the data set's own.
     """
     mean, std = normalisation or (card.mean, card.std)
     student.network.eval()
-    predictions = []
+    answers = []
     for images, _ in evaluation_batches(samples, batch_size, device):
         with torch.no_grad(), autocast(device, precision):
             logits = student(normalised(images, mean, std)).logits
-        # Sums order like means, and adding steps one by one is exact to the last step.
-        predictions.append(logits.cumsum(0).argmax(-1).cpu().numpy())
-    return Verdict(predictions=np.concatenate(predictions, axis=1), labels=samples.labels)
+        answers.append(logits.cpu().numpy())
+    return Verdict(logits=np.concatenate(answers, axis=1), labels=samples.labels)

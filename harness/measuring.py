@@ -1,56 +1,108 @@
 """What one trained student costs: operations, energy, wall clock."""
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from harness.anytime import (
+    ExitPoint,
+    Rule,
+    apply,
+    first_spikes,
+    fit_thresholds,
+    model_energy_by_step,
+    output_spikes,
+)
 from harness.contracts.dataset import DatasetCard, Samples
 from harness.contracts.ledger import CATEGORIES, Layer, Measurement
 from harness.contracts.suite import Precision
 from harness.energy import panel
+from harness.evaluation import Verdict
 from harness.meter import measure
 from harness.training.feed import evaluation_batches
 from harness.training.lesson import autocast, normalised
 from harness.training.student import Student
 
-_WARM_UP, _TIMED = 5, 30
+_WARM_UP, _TIMED, _TIMED_BATCHES = 5, 30, 3
 _BATCHES = (64, 256)
 _METERED_BATCH = 256
+_FRAMES_NDIM = 5
 _HEADLINE = "horowitz_45nm_fp32"
+_EXIT_PRICES = f"{_HEADLINE}:cached"
 
 
-def measured(
-    student: Student,
-    samples: Samples,
-    card: DatasetCard,
-    device: torch.device,
-    precision: Precision,
-) -> dict[str, Any]:
-    """Return the columns about cost, from the whole of ``samples``."""
-    student.network.eval()
+@dataclass(frozen=True)
+class Running:
+    """A trained student on the samples that its cost is measured on.
 
-    def answer(stimulus: Tensor) -> Tensor:
-        with torch.no_grad(), autocast(device, precision):
-            return student(stimulus).logits
+    Attributes:
+        student: In evaluation mode from here on.
+        samples: All of them are metered.
+        card: Of their data set, for the normalisation.
+        device: Where the student is.
+        precision: Of its forward passes.
+    """
 
-    def stimuli(batch_size: int) -> Iterator[Tensor]:
-        for images, _ in evaluation_batches(samples, batch_size, device):
-            yield normalised(images, card.mean, card.std)
+    student: Student
+    samples: Samples
+    card: DatasetCard
+    device: torch.device
+    precision: Precision
 
-    counted = measure(student.network, stimuli(_METERED_BATCH), call=answer)
-    return {
-        "parameter_count": sum(weight.numel() for weight in student.parameters()),
-        **operations(counted),
-        **energies(counted),
-        **_latency(answer, next(stimuli(1)), device),
-        "throughput_sps": max(
-            _throughput_sps(answer, next(stimuli(size)), device) for size in _BATCHES
-        ),
-    }
+    def answer(self, stimulus: Tensor) -> Tensor:
+        """Return the logits ``[T, N, K]``."""
+        self.student.network.eval()
+        with torch.no_grad(), autocast(self.device, self.precision):
+            return self.student(stimulus).logits
+
+    def stimuli(self, batch_size: int) -> Iterator[Tensor]:
+        """Yield all samples, normalised."""
+        for images, _ in evaluation_batches(self.samples, batch_size, self.device):
+            yield normalised(images, self.card.mean, self.card.std)
+
+    def counted(self) -> Measurement:
+        """Return what the meter counts on all samples."""
+        self.student.network.eval()
+        frames = self.samples.inputs.ndim == _FRAMES_NDIM
+        return measure(
+            self.student.network,
+            self.stimuli(_METERED_BATCH),
+            batch_axis=1 if frames else 0,
+            time_axis=0 if frames else None,
+            call=self.answer,
+        )
+
+    def speed(self) -> dict[str, Any]:
+        """Return the columns about wall clock and size; batch of one and best batch apart."""
+        times = self._times(next(self.stimuli(1)), _TIMED)
+        low, median, high = np.percentile([1e3 * each for each in times], [25, 50, 75])
+        best = max(
+            size / float(np.median(self._times(next(self.stimuli(size)), _TIMED_BATCHES)))
+            for size in _BATCHES
+            if size <= len(self.samples)
+        )
+        return {
+            "parameter_count": sum(weight.numel() for weight in self.student.parameters()),
+            "latency_ms_b1": float(median),
+            "latency_ms_b1_iqr": float(high - low),
+            "throughput_sps": best,
+        }
+
+    def _times(self, stimulus: Tensor, count: int) -> list[float]:
+        """Return the seconds of ``count`` passes, after a warm-up."""
+        return [self._seconds(stimulus) for _ in range(_WARM_UP + count)][_WARM_UP:]
+
+    def _seconds(self, stimulus: Tensor) -> float:
+        begun = time.perf_counter()
+        self.answer(stimulus)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() - begun
 
 
 def operations(counted: Measurement, /) -> dict[str, Any]:
@@ -96,26 +148,37 @@ def energies(counted: Measurement, /) -> dict[str, Any]:
     }
 
 
-def _seconds(answer: Callable[[Tensor], Tensor], stimulus: Tensor, device: torch.device) -> float:
-    begun = time.perf_counter()
-    answer(stimulus)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - begun
+def early_exits(validation: Verdict, test: Verdict, counted: Measurement, /) -> dict[str, Any]:
+    """Return the columns about leaving early and about the first spike.
+
+    Thresholds are fitted on ``validation`` alone, one for each loss of accuracy that is
+    allowed there, in percentage points; what they bring is read off ``test``.
+    """
+    first = first_spikes(output_spikes(counted))
+    costs = model_energy_by_step(counted, _EXIT_PRICES).cumsum(axis=1)
+    exits: dict[str, dict[str, Any]] = {}
+    for rule in get_args(Rule) if len(test.logits) > 1 else ():
+        fitted = fit_thresholds(validation.logits, validation.labels, rule=rule)
+        exits[rule] = {
+            f"{drop:g}": _exit(
+                apply(rule, point.threshold, test.logits, test.labels, cumulative_costs=costs).point
+            )
+            for drop, point in fitted.chosen.items()
+        }
+    return {
+        "first_spike_steps": first.mean_steps,
+        "silent_samples": first.silent,
+        "early_exit": exits,
+    }
 
 
-def _latency(
-    answer: Callable[[Tensor], Tensor], one: Tensor, device: torch.device
-) -> dict[str, float]:
-    """Return median and interquartile range of a batch of one, after a warm-up."""
-    times = [_seconds(answer, one, device) for _ in range(_WARM_UP + _TIMED)][_WARM_UP:]
-    low, median, high = np.percentile([1e3 * each for each in times], [25, 50, 75])
-    return {"latency_ms_b1": float(median), "latency_ms_b1_iqr": float(high - low)}
-
-
-def _throughput_sps(
-    answer: Callable[[Tensor], Tensor], batch: Tensor, device: torch.device
-) -> float:
-    """Return samples a second, the median of three passes after one."""
-    times = [_seconds(answer, batch, device) for _ in range(4)][1:]
-    return len(batch) / float(np.median(times))
+def _exit(point: ExitPoint) -> dict[str, float | None]:
+    low, high = point.accuracy.interval
+    return {
+        "threshold": point.threshold,
+        "accuracy": point.accuracy.value,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "mean_steps": point.mean_steps,
+        "mean_energy_pj": point.mean_cost,
+    }

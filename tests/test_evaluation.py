@@ -24,13 +24,15 @@ DIGITS = cast(Dataset, discovery.load("datasets", "digits"))
 
 def test_a_verdict_by_hand() -> None:
     # Three samples, three steps; the labels are 0, 1, 2.
-    verdict = Verdict(
-        predictions=np.array([[0, 0, 1], [0, 1, 2], [0, 1, 1]]), labels=np.array([0, 1, 2])
-    )
-    assert verdict.accuracy_by_step == [1 / 3, 1, 2 / 3]
-    assert verdict.accuracy == 2 / 3
+    decisions = np.array([[0, 0, 1], [0, 1, 2], [0, 1, 1]])
+    # Step t adds 10^t to its class, which outweighs all steps before.
+    votes = np.eye(3, dtype=np.float32)[decisions] * np.array([1, 10, 100])[:, None, None]
+    verdict = Verdict(logits=votes.astype(np.float32), labels=np.array([0, 1, 2]))
+    assert np.array_equal(verdict.predictions, decisions)
+    assert [step.value for step in verdict.over_time.accuracy] == [1 / 3, 1, 2 / 3]
+    assert verdict.accuracy.value == 2 / 3
     # The first sample never changes (1 step), the second settles after 2, the third after 3.
-    assert verdict.mean_steps_to_decide == pytest.approx((1 + 2 + 3) / 3)
+    assert verdict.over_time.mean_settling_steps == pytest.approx((1 + 2 + 3) / 3)
 
 
 class _Spoken(nn.Module):

@@ -89,7 +89,16 @@ class Metrics:
         ann_accuracy: Of the student's topology as an artificial network.
         agreement: Fraction of test samples on which student and teacher decide alike.
         accuracy_by_step: After 1, 2, ... T steps of the same pass.
+        accuracy_by_step_low: Lower ends of their 95 % Wilson intervals.
+        accuracy_by_step_high: Upper ends.
+        accuracy_area: Under accuracy over t / T: the mean of ``accuracy_by_step``.
         mean_steps_to_decide: Steps after which a sample's decision no longer changes.
+        mean_cutoff_steps: Steps after which it stays right; T for a sample that ends wrong.
+        first_spike_steps: Until the last spiking layer fires, over samples that make it.
+        silent_samples: Test samples that do not.
+        early_exit: By rule and allowed loss of validation accuracy in percentage points:
+            ``threshold`` (fitted on validation data), and on the test split ``accuracy``,
+            its interval, ``mean_steps`` and ``mean_energy_pj``.
         cross_backend: What the same weights answer on other simulators: by name the
             ``test_accuracy`` there and the number of ``differing`` decisions.
         parameter_count: Trainable numbers of the student at inference.
@@ -119,7 +128,14 @@ class Metrics:
     ann_accuracy: float | None = None
     agreement: float | None = None
     accuracy_by_step: tuple[float, ...] | None = None
+    accuracy_by_step_low: tuple[float, ...] | None = None
+    accuracy_by_step_high: tuple[float, ...] | None = None
+    accuracy_area: float | None = None
     mean_steps_to_decide: float | None = None
+    mean_cutoff_steps: float | None = None
+    first_spike_steps: float | None = None
+    silent_samples: int | None = None
+    early_exit: Mapping[str, Mapping[str, Mapping[str, float | None]]] = field(default_factory=dict)
     cross_backend: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     parameter_count: int | None = None
     spikes_per_sample: float | None = None
@@ -140,7 +156,15 @@ class Metrics:
     peak_memory_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        _keep_plain(self, tuples=("accuracy_by_step", "energy_assumptions"))
+        _keep_plain(
+            self,
+            tuples=(
+                "accuracy_by_step",
+                "accuracy_by_step_low",
+                "accuracy_by_step_high",
+                "energy_assumptions",
+            ),
+        )
         for name in ("test_accuracy", "accuracy_low", "accuracy_high", "n_test"):
             if not isinstance(getattr(self, name), int | float):
                 raise SpecError(f"an 'ok' row needs a finite {name}, got {getattr(self, name)!r}")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -22,15 +23,15 @@ from harness.contracts.method import Method, Progress
 from harness.contracts.model import Model
 from harness.contracts.neuron import NeuronSpec, Surrogate
 from harness.contracts.record import Cell, Metrics, Row
+from harness.contracts.suite import Precision
 from harness.engine import teachers
 from harness.engine.order import Order
 from harness.engine.rows import provenance
 from harness.engine.setting import build, lesson_of, prepare, recipe_from
 from harness.engine.teaching import load_teacher, predictions
 from harness.evaluation import Verdict, evaluate
-from harness.measuring import measured
+from harness.measuring import Running, early_exits, energies, operations
 from harness.seeds import torch_seed
-from harness.statistics import wilson_interval
 from harness.store import Store, write_atomically
 from harness.training.lesson import Teacher
 from harness.training.realise import activation
@@ -42,8 +43,9 @@ class _Trained:
     """What is known once the lesson is spent."""
 
     student: Student
-    verdict: Verdict
     test: Samples
+    verdict: Verdict
+    on_validation: Verdict
     train_samples: int
     train_seconds: float
 
@@ -66,15 +68,18 @@ def run(order: Order, report: Callable[[Progress], None]) -> Row:
     backend = cast(Backend, discovery.load("backends", cell.backend))
     trained = _train(order, dataset, backend, device, report)
     _keep(store.folder(cell), trained)
+    running = Running(trained.student, trained.test, card, device, _precision(cell))
+    counted = running.counted()
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return Row(
         cell=cell,
         status="ok",
         metrics=Metrics(
             **_quality(cell, trained, store),
-            **measured(
-                trained.student, trained.test, card, device, recipe_from(cell.recipe).precision
-            ),
+            **operations(counted),
+            **energies(counted),
+            **running.speed(),
+            **early_exits(trained.on_validation, trained.verdict, counted),
             cross_backend=_elsewhere(cell, card, trained, device),
             train_seconds=trained.train_seconds,
             train_samples=trained.train_samples,
@@ -112,15 +117,19 @@ def _train(
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - begun
+    examine = partial(evaluate, card=dataset.card, device=device, precision=_precision(cell))
     return _Trained(
         student=student,
-        verdict=evaluate(
-            student, splits.test, dataset.card, device, recipe_from(cell.recipe).precision
-        ),
         test=splits.test,
+        verdict=examine(student, splits.test),
+        on_validation=examine(student, splits.validation),
         train_samples=progress.samples if progress else 0,
         train_seconds=seconds,
     )
+
+
+def _precision(cell: Cell) -> Precision:
+    return recipe_from(cell.recipe).precision
 
 
 def _method(cell: Cell) -> Method:
@@ -154,15 +163,19 @@ def _teacher(cell: Cell, card: DatasetCard, store: Store, device: torch.device) 
 def _quality(cell: Cell, trained: _Trained, store: Store) -> dict[str, Any]:
     """Return the columns about right and wrong."""
     verdict = trained.verdict
-    right, n_test = int(verdict.correct[-1].sum()), len(verdict.labels)
-    low, high = wilson_interval(right, n_test)
+    low, high = verdict.accuracy.interval
+    steps = verdict.over_time.accuracy
     columns: dict[str, Any] = {
-        "test_accuracy": right / n_test,
+        "test_accuracy": verdict.accuracy.value,
         "accuracy_low": low,
         "accuracy_high": high,
-        "n_test": n_test,
-        "accuracy_by_step": verdict.accuracy_by_step,
-        "mean_steps_to_decide": verdict.mean_steps_to_decide,
+        "n_test": verdict.accuracy.samples,
+        "accuracy_by_step": [step.value for step in steps],
+        "accuracy_by_step_low": [step.interval.low for step in steps],
+        "accuracy_by_step_high": [step.interval.high for step in steps],
+        "accuracy_area": verdict.over_time.area,
+        "mean_steps_to_decide": verdict.over_time.mean_settling_steps,
+        "mean_cutoff_steps": verdict.over_time.mean_cutoff_steps,
     }
     found = teachers.record(store, cell.teacher) if cell.teacher else None
     if cell.teacher is None or found is None:
@@ -194,9 +207,9 @@ def _elsewhere(
         plain = replace(cell, backend=name, recipe={**cell.recipe, "compiled": False})
         other = _student(plain, card, backend, device)
         other.network.load_state_dict(state)
-        verdict = evaluate(other, trained.test, card, device, recipe_from(cell.recipe).precision)
+        verdict = evaluate(other, trained.test, card, device, _precision(cell))
         unlike = verdict.predictions[-1] != trained.verdict.predictions[-1]
-        found[name] = {"test_accuracy": verdict.accuracy, "differing": int(unlike.sum())}
+        found[name] = {"test_accuracy": verdict.accuracy.value, "differing": int(unlike.sum())}
     return found
 
 

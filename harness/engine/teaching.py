@@ -93,7 +93,7 @@ def import_checkpoint(
     suits = {
         name: evaluate(
             student, splits.validation, card, device, "float32", normalisation=normalisation
-        ).accuracy
+        ).accuracy.value
         for name, normalisation in choices.items()
     }
     chosen = max(suits, key=lambda name: suits[name])
@@ -104,7 +104,7 @@ def import_checkpoint(
     _keep(folder, identity, student.network, verdict, *choices[chosen])
     write_json(teachers.pointer(conditions.runs, dataset, model), identity)
     return Imported(
-        accuracy=verdict.accuracy,
+        accuracy=verdict.accuracy.value,
         n_test=len(verdict.labels),
         normalisation=chosen,
         folder=folder,
@@ -168,7 +168,7 @@ def _keep(
         folder / "teacher.json",
         {
             **identity,
-            "accuracy": verdict.accuracy,
+            "accuracy": verdict.accuracy.value,
             "n_test": len(verdict.labels),
             "mean": mean,
             "std": std,
