@@ -1,7 +1,7 @@
 """What one trained student costs: operations, energy, wall clock."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -130,15 +130,34 @@ def _layer(layer: Layer, samples: int) -> dict[str, Any]:
     return {"kind": layer.kind, "operand": layer.operand, "steps": layer.steps, **rate, **did}
 
 
-def energies(counted: Measurement, /) -> dict[str, Any]:
+def ledger_summary(counted: Measurement, /) -> dict[str, Any]:
+    """Return the plain integers of a measurement, as ``harness.energy`` takes them."""
+    return {
+        "samples": counted.samples,
+        "timesteps": counted.steps,
+        "layers": {
+            name: {
+                "steps": layer.steps,
+                "operand": layer.operand,
+                **{category: getattr(layer, category) for category in CATEGORIES},
+            }
+            for name, layer in counted.layers.items()
+        },
+    }
+
+
+def energies(counted: Measurement, artificial: Mapping[str, Any] | None, /) -> dict[str, Any]:
     """Return the columns about energy; None where a model cannot price the whole network.
 
-    Assumptions are those of the models that headlines quote; ``docs/energy.md`` has all.
+    ``artificial`` is the ``ledger_summary`` of the same topology with ReLU, if known.
+    Assumptions are those of the model that headlines quote.
     """
-    lines = panel(counted).lines
+    lines = panel(counted, artificial=artificial).lines
     return {
         "energy_pj": {name: line.bill.total_pj for name, line in lines.items()},
         "energy_ratio_ann": {name: line.ratio["dense"] for name, line in lines.items()},
+        "energy_ratio_effective": {name: line.ratio["effective"] for name, line in lines.items()},
+        "energy_ratio_twin": {name: line.ratio["twin"] for name, line in lines.items()},
         "energy_assumptions": tuple(
             f"{name}: {assumption}"
             for name, line in lines.items()

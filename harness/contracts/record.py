@@ -111,6 +111,9 @@ class Metrics:
         layers: More of the same by layer, ``spikes_by_layer`` among it.
         energy_pj: Picojoules a sample by energy model; None where a price is missing.
         energy_ratio_ann: That over the dense artificial network's, by energy model.
+        energy_ratio_effective: Over that of the artificial network that skips zeros; known
+            where the teacher has the student's topology.
+        energy_ratio_twin: Over that of the quantised twin, ``ceil(log2(T + 1))`` bits.
         energy_assumptions: What the energies take for granted, a sentence each.
         latency_ms_b1: Median wall clock of a batch of one.
         latency_ms_b1_iqr: Its interquartile range.
@@ -147,6 +150,8 @@ class Metrics:
     layers: Mapping[str, Any] = field(default_factory=dict)
     energy_pj: Mapping[str, float | None] = field(default_factory=dict)
     energy_ratio_ann: Mapping[str, float | None] = field(default_factory=dict)
+    energy_ratio_effective: Mapping[str, float | None] = field(default_factory=dict)
+    energy_ratio_twin: Mapping[str, float | None] = field(default_factory=dict)
     energy_assumptions: tuple[str, ...] = ()
     latency_ms_b1: float | None = None
     latency_ms_b1_iqr: float | None = None

@@ -77,7 +77,7 @@ def run(order: Order, report: Callable[[Progress], None]) -> Row:
         metrics=Metrics(
             **_quality(cell, trained, store),
             **operations(counted),
-            **energies(counted),
+            **energies(counted, _artificial_ledger(cell, store)),
             **running.speed(),
             **early_exits(trained.on_validation, trained.verdict, counted),
             cross_backend=_elsewhere(cell, card, trained, device),
@@ -187,6 +187,13 @@ def _quality(cell: Cell, trained: _Trained, store: Store) -> dict[str, Any]:
         "ann_accuracy": found["accuracy"] if same else None,
         "agreement": float((theirs == verdict.predictions[-1]).mean()),
     }
+
+
+def _artificial_ledger(cell: Cell, store: Store) -> dict[str, Any] | None:
+    """Return what the student's topology costs with ReLU, which is known of the teacher's."""
+    if cell.teacher is None or cell.teacher["model"] != cell.model:
+        return None
+    return teachers.ledger(store, cell.teacher)
 
 
 def _elsewhere(

@@ -66,6 +66,11 @@ def record(store: Store, identity: Mapping[str, Any], /) -> dict[str, Any] | Non
     return read_json(store.teacher_folder(teacher_id(identity)) / "teacher.json")
 
 
+def ledger(store: Store, identity: Mapping[str, Any], /) -> dict[str, Any] | None:
+    """Return what a teacher costs, as ``harness.energy`` takes it, or None if it is not ready."""
+    return read_json(store.teacher_folder(teacher_id(identity)) / "ledger.json")
+
+
 def pointer(runs: Path, dataset: str, model: str) -> Path:
     """Return the file that names the imported teacher of ``dataset`` and ``model``."""
     return runs / "teachers" / f"imported-{dataset}-{model}.json"

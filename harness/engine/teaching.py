@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +23,7 @@ from harness.engine import teachers
 from harness.engine.order import Conditions, TeacherOrder
 from harness.engine.setting import build, lesson_of, prepare, recipe_from
 from harness.evaluation import Verdict, evaluate
+from harness.measuring import Running, ledger_summary
 from harness.store import Store, write_atomically, write_json
 from harness.training.descent import descend
 from harness.training.lesson import Answer, Teacher
@@ -66,7 +67,8 @@ def train(order: TeacherOrder, report: Callable[[Progress], None], /) -> None:
     verdict = evaluate(student, splits.test, dataset.card, device, "float32")
     store = Store(conditions.runs)
     folder = store.teacher_folder(teachers.teacher_id(identity))
-    _keep(folder, identity, student.network, verdict, dataset.card.mean, dataset.card.std)
+    running = Running(student, splits.test, dataset.card, device, "float32")
+    _keep(folder, identity, running, verdict)
 
 
 def import_checkpoint(
@@ -101,7 +103,9 @@ def import_checkpoint(
     weights_sha256 = hashlib.sha256(_weights(student.network)).hexdigest()
     identity = {"dataset": dataset, "model": model, "weights_sha256": weights_sha256}
     folder = Store(conditions.runs).teacher_folder(teachers.teacher_id(identity))
-    _keep(folder, identity, student.network, verdict, *choices[chosen])
+    mean, std = choices[chosen]
+    running = Running(student, splits.test, replace(card, mean=mean, std=std), device, "float32")
+    _keep(folder, identity, running, verdict)
     write_json(teachers.pointer(conditions.runs, dataset, model), identity)
     return Imported(
         accuracy=verdict.accuracy.value,
@@ -151,27 +155,22 @@ def _weights(network: nn.Module) -> bytes:
     return save(state)
 
 
-def _keep(
-    folder: Path,
-    identity: Mapping[str, Any],
-    network: nn.Module,
-    verdict: Verdict,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-) -> None:
-    """Write weights and predictions first: the record says that they are there."""
+def _keep(folder: Path, identity: Mapping[str, Any], running: Running, verdict: Verdict) -> None:
+    """Write weights, predictions and costs first: the record says that they are there."""
+    network = running.student.network
     weights, decided = _weights(network), BytesIO()
     np.savez(decided, predictions=verdict.predictions[-1])
     write_atomically(folder / "weights.safetensors", lambda file: file.write(weights))
     write_atomically(folder / "predictions.npz", lambda file: file.write(decided.getvalue()))
+    write_json(folder / "ledger.json", ledger_summary(running.counted()))
     write_json(
         folder / "teacher.json",
         {
             **identity,
             "accuracy": verdict.accuracy.value,
             "n_test": len(verdict.labels),
-            "mean": mean,
-            "std": std,
+            "mean": running.card.mean,
+            "std": running.card.std,
             "parameters": sum(weight.numel() for weight in network.parameters()),
         },
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from harness.energy import BREAK_EVENS
@@ -14,6 +15,15 @@ from harness.statistics import MIN_SEEDS_FOR_CLAIMS
 # What the literature prints, under the convention by which our networks run: what stands
 # before the first neuron is computed once.
 _USUAL_ENERGY = "horowitz_45nm_fp32:cached"
+
+# The artificial networks that a bill is compared with, by column.
+_BASELINES = {
+    "energy_ratio_ann": "dense",
+    "energy_ratio_effective": "effective",
+    "energy_ratio_twin": "quantised",
+}
+# Percentage points that an early exit may cost on the validation data.
+_ALLOWED_DROP = "0.5"
 
 _HOW_TO_READ = """\
 Test accuracy in per cent after the last epoch, on a split fixed in advance: mean over
@@ -62,6 +72,7 @@ def _section(setting: Setting, board: Leaderboard, notes: Mapping[str, int]) -> 
     if headline is not None:
         yield f"Spikes, operations and energy are a sample's; energy is `{headline}`."
     yield from _curves(setting)
+    yield from _exits(setting)
     yield from _simulators(setting)
     yield from _energies(setting)
     yield from _break_evens(setting)
@@ -203,6 +214,42 @@ def _curves(setting: Setting) -> Iterable[str]:
     yield _grid(head, lines, lefts=[False, True, True, *[False] * longest])
 
 
+def _exits(setting: Setting) -> Iterable[str]:
+    """Yield what leaving early brings, where there is more than one step."""
+    lines = [
+        [str(group.timesteps), group.backend, group.method, rule, *_exit(group, rule)]
+        for group in setting.groups
+        for rule in sorted({rule for one in group.metrics for rule in one.early_exit})
+    ]
+    if not lines:
+        return
+    yield "### Leaving early"
+    yield (
+        f"Thresholds fitted on validation data for at most {_ALLOWED_DROP} points of accuracy lost "
+        "there; accuracy, mean steps and mean energy (`horowitz_45nm_fp32:cached`) are the test "
+        "split's, means over seeds. Rules: docs/latency.md."
+    )
+    head = ["T", "simulator", "method", "rule", "accuracy %", "all steps %", "steps", "energy"]
+    yield _grid(head, lines, lefts=[False, True, True, True, False, False, False, False])
+
+
+def _exit(group: Group, rule: str) -> list[str]:
+    """Return accuracy at the exit and after all steps, steps and energy, as texts."""
+    known = [one for one in group.metrics if rule in one.early_exit]
+    points = [one.early_exit[rule][_ALLOWED_DROP] for one in known]
+
+    def mean(column: str) -> float | None:
+        values = [point[column] for point in points]
+        return None if None in values else fmean(value for value in values if value is not None)
+
+    return [
+        words.percent(mean("accuracy"), places=2),
+        words.percent(fmean(one.test_accuracy for one in known), places=2),
+        words.figure(mean("mean_steps")),
+        words.energy(mean("mean_energy_pj")),
+    ]
+
+
 def _simulators(setting: Setting) -> Iterable[str]:
     """Yield how far the simulators are apart, trained and evaluated."""
     if setting.contests or setting.transfers:
@@ -259,12 +306,15 @@ def _energies(setting: Setting) -> Iterable[str]:
     ]
     yield "### Energy under every model"
     yield (
-        "Estimates, a sample; compare methods, not joules. *Kendall's tau*: how alike this "
+        "Estimates, a sample; compare methods, not joules. The dense ANN multiplies every "
+        "weight, the effective one skips zero activations, the quantised one has as many "
+        "activation bits as T steps of spikes can tell apart. *Kendall's tau*: how alike this "
         f"model and `{headline}` order the methods, 1 is alike, -1 reversed. Models with no "
         "total for any method are left out."
     )
-    head = ["T", "simulator", "model", "cheapest", "energy", "over dense ANN", "Kendall's tau"]
-    yield _grid(head, lines, lefts=[False, True, True, True, False, False, False])
+    over = [f"over {name} ANN" for name in _BASELINES.values()]
+    head = ["T", "simulator", "model", "cheapest", "energy", *over, "Kendall's tau"]
+    yield _grid(head, lines, lefts=[False, True, True, True, *[False] * (len(over) + 2)])
 
 
 def _energy_lines(
@@ -276,7 +326,9 @@ def _energy_lines(
         known = {method: pj for method, pj in priced.items() if pj is not None}
         if not known:
             continue
-        ratios = [group.average_of("energy_ratio_ann", model) for group in groups]
+        ratios = [
+            [group.average_of(baseline, model) for group in groups] for baseline in _BASELINES
+        ]
         first, second = sorted((model, headline))
         yield [
             str(groups[0].timesteps),
@@ -284,7 +336,11 @@ def _energy_lines(
             model,
             min(known, key=lambda method: (known[method], method)),
             _range(list(known.values()), words.energy),
-            _range([ratio for ratio in ratios if ratio is not None], words.figure) or words.UNKNOWN,
+            *(
+                _range([ratio for ratio in each if ratio is not None], words.figure)
+                or words.UNKNOWN
+                for each in ratios
+            ),
             "1" if model == headline else words.figure(taus.get((first, second))),
         ]
 

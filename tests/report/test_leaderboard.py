@@ -167,9 +167,12 @@ def test_methods_order_is_compared_between_energy_models() -> None:
         right("noisy", 361, energy=600.0),
     ]
     text = page(rows)
-    assert "| 2 | alpha | horowitz_45nm_fp32:cached | better | 400 pJ to 600 pJ | — | 1 |" in text
+    assert (
+        "| 2 | alpha | horowitz_45nm_fp32:cached | better | 400 pJ to 600 pJ | — | — | — | 1 |"
+        in text
+    )
     # The other book prices all alike: it orders nothing, which is no agreement.
-    assert "| 2 | alpha | other:book | better | 100 pJ | — | — |" in text
+    assert "| 2 | alpha | other:book | better | 100 pJ | — | — | — | — |" in text
     assert "none:book" not in text  # no total for any method
     # 50,000 accumulates over 100,000 synapses.
     assert "| 2 | alpha | 0.5 | below | within | above |" in text
@@ -310,3 +313,24 @@ def test_a_report_needs_no_torch() -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+def test_early_exits_are_means_over_seeds_and_left_out_at_one_step() -> None:
+    def leaving(seed: int, accuracy: float, steps: float) -> Row:
+        row = right("direct", 360, seed=seed)
+        point = {
+            "threshold": 0.9,
+            "accuracy": accuracy,
+            "accuracy_low": accuracy - 0.01,
+            "accuracy_high": accuracy + 0.01,
+            "mean_steps": steps,
+            "mean_energy_pj": 1000.0 * steps,
+        }
+        assert row.metrics is not None
+        metrics = replace(row.metrics, early_exit={"margin": {"0.5": point}})
+        return replace(row, metrics=metrics)
+
+    text = page([leaving(0, 0.89, 1.0), leaving(1, 0.87, 1.5)])
+    # 360 of 400 samples are right after all steps; 0.88 and 1.25 are the means.
+    assert "| 2 | alpha | direct | margin | 88.00 | 90.00 | 1.25 | 1.25 nJ |" in text
+    assert "Leaving early" not in page([right("direct", 360)])
