@@ -1,0 +1,46 @@
+"""What every adapter needs beside its simulator's neuron.
+
+Simulators do not import each other; what they share for the contract's sake is here.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from harness.contracts.neuron import NeuronSpec
+
+
+def at_rest(
+    step: Tensor,  # [N, ...]
+) -> Tensor:
+    """Return the membrane before the first step: 0, laid out like ``step``.
+
+    It is held in float32 for narrower currents: in bfloat16 a membrane near the
+    threshold is a multiple of 1/256, so simulators that round in another order would
+    disagree on one spike in a few hundred.
+    """
+    return torch.zeros_like(step, dtype=torch.promote_types(step.dtype, torch.float32))
+
+
+def trainable_decay(spec: NeuronSpec) -> nn.Parameter:
+    """Return the ``w`` of ``plif``, where ``1/tau = sigmoid(w)``.
+
+    From ``1/tau = 1 / (1 + exp(-w))`` follows ``w = -ln(tau - 1)``.
+    """
+    return nn.Parameter(torch.tensor(-math.log(spec.tau - 1), dtype=torch.float32))
+
+
+def carried(
+    spikes: Tensor,  # [..., N, ...]
+    v: Tensor,  # [N, ...]
+) -> Tensor:
+    """Return ``spikes``, but NaN in every neuron whose membrane ``v`` has left the numbers.
+
+    Comparisons with NaN are false, so a broken network would otherwise pass for a
+    silent one. Zero times a number is zero, but times NaN or infinity it is NaN.
+    """
+    v = v.detach().to(spikes.dtype)
+    if torch.compiler.is_compiling():
+        return spikes + (v - v)  # a compiler takes 0 v for 0
+    return torch.add(spikes, v, alpha=0)  # one pass over memory instead of two

@@ -1,0 +1,113 @@
+"""The compiled loop: the same bits, the same layout, the same module."""
+
+import copy
+import inspect
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness import discovery
+from harness.compiled import can_compile, compiled
+from harness.contracts.neuron import NeuronSpec, Surrogate
+
+pytestmark = [
+    pytest.mark.skipif(not can_compile(), reason="there is no C++ compiler here"),
+    # The compiler looks for a .grad in all it is given, and torch warns of those without.
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
+]
+
+# Nothing at its default, so that nothing can be forgotten. tau is no power of two.
+SPEC = NeuronSpec(
+    kind="lif",
+    tau=3.0,
+    v_threshold=0.7,
+    reset="subtract",
+    scale_input=False,
+    detach_reset=False,
+    surrogate=Surrogate(name="atan", alpha=3.0),
+)
+TRAINED = NeuronSpec(kind="plif", tau=3.0, surrogate=Surrogate(name="sigmoid", alpha=3.0))
+
+
+def neuron(name: str, spec: NeuronSpec) -> nn.Module:
+    layer: nn.Module = discovery.load("backends", name).neuron(spec)  # type: ignore[attr-defined]  # a Backend
+    return layer
+
+
+def images(steps: int, samples: int, size: int, seed: int = 0) -> Tensor:
+    """Return ``[T, N, C, H, W]``, channels-last."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(steps * samples, 3, size, size, generator=generator)
+    return torch.unflatten(drawn.to(memory_format=torch.channels_last), 0, (steps, samples))
+
+
+def answers(layer: nn.Module, current: Tensor, *, recorded: bool) -> list[Tensor]:
+    """Return spikes, membrane if recorded, and the gradients of both by everything."""
+    shown = current.detach().requires_grad_()
+    record: list[Tensor] = []
+    spikes = layer(shown, record) if recorded else layer(shown)
+    inputs = [shown, *layer.parameters()]
+    weights = [torch.ones_like(answer) * 0.3 for answer in (spikes, *record)]
+    return [spikes, *record, *torch.autograd.grad([spikes, *record], inputs, weights)]
+
+
+def is_channels_last(signal: Tensor) -> bool:
+    return all(step.is_contiguous(memory_format=torch.channels_last) for step in signal)
+
+
+@pytest.mark.parametrize(("name", "coming"), [("reference", "constant"), ("norse", "frames")])
+def test_answers_are_the_same_to_the_last_bit_whatever_the_shape(name: str, coming: str) -> None:
+    eager, fast = neuron(name, SPEC), compiled(neuron(name, SPEC))
+    for samples, size in ((2, 5), (3, 4), (1, 7)):  # one kernel serves all
+        current = images(3, samples, size)
+        if coming == "constant":
+            current = current[:1].expand(3, -1, -1, -1, -1)
+        expected = answers(eager, current, recorded=False)
+        found = answers(fast, current, recorded=False)
+        assert all(map(torch.equal, found, expected))
+        assert all(map(is_channels_last, found))
+
+
+def test_recording_and_nan_survive_compilation() -> None:
+    eager, fast = neuron("reference", TRAINED), compiled(neuron("reference", TRAINED))
+    current = images(2, 2, 4)
+    expected, found = (answers(layer, current, recorded=True) for layer in (eager, fast))
+    assert torch.equal(found[0], expected[0])
+    assert all(map(is_channels_last, found[:-1]))
+    # The compiler has exponentials of its own: a few roundings, and at most n u of the 200
+    # terms of size 1 that add up to the gradient by w.
+    for mine, plain, scale in zip(found, expected, (1, 4, 1, 200), strict=True):
+        assert torch.allclose(mine, plain, rtol=0, atol=16 * scale * 2**-24)
+    current[1, 0, 0, 0, 0] = torch.nan
+    spikes, *_ = answers(fast, current, recorded=True)
+    assert spikes.isnan().nonzero().tolist() == [[1, 0, 0, 0, 0]]
+
+
+def test_the_module_stays_what_it_was() -> None:
+    layer = neuron("reference", TRAINED)
+    fast = compiled(layer)
+    assert fast is layer
+    assert fast.spec == TRAINED
+    assert list(fast.state_dict()) == ["w"]
+    assert list(inspect.signature(fast.forward).parameters) == ["current", "record"]
+
+
+def test_a_copy_is_compiled_and_has_its_own_weight() -> None:
+    layer = compiled(neuron("reference", TRAINED))
+    copied = copy.deepcopy(layer)
+    assert getattr(copied.forward, "__self__", None) is copied
+    assert next(copied.parameters()) is not next(layer.parameters())
+
+
+def test_without_a_compiler_the_neuron_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.compiled.can_compile", lambda: False)
+    layer = neuron("reference", SPEC)
+    assert compiled(layer) is layer
+    assert "forward" not in vars(layer)
+
+
+def test_an_empty_batch_needs_no_kernel() -> None:
+    record: list[Tensor] = []
+    spikes: Tensor = compiled(neuron("reference", SPEC))(torch.zeros(2, 0, 3), record)
+    assert spikes.shape == record[0].shape == (2, 0, 3)
