@@ -14,14 +14,16 @@ from collections.abc import Sequence
 from contextlib import closing
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from harness import discovery
-from harness.contracts.errors import HarnessError, SpecError, StoreError
+from harness.contracts.errors import HarnessError, SpecError, StoreError, UnsupportedError
+from harness.contracts.neuron import NeuronSpec
 
 if TYPE_CHECKING:
+    from harness.contracts.backend import Backend
     from harness.contracts.record import Cell
     from harness.engine.freshness import Standing
     from harness.engine.grid import Axes
@@ -196,7 +198,12 @@ def conform(backend: str, *, as_json: AsJson = False) -> None:
     from harness.conformance import conform as hold
     from harness.conformance import deviations_of
 
-    outcomes = hold(_load_backend(backend), deviations=deviations_of(backend))
+    simulator = _load_backend(backend)
+    outcomes = hold(simulator, deviations=deviations_of(backend))
+    if not any(outcome.cases for outcome in outcomes):
+        raise UnsupportedError(
+            f"{backend} could be held to no law: {simulator.unsupported(NeuronSpec())}"
+        )
     for outcome in outcomes:
         if as_json:
             print(json.dumps(outcome.columns()))
@@ -335,9 +342,9 @@ def _conduct(
         raise typer.Exit(130) from None
 
 
-def _load_backend(name: str) -> Any:
+def _load_backend(name: str) -> "Backend":
     try:
-        return discovery.load("backends", name)
+        return cast("Backend", discovery.load("backends", name))
     except ModuleNotFoundError as error:
         raise StoreError(f"the simulator {name} is not installed: {error}") from error
 

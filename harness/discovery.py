@@ -94,11 +94,32 @@ def load(kind: Kind, name: str) -> object:
 
 
 def source_of(module: str) -> Path:
-    """Return the file of ``module``, which is not imported (its parents are)."""
-    found = find_spec(module)
-    if found is None or found.origin is None:
+    """Return the file of ``module``, without importing it.
+
+    Raises:
+        SpecError: If there is none.
+    """
+    found = file_of(module)
+    if found is None:
         raise SpecError(f"{module} has no source file to read")
-    return Path(found.origin)
+    return found
+
+
+@cache
+def file_of(module: str) -> Path | None:
+    """Return the file of ``module``, or None; neither it nor a parent is imported.
+
+    ``importlib``'s own search imports every parent, and with it torch.
+    """
+    top, *parts = module.split(".")
+    found = find_spec(top)
+    place = Path(found.origin) if found and found.origin else None
+    for part in parts:
+        if place is None or place.name != "__init__.py":
+            return None
+        choices = (place.parent / part / "__init__.py", place.parent / f"{part}.py")
+        place = next((choice for choice in choices if choice.exists()), None)
+    return place
 
 
 def method_card(name: str) -> MethodCard | None:

@@ -11,10 +11,9 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
-from harness.discovery import source_of
+from harness.discovery import file_of, source_of
 
 FIRST_PARTY = ("harness", "backends", "suites")
 NUMERIC_PACKAGES = ("torch", "numpy", "kornia", "tonic", "scikit-learn")
@@ -113,16 +112,8 @@ def _first_party_imports(tree: ast.Module, module: str) -> Iterator[str]:
             named = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         else:
             continue
-        yield from (name for name in named if name.split(".")[0] in own and _is_module(name))
-
-
-@cache
-def _is_module(name: str) -> bool:
-    try:
-        found = find_spec(name)
-    except ModuleNotFoundError:  # the parent is a module, so the name is one of its values
-        return False
-    return found is not None and found.origin is not None
+        # A name may also be a value in a module, which has no file of its own.
+        yield from (name for name in named if name.split(".")[0] in own and file_of(name))
 
 
 def _digest(lines: Iterable[str]) -> str:

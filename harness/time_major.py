@@ -1,8 +1,8 @@
 """Signals ``[T, N, ...]``: split into steps and joined without losing the memory layout.
 
-``torch.stack`` and the gradients of ``unbind`` return plain contiguous memory, which
-sends a channels-last network back to the slow kernels: a gradient in another layout
-than its input costs batch normalisation 27 ms instead of 2.
+The gradients of ``signal[t]`` and of ``expand`` are plain contiguous memory, which sends
+a channels-last network back to the slow kernels: a gradient in another layout than its
+input costs batch normalisation 27 ms instead of 2.
 """
 
 from collections.abc import Sequence

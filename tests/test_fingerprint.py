@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import fingerprint
+from harness import discovery, fingerprint
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _hash() -> str:
     fingerprint._parsed.cache_clear()
-    fingerprint._is_module.cache_clear()
+    discovery.file_of.cache_clear()
     for name in [name for name in sys.modules if name.split(".")[0] == "mine"]:
         del sys.modules[name]
     return fingerprint.of_code(["mine.entry"])

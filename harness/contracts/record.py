@@ -208,6 +208,7 @@ class Provenance:
         ended_at: UTC, ISO 8601.
         command: What runs this cell again.
         deterministic: Whether torch's deterministic algorithms were on.
+        threads: Of the cell's process; another number rounds sums in another order.
     """
 
     backend_version: str | None = None
@@ -231,6 +232,7 @@ class Provenance:
     ended_at: str | None = None
     command: str | None = None
     deterministic: bool | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         _keep_plain(self, tuples=("data_notes",))

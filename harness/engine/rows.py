@@ -39,6 +39,7 @@ def provenance(
         ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
         command=conditions.command,
         deterministic=conditions.deterministic,
+        threads=conditions.threads,
         data_notes=_data_notes(cell.dataset, conditions.data_root),
     )
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from torch import nn
 
-from harness.compiled import compiled
 from harness.contracts.backend import Backend
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.neuron import NeuronSpec
@@ -21,5 +20,8 @@ def activation(
     if reason := backend.unsupported(spec):
         raise UnsupportedError(f"{backend.name} cannot mean this neuron: {reason}")
     if through_compiler:
+        # Late: the compiler takes half a second to import, as long as a digits cell trains.
+        from harness.compiled import compiled
+
         return lambda: compiled(backend.neuron(spec))
     return lambda: backend.neuron(spec)
