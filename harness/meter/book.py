@@ -1,0 +1,266 @@
+"""Counts on their way to a ledger: calls, joined into layers, batch by batch."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.contracts.errors import CountingError
+from harness.contracts.ledger import (
+    CATEGORIES,
+    Category,
+    Counts,
+    Encoding,
+    Layer,
+    OperandClass,
+    Policy,
+    Shape,
+)
+from harness.meter.operands import SPIKES, Operand
+
+# Of a layer with weights: products with values that are not zero, and the same weighted
+# by |value|. Which of them is meant is known only when the class is, at the end.
+Candidate = Literal["events", "units", "pooled_events", "scalings"]
+Column = Category | Candidate
+Table = NDArray[np.int64]  # [samples, steps]
+
+
+@dataclass
+class Call:
+    """One operation on one batch.
+
+    Attributes:
+        steps: How many it did at once.
+        fixed: Operations a sample and step, the same for all.
+        varying: ``[steps, samples]`` each.
+        repeated: For each step, whether its input was that of the step before.
+    """
+
+    steps: int
+    fixed: dict[Column, int] = field(default_factory=dict)
+    varying: dict[Column, Tensor] = field(default_factory=dict)
+    repeated: list[bool] = field(default_factory=list)
+
+    def signature(self) -> tuple[object, ...]:
+        """Return what must be the same in every batch."""
+        return (self.steps, tuple(sorted(self.fixed.items())))
+
+
+@dataclass(eq=False)
+class Entry:
+    """One layer while the run lasts.
+
+    Attributes:
+        name: As the ledger will have it.
+        kind: Likewise.
+        after_neurons: Whether a neuron stands before it.
+        operand: What it read: of pooled spikes, the spikes.
+        partner: The second operand of a product of two activations.
+        pooled: What it read of an average pooling, itself.
+        is_pool: Whether it averages, and its additions vanish if every reader composes.
+        readers: Entries that read this pooling, and None for any that cannot compose.
+        neurons: A sample; 0 if it is not a neuron layer.
+        folded: Whether the layer before it absorbed it.
+        shape: Of a layer with weights.
+        calls: Those of this batch.
+        last_input: Of the last call in a loop over time, with its version.
+        length: Steps, known when a batch is closed.
+    """
+
+    name: str
+    kind: str
+    after_neurons: bool = False
+    operand: Operand = field(default_factory=Operand)
+    partner: Operand | None = None
+    pooled: Operand | None = None
+    is_pool: bool = False
+    readers: set["Entry | None"] = field(default_factory=set)
+    neurons: int = 0
+    folded: bool = False
+    shape: Shape | None = None
+    calls: list[Call] = field(default_factory=list)
+    last_input: tuple[Tensor, int | None] | None = None
+    length: int = 1
+    _signature: tuple[object, ...] = ()
+    _fixed: dict[Column, Table] = field(default_factory=dict)
+    _varying: dict[Column, list[Table]] = field(default_factory=dict)
+    _repeated: list[NDArray[np.bool_]] = field(default_factory=list)
+    _samples: list[int] = field(default_factory=list)
+
+    def close(self, samples: int, steps: int, *, first: bool) -> None:
+        """File the calls of one batch of ``samples``, in a network of ``steps``.
+
+        Raises:
+            CountingError: If they are not those of the first batch.
+        """
+        signature = tuple(call.signature() for call in self.calls)
+        if first:
+            self._signature = signature
+        elif signature != self._signature:
+            raise CountingError(
+                f"layer {self.name!r} ran differently in this batch: {_told(signature)}, at "
+                f"first {_told(self._signature)}; measure inputs of one shape at a time"
+            )
+        places, length = _places([call.steps for call in self.calls], steps)
+        fixed: dict[Column, Table] = {}
+        varying: dict[Column, Table] = {}
+        repeated = np.ones(length, np.bool_)
+        for call, place in zip(self.calls, places, strict=True):
+            for column, number in call.fixed.items():
+                table = fixed.setdefault(column, np.zeros((1, length), np.int64))
+                for step in place:
+                    table[:, step] += number
+            for column, counts in call.varying.items():
+                table = varying.setdefault(column, np.zeros((samples, length), np.int64))
+                by_step = counts.round().to(torch.int64).cpu().numpy()
+                for step, row in zip(place, by_step, strict=True):
+                    table[:, step] += row
+            np.logical_and.at(repeated, place, call.repeated or [False] * call.steps)
+        self._fixed, self.length = fixed, length
+        for column, table in varying.items():
+            self._varying.setdefault(column, []).append(table)
+        self._samples.append(samples)
+        self._repeated.append(repeated)
+        self.calls, self.last_input = [], None
+
+    def table(self, column: Column) -> Table | None:
+        """Return ``[samples, steps]`` of a column, or None if it does not occur."""
+        parts: list[Table] = []
+        if column in self._varying:
+            parts.append(np.concatenate(self._varying[column]))
+        if column in self._fixed:
+            fixed = self._fixed[column]
+            parts.append(np.broadcast_to(fixed, (sum(self._samples), fixed.shape[1])))
+        return reduce(add, parts) if parts else None
+
+    def repeats(self) -> NDArray[np.bool_]:
+        """Return which steps of which samples had the input of the step before."""
+        return np.concatenate(
+            [
+                np.broadcast_to(steps, (samples, len(steps)))
+                for steps, samples in zip(self._repeated, self._samples, strict=True)
+            ]
+        )
+
+
+def _told(signature: tuple[object, ...]) -> str:
+    return f"{len(signature)} calls {signature!r}"
+
+
+def _places(calls: list[int], steps: int) -> tuple[list[NDArray[np.intp]], int]:
+    """Return where each call's steps go, and how many there are, at most ``steps``.
+
+    A call of many steps has them all. Calls of one step are a loop over time, in order;
+    with more of them than steps, each step has its share.
+    """
+    if len(calls) > 1 and max(calls) == 1:
+        length = min(len(calls), steps)
+        spread = np.arange(len(calls)) * length // len(calls)
+        return [spread[index : index + 1] for index in range(len(calls))], length
+    length = min(max(calls), steps)
+    return [np.arange(many) * min(many, length) // many for many in calls], length
+
+
+def steps_of(entries: list[Entry]) -> int | None:
+    """Return how many steps the neurons saw in this batch, as most of them did."""
+    seen = Counter(
+        max(sum(call.steps for call in entry.calls), 1) for entry in entries if entry.neurons
+    )
+    return max(seen, key=lambda steps: (seen[steps], steps)) if seen else None
+
+
+def ledger(entries: list[Entry], policy: Policy, *, steps: int, partial: bool) -> dict[str, Layer]:
+    """Return the layers, now that every operand class is known."""
+    return {entry.name: _layer(entry, policy, steps=steps, partial=partial) for entry in entries}
+
+
+def _layer(entry: Entry, policy: Policy, *, steps: int, partial: bool) -> Layer:
+    composed = _composes(entry)
+    tally = _tally(entry, policy, composed=composed)
+    total = _totals(tally, partial=partial)
+    operand = entry.pooled if entry.pooled is not None and not composed else entry.operand
+    return Layer(
+        **{category: getattr(total, category) for category in CATEGORIES},
+        partial=partial,
+        name=entry.name,
+        kind=entry.kind,
+        operand=_class(entry, operand),
+        steps=entry.length,
+        neurons=entry.neurons,
+        tally=tally,
+        encoding=_encoding(entry, tally, total, steps=steps),
+        explicit=_totals(_tally(entry, policy, composed=False), partial=partial),
+        folded=entry.folded,
+        shape=entry.shape,
+    )
+
+
+def _class(entry: Entry, operand: Operand) -> OperandClass | None:
+    """Return the class of ``operand``; spikes by contract that never came are silence."""
+    seen = entry.table("spikes") if entry.neurons else entry.table("inputs_nonzero")
+    if seen is None:
+        return None
+    return operand.operand() if operand.seen or seen.any() else "silent"
+
+
+def _composes(entry: Entry | None) -> bool:
+    """Return whether an entry is done in one with the pooling of spikes before or in it."""
+    if entry is None:
+        return False
+    if entry.is_pool:
+        return bool(entry.readers) and all(_composes(reader) for reader in entry.readers)
+    return entry.pooled is not None and entry.operand.operand() in {*SPIKES, "integer"}
+
+
+def _tally(entry: Entry, policy: Policy, *, composed: bool) -> dict[Category, Table]:
+    tables = {name: table for name in CATEGORIES if (table := entry.table(name)) is not None}
+    if entry.is_pool and composed:
+        del tables["pool_add"]
+    category, column = _charge(entry, policy, composed=composed)
+    if (events := entry.table(column)) is not None:
+        tables[category] = tables[category] + events if category in tables else events
+    scalings = entry.table("scalings")
+    if scalings is not None and entry.operand.operand() not in SPIKES:
+        tables["mac"] = scalings
+    return tables
+
+
+def _charge(entry: Entry, policy: Policy, *, composed: bool) -> tuple[Category, Candidate]:
+    """Return what the products of ``entry`` are, and which count of them is meant."""
+    if entry.pooled is not None and not composed:
+        return policy.operation(entry.pooled.operand()), "pooled_events"
+    operand = entry.operand.operand()
+    if entry.partner is not None:
+        return _product(operand, entry.partner.operand()), "events"
+    if operand == "integer" and policy.integer == "ac":
+        return "ac", "units"
+    return policy.operation(operand), "events"
+
+
+def _product(left: OperandClass, right: OperandClass) -> Category:
+    """Return what a product of two activations costs where both are not zero."""
+    if {left, right} <= {"silent", "binary"}:
+        return "and_ac"
+    return "ac" if left in SPIKES or right in SPIKES else "mac"
+
+
+def _totals(tally: dict[Category, Table], *, partial: bool) -> Counts:
+    return Counts(**{name: int(table.sum()) for name, table in tally.items()}, partial=partial)
+
+
+def _encoding(entry: Entry, tally: dict[Category, Table], total: Counts, *, steps: int) -> Encoding:
+    length = entry.length
+    if entry.after_neurons or steps == 1 or length not in (1, steps):
+        return Encoding(per_step=total, cached=total)
+    if length == 1:
+        every = {name: table * steps for name, table in tally.items()}
+        return Encoding(per_step=_totals(every, partial=total.partial), cached=total)
+    fresh = ~entry.repeats()
+    once = {name: table * fresh for name, table in tally.items()}
+    return Encoding(per_step=total, cached=_totals(once, partial=total.partial))

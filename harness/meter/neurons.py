@@ -1,0 +1,171 @@
+"""What a neuron costs, from its specification and never from the kernel that ran.
+
+A step of one neuron, as ``NeuronSpec`` writes it:
+
+==============================  ====  ========  =======  ==============================
+charge                          adds  products  compare  derivation
+==============================  ====  ========  =======  ==============================
+``if``                          1     0         1        ``v + x``
+``lif``, ``scale_input``        2     1         1        ``x - v``, times ``1/tau``, plus ``v``
+``lif``, not ``scale_input``    1     1         1        ``v`` times ``1 - 1/tau``, plus ``x``
+``plif``                        as ``lif``: ``1/tau`` is a constant once trained
+==============================  ====  ========  =======  ==============================
+
+The comparison is ``v >= v_threshold``. A spike adds one ``reset``: a subtraction of the
+threshold, or a write of zero. Constants such as ``1/tau`` are computed beforehand.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from harness.contracts.errors import CountingError
+from harness.contracts.neuron import NeuronSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuronCost:
+    """What one neuron costs.
+
+    Attributes:
+        adds: Additions a step.
+        products: Multiplications a step.
+        compares: Comparisons a step.
+        resets: Resets a spike.
+    """
+
+    adds: int
+    products: int
+    compares: int = 1
+    resets: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognised:
+    """A module known to be a layer of neurons.
+
+    Attributes:
+        cost: Of one neuron.
+        time_major: Whether it is given ``[T, N, ...]``, and not one step ``[N, ...]``.
+        binary: Whether its answer is 0 or 1 by contract; otherwise it is looked at.
+    """
+
+    cost: NeuronCost
+    time_major: bool
+    binary: bool = True
+
+
+def cost(spec: NeuronSpec) -> NeuronCost:
+    """Return what one neuron of ``spec`` costs; see the table above."""
+    if spec.kind == "if":
+        return NeuronCost(adds=1, products=0)
+    return NeuronCost(adds=2 if spec.scale_input else 1, products=1)
+
+
+def recognised(module: nn.Module, name: str) -> Recognised | None:
+    """Return what ``module`` costs if it is a layer of neurons, else None.
+
+    Raises:
+        CountingError: If it looks like neurons whose cost nobody declared.
+    """
+    spec = getattr(module, "spec", None)
+    if isinstance(spec, NeuronSpec):
+        return Recognised(cost=cost(spec), time_major=True)
+    for package, adapt in ADAPTERS.items():
+        if package in sys.modules and (found := adapt(module)) is not None:
+            return found
+    if _looks_like_a_neuron(module):
+        kind = f"{type(module).__module__}.{type(module).__qualname__}"
+        raise CountingError(
+            f"module {name!r} is a {kind}, which looks like spiking neurons of unknown cost; "
+            "give it an attribute 'spec' with a NeuronSpec and time-major input, "
+            "or add its type to harness/meter/neurons.py"
+        )
+    return None
+
+
+def _spikingjelly(module: nn.Module) -> Recognised | None:
+    from spikingjelly.activation_based import neuron
+
+    exact = type(module)
+    if exact in (neuron.IFNode, neuron.SimpleIFNode):
+        spec = NeuronSpec(kind="if")
+    elif exact in (neuron.LIFNode, neuron.SimpleLIFNode, neuron.ParametricLIFNode):
+        spec = NeuronSpec(kind="lif", scale_input=bool(getattr(module, "decay_input", True)))
+    else:
+        return None
+    return Recognised(cost=cost(spec), time_major=getattr(module, "step_mode", "s") == "m")
+
+
+def _norse(module: nn.Module) -> Recognised | None:
+    from norse.torch.module import iaf, leaky_integrator, leaky_integrator_box, lif, lif_box
+
+    box = NeuronCost(adds=2, products=1)
+    # With a synapse: v + c ((v_leak - v) + i), i - d i, and the input: 3 + 1 + 1 additions.
+    synapse = NeuronCost(adds=5, products=2)
+    table: dict[type[nn.Module], Recognised] = {
+        iaf.IAFCell: Recognised(cost=cost(NeuronSpec(kind="if")), time_major=False),
+        iaf.IAF: Recognised(cost=cost(NeuronSpec(kind="if")), time_major=True),
+        lif_box.LIFBoxCell: Recognised(cost=box, time_major=False),
+        lif.LIFCell: Recognised(cost=synapse, time_major=False),
+        lif.LIF: Recognised(cost=synapse, time_major=True),
+        leaky_integrator_box.LIBoxCell: Recognised(
+            cost=NeuronCost(adds=2, products=1, compares=0, resets=0),
+            time_major=False,
+            binary=False,
+        ),
+        leaky_integrator.LICell: Recognised(
+            cost=NeuronCost(adds=5, products=2, compares=0, resets=0),
+            time_major=False,
+            binary=False,
+        ),
+        leaky_integrator.LI: Recognised(
+            cost=NeuronCost(adds=5, products=2, compares=0, resets=0),
+            time_major=True,
+            binary=False,
+        ),
+    }
+    return table.get(type(module))
+
+
+def _snntorch(module: nn.Module) -> Recognised | None:
+    import snntorch  # type: ignore[import-not-found]  # optional: here only if its user has it
+
+    # mem <- beta mem + x is our lif without scaled input; Lapicque scales it too.
+    if type(module) is snntorch.Leaky:
+        return Recognised(cost=NeuronCost(adds=1, products=1), time_major=False)
+    return None
+
+
+Adapter = Callable[[nn.Module], Recognised | None]
+ADAPTERS: Mapping[str, Adapter] = {
+    "spikingjelly.activation_based.neuron": _spikingjelly,
+    "norse.torch.module": _norse,
+    "snntorch": _snntorch,
+}
+THRESHOLDS = ("v_threshold", "v_th", "threshold", "surrogate_function", "spike_grad")
+SIMULATORS = (
+    "spikingjelly.activation_based.neuron",
+    "norse.torch.module.lif",
+    "norse.torch.module.lsnn",
+    "norse.torch.module.iaf",
+    "norse.torch.module.izhikevich",
+    "norse.torch.module.coba",
+    "norse.torch.module.leaky",
+    "snntorch._neurons",
+    "sinabs.layers",
+    "rockpool.nn.modules",
+    "lava.lib.dl.slayer.neuron",
+    "braincog.base.node",
+)
+
+
+def _looks_like_a_neuron(module: nn.Module) -> bool:
+    kind = type(module)
+    if kind.__module__.startswith("torch."):
+        return False
+    if kind.__module__.startswith(SIMULATORS):
+        return True
+    return any(hasattr(module, name) for name in THRESHOLDS)
