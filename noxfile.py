@@ -20,9 +20,7 @@ LOCK = "requirements.lock"
 BACKENDS = sorted(
     folder.name for folder in Path("backends").iterdir() if (folder / "__init__.py").exists()
 )
-SUITES = sorted(
-    file.stem for file in Path("suites").glob("*.py") if not file.stem.startswith("_")
-)
+SUITES = sorted(file.stem for file in Path("suites").glob("*.py") if not file.stem.startswith("_"))
 DONE, SOME_FAILED, NOTHING_TO_DO = 0, 1, 3
 
 

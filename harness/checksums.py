@@ -11,12 +11,12 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from harness.contracts.dataset import DatasetCard, Provenance, PublishedFile
+from harness.contracts.dataset import DatasetCard, Finding, Provenance, PublishedFile
 from harness.contracts.errors import DataError
 
 VARIANT_FILE = "VARIANT.json"
@@ -61,7 +61,8 @@ class Place:
             variant = self.variants.get(name)
             stored = self._stored(published)
             size_bytes = _size(stored)
-            if variant is None and stored.suffix != ".gz" and size_bytes != published.size_bytes:
+            as_published = published.size_bytes in (None, size_bytes)
+            if variant is None and stored.suffix != ".gz" and not as_published:
                 raise DataError(
                     f"{stored}: expected {published.size_bytes} bytes, found {size_bytes}; "
                     f"{remedy(self.card)}"
@@ -79,14 +80,14 @@ class Place:
         """
         stored = self._stored(published)
         content = _content(stored, self.card)
-        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        md5 = _md5(content)
         variant = self.variants.get(_name(published))
         if variant is None:
             if md5 == published.md5:
                 return content
             raise DataError(
-                f"{stored}: expected MD5 {published.md5} ({published.size_bytes} bytes), "
-                f"found {md5} ({len(content)} bytes); {remedy(self.card)}"
+                f"{stored}: expected {_expected(published)}, found MD5 {md5}, "
+                f"{len(content)} bytes; {remedy(self.card)}"
             )
         if md5 == published.md5:
             # Its note would tell readers of the results something untrue.
@@ -101,6 +102,21 @@ class Place:
             f"{stored}: expected SHA-256 {variant.sha256} as {VARIANT_FILE} declares, or MD5 "
             f"{published.md5} as published, found {sha256} and {md5}; {remedy(self.card)}"
         )
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what was published and what lies here, file by file, reading every byte."""
+        for published in self.card.files:
+            path = _beside(self.folder, published) or self.folder / _name(published)
+            variant = self.variants.get(_name(published))
+            expected = f"SHA-256 {variant.sha256}, declared" if variant else _expected(published)
+            try:
+                content = self.read(published)
+            except DataError as error:
+                yield Finding(path=str(path), expected=expected, found=str(error), ok=False)
+                continue
+            found = f"MD5 {_md5(content)}, {len(content)} bytes"
+            note = f"; deviates as declared: {variant.note}" if variant else ""
+            yield Finding(path=str(path), expected=expected, found=found + note, ok=True)
 
     def _stored(self, published: PublishedFile) -> Path:
         """Return where the file lies, plain or gzipped."""
@@ -165,6 +181,15 @@ def _variant(path: Path, name: str, entry: Any) -> Variant:
     if not isinstance(note, str) or not note.strip():
         raise DataError(f"{path}: note of {name!r} must say why the file differs, got {note!r}")
     return Variant(sha256=sha256, note=note)
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _expected(published: PublishedFile) -> str:
+    size = "" if published.size_bytes is None else f", {published.size_bytes} bytes"
+    return f"MD5 {published.md5}{size}"
 
 
 def _name(published: PublishedFile) -> str:

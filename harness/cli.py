@@ -21,6 +21,7 @@ import typer
 from harness import discovery
 from harness.contracts.errors import HarnessError, SpecError, StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
+from harness.data_cli import data_app
 
 if TYPE_CHECKING:
     from harness.contracts.backend import Backend
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 teacher_app = typer.Typer(help="Teachers from elsewhere.", no_args_is_help=True)
 app.add_typer(teacher_app, name="teacher")
+app.add_typer(data_app, name="data")
 
 
 class Exit(IntEnum):

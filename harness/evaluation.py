@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from harness.anytime import Accuracy, OverTime, decide, over_time
-from harness.contracts.dataset import DatasetCard, Samples
+from harness.contracts.dataset import DatasetCard, Samples, Source
 from harness.contracts.suite import Precision
-from harness.training.feed import evaluation_batches
 from harness.training.lesson import autocast, normalised
+from harness.training.stream import unaugmented
 from harness.training.student import Student
 
 
@@ -48,7 +48,7 @@ class Verdict:
 
 def evaluate(
     student: Student,
-    samples: Samples,
+    samples: Samples | Source,
     card: DatasetCard,
     device: torch.device,
     precision: Precision,
@@ -63,8 +63,8 @@ def evaluate(
     mean, std = normalisation or (card.mean, card.std)
     student.network.eval()
     answers = []
-    for images, _ in evaluation_batches(samples, batch_size, device):
+    for images, _ in unaugmented(samples, batch_size, device, precision):
         with torch.no_grad(), autocast(device, precision):
-            logits = student(normalised(images, mean, std)).logits
+            logits = student(normalised(images, mean, std).to(images.dtype)).logits
         answers.append(logits.cpu().numpy())
     return Verdict(logits=np.concatenate(answers, axis=1), labels=samples.labels)

@@ -18,14 +18,14 @@ from harness.anytime import (
     model_energy_by_step,
     output_spikes,
 )
-from harness.contracts.dataset import DatasetCard, Samples
+from harness.contracts.dataset import DatasetCard, Samples, Source
 from harness.contracts.ledger import CATEGORIES, Layer, Measurement
 from harness.contracts.suite import Precision
 from harness.energy import panel
 from harness.evaluation import Verdict
 from harness.meter import measure
-from harness.training.feed import evaluation_batches
 from harness.training.lesson import autocast, normalised
+from harness.training.stream import unaugmented
 from harness.training.student import Student
 
 _WARM_UP, _TIMED, _TIMED_BATCHES = 5, 30, 3
@@ -49,7 +49,7 @@ class Running:
     """
 
     student: Student
-    samples: Samples
+    samples: Samples | Source
     card: DatasetCard
     device: torch.device
     precision: Precision
@@ -62,13 +62,13 @@ class Running:
 
     def stimuli(self, batch_size: int) -> Iterator[Tensor]:
         """Yield all samples, normalised."""
-        for images, _ in evaluation_batches(self.samples, batch_size, self.device):
-            yield normalised(images, self.card.mean, self.card.std)
+        for images, _ in unaugmented(self.samples, batch_size, self.device, self.precision):
+            yield normalised(images, self.card.mean, self.card.std).to(images.dtype)
 
     def counted(self) -> Measurement:
         """Return what the meter counts on all samples."""
         self.student.network.eval()
-        frames = self.samples.inputs.ndim == _FRAMES_NDIM
+        frames = isinstance(self.samples, Samples) and self.samples.inputs.ndim == _FRAMES_NDIM
         return measure(
             self.student.network,
             self.stimuli(_METERED_BATCH),

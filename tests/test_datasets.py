@@ -285,6 +285,7 @@ def test_a_truncated_file_is_found_without_reading_it(tmp_path: Path) -> None:
     for action in (small.load, small.provenance):
         message = refusal(partial(action, tmp_path))
         assert str(path) in message
+        assert file.size_bytes is not None
         assert f"{file.size_bytes}" in message
         assert f"{file.size_bytes - 1}" in message
 

@@ -1,6 +1,8 @@
 """Batches: what comes when, and that nothing is lost or told apart."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,10 +160,56 @@ def test_no_samples_are_refused() -> None:
         feed(numbered(0))
 
 
-def test_frames_are_refused_rather_than_transposed() -> None:
-    frames = Samples(inputs=np.zeros((8, 2, 3, 4, 4), np.uint8), labels=np.zeros(8, np.int64))
-    with pytest.raises(SpecError, match=r"\(8, 2, 3, 4, 4\)"):
-        feed(frames)
+def numbered_frames(count: int) -> Samples:
+    """Return samples whose every pixel is 10 times their number, plus the step."""
+    numbers, steps = np.arange(count)[:, None], np.arange(3)
+    values = (10 * numbers + steps).astype(np.uint8)[:, :, None, None, None]
+    pixels = np.broadcast_to(values, (count, 3, 2, 4, 5)).copy()
+    return Samples(inputs=pixels, labels=np.arange(count))
+
+
+def test_frames_come_time_first_with_their_own_labels() -> None:
+    for indices, images, labels in feed(numbered_frames(20)).epoch(0):
+        assert torch.equal(indices, labels)
+        assert images.shape == (3, 8, 2, 4, 5)
+        assert images.dtype == torch.float32
+        # Divided by 256 and not by 255: exact, so that nothing needs rounding here.
+        expected = 10 * labels + torch.arange(3)[:, None]
+        assert torch.equal(images * 256, expected[..., None, None, None].expand_as(images).float())
+
+
+def test_every_step_of_a_batch_of_frames_is_one_run_of_channels_last_memory() -> None:
+    trained = next(feed(numbered_frames(8)).epoch(0)).images
+    evaluated, _ = next(evaluation_batches(numbered_frames(8), 8, "cpu"))
+    for images in (trained, evaluated):
+        assert images.is_contiguous() or images.permute(0, 1, 3, 4, 2).is_contiguous()
+        assert images.flatten(0, 1).data_ptr() == images.data_ptr()  # a view: nothing is copied
+        assert images.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_evaluation_shows_the_frames_that_training_shows() -> None:
+    samples = numbered_frames(8)
+    indices, trained, _ = next(feed(samples).epoch(0))
+    evaluated, _ = next(evaluation_batches(samples, 8, "cpu"))
+    assert torch.equal(evaluated[:, indices], trained)
+
+
+def test_frames_mapped_from_a_file_are_not_copied(tmp_path: Path) -> None:
+    as_they_lie = np.moveaxis(numbered_frames(8).inputs, 2, -1)  # [N, T, H, W, C]
+    np.save(tmp_path / "frames.npy", np.ascontiguousarray(as_they_lie))
+    mapped = np.load(tmp_path / "frames.npy", mmap_mode="c")
+    samples = Samples(inputs=mapped.transpose(0, 1, 4, 2, 3), labels=np.arange(8))
+    ours = feed(samples)
+    assert ours._pixels.data_ptr() == mapped.ctypes.data
+    expected = feed(numbered_frames(8))
+    assert torch.equal(next(ours.epoch(0)).images, next(expected.epoch(0)).images)
+
+
+@pytest.mark.parametrize("shape", [(8, 4, 4), (8, 1, 2, 3, 4, 4)])
+def test_what_is_neither_image_nor_frames_is_refused(shape: tuple[int, ...]) -> None:
+    odd = Samples(inputs=np.zeros(shape, np.uint8), labels=np.zeros(8, np.int64))
+    with pytest.raises(SpecError, match=re.escape(str(shape))):
+        feed(odd)
 
 
 def test_a_larger_limit_keeps_the_samples_of_a_smaller_one() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, runtime_checkable
+
+from typing_extensions import TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
@@ -18,13 +21,30 @@ class PublishedFile:
 
     Attributes:
         path: Relative to the data root, with forward slashes.
-        size_bytes: Its length.
+        size_bytes: Its length, or None if the publisher does not say.
         md5: The publisher's checksum, hexadecimal; they publish MD5.
     """
 
     path: str
-    size_bytes: int
+    size_bytes: int | None
     md5: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One file, or one whole set, held against what was published.
+
+    Attributes:
+        path: Where it lies, or should.
+        expected: What was published, or what a declaration beside it says.
+        found: What lies there, in words.
+        ok: Whether the two agree.
+    """
+
+    path: str
+    expected: str
+    found: str
+    ok: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +83,7 @@ class DatasetCard:
         archives: What to download; empty if it cannot be fetched without a person.
         encoding: What the student is given in a step: channels, value range, and what a
             timestep means.
+        class_names: What each label means, for people; empty if they are plain numbers.
     """
 
     title: str
@@ -78,6 +99,7 @@ class DatasetCard:
     files: tuple[PublishedFile, ...] = ()
     archives: tuple[Archive, ...] = ()
     encoding: str = "direct: the normalised image as a constant current in every step"
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +120,42 @@ class Samples:
         return len(self.labels)
 
 
+class Source(Protocol):
+    """One part of a split that is too large for memory, read sample by sample.
+
+    It travels to worker processes, so it must be picklable and hold no open file.
+    """
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The labels ``[N]``."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def read(
+        self, place: int, /, *, chance: np.random.Generator | None
+    ) -> NDArray[np.uint8]:  # [H, W, C]
+        """Return one sample: cut at random by ``chance``, or as evaluation wants it if None.
+
+        Raises:
+            DataError: If it cannot be read; names the file and the remedy.
+        """
+        ...
+
+    def take(self, places: NDArray[np.int64], /) -> Source:
+        """Return the samples at ``places``, in that order."""
+        ...
+
+
+Part = TypeVar("Part", bound=Samples | Source, default=Samples)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Splits:
-    """A data set, opened and verified.
+class Splits(Generic[Part]):
+    """A data set, opened and verified. Its parts are ``Samples`` unless it says ``Source``.
 
     Attributes:
         train: What a method may learn from.
@@ -108,9 +163,9 @@ class Splits:
         test: Touched once a cell, at the end.
     """
 
-    train: Samples
-    validation: Samples
-    test: Samples
+    train: Part
+    validation: Part
+    test: Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +181,7 @@ class Provenance:
     notes: tuple[str, ...] = ()
 
 
-class Dataset(Protocol):
+class Dataset(Protocol[Part]):
     """A data set. One file under ``suites/datasets/`` provides exactly one, as ``DATASET``.
 
     The file must not import torch: planning reads it.
@@ -145,12 +200,25 @@ class Dataset(Protocol):
         """
         ...
 
-    def load(self, root: Path | None, /, *, timesteps: int = 1) -> Splits:
+    def load(self, root: Path | None, /, *, timesteps: int = 1) -> Splits[Part]:
         """Open the data set, verifying every file.
 
         Events are cut into ``timesteps`` frames; a static set does not mind.
 
         Raises:
             DataError: Names the file, the checksum expected and found, and the remedy.
+        """
+        ...
+
+
+@runtime_checkable
+class Verifiable(Protocol):
+    """What a data set may offer besides, so that ``data verify`` can tell file from file."""
+
+    def findings(self, root: Path | None, /) -> Iterator[Finding]:
+        """Yield one finding a file, reading every byte.
+
+        Raises:
+            DataError: If ``root`` lacks the data set.
         """
         ...

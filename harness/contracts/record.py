@@ -190,6 +190,7 @@ class Provenance:
         backend_version: The simulator's.
         device: ``cpu`` or ``cuda``.
         data_notes: Deviations from the published files, a sentence each.
+        encoding: What the student is given in a step.
         teacher_note: What a reader must know of the teacher.
         log_path: Relative to the store.
         git_sha: Of this project.
@@ -214,6 +215,7 @@ class Provenance:
     backend_version: str | None = None
     device: str | None = None
     data_notes: tuple[str, ...] = ()
+    encoding: str | None = None
     teacher_note: str | None = None
     log_path: str | None = None
     git_sha: str | None = None

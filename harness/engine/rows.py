@@ -40,6 +40,7 @@ def provenance(
         command=conditions.command,
         deterministic=conditions.deterministic,
         threads=conditions.threads,
+        encoding=load_dataset(cell.dataset).card.encoding,
         data_notes=_data_notes(cell.dataset, conditions.data_root),
     )
 

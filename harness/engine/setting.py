@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.contracts.dataset import DatasetCard, Samples
+from harness.contracts.dataset import DatasetCard, Samples, Source
 from harness.contracts.model import Model
 from harness.contracts.suite import Recipe
 from harness.engine.order import Conditions
 from harness.seeds import torch_seed
-from harness.training.augment import augment
-from harness.training.feed import Feed, limited
+from harness.training.feed import Feed
 from harness.training.lesson import Batch, Lesson, Teacher, normalised
+from harness.training.stream import Stream, batches_for
 from harness.training.student import Student
 
 
@@ -55,7 +55,7 @@ def build(
 class _Epochs:
     """Batches ready for a student, epoch by epoch."""
 
-    feed: Feed
+    feed: Feed | Stream
     card: DatasetCard
     epochs: int
 
@@ -65,7 +65,8 @@ class _Epochs:
     def _epoch(self, epoch: int) -> Iterator[Batch]:
         for indices, images, labels in self.feed.epoch(epoch):
             yield Batch(
-                stimulus=normalised(images, self.card.mean, self.card.std),
+                # A stream of bfloat16 stays so; the mean and deviation are float32.
+                stimulus=normalised(images, self.card.mean, self.card.std).to(images.dtype),
                 labels=labels,
                 indices=indices,
                 images=images,
@@ -74,7 +75,7 @@ class _Epochs:
 
 def lesson_of(
     recipe: Recipe,
-    samples: Samples,
+    samples: Samples | Source,
     card: DatasetCard,
     /,
     *,
@@ -83,13 +84,7 @@ def lesson_of(
     device: torch.device,
 ) -> Lesson:
     """Return what a method may spend: the same batches for every method and simulator."""
-    feed = Feed(
-        limited(samples, recipe.train_samples),
-        batch_size=recipe.batch_size,
-        augmentation=augment(recipe.augmentation, card),
-        seed=seed,
-        device=device,
-    )
+    feed = batches_for(recipe, samples, card, seed=seed, device=device)
     return Lesson(
         recipe=recipe,
         epochs=_Epochs(feed=feed, card=card, epochs=recipe.epochs),

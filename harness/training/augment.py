@@ -150,9 +150,15 @@ def augment(names: Sequence[str], card: DatasetCard, /) -> Change:
 
 
 def floats(images: Tensor, /) -> Tensor:
-    """Return uint8 as float32 in [0, 1], and floats as they are."""
+    """Return uint8 as float32 in [0, 1], and floats as they are.
+
+    Counts of events ``[N, T, C, H, W]`` are divided by 256: exact, so that a
+    normalisation by 1/256 gives the counts back.
+    """
     if images.dtype != torch.uint8:
         return images
+    if images.dim() == 5:
+        return images.to(torch.float32).mul_(2**-8)
     return images.to(torch.float32).div_(255)  # torch.div on bytes takes seven times as long
 
 

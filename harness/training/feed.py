@@ -1,5 +1,8 @@
 """Batches from a data set that lies whole, as bytes, on the device.
 
+Images are ``[N, C, H, W]``. Frames of events are ``[T, N, C, H, W]``, time first, and stay
+in their file while the device is the processor.
+
 What comes when depends on seed and epoch alone: not on method, simulator, device, or on
 how far an earlier epoch was followed. So epoch 7 can be had without the six before.
 """
@@ -25,7 +28,7 @@ class Seen(NamedTuple):
     """
 
     indices: Tensor  # int64 [N], places in the samples of the feed
-    images: Tensor  # float32 [N, C, H, W] in [0, 1], augmented, channels-last
+    images: Tensor  # float32 [N, C, H, W] or [T, N, C, H, W] in [0, 1], augmented, channels-last
     labels: Tensor  # int64 [N]
 
 
@@ -59,7 +62,7 @@ class Feed:
         self.batch_size = min(batch_size, len(samples))
         self._augmentation = augmentation
         self._seed = seed
-        self._pixels = _pixels_last(samples.inputs, device)  # uint8 [N, H, W, C]
+        self._pixels = _pixels_last(samples.inputs, device)  # uint8 [N, H, W, C], [N, T, H, W, C]
         self._labels = torch.from_numpy(samples.labels.copy()).to(device)
 
     def __len__(self) -> int:
@@ -75,9 +78,9 @@ class Feed:
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             indices = order[start : start + self.batch_size]
             # index_select copies whole images; self._pixels[indices] takes twenty times as long.
-            images = self._pixels.index_select(0, indices).permute(0, 3, 1, 2)
+            images = _channels_first(self._pixels.index_select(0, indices))
             labels = self._labels.index_select(0, indices)
-            yield Seen(indices, self._augmentation(images, chance), labels)
+            yield Seen(indices, _time_first(self._augmentation(images, chance)), labels)
 
 
 def evaluation_batches(
@@ -85,12 +88,13 @@ def evaluation_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield ``(images, labels)``, every sample once, in file order, unaugmented.
 
-    Images are float32 ``[N, C, H, W]`` in [0, 1], channels-last; labels int64 ``[N]``.
+    Images are float32 ``[N, C, H, W]`` or ``[T, N, C, H, W]`` in [0, 1], channels-last;
+    labels int64 ``[N]``.
     """
     for start in range(0, len(samples), batch_size):
         part = slice(start, start + batch_size)
-        images = _pixels_last(samples.inputs[part], device).permute(0, 3, 1, 2)
-        yield floats(images), torch.from_numpy(samples.labels[part].copy()).to(device)
+        images = _channels_first(_pixels_last(samples.inputs[part], device))
+        yield _time_first(floats(images)), torch.from_numpy(samples.labels[part].copy()).to(device)
 
 
 def limited(samples: Samples, count: int | None, /) -> Samples:
@@ -110,7 +114,30 @@ def limited(samples: Samples, count: int | None, /) -> Samples:
 
 
 def _pixels_last(inputs: NDArray[np.uint8], device: torch.device | str) -> Tensor:
-    """Return ``[N, H, W, C]`` on ``device``: a channels-last batch is then a run of memory."""
-    if inputs.ndim != 4:
-        raise SpecError(f"images must be [N, C, H, W], got an array of shape {inputs.shape}")
-    return torch.from_numpy(np.array(inputs.transpose(0, 2, 3, 1), order="C")).to(device)
+    """Return ``[N, H, W, C]`` or ``[N, T, H, W, C]`` on ``device``.
+
+    A channels-last batch is then a run of memory. What is mapped from a file and lies
+    there like this is not copied on the processor; everything else is.
+    """
+    if inputs.ndim not in {4, 5}:
+        raise SpecError(
+            f"images must be [N, C, H, W] and frames [N, T, C, H, W], got an array of shape "
+            f"{inputs.shape}"
+        )
+    pixels = np.moveaxis(inputs, -3, -1)
+    if isinstance(inputs, np.memmap) and pixels.flags.c_contiguous:
+        return torch.from_numpy(pixels).to(device)
+    return torch.from_numpy(np.array(pixels, order="C")).to(device)
+
+
+def _channels_first(pixels: Tensor) -> Tensor:
+    """Return ``[N, C, H, W]`` or ``[N, T, C, H, W]``; of frames, every step is one run."""
+    if pixels.dim() == 4:
+        return pixels.permute(0, 3, 1, 2)
+    # Time goes first while a count is still a byte; turning floats would cost four times.
+    return pixels.transpose(0, 1).contiguous().permute(1, 0, 4, 2, 3)
+
+
+def _time_first(images: Tensor) -> Tensor:
+    """Return images as they are, and frames ``[N, T, C, H, W]`` as ``[T, N, C, H, W]``."""
+    return images if images.dim() == 4 else images.transpose(0, 1)

@@ -4,6 +4,7 @@ Two zero bytes, the element type (8: unsigned bytes), the number of dimensions, 
 dimension as a big-endian 32-bit number, then the elements.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import checksums
-from harness.contracts.dataset import DatasetCard, Provenance, Samples, Splits
+from harness.contracts.dataset import DatasetCard, Finding, Provenance, Samples, Splits
 from harness.contracts.errors import DataError
 from suites.datasets._splits import divided, labelled
 
@@ -32,6 +33,10 @@ class IdxImages:
     def provenance(self, root: Path | None, /) -> Provenance:
         """Return which bytes are expected under ``root``; looks at names and sizes only."""
         return checksums.find(root, self.card, folders=self.folders).provenance()
+
+    def findings(self, root: Path | None, /) -> Iterator[Finding]:
+        """Yield what was published and what was found, file by file."""
+        return checksums.find(root, self.card, folders=self.folders).findings()
 
     def load(self, root: Path | None, /, *, timesteps: int = 1) -> Splits:  # noqa: ARG002  static
         """Read and verify every file."""

@@ -1,7 +1,7 @@
 """CIFAR-10: 60,000 photographs of ten kinds of things, 32x32."""
 
-from harness.contracts.dataset import Dataset, DatasetCard, PublishedFile
-from suites.datasets._cifar import CifarBinary
+from harness.contracts.dataset import Archive, Dataset, DatasetCard, PublishedFile
+from suites.datasets._cifar import CifarBinary, PythonBatches
 
 _MD5 = {
     "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
@@ -11,6 +11,15 @@ _MD5 = {
     "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
     "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
 }
+# Name, length and MD5, as torchvision publishes the latter.
+_PYTHON = (
+    ("data_batch_1", 31_035_704, "c99cafc152244af753f735de768cd75f"),
+    ("data_batch_2", 31_035_320, "d4bba439e000b95fd0a9bffe97cbabec"),
+    ("data_batch_3", 31_035_999, "54ebc095f3ab1f0389bbae665268c751"),
+    ("data_batch_4", 31_035_696, "634d18415352ddfa80567beed471001a"),
+    ("data_batch_5", 31_035_623, "482c414d41f54cd18b22e5b47cb7c3cb"),
+    ("test_batch", 31_035_526, "40351d587109b95175f43aff81a1287e"),
+)
 
 DATASET: Dataset = CifarBinary(
     card=DatasetCard(
@@ -36,6 +45,35 @@ DATASET: Dataset = CifarBinary(
             )
             for name, md5 in _MD5.items()
         ),
+        archives=(
+            # MD5 from the publisher's page.
+            Archive(
+                url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+                md5="c32a1d4ab5d03f1284b67883e8d87530",
+                size_bytes=170_052_171,
+                into=".",
+            ),
+        ),
+        class_names=(
+            "airplane",
+            "automobile",
+            "bird",
+            "cat",
+            "deer",
+            "dog",
+            "frog",
+            "horse",
+            "ship",
+            "truck",
+        ),
     ),
     folders=("cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar10", "."),
+    python=PythonBatches(
+        files=tuple(
+            PublishedFile(path=f"cifar-10-batches-py/{name}", size_bytes=size, md5=md5)
+            for name, size, md5 in _PYTHON
+        ),
+        folders=("cifar-10-batches-py", "cifar10/cifar-10-batches-py", "cifar10", "."),
+        label_key=b"labels",
+    ),
 )

@@ -1,7 +1,16 @@
 """MNIST: 70,000 handwritten digits, 28x28."""
 
-from harness.contracts.dataset import Dataset, DatasetCard, PublishedFile
+from harness.contracts.dataset import Archive, Dataset, DatasetCard, PublishedFile
 from suites.datasets._idx import IdxImages
+
+_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+# Of the zipped files there: name, length and MD5 as torchvision publishes it.
+_ZIPPED = (
+    ("train-images-idx3-ubyte.gz", 9_912_422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+    ("train-labels-idx1-ubyte.gz", 28_881, "d53e105ee54ea40749a09fcbcd1e9432"),
+    ("t10k-images-idx3-ubyte.gz", 1_648_877, "9fb629c4189551a2d022fa330f9573f3"),
+    ("t10k-labels-idx1-ubyte.gz", 4_542, "ec29112dd5afa0611ce80d1b7f02629c"),
+)
 
 DATASET: Dataset = IdxImages(
     card=DatasetCard(
@@ -18,7 +27,7 @@ DATASET: Dataset = IdxImages(
             "document recognition, Proceedings of the IEEE, 1998"
         ),
         licence="CC BY-SA 3.0, as usually stated",
-        url="https://ossci-datasets.s3.amazonaws.com/mnist/",
+        url=_URL,
         # Sizes and checksums of the unzipped files: they are shipped in several zippings.
         files=(
             PublishedFile(
@@ -41,6 +50,10 @@ DATASET: Dataset = IdxImages(
                 size_bytes=8 + 10_000,
                 md5="27ae3e4e09519cfbb04c329615203637",
             ),
+        ),
+        archives=tuple(
+            Archive(url=_URL + name, md5=md5, size_bytes=size, into="mnist")
+            for name, size, md5 in _ZIPPED
         ),
     ),
     folders=("mnist", "MNIST/raw", "MNIST", "."),

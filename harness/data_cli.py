@@ -1,0 +1,117 @@
+"""The command line's ``data`` verbs. Torch, pooch and PIL wait for the verb that needs them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import discovery
+from harness.contracts.errors import DataError
+
+_FAILED = 1
+data_app = typer.Typer(help="Get, check and look at data sets.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="One of `data list`.")]
+DataRoot = Annotated[
+    Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for machines.")]
+
+
+@data_app.command("list")
+def list_datasets(*, as_json: AsJson = False) -> None:
+    """List the data sets."""
+    names = discovery.names("datasets")
+    typer.echo(json.dumps(list(names)) if as_json else "\n".join(names))
+
+
+@data_app.command()
+def info(name: Name, *, as_json: AsJson = False) -> None:
+    """Say what is known of a data set: licence, citation, sizes, checksums, split."""
+    from harness.data_tools import about
+
+    told = about(name)
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    width = max(len(key) for key in told)
+    for key, value in told.items():
+        if isinstance(value, tuple) and value and isinstance(value[0], dict):
+            for entry in value:
+                line = "  ".join(f"{field} {item}" for field, item in entry.items())
+                typer.echo(f"{key:{width}}  {line}")
+        elif isinstance(value, tuple):
+            typer.echo(f"{key:{width}}  {', '.join(map(str, value)) or 'none'}")
+        else:
+            typer.echo(f"{key:{width}}  {value}")
+
+
+@data_app.command()
+def fetch(name: Name, *, data_root: DataRoot = None) -> None:
+    """Download a data set into the data root, check it and unpack it; an interrupt does no harm."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+    from harness.data_tools import fetch as get
+
+    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks = {}
+
+        def progress(file: str, done: int, total: int | None) -> None:
+            if file not in tasks:
+                tasks[file] = bars.add_task(file, total=total)
+            bars.update(tasks[file], completed=done, total=total)
+
+        fetched = get(name, data_root, progress=progress)
+    if not fetched.archives:
+        typer.echo(f"{name} is there already")
+        return
+    for path in fetched.archives:
+        typer.echo(f"{path}: as published")
+    for note in fetched.provenance_notes:
+        typer.echo(f"note: {note}", err=True)
+
+
+@data_app.command()
+def verify(name: Name, *, data_root: DataRoot = None, as_json: AsJson = False) -> None:
+    """Read every file and say what was expected and found; exit code 1 if any differs."""
+    from harness.data_tools import verify as check
+
+    wrong = 0
+    for finding in check(name, data_root):
+        wrong += not finding.ok
+        if as_json:
+            typer.echo(json.dumps(vars(finding)))
+        else:
+            verdict = "ok   " if finding.ok else "WRONG"
+            typer.echo(
+                f"{verdict} {finding.path}\n      expected {finding.expected}\n"
+                f"      found    {finding.found}"
+            )
+        sys.stdout.flush()
+    if wrong:
+        raise typer.Exit(_FAILED)
+
+
+@data_app.command()
+def preview(
+    name: Name,
+    *,
+    data_root: DataRoot = None,
+    out: Annotated[Path | None, typer.Option(help="The PNG; default NAME.png here.")] = None,
+    timesteps: Annotated[int, typer.Option(help="Frames to cut events into.")] = 4,
+) -> None:
+    """Write a contact sheet that a person can judge."""
+    from harness.data_sheet import sheet
+    from harness.data_tools import load
+
+    path = out or Path(f"{name}.png")
+    page = sheet(load(name), data_root, timesteps=timesteps)
+    try:
+        page.save(path, format="PNG")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error}; choose another --out") from error
+    typer.echo(f"{name}: {page.width}x{page.height} pixels -> {path}")

@@ -1,0 +1,154 @@
+"""A contact sheet: one picture from which a person can judge a data set.
+
+Images stand in rows, a class each. Of events, a row shows the frames of one sample, then
+a raster: time from left to right, the pixel's column from top to bottom.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from harness.contracts.dataset import Dataset, DatasetCard, Provenance, Samples, Source
+
+_ROWS, _COLUMNS, _TILE_PX, _GAP_PX, _MARGIN_PX, _LINE_PX = 12, 10, 72, 4, 150, 18
+_PAPER, _INK = (255, 255, 255), (20, 20, 20)
+_ON, _OFF = np.array([214, 39, 40]), np.array([31, 119, 180])
+_FRAMES_NDIM = 5
+_RASTER_TILES = 3
+_RASTER_BINS = 216
+Strip = tuple[str, list[Image.Image]]  # a label and what stands beside it
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """What a set of events may offer besides its frames."""
+
+    def events(self, root: Path | None, place: int, /) -> NDArray[Any]:
+        """Return one training sample as an array with the fields x, y, t and p."""
+        ...
+
+
+def sheet(dataset: Dataset[Any], root: Path | None, /, *, timesteps: int = 4) -> Image.Image:
+    """Return the contact sheet of the training part.
+
+    Raises:
+        DataError: If the data set is not there, or damaged.
+    """
+    known = dataset.provenance(root)
+    part = cast("Samples | Source", dataset.load(root, timesteps=timesteps).train)
+    labels = _spread(np.unique(part.labels), _ROWS)
+    is_events = isinstance(part, Samples) and part.inputs.ndim == _FRAMES_NDIM
+    if isinstance(part, Samples) and is_events:
+        strips = [_event_strip(dataset, root, part, int(label)) for label in labels]
+    else:
+        strips = [_image_strip(part, int(label), dataset.card) for label in labels]
+    return _drawn(list(_title(dataset.card, part, known)), strips)
+
+
+def _title(card: DatasetCard, part: Samples | Source, known: Provenance) -> Iterator[str]:
+    classes = len(np.unique(part.labels))
+    yield f"{card.title}: {len(part):,} training samples, {classes} of {card.classes} classes"
+    yield card.split
+    yield card.encoding
+    yield from known.notes
+
+
+def _image_strip(part: Samples | Source, label: int, card: DatasetCard) -> Strip:
+    places = np.flatnonzero(part.labels == label)
+    images = (_image(part, int(place)) for place in _spread(places, _COLUMNS))
+    return _label(label, len(places), card), [_scaled(image, _TILE_PX) for image in images]
+
+
+def _image(part: Samples | Source, place: int) -> NDArray[np.uint8]:  # [H, W, C]
+    if isinstance(part, Samples):
+        return np.asarray(part.inputs[place], dtype=np.uint8).transpose(1, 2, 0)
+    return part.read(place, chance=None)
+
+
+def _event_strip(dataset: Dataset[Any], root: Path | None, part: Samples, label: int) -> Strip:
+    """Return the frames and the raster of the first sample of a class."""
+    places = np.flatnonzero(part.labels == label)
+    frames = part.inputs[places[0]].astype(np.float64)  # [T, C, H, W]
+    shown = frames[_spread(np.arange(len(frames)), _COLUMNS)]
+    # The brightest percent may saturate; a single hot pixel must not darken the rest.
+    full = max(1.0, float(np.percentile(shown[shown > 0], 99)) if shown.any() else 1.0)
+    tiles = [_scaled(_coloured(frame / full), _TILE_PX) for frame in shown]
+    if isinstance(dataset, Recorded):
+        raster = _raster(dataset.events(root, int(places[0])), frames.shape[-1])
+    else:
+        raster = frames.sum(axis=2).transpose(1, 2, 0)  # [C, W, T]
+    many = max(1.0, float(np.percentile(raster[raster > 0], 95)) if raster.any() else 1.0)
+    tiles.append(_stretched(_coloured(raster / many), (_RASTER_TILES * _TILE_PX, _TILE_PX)))
+    return _label(label, len(places), dataset.card), tiles
+
+
+def _raster(events: NDArray[Any], columns: int) -> NDArray[np.float64]:  # [2, columns, bins]
+    """Return how many events fell into each column and moment, by polarity, OFF first."""
+    times, x, on = (np.asarray(events[name], dtype=np.int64) for name in ("t", "x", "p"))
+    raster = np.zeros((2, columns, _RASTER_BINS))
+    if len(times) == 0:
+        return raster
+    moment = (times - times.min()) * _RASTER_BINS // (np.ptp(times) + 1)
+    # A set may be shown at a lower resolution than its sensor's.
+    column = x * columns // max(columns, int(x.max()) + 1)
+    np.add.at(raster, ((on > 0).astype(np.int64), column, moment), 1)
+    return raster
+
+
+def _coloured(counts: NDArray[np.float64]) -> NDArray[np.uint8]:  # [C, H, W] -> [H, W, 3]
+    """Return OFF events, channel 0, in blue and ON events, channel 1, in red, on white."""
+    strength = np.clip(counts, 0, 1)[..., None]  # [C, H, W, 1]
+    ink = 255 - np.stack([_OFF, _ON])[: len(counts), None, None]  # what each takes from white
+    left: NDArray[np.uint8] = (255 - np.clip((strength * ink).sum(axis=0), 0, 255)).astype(np.uint8)
+    return left
+
+
+def _label(label: int, samples: int, card: DatasetCard) -> str:
+    name = card.class_names[label] if card.class_names else ""
+    return f"{label} {name}".strip()[:22] + f"\nof {samples:,}"
+
+
+def _scaled(pixels: NDArray[np.uint8], side_px: int) -> Image.Image:
+    """Return an image of at most ``side_px`` a side; small ones show their pixels."""
+    height, width = pixels.shape[:2]
+    scale = side_px / max(height, width)
+    return _stretched(pixels, (max(1, round(width * scale)), max(1, round(height * scale))))
+
+
+def _stretched(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("RGB")
+    grows = size[0] >= image.width
+    return image.resize(size, Image.Resampling.NEAREST if grows else Image.Resampling.LANCZOS)
+
+
+def _spread(values: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return at most ``count`` of ``values``, evenly spread, the first and last among them."""
+    if len(values) <= count:
+        return values
+    chosen: NDArray[np.int64] = values[np.linspace(0, len(values) - 1, count).round().astype(int)]
+    return chosen
+
+
+def _drawn(title: list[str], strips: list[Strip]) -> Image.Image:
+    """Return the page: title lines, then a strip a row."""
+    font = ImageFont.load_default(size=13)
+    head = _GAP_PX + _LINE_PX * len(title) + _GAP_PX
+    row_px = _TILE_PX + _GAP_PX
+    widths = [sum(tile.width + _GAP_PX for tile in tiles) for _, tiles in strips]
+    text_px = max(int(font.getlength(line)) for line in title) + 2 * _GAP_PX
+    width = max(text_px, _MARGIN_PX + max(widths))
+    page = Image.new("RGB", (width, head + row_px * len(strips)), _PAPER)
+    pen = ImageDraw.Draw(page)
+    for number, line in enumerate(title):
+        pen.text((_GAP_PX, _GAP_PX + number * _LINE_PX), line, fill=_INK, font=font)
+    for number, (label, tiles) in enumerate(strips):
+        top, left = head + number * row_px, _MARGIN_PX
+        pen.text((_GAP_PX, top + _TILE_PX // 4), label, fill=_INK, font=font)
+        for tile in tiles:
+            page.paste(tile, (left, top))
+            left += tile.width + _GAP_PX
+    return page
