@@ -17,7 +17,6 @@ from harness.contracts.dataset import Dataset, DatasetCard, Provenance, Samples,
 _ROWS, _COLUMNS, _TILE_PX, _GAP_PX, _MARGIN_PX, _LINE_PX = 12, 10, 72, 4, 150, 18
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
 _ON, _OFF = np.array([214, 39, 40]), np.array([31, 119, 180])
-_FRAMES_NDIM = 5
 _RASTER_TILES = 3
 _RASTER_BINS = 216
 Strip = tuple[str, list[Image.Image]]  # a label and what stands beside it
@@ -41,7 +40,7 @@ def sheet(dataset: Dataset[Any], root: Path | None, /, *, timesteps: int = 4) ->
     known = dataset.provenance(root)
     part = cast("Samples | Source", dataset.load(root, timesteps=timesteps).train)
     labels = _spread(np.unique(part.labels), _ROWS)
-    is_events = isinstance(part, Samples) and part.inputs.ndim == _FRAMES_NDIM
+    is_events = isinstance(part, Samples) and part.are_frames
     if isinstance(part, Samples) and is_events:
         strips = [_event_strip(dataset, root, part, int(label)) for label in labels]
     else:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from harness.contracts.errors import SpecError, UnknownPluginError
 from harness.contracts.method import Claim, MethodCard
 
-Kind = Literal["suites", "methods", "models", "datasets", "backends"]
+Kind = Literal["suites", "methods", "models", "datasets", "encoders", "backends"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ _FOLDERS: Mapping[Kind, _Folder] = {
     "methods": _Folder("suites.methods", "METHOD"),
     "models": _Folder("suites.models", "MODEL"),
     "datasets": _Folder("suites.datasets", "DATASET"),
+    "encoders": _Folder("suites.encoders", "ENCODER"),
     "backends": _Folder("backends", "BACKEND", holds_packages=True),
 }
 KINDS: tuple[Kind, ...] = tuple(_FOLDERS)

@@ -31,7 +31,6 @@ from harness.training.student import Student
 _WARM_UP, _TIMED, _TIMED_BATCHES = 5, 30, 3
 _BATCHES = (64, 256)
 _METERED_BATCH = 256
-_FRAMES_NDIM = 5
 _HEADLINE = "horowitz_45nm_fp32"
 _EXIT_PRICES = f"{_HEADLINE}:cached"
 
@@ -68,7 +67,7 @@ class Running:
     def counted(self) -> Measurement:
         """Return what the meter counts on all samples."""
         self.student.network.eval()
-        frames = isinstance(self.samples, Samples) and self.samples.inputs.ndim == _FRAMES_NDIM
+        frames = isinstance(self.samples, Samples) and self.samples.are_frames
         return measure(
             self.student.network,
             self.stimuli(_METERED_BATCH),

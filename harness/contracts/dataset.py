@@ -115,6 +115,11 @@ class Samples:
     inputs: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
+    @property
+    def are_frames(self) -> bool:
+        """Whether a sample is frames of events, ``[T, C, H, W]``."""
+        return self.inputs.ndim == 5  # [N, T, C, H, W]
+
     def __len__(self) -> int:
         """Return the number of samples."""
         return len(self.labels)

@@ -28,9 +28,7 @@ class Network(Protocol):
 
     tap_channels: Mapping[str, int]
 
-    def __call__(
-        self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()
-    ) -> Output:
+    def __call__(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
         """Answer ``stimulus``: a static ``[N, C, H, W]`` or frames ``[T, N, C, H, W]``.
 
         A static stimulus is a constant current: what stands before the first neuron

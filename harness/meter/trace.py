@@ -319,7 +319,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
     def _forget_the_dead(self) -> None:
         alive = {key: item for key, item in self._contents.items() if not item[0].expired()}  # type: ignore[no-untyped-call]  # as above
         self._contents = alive
-        self._sweep_at = 2 * len(alive) + _SWEEP
+        self._sweep_at = len(alive) + _SWEEP
 
     def axes(self, tensor: Tensor) -> Axes | None:
         """Return where samples and steps are in ``tensor``, as far as can be known."""

@@ -17,6 +17,4 @@ def softened_kl(
     """
     log_p = functional.log_softmax(teacher / temperature, dim=-1)
     log_q = functional.log_softmax(student / temperature, dim=-1)
-    return temperature**2 * functional.kl_div(
-        log_q, log_p, reduction="batchmean", log_target=True
-    )
+    return temperature**2 * functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)

@@ -22,6 +22,7 @@ from harness.contracts.errors import DataError, SpecError
 from harness.contracts.suite import Precision, Recipe
 from harness.seeds import stream, torch_stream
 from harness.training.augment import Change, augment, floats
+from harness.training.event_augment import event_augment
 from harness.training.feed import Feed, Seen, evaluation_batches, limited
 
 # The one augmentation that a source does itself, while it reads.
@@ -159,10 +160,11 @@ def batches_for(
 ) -> Feed | Stream:
     """Return the training batches of ``recipe``, out of memory or out of files."""
     if isinstance(part, Samples):
+        change = event_augment if part.are_frames else augment
         return Feed(
             limited(part, recipe.train_samples),
             batch_size=recipe.batch_size,
-            augmentation=augment(recipe.augmentation, card),
+            augmentation=change(recipe.augmentation, card),
             seed=seed,
             device=device,
         )

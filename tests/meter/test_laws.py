@@ -298,6 +298,22 @@ def test_no_batch_outlives_its_turn() -> None:
     assert measure(SpikingNet(), batches()).samples == 8
 
 
+def test_activations_die_when_the_model_lets_them_go() -> None:
+    network = nn.ModuleList([Given(random_spikes(0, 3, 2, 4)), nn.Linear(4, 5), nn.ReLU()])
+
+    def run(x: Tensor) -> Tensor:
+        value, dead = x, []
+        for layer in network:
+            value = layer(value)
+            dead.append(weakref.ref(value))
+        gc.collect()
+        assert [one() is None for one in dead] == [True, True, False]
+        return value
+
+    measured = measure(network, torch.zeros(3, 2, 4), batch_axis=1, time_axis=0, call=run)
+    assert measured.steps == 3
+
+
 @few
 @given(seed=seeds, timesteps=st.integers(1, 5))
 def test_layers_before_the_first_neuron_scale_with_time_only_by_convention(

@@ -138,6 +138,12 @@ def test_the_teacher_runs_only_if_it_is_asked_and_only_once() -> None:
     assert len(calls) == 1
 
 
+def test_the_teacher_sees_the_events_of_all_frames_in_one() -> None:
+    guide = Teacher(network=Tiny().eval(), mean=(0.0,), std=(1.0,))
+    frames = torch.rand(3, 4, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(guide.see(frames).logits, guide.network(frames.sum(0), 1).logits)
+
+
 def test_the_teacher_sees_its_own_normalisation() -> None:
     guide = Teacher(network=Tiny().eval(), mean=(0.25,), std=(0.125,))
     course = lesson(guide)

@@ -1,0 +1,175 @@
+"""Frames from events: how many there were, by step, pixel and polarity.
+
+Events are Tonic's structured arrays with the fields ``x``, ``y``, ``t`` and ``p``. What a
+step is follows Tonic's ``ToFrame`` to the last event (``n_time_bins`` for steps of equal
+duration, ``n_event_bins`` for steps of equally many events), counted in one pass; a test
+holds the two against each other.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contracts.errors import DataError, SpecError
+
+# A structured array: NumPy's types cannot say with which fields.
+Events = NDArray[Any]
+POLARITIES = 2
+MOST = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Framing:
+    """How events become frames.
+
+    Attributes:
+        timesteps: Frames a recording.
+        sensor: Width and height of the sensor, in pixels.
+        size: Width and height of a frame; smaller than the sensor adds neighbours up.
+        by: Whether steps have equal durations or equally many events.
+        denoise_us: Drop events without a neighbour, in space and within so many
+            microseconds, by Tonic's ``Denoise``; None keeps all.
+        crop: Width and height cut out of the sensor's centre before anything else.
+    """
+
+    timesteps: int
+    sensor: tuple[int, int]
+    size: tuple[int, int]
+    by: Literal["time", "count"]
+    denoise_us: int | None = None
+    crop: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.timesteps < 1:
+            raise SpecError(f"Framing.timesteps must be at least 1, got {self.timesteps!r}")
+        for name, outer in (("crop", self.sensor), ("size", self.crop or self.sensor)):
+            inner = getattr(self, name)
+            if inner and not all(0 < i <= o for i, o in zip(inner, outer, strict=True)):
+                raise SpecError(f"Framing.{name} must lie within {outer}, got {inner!r}")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """One sample as it lies in memory, ``[T, H, W, C]``."""
+        return (self.timesteps, self.size[1], self.size[0], POLARITIES)
+
+
+def frames(events: Events, framing: Framing, /, *, name: str) -> NDArray[np.uint8]:
+    """Return how many events fell where and when, ``[T, H, W, C]``, at most 255 each.
+
+    Channel 0 counts OFF events, channel 1 ON events.
+
+    Raises:
+        DataError: If there are no events, too few for the steps, or one beyond the sensor.
+    """
+    x, y = np.ascontiguousarray(events["x"]), np.ascontiguousarray(events["y"])
+    t, p = events["t"].astype(np.int64), events["p"] > 0
+    _check(x, y, t, framing, name=name)
+    if np.any(t[1:] < t[:-1]):  # some recorders interleave packets
+        order = np.argsort(t, kind="stable")
+        x, y, t, p = x[order], y[order], t[order], p[order]
+    if framing.denoise_us is not None:
+        x, y, t, p = _denoised(x, y, t, p, framing.denoise_us)
+        _check(x, y, t, framing, name=f"{name}, denoised,")
+    # Bins before cropping, so that a step means the same whatever part is looked at.
+    cuts = _cuts(t, framing, name=name)
+    used = slice(cuts[0], cuts[-1])
+    column, row = _places(framing)
+    cell = row[y[used]]
+    cell += column[x[used]]
+    cell += p[used]
+    samples_a_step = np.diff(cuts)
+    if framing.crop is not None:
+        inside = cell >= 0
+        samples_a_step = np.add.reduceat(np.append(inside, 0), cuts[:-1] - cuts[0])
+        samples_a_step[np.diff(cuts) == 0] = 0  # reduceat returns one element for none
+        cell = cell[inside]
+    step_cells = int(np.prod(framing.shape[1:]))
+    cell += np.repeat(np.arange(framing.timesteps) * step_cells, samples_a_step)
+    counts = np.bincount(cell, minlength=framing.timesteps * step_cells)
+    if counts.max() > MOST:
+        counts = np.minimum(counts, MOST)
+    return counts.astype(np.uint8).reshape(framing.shape)
+
+
+def _check(
+    x: NDArray[Any],
+    y: NDArray[Any],
+    t: NDArray[np.int64],
+    framing: Framing,
+    *,
+    name: str,
+) -> None:
+    """Refuse what cannot be counted, before it is counted wrongly."""
+    if not len(t):
+        raise DataError(f"{name} holds no events; get the recording again, or leave it out")
+    if len(t) < framing.timesteps:
+        raise DataError(
+            f"{name} holds {len(t)} events, too few for {framing.timesteps} timesteps; ask for "
+            "fewer timesteps, or leave the recording out"
+        )
+    for axis, values, end in (("x", x, framing.sensor[0]), ("y", y, framing.sensor[1])):
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high >= end:
+            wrong = low if low < 0 else high
+            raise DataError(
+                f"{name} has an event at {axis}={wrong}, beyond the sensor's 0..{end - 1}; the "
+                "file is damaged or of another format: get it again"
+            )
+
+
+def _cuts(t: NDArray[np.int64], framing: Framing, *, name: str) -> NDArray[np.int64]:
+    """Return where steps begin and the last one ends, ``[T + 1]``, as Tonic cuts."""
+    steps = np.arange(framing.timesteps + 1)
+    if framing.by == "count":
+        return steps * (len(t) // framing.timesteps)
+    window = (t[-1] - t[0]) // framing.timesteps
+    if window < 1:
+        raise DataError(
+            f"{name} lasts {t[-1] - t[0]} microseconds, too short for {framing.timesteps} "
+            "timesteps; ask for fewer timesteps, or leave the recording out"
+        )
+    cuts: NDArray[np.int64] = np.searchsorted(t, t[0] + steps * window)
+    return cuts
+
+
+@cache
+def _places(framing: Framing) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where in a step each column and each row of the sensor begins.
+
+    Their sum is an OFF count's place in ``[H, W, C]``; it is negative for what is cut off.
+    """
+    places = []
+    for axis, stride in ((0, POLARITIES), (1, POLARITIES * framing.size[0])):
+        sensor, size = framing.sensor[axis], framing.size[axis]
+        kept = framing.crop[axis] if framing.crop else sensor
+        begin = (sensor - kept) // 2
+        place = np.full(sensor, -(2**40), dtype=np.int64)
+        # Tonic's Downsample, in its own arithmetic: multiply in floating point, then truncate.
+        place[begin : begin + kept] = (np.arange(kept) * (size / kept)).astype(np.int64) * stride
+        places.append(place)
+    return places[0], places[1]
+
+
+def _denoised(
+    x: NDArray[Any],
+    y: NDArray[Any],
+    t: NDArray[np.int64],
+    p: NDArray[np.bool_],
+    filter_us: int,
+) -> tuple[NDArray[Any], ...]:
+    """Return the events that Tonic's ``Denoise`` keeps, its times counted from 0.
+
+    It compares absolute times with ``filter_us``, so recordings that begin later than that
+    would lose other events than those that begin at 0.
+    """
+    from tonic.functional import denoise_numpy
+
+    fields = np.dtype([(name, np.int64) for name in "xytp"])
+    events = np.empty(len(t), dtype=fields)
+    for name, values in zip("xytp", (x, y, t - t[0], p), strict=True):
+        events[name] = values
+    kept = denoise_numpy(events, filter_time=filter_us)
+    return kept["x"], kept["y"], kept["t"], kept["p"] > 0

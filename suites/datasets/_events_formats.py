@@ -1,0 +1,167 @@
+"""Recordings as their publishers ship them, read by Tonic.
+
+Tonic reads what it is given without asking whether it is whole, so the size and the head
+of a file are checked first. Every reader returns a structured array with ``x``, ``y``,
+``t`` in microseconds and ``p``.
+"""
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contracts.errors import DataError
+from harness.events.framing import Events
+from harness.events.recording import Recording
+
+_FIELDS = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
+_AEDAT3_HEADER_BYTES = 28
+_POLARITY_EVENTS = 1
+
+
+def nmnist_bin(recording: Recording, content: bytes, /) -> Events:
+    """Read N-MNIST's ``.bin``: 40 bits an event (Orchard et al. 2015)."""
+    _whole(recording, content, record_bytes=5)
+    from tonic.io import read_mnist_file
+
+    events: Events = read_mnist_file(BytesIO(content), dtype=_FIELDS, is_stream=True)
+    return events
+
+
+def gesture_npy(recording: Recording, content: bytes, /) -> Events:
+    """Read one sample of Tonic's packaging of DVS-Gesture: rows of x, y, p and milliseconds."""
+    try:
+        rows: NDArray[Any] = np.load(BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise _unreadable(recording, f"no NumPy array: {error}") from error
+    if rows.ndim != 2 or rows.shape[1] != 4:
+        raise _unreadable(recording, f"an array of shape {rows.shape}, expected [events, 4]")
+    return _structured(rows[:, 0], rows[:, 1], rows[:, 3].astype(np.int64) * 1000, rows[:, 2])
+
+
+def gesture_aedat3(recording: Recording, content: bytes, /) -> Events:
+    """Read an original recording of DVS-Gesture: AEDAT 3.1, packets of polarity events.
+
+    Tonic's ``read_dvs_ibm`` cannot be called (in 1.6 it unpacks two of the three values
+    that its own header reader returns), so the addresses are taken apart here, with its
+    masks, from what its packet reader returns.
+    """
+    start = _data_start(recording, content, b"#!AER-DAT3.")
+    _check_packets(recording, content, start)
+    address, t = _addresses(recording, start, version=3.1)
+    valid = (address & 1).astype(np.bool_)  # bit 0 of a polarity event: not invalidated
+    return _structured(
+        ((address >> 17) & 0x1FFF)[valid],
+        ((address >> 2) & 0x1FFF)[valid],
+        t[valid],
+        ((address >> 1) & 1)[valid],
+    )
+
+
+def dvs128_aedat2(recording: Recording, content: bytes, /) -> Events:
+    """Read a DVS128's AEDAT 2.0.
+
+    Bits 8 to 14 of an address are y and 1 to 7 are x, both counted from the far corner;
+    bit 0 is set for OFF and bit 15 for what is no pixel (jAER's ``DVS128``). Tonic's
+    ``read_dvs_128`` fails as ``read_dvs_ibm`` does, and means other corners.
+    """
+    start = _data_start(recording, content, b"#!AER-DAT2.0")
+    _whole(recording, content[start:], record_bytes=8)
+    address, t = _addresses(recording, start, version=2.0)
+    pixel = (address & 0x8000) == 0
+    x, y = 127 - ((address >> 1) & 0x7F), 127 - ((address >> 8) & 0x7F)
+    return _structured(x[pixel], y[pixel], t[pixel], 1 - (address[pixel] & 1))
+
+
+def cifar10_dvs(recording: Recording, content: bytes, /) -> Events:
+    """Read CIFAR10-DVS as its authors ship it (``.aedat``) or as Tonic does (``.aedat4``).
+
+    Its sensor lay on its side: images stand upright once x and y are exchanged, which is
+    also what SpikingJelly's reader does.
+    """
+    if recording.name.endswith(".aedat4"):
+        return aedat4(recording, content)
+    events = dvs128_aedat2(recording, content)
+    return _structured(events["y"], events["x"], events["t"], events["p"])
+
+
+def aedat4(recording: Recording, content: bytes, /) -> Events:
+    """Read AEDAT 4, whose packets may be compressed, by Tonic and the package ``aedat``."""
+    if not content.startswith(b"#!AER-DAT4.0"):
+        raise _unreadable(recording, f"it starts with {content[:12]!r}, not #!AER-DAT4.0")
+    try:
+        import aedat  # noqa: F401  Tonic imports it inside its reader
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{recording.where}: reading AEDAT 4 takes the package aedat; pip install aedat"
+        ) from error
+    from tonic.io import read_aedat4
+
+    try:
+        rows: Events = read_aedat4(str(recording.path))
+    except Exception as error:  # the decoder, written in Rust, raises plain Exception
+        raise _unreadable(recording, str(error)) from error
+    return _structured(rows["x"], rows["y"], rows["t"], rows["on"])
+
+
+def _structured(x: NDArray[Any], y: NDArray[Any], t: NDArray[Any], p: NDArray[Any]) -> Events:
+    events = np.empty(len(t), dtype=_FIELDS)
+    events["x"], events["y"], events["t"], events["p"] = x, y, t, p
+    return events
+
+
+def _addresses(
+    recording: Recording, start: int, *, version: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return addresses and times, as Tonic's packet reader finds them."""
+    from tonic.io import get_aer_events_from_file
+
+    rows = get_aer_events_from_file(str(recording.path), version, start)
+    return rows["address"].astype(np.int64), rows["timeStamp"].astype(np.int64)
+
+
+def _data_start(recording: Recording, content: bytes, magic: bytes) -> int:
+    """Return where the lines that begin with ``#`` end."""
+    if not content.startswith(magic):
+        raise _unreadable(recording, f"it starts with {content[:12]!r}, not {magic.decode()}")
+    end_of_header = content.find(b"#!END-HEADER\r\n")
+    if end_of_header >= 0:  # the first event may itself begin with a "#"
+        return end_of_header + len(b"#!END-HEADER\r\n")
+    start = 0
+    while content[start : start + 1] == b"#":
+        end = content.find(b"\n", start)
+        if end < 0:
+            raise _unreadable(recording, "its header never ends")
+        start = end + 1
+    return start
+
+
+def _check_packets(recording: Recording, content: bytes, start: int) -> None:
+    """Refuse a packet that is cut short, or that holds anything but polarity events."""
+    while start < len(content):
+        header = np.frombuffer(content[start : start + _AEDAT3_HEADER_BYTES], "<u1")
+        if len(header) < _AEDAT3_HEADER_BYTES:
+            raise _unreadable(recording, f"it is cut short within a packet's head at {start}")
+        kind, event_bytes = int(header[:2].view("<u2")[0]), int(header[4:8].view("<u4")[0])
+        capacity = int(header[16:20].view("<u4")[0])
+        if kind != _POLARITY_EVENTS or event_bytes != 8:
+            raise _unreadable(
+                recording, f"the packet at {start} holds events of type {kind}, not polarities"
+            )
+        start += _AEDAT3_HEADER_BYTES + capacity * event_bytes
+    if start > len(content):
+        raise _unreadable(recording, f"it is cut short: {start - len(content)} bytes are missing")
+
+
+def _whole(recording: Recording, content: bytes, *, record_bytes: int) -> None:
+    if len(content) % record_bytes:
+        raise _unreadable(
+            recording,
+            f"its {len(content)} bytes are no whole number of events of {record_bytes} bytes, so "
+            "it is cut short",
+        )
+
+
+def _unreadable(recording: Recording, why: str) -> DataError:
+    return DataError(f"{recording.where} cannot be read: {why}; get the recording again")

@@ -1,0 +1,1 @@
+"""Splits that nobody publishes, as files: which recordings are for what."""

@@ -1,0 +1,16 @@
+"""Events without a download: recorded digits where they are, simulated ones elsewhere."""
+
+from harness.contracts.suite import Recipe, Suite, TeacherSpec
+
+_SHORT = Recipe(epochs=10, batch_size=32, learning_rate=0.05, augmentation=("roll",))
+
+SUITE = Suite(
+    title="Digits as events, 34x34 (N-MNIST if it is there, else simulated: see the notes)",
+    protocol=1,
+    dataset="digits_events",
+    models=("events_convnet",),
+    teacher=TeacherSpec(model="events_convnet", recipe=_SHORT),
+    recipes={"short": _SHORT},
+    timesteps=(4,),
+    seeds=(0, 1, 2),
+)

@@ -1,0 +1,103 @@
+"""Encoders: what a static image becomes in time."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import suites.encoders
+from suites.encoders.direct import ENCODER as DIRECT
+from suites.encoders.latency import ENCODER as LATENCY
+from suites.encoders.phase import ENCODER as PHASE
+from suites.encoders.poisson import ENCODER as POISSON
+
+NAMES = [module.name for module in iter_modules(suites.encoders.__path__)]
+
+
+def encoder(name: str) -> Any:
+    return import_module(f"suites.encoders.{name}").ENCODER
+
+
+def stream(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def images(samples: int = 3) -> Tensor:
+    return torch.rand(samples, 2, 4, 4, generator=stream())
+
+
+@pytest.mark.parametrize("timesteps", [1, 5])
+@pytest.mark.parametrize("samples", [0, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_time_comes_first_and_the_type_is_kept(name: str, samples: int, timesteps: int) -> None:
+    stimulus = encoder(name)(images(samples), timesteps, stream())
+    assert stimulus.shape == (timesteps, samples, 2, 4, 4)
+    assert stimulus.dtype == torch.float32
+    assert not samples or 0 <= stimulus.min() <= stimulus.max() <= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_black_stays_silent(name: str) -> None:
+    assert not encoder(name)(torch.zeros(2, 1, 3, 3), 6, stream()).any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_encoder_says_its_name_in_the_row(name: str) -> None:
+    words = encoder(name).words
+    assert words.startswith(f"{name}: ")  # the row names it
+
+
+def test_direct_costs_no_memory() -> None:
+    still = images()
+    assert DIRECT(still, 100, stream()).data_ptr() == still.data_ptr()
+
+
+def test_poisson_tends_to_the_image() -> None:
+    still, steps = images(), 4_000
+    mean = POISSON(still, steps, stream()).mean(0)
+    # 96 pixels, each within 5 sigma of a binomial mean: sigma <= 1 / (2 sqrt(T)).
+    assert (mean - still).abs().max() < 5 / (2 * steps**0.5)
+
+
+def test_poisson_spikes_are_spikes_and_white_always_fires() -> None:
+    spikes = POISSON(images(), 50, stream())
+    assert set(spikes.flatten().tolist()) == {0.0, 1.0}
+    assert POISSON(torch.ones(1, 1, 9, 9), 50, stream()).all()
+
+
+def test_poisson_depends_on_its_generator_alone() -> None:
+    still = images()
+    first = POISSON(still, 8, stream(1))
+    torch.manual_seed(3)
+    laid_out = still.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(POISSON(laid_out, 8, stream(1)), first)
+    assert not torch.equal(POISSON(still, 8, stream(2)), first)
+
+
+def test_latency_gives_each_pixel_one_spike_the_earlier_the_brighter() -> None:
+    # T = 5: (1 - x) * 4 rounds to 0, 1, 2, 3, 4.
+    still = torch.tensor([1.0, 0.75, 0.5, 0.25, 0.01, 0.0]).view(1, 1, 1, 6)
+    spikes = LATENCY(still, 5, stream())[:, 0, 0, 0]  # [T, pixel]
+    assert torch.equal(spikes, torch.cat([torch.eye(5), torch.zeros(5, 1)], dim=1))
+
+
+@settings(deadline=None, max_examples=50)
+@given(brightness=st.floats(0, 1, width=32), period=st.integers(1, 8))
+def test_phases_of_a_period_add_up_to_the_brightness(brightness: float, period: int) -> None:
+    from dataclasses import replace
+
+    still = torch.full((1, 1, 1, 1), brightness)
+    total = float(replace(PHASE, period=period)(still, period, stream()).sum())
+    # Rounded down to `period` binary digits; white would need one digit more.
+    assert total <= brightness
+    assert brightness - total <= 2.0**-period
+
+
+def test_phases_repeat() -> None:
+    stimulus = PHASE(images(), 16, stream())
+    assert torch.equal(stimulus[:8], stimulus[8:])
