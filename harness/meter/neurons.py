@@ -72,6 +72,11 @@ def recognised(module: nn.Module, name: str) -> Recognised | None:
     """
     spec = getattr(module, "spec", None)
     if isinstance(spec, NeuronSpec):
+        if any(weight.ndim > 1 for weight in module.parameters()):
+            raise CountingError(
+                f"module {name!r} has a NeuronSpec and weights, which would not be counted; "
+                "give the spec to its neurons alone"
+            )
         return Recognised(cost=cost(spec), time_major=True)
     for package, adapt in ADAPTERS.items():
         if package in sys.modules and (found := adapt(module)) is not None:
@@ -145,7 +150,7 @@ ADAPTERS: Mapping[str, Adapter] = {
     "norse.torch.module": _norse,
     "snntorch": _snntorch,
 }
-THRESHOLDS = ("v_threshold", "v_th", "threshold", "surrogate_function", "spike_grad")
+THRESHOLDS = ("v_threshold", "v_th", "surrogate_function", "spike_grad")
 SIMULATORS = (
     "spikingjelly.activation_based.neuron",
     "norse.torch.module.lif",

@@ -347,7 +347,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         known = content.events if content is not None else None
         if known is not None and sites in (None, known.sites):
             return known
-        ones = tensor if content is not None and content.binary else nonzero(tensor)
+        promised = content is not None and content.binary and tensor.is_floating_point()
+        ones = tensor if promised else nonzero(tensor)
         found = self._summed(ones, self._axes_or_lost(tensor), bound=1.0)
         if content is not None and known is None:
             content.events = found

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.contracts.ledger import Counts
+from harness.contracts.ledger import Counts, Shape
 from harness.contracts.neuron import NeuronSpec
 from harness.meter import measure
 from tests.meter.neurons import Given, PlainNeuron
@@ -167,6 +167,23 @@ def test_a_grouped_convolution_feeds_only_its_group() -> None:
     # 4 -> 6 channels in 2 groups: each input channel feeds 3 outputs.
     measured = measure(nn.Conv2d(4, 6, 1, groups=2, bias=False), spikes_at((4, 2, 2), (3, 1, 0)))
     assert (measured.total.ac, measured.total.dense_valid) == (3, 4 * 4 * 3)
+
+
+def test_the_shape_of_a_layer_is_told_to_models_of_memory() -> None:
+    layer = nn.Conv2d(4, 6, (3, 1), stride=(2, 1), groups=2)
+    measured = measure(layer, torch.ones(1, 4, 5, 7)).layers["model"]
+    assert measured.shape == Shape(
+        in_channels=4,
+        out_channels=6,
+        kernel=(3, 1),
+        stride=(2, 1),
+        input_size=(5, 7),
+        output_size=(2, 7),
+        groups=2,
+        bias=True,
+    )
+    fc = measure(nn.Linear(3, 5, bias=False), torch.ones(1, 3)).layers["model"]
+    assert fc.shape == Shape(in_channels=3, out_channels=5)
 
 
 def test_a_depthwise_convolution_feeds_one_channel() -> None:

@@ -90,6 +90,21 @@ def test_modules_functions_and_einsum_cost_the_same(seed: int) -> None:
 
 @few
 @given(seed=seeds)
+def test_a_convolution_unfolded_by_hand_costs_the_same(seed: int) -> None:
+    spikes, layer = random_spikes(seed, 2, 3, 6, 5), nn.Conv2d(3, 4, 3, padding=1, bias=False)
+
+    def unfolded(x: Tensor) -> Tensor:
+        columns = nn.functional.unfold(x, 3, padding=1)
+        return layer.weight.flatten(1) @ columns
+
+    measured = measure(layer, spikes, call=unfolded)
+    assert measured.total.ac == measure(layer, spikes).total.ac
+    # By hand the zeros around the borders are values like others.
+    assert measured.total.dense_valid == measure(layer, spikes).total.dense_padded
+
+
+@few
+@given(seed=seeds)
 def test_the_type_of_the_numbers_does_not_matter(seed: int) -> None:
     spikes, layer = random_spikes(seed, 4, 3, 5, 5), nn.Conv2d(3, 7, 3, padding=1)
     expected = measure(layer, spikes).total
@@ -98,6 +113,27 @@ def test_the_type_of_the_numbers_does_not_matter(seed: int) -> None:
     last = spikes.to(memory_format=torch.channels_last)
     layer.weight.data = layer.weight.data.float().contiguous(memory_format=torch.channels_last)
     assert measure(layer.float(), last).total == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int8, torch.uint8])
+def test_spikes_that_are_no_floats_are_spikes(dtype: torch.dtype) -> None:
+    spikes = random_spikes(0, 3, 2, 4)
+
+    class Compact(Given):
+        def forward(self, current: Tensor) -> Tensor:
+            return super().forward(current).to(dtype)
+
+    layer = nn.Linear(4, 5, bias=False)
+    network = nn.ModuleList([Compact(spikes), layer])
+    measured = measure(
+        network,
+        spikes,
+        batch_axis=1,
+        time_axis=0,
+        call=lambda x: layer(network[0](x).float().flatten(0, 1)),
+    )
+    assert measured.total.ac == int(spikes.sum()) * 5
+    assert measured.layers["1"].operand == "binary"
 
 
 def test_autocast_does_not_change_the_ledger_of_given_spikes() -> None:

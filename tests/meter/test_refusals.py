@@ -75,6 +75,13 @@ def test_a_neuron_that_breaks_its_promise_is_refused() -> None:
         measure(network, torch.zeros(2, 1, 3), batch_axis=1, time_axis=0)
 
 
+def test_a_network_is_not_mistaken_for_a_neuron() -> None:
+    network = nn.Sequential(nn.Linear(2, 2))
+    network.spec = NeuronSpec()  # type: ignore[assignment]  # what a user may do
+    with pytest.raises(CountingError, match=r"'model' has a NeuronSpec and weights"):
+        measure(network, torch.ones(1, 2))
+
+
 @pytest.mark.parametrize("nothing", [[], torch.zeros(0, 3), [torch.zeros(0, 3)]])
 def test_nothing_to_measure_is_an_error(nothing: Tensor | list[Tensor]) -> None:
     with pytest.raises(SpecError, match="no sample"):
