@@ -1,5 +1,6 @@
 """CIFAR-100 with the recipes and the timesteps of the literature."""
 
+from harness.contracts.neuron import NeuronSpec
 from harness.contracts.suite import Recipe, Suite, TeacherSpec
 
 _AUGMENTED = ("crop", "flip", "autoaugment", "cutout")
@@ -31,6 +32,8 @@ SUITE = Suite(
             compiled=True,
         ),
     },
+    # v <- v/2 + x, as most of the literature trains; dividing x too leaves deep layers silent.
+    neuron=NeuronSpec(scale_input=False),
     timesteps=(1, 2, 4, 6),
     seeds=(0, 1, 2),
 )
