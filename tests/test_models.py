@@ -21,7 +21,7 @@ from harness.contracts.neuron import NeuronSpec
 from harness.time_major import join_steps, split_steps
 from suites.models._convnet import ConvNet
 from suites.models._resnet import ResNet
-from suites.models._signal import PadShortcut, averaged, hold
+from suites.models._signal import PadShortcut, averaged, hold, through
 from suites.models._vgg import VGG
 
 ENTRIES = discovery.names("models")
@@ -592,3 +592,35 @@ def test_a_sum_has_no_membrane_of_its_own() -> None:
 def test_a_topology_names_a_width_for_every_stage() -> None:
     with pytest.raises(SpecError, match="equally long"):
         ResNet(blocks=(2, 2), widths=(16, 32, 64))
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_the_tail_goes_on_from_every_stage_to_the_same_answer(family: str) -> None:
+    network = TINY[family].build(Neuron, classes=3, shape=(1, 8, 8)).eval()
+    names = [n for n in tap_channels(network) if n.startswith("stage") or n == "penultimate"]
+    stimulus = torch.rand(SAMPLES, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    answer = network(stimulus, STEPS, names)
+    for name in names:
+        assert torch.equal(cast("Network", network).tail(name, answer.taps[name]), answer.logits)
+
+
+def test_a_tail_that_is_not_there_is_refused_by_name() -> None:
+    network = cast("Network", TINY["vgg"].build(Neuron, classes=3, shape=(1, 8, 8)))
+    with pytest.raises(SpecError, match="no way on from 'stem'; there is one from: stage1"):
+        network.tail("stem", torch.zeros(1, 1, 4, 8, 8))
+
+
+class _Doubled(nn.Module):
+    """Answers a constant signal with one of two steps."""
+
+    sees_time = True
+
+    def forward(self, signal: Tensor) -> Tensor:
+        return torch.cat([signal, 2 * signal])
+
+
+def test_a_layer_that_sees_time_is_given_it_and_may_add_steps() -> None:
+    signal = torch.ones(1, SAMPLES, 2, 3, 3)
+    answer = through(signal, _Doubled(), nn.Identity())
+    assert answer.shape == (2, SAMPLES, 2, 3, 3)
+    assert torch.equal(answer[1], 2 * signal[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from harness.training.lesson import Lesson
@@ -44,6 +44,9 @@ class MethodCard:
         claims: Published results, never ours.
         signals: What of the teacher is used: logits, features, weights, ...
         uses_teacher: Whether it needs one at all.
+        teacher_learns: Whether the teacher changes while it teaches.
+        extras: Modules that exist in training alone, a phrase each.
+        departures: Where we knowingly differ from the authors' code, and why.
     """
 
     title: str
@@ -53,6 +56,9 @@ class MethodCard:
     claims: tuple[Claim, ...] = ()
     signals: tuple[str, ...] = ("logits",)
     uses_teacher: bool = True
+    teacher_learns: bool = False
+    extras: tuple[str, ...] = ()
+    departures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,5 +86,25 @@ class Method(Protocol):
         """Change ``student`` by spending ``lesson``; yield after every step.
 
         Whoever iterates may stop asking. Extra modules die with the iterator.
+
+        Raises:
+            UnsupportedError: If the method does not mean such a student, with the reason.
+        """
+        ...
+
+
+@runtime_checkable
+class Realises(Protocol):
+    """A method whose network at inference is not the suite's neuron in every slot.
+
+    What it puts there holds all it learns in the state dict: the same weights are loaded
+    into a student that another simulator realised.
+    """
+
+    def realise(self, student: Student, /) -> None:
+        """Exchange modules of ``student.network``, before anything is trained.
+
+        Raises:
+            UnsupportedError: If the method does not mean such a student, with the reason.
         """
         ...

@@ -28,6 +28,13 @@ class Network(Protocol):
 
     tap_channels: Mapping[str, int]
 
+    def tail(self, name: str, signal: Tensor, /) -> Tensor:
+        """Return the logits ``[T, N, K]`` that follow from ``signal`` ``[T, N, ...]``.
+
+        It stands in the place of the tap ``name``, a stage or ``penultimate``.
+        """
+        ...
+
     def __call__(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
         """Answer ``stimulus``: a static ``[N, C, H, W]`` or frames ``[T, N, C, H, W]``.
 

@@ -14,12 +14,13 @@ from typing import Any, cast
 import numpy as np
 import torch
 from safetensors.torch import save
+from torch import nn
 
 from harness import discovery
 from harness.contracts.backend import Backend
 from harness.contracts.dataset import Dataset, DatasetCard, Samples
 from harness.contracts.errors import SpecError
-from harness.contracts.method import Method, Progress
+from harness.contracts.method import Method, Progress, Realises
 from harness.contracts.model import Model
 from harness.contracts.neuron import NeuronSpec, Surrogate
 from harness.contracts.record import Cell, Metrics, Row
@@ -149,8 +150,25 @@ def neuron_of(cell: Cell) -> NeuronSpec:
 def _student(cell: Cell, card: DatasetCard, backend: Backend, device: torch.device) -> Student:
     model = cast(Model, discovery.load("models", cell.model))
     recipe = recipe_from(cell.recipe)
-    neurons = activation(backend, neuron_of(cell), through_compiler=recipe.compiled)
-    return build(model, neurons, card, seed=cell.seed, timesteps=cell.timesteps, device=device)
+    spec = neuron_of(cell)
+
+    def neuron(spec: NeuronSpec) -> nn.Module:
+        return activation(backend, spec, through_compiler=recipe.compiled)()
+
+    student = build(
+        model,
+        activation(backend, spec, through_compiler=recipe.compiled),
+        card,
+        seed=cell.seed,
+        timesteps=cell.timesteps,
+        device=device,
+        spec=spec,
+        neuron=neuron,
+    )
+    method = _method(cell)
+    if isinstance(method, Realises):
+        method.realise(student)
+    return student
 
 
 def _teacher(cell: Cell, card: DatasetCard, store: Store, device: torch.device) -> Teacher | None:

@@ -9,13 +9,14 @@ from torch import nn
 
 from harness.contracts.dataset import DatasetCard, Samples, Source
 from harness.contracts.model import Model
+from harness.contracts.neuron import NeuronSpec
 from harness.contracts.suite import Recipe
 from harness.engine.order import Conditions
 from harness.seeds import torch_seed
 from harness.training.feed import Feed
 from harness.training.lesson import Batch, Lesson, Teacher, normalised
 from harness.training.stream import Stream, batches_for
-from harness.training.student import Student
+from harness.training.student import Student, no_simulator
 
 
 def prepare(conditions: Conditions) -> None:
@@ -33,10 +34,13 @@ def build(
     seed: int,
     timesteps: int,
     device: torch.device,
+    spec: NeuronSpec | None = None,
+    neuron: Callable[[NeuronSpec], nn.Module] = no_simulator,
 ) -> Student:
     """Return ``model`` with ``activation`` in its slots and weights drawn from ``seed``.
 
     The weights depend on the seed alone, so realisations of one topology start equal.
+    ``spec`` and ``neuron`` are what the student says of its simulator.
     """
 
     def realised(activation: Callable[[], nn.Module]) -> nn.Module:
@@ -48,7 +52,13 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "weights"))
         network = realised(activation)
-    return Student(network=network, timesteps=timesteps, twin=realised)
+    return Student(
+        network=network,
+        timesteps=timesteps,
+        twin=realised,
+        spec=spec or NeuronSpec(),
+        neuron=neuron,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from harness.training.lesson import Answer, Lesson
 from harness.training.student import Student
 
 Loss = Callable[[Output, Answer, Tensor], Tensor]
+Forward = Callable[[Tensor, Sequence[str]], Output]
 
 
 def descend(
@@ -26,6 +27,7 @@ def descend(
     also_train: Sequence[nn.Module] = (),
     taps: Sequence[str] = (),
     teacher_taps: Sequence[str] = (),
+    forward: Forward | None = None,
 ) -> Iterator[Progress]:
     """Minimise ``loss(output, answer, labels)`` over the lesson, one step a batch.
 
@@ -36,6 +38,7 @@ def descend(
         also_train: Modules of the method's own, which die with it.
         taps: What the student's output shall carry.
         teacher_taps: What the teacher's answer shall carry.
+        forward: How the student answers a stimulus while it learns; None is as ever.
 
     Raises:
         DivergedError: At the first loss that is not finite.
@@ -47,7 +50,7 @@ def descend(
         for module in modules:
             module.train()
         with lesson.autocast():
-            output = student(batch.stimulus, taps)
+            output = (forward or student)(batch.stimulus, taps)
             error = loss(output, lesson.answer(batch, teacher_taps), batch.labels)
         optimiser.zero_grad()
         error.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

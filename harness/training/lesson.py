@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from harness.contracts.errors import SpecError
+from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.model import Output
 from harness.contracts.suite import Precision, Recipe
 
@@ -71,6 +71,18 @@ class Teacher:
             answer: Output = self.network(stimulus, 1, taps)
         return answer
 
+    def tail(
+        self,
+        name: str,
+        feature: Tensor,  # [N, ...]
+    ) -> Tensor:
+        """Return the logits ``[N, K]`` that follow from ``feature`` as the tap ``name``.
+
+        The gradient flows through to ``feature``.
+        """
+        logits: Tensor = self.network.tail(name, feature.unsqueeze(0))  # type: ignore[operator]  # nn.Module types every attribute as Tensor or Module
+        return logits[0].float()
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -125,6 +137,17 @@ class Lesson:
         """Yield every batch of every epoch."""
         for epoch in self.epochs:
             yield from epoch
+
+    @property
+    def guide(self) -> Teacher:
+        """The teacher, for a method that is nothing without one.
+
+        Raises:
+            UnsupportedError: If there is none.
+        """
+        if self.teacher is None:
+            raise UnsupportedError("this method learns from a teacher and the lesson has none")
+        return self.teacher
 
     def answer(self, batch: Batch, taps: Sequence[str] = ()) -> Answer:
         """Return the teacher's view of ``batch``; the teacher runs only if it is read."""

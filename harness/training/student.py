@@ -5,7 +5,21 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
+from harness.contracts.neuron import NeuronSpec
+
+
+def no_simulator(spec: NeuronSpec) -> nn.Module:
+    """Refuse to make neurons for an artificial network.
+
+    Raises:
+        UnsupportedError: Always.
+    """
+    raise UnsupportedError(f"this network runs on no simulator, so none can give it a {spec.kind}")
+
+
+_USUAL = NeuronSpec()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,11 +30,15 @@ class Student:
         network: Callable as ``harness.contracts.model.Network``.
         timesteps: How many steps one stimulus takes.
         twin: Builds the same topology with another activation and fresh weights.
+        spec: The suite's neuron.
+        neuron: Makes neurons of any other specification, on the student's simulator.
     """
 
     network: nn.Module
     timesteps: int
     twin: Callable[[Callable[[], nn.Module]], nn.Module]
+    spec: NeuronSpec = _USUAL
+    neuron: Callable[[NeuronSpec], nn.Module] = no_simulator
 
     def __call__(self, stimulus: Tensor, taps: Sequence[str] = ()) -> Output:
         """Answer ``stimulus``; logits and membranes leave reduced precision here."""

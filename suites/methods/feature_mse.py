@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, mse_loss
+from torch.nn.functional import cross_entropy, mse_loss
 
-from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, descend
+from harness.training.projection import projectors, same_size, stages_in_common
 
 CARD = MethodCard(
     title="Squared error between projected firing rates and the teacher's stages",
@@ -35,15 +35,8 @@ class FeatureMse:
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend, with one regressor a stage that both networks have."""
-        if lesson.teacher is None:
-            raise UnsupportedError("feature_mse needs a teacher")
-        channels, wanted = student.tap_channels, lesson.teacher.tap_channels
-        stages = [name for name in channels if name.startswith("stage") and name in wanted]
-        if not stages:
-            raise UnsupportedError("student and teacher have no stage tap in common")
-        regressors = nn.ModuleDict(
-            {name: _regressor(channels[name], wanted[name]) for name in stages}
-        ).to(lesson.device)
+        stages = stages_in_common(student, lesson.guide)
+        regressors = projectors(student, lesson.guide, stages).to(lesson.device)
 
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
             errors = [
@@ -58,20 +51,14 @@ class FeatureMse:
         )
 
 
-def _regressor(student: int, teacher: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(student, teacher, 1, bias=False), nn.BatchNorm2d(teacher))
-
-
 def feature_error(
     regressor: nn.Module,
     rate: Tensor,  # [N, C, H, W]
     feature: Tensor,  # [N, C', H', W']
 ) -> Tensor:
     """Return the mean squared error at the coarser of both resolutions."""
-    height, width = min(rate.shape[-2:], feature.shape[-2:])
-    size = (height, width)
-    regressed = regressor(adaptive_avg_pool2d(rate, size))
-    return mse_loss(regressed.float(), adaptive_avg_pool2d(feature, size).float())
+    rate, feature = same_size(rate, feature)
+    return mse_loss(regressor(rate).float(), feature.float())
 
 
 METHOD: Method = FeatureMse()

@@ -30,9 +30,7 @@ class WeightTransfer:
         Raises:
             UnsupportedError: If the teacher has another topology.
         """
-        if lesson.teacher is None:
-            raise UnsupportedError("weight_transfer needs a teacher")
-        ours, theirs = student.network.state_dict(), lesson.teacher.network.state_dict()
+        ours, theirs = student.network.state_dict(), lesson.guide.network.state_dict()
         unlike = [
             name for name in theirs if name not in ours or ours[name].shape != theirs[name].shape
         ]

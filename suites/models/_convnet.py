@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from harness.contracts.model import Output
-from suites.models._signal import Activation, Socket, conv3x3, initialise, through
+from suites.models._signal import Activation, Socket, conv3x3, initialise, stage_of, through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,3 +69,10 @@ class _Network(nn.Module):
         features = through(signal, self.flatten)
         visit.keep("penultimate", features)
         return Output(logits=through(features, self.fc), taps=visit.taken)
+
+    def tail(self, name: str, signal: Tensor, /) -> Tensor:
+        """Return the logits that follow from ``signal`` in the place of the tap ``name``."""
+        if name != "penultimate":
+            stage_of(name, stages=1)
+            signal = through(signal, self.flatten)
+        return through(signal, self.fc)

@@ -27,6 +27,7 @@ from suites.models._signal import (
     conv3x3,
     hidden_layer,
     initialise,
+    stage_of,
     through,
 )
 
@@ -170,16 +171,27 @@ class _Network(nn.Module):
         if self.activation is not None:
             signal = visit.fire(self.activation, signal, "stem")
         visit.keep("stem", signal)
-        signal = through(signal, self.pool)
-        for stage, blocks in enumerate(self.topology.blocks, start=1):
+        return Output(logits=self._onwards(signal, visit, after=0), taps=visit.taken)
+
+    def tail(self, name: str, signal: Tensor, /) -> Tensor:
+        """Return the logits that follow from ``signal`` in the place of the tap ``name``."""
+        if name == "penultimate":
+            return through(signal, self.get_submodule(self.topology.classifier))
+        after = stage_of(name, stages=len(self.topology.blocks))
+        return self._onwards(signal, self.socket.visit(signal.shape[0], ()), after=after)
+
+    def _onwards(self, signal: Tensor, visit: Visit, *, after: int) -> Tensor:
+        """Return the logits, given what stage ``after`` made; 0 is the stem."""
+        if after == 0:
+            signal = through(signal, self.pool)
+        for stage, blocks in enumerate(self.topology.blocks[after:], start=after + 1):
             name = f"stage{stage}"
             for index, block in enumerate(self.get_submodule(f"layer{stage}").children(), start=1):
                 signal = block(signal, visit, *([name] if index == blocks else []))
             visit.keep(name, signal)
         features = self.features(signal, visit)
         visit.keep("penultimate", features)
-        classifier = self.get_submodule(self.topology.classifier)
-        return Output(logits=through(features, classifier), taps=visit.taken)
+        return through(features, self.get_submodule(self.topology.classifier))
 
     def features(self, signal: Tensor, visit: Visit) -> Tensor:
         """Return what the classifier reads, ``[T, N, D]``."""

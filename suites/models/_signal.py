@@ -27,11 +27,19 @@ def through(
     signal: Tensor,  # [T, N, ...]
     *layers: Layer,
 ) -> Tensor:
-    """Apply stateless ``layers`` once, to all steps of all samples together."""
+    """Apply ``layers`` once, to all steps of all samples together.
+
+    A layer that says ``sees_time`` is given ``[T, N, ...]``, and may answer a constant
+    signal with one that is not.
+    """
     steps, samples = signal.shape[:2]
     value = signal.flatten(0, 1)
     for layer in layers:
-        value = layer(value)
+        if getattr(layer, "sees_time", False):
+            over_time = layer(value.view(steps, samples, *value.shape[1:]))
+            steps, value = over_time.shape[0], over_time.flatten(0, 1)
+        else:
+            value = layer(value)
     return value.view(steps, samples, *value.shape[1:])
 
 
@@ -244,6 +252,20 @@ class Socket:
                 f"timesteps={frames}, or a static stimulus [N, C, H, W] for any other number"
             )
         return stimulus
+
+
+def stage_of(name: str, *, stages: int) -> int:
+    """Return the number of the stage that makes the tap ``name``.
+
+    Raises:
+        SpecError: If a network cannot go on from there.
+    """
+    known = {f"stage{stage}": stage for stage in range(1, stages + 1)}
+    if name not in known:
+        raise SpecError(
+            f"no way on from {name!r}; there is one from: {', '.join(known)}, penultimate"
+        )
+    return known[name]
 
 
 def _listed(shape: tuple[int, int, int]) -> str:

@@ -20,6 +20,7 @@ from suites.models._signal import (
     conv3x3,
     hidden_layer,
     initialise,
+    stage_of,
     through,
 )
 
@@ -96,7 +97,19 @@ class _Network(nn.Module):
     def forward(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
         visit = self.socket.visit(timesteps, taps)
         signal = self.socket.signal(stimulus, timesteps)
-        for stage, widths in enumerate(self.topology.widths, start=1):
+        return Output(logits=self._onwards(signal, visit, after=0), taps=visit.taken)
+
+    def tail(self, name: str, signal: Tensor, /) -> Tensor:
+        """Return the logits that follow from ``signal`` in the place of the tap ``name``."""
+        if name == "penultimate":
+            return through(signal, self.fc)
+        after = stage_of(name, stages=len(self.topology.widths))
+        visit = self.socket.visit(signal.shape[0], ())
+        return self._onwards(through(signal, self.pool), visit, after=after)
+
+    def _onwards(self, signal: Tensor, visit: Visit, *, after: int) -> Tensor:
+        """Return the logits, given what stage ``after`` made, pooled; 0 is the stimulus."""
+        for stage, widths in enumerate(self.topology.widths[after:], start=after + 1):
             for index, layer in enumerate(self.get_submodule(f"layer{stage}").children()):
                 makes = ["stem"] if stage == 1 and index == 0 else []
                 makes += [f"stage{stage}"] if index == len(widths) - 1 else []
@@ -109,7 +122,7 @@ class _Network(nn.Module):
             current = through(features, self.hidden)
             features = visit.fire(self.activation_hidden, current, "penultimate")
         visit.keep("penultimate", features)
-        return Output(logits=through(features, self.fc), taps=visit.taken)
+        return through(features, self.fc)
 
 
 def _socket(topology: VGG, shape: tuple[int, int, int], features: int) -> Socket:

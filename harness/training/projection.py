@@ -1,0 +1,48 @@
+"""What lies between two networks whose stages differ in width or resolution."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
+
+from harness.contracts.errors import UnsupportedError
+from harness.training.lesson import Teacher
+from harness.training.student import Student
+
+
+def stages_in_common(student: Student, teacher: Teacher) -> tuple[str, ...]:
+    """Return the names of the stages that both have, the first stage first.
+
+    Raises:
+        UnsupportedError: If there is none.
+    """
+    theirs = teacher.tap_channels
+    stages = tuple(n for n in student.tap_channels if n.startswith("stage") and n in theirs)
+    if not stages:
+        raise UnsupportedError("student and teacher have no stage tap in common")
+    return stages
+
+
+def projectors(student: Student, teacher: Teacher, stages: Sequence[str]) -> nn.ModuleDict:
+    """Return a 1x1 convolution and a norm a stage, from the student's width to the teacher's.
+
+    FitNets' regressor (Romero et al., ICLR 2015, section 2.2); the norm is for rates, which
+    lie in [0, 1] where features do not.
+    """
+    ours, theirs = student.tap_channels, teacher.tap_channels
+    return nn.ModuleDict({name: projector(ours[name], theirs[name]) for name in stages})
+
+
+def projector(inputs: int, outputs: int) -> nn.Module:
+    """Return a 1x1 convolution and a norm."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+
+
+def same_size(
+    first: Tensor,  # [N, C, H, W]
+    second: Tensor,  # [N, C', H', W']
+) -> tuple[Tensor, Tensor]:
+    """Return both at the coarser of their resolutions, averaged."""
+    height, width = min(first.shape[-2:], second.shape[-2:])
+    size = (height, width)
+    return adaptive_avg_pool2d(first, size), adaptive_avg_pool2d(second, size)
