@@ -50,8 +50,10 @@ class Exit(IntEnum):
     NOTHING_TO_DO = 3
 
 
-Names = Annotated[str | None, typer.Option(help="Names, comma-separated.")]
-Numbers = Annotated[str | None, typer.Option(help="Whole numbers, comma-separated.")]
+Names = Annotated[list[str] | None, typer.Option(help="Names; comma-separated or repeated.")]
+Numbers = Annotated[
+    list[str] | None, typer.Option(help="Whole numbers; comma-separated or repeated.")
+]
 RecipeName = Annotated[str | None, typer.Option(help="One of the suite's recipes.")]
 DataRoot = Annotated[
     Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
@@ -66,9 +68,19 @@ RUNS = Path("runs")
 def list_plugins(
     kind: Annotated[str | None, typer.Argument(help=", ".join(discovery.KINDS))] = None,
     *,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="`list methods` as a page, costs from results/.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List suites, methods, models, data sets and simulators."""
+    if as_markdown:
+        if kind != "methods":
+            raise SpecError(f"--markdown is for `list methods`, got {kind!r}")
+        from harness.report.methods import page
+
+        print(page(Path("results")), end="")
+        return
     found = {str(each): list(discovery.names(each)) for each in discovery.KINDS}
     if kind is not None:
         if kind not in found:
@@ -256,11 +268,11 @@ def main() -> None:
 
 
 def _axes(
-    methods: str | None,
-    timesteps: str | None,
-    seeds: str | None,
-    backends: str | None,
-    models: str | None,
+    methods: list[str] | None,
+    timesteps: list[str] | None,
+    seeds: list[str] | None,
+    backends: list[str] | None,
+    models: list[str] | None,
     recipe: str | None,
 ) -> "Axes":
     from harness.engine.grid import Axes
@@ -275,18 +287,22 @@ def _axes(
     )
 
 
-def _split(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+def _split(texts: list[str] | None) -> tuple[str, ...] | None:
+    if not texts:
+        return None
+    return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
 
 
-def _numbers(text: str | None, option: str) -> tuple[int, ...] | None:
-    parts = _split(text)
+def _numbers(texts: list[str] | None, option: str) -> tuple[int, ...] | None:
+    parts = _split(texts)
     if parts is None:
         return None
     try:
         return tuple(int(part) for part in parts)
     except ValueError:
-        raise SpecError(f"{option} takes whole numbers like 1,2,4, got {text!r}") from None
+        raise SpecError(
+            f"{option} takes whole numbers like 1,2,4, got {','.join(parts)!r}"
+        ) from None
 
 
 def _require_positive(option: str, value: float) -> None:

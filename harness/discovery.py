@@ -135,10 +135,29 @@ def method_parameters(name: str) -> dict[str, object]:
     Raises:
         SpecError: If they cannot be read from the source alone.
     """
-    tree = _tree("methods", name)
-    made = _assigned(tree, "METHOD")
+    return _parameters("methods", name)
+
+
+def encoder_words(name: str) -> str:
+    """Return what an encoder says of itself, for the row's ``encoding``.
+
+    Raises:
+        SpecError: If it says nothing, or what it says cannot be read from the source alone.
+    """
+    words = _parameters("encoders", name).get("words")
+    if not isinstance(words, str):
+        raise SpecError(f"suites/encoders/{name}.py must have a field words: str = '...'")
+    return words
+
+
+def _parameters(kind: Kind, name: str) -> dict[str, object]:
+    """Return the literal fields of the one value that a plug-in's file provides."""
+    tree, attribute = _tree(kind, name), _FOLDERS[kind].attribute
+    made = _assigned(tree, attribute)
     if not isinstance(made, ast.Call) or not isinstance(made.func, ast.Name) or made.args:
-        raise SpecError(f"suites/methods/{name}.py must say METHOD = ClassName(field=literal, ...)")
+        raise SpecError(
+            f"suites/{kind}/{name}.py must say {attribute} = ClassName(field=literal, ...)"
+        )
     classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
     fields = {
         line.target.id: _value(line.value, name)

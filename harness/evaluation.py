@@ -1,6 +1,5 @@
 """What a trained network answers on samples it has not seen, step by step."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from harness.anytime import Accuracy, OverTime, decide, over_time
-from harness.contracts.dataset import DatasetCard, Samples, Source
+from harness.contracts.dataset import Samples, Source
 from harness.contracts.suite import Precision
-from harness.training.lesson import autocast, normalised
+from harness.training.lesson import autocast
+from harness.training.presentation import Presentation
 from harness.training.stream import unaugmented
 from harness.training.student import Student
 
@@ -49,22 +49,18 @@ class Verdict:
 def evaluate(
     student: Student,
     samples: Samples | Source,
-    card: DatasetCard,
+    presentation: Presentation,
     device: torch.device,
     precision: Precision,
     *,
     batch_size: int = 256,
-    normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> Verdict:
-    """Return what ``student`` answers on ``samples``, each seen once, unaugmented.
-
-    ``normalisation`` is ``(mean, std)`` where it is not the data set's own.
-    """
-    mean, std = normalisation or (card.mean, card.std)
+    """Return what ``student`` answers on ``samples``, each seen once, unaugmented."""
+    stimulus_of = presentation.begin("evaluation")
     student.network.eval()
     answers = []
     for images, _ in unaugmented(samples, batch_size, device, precision):
         with torch.no_grad(), autocast(device, precision):
-            logits = student(normalised(images, mean, std).to(images.dtype)).logits
+            logits = student(stimulus_of(images)).logits
         answers.append(logits.cpu().numpy())
     return Verdict(logits=np.concatenate(answers, axis=1), labels=samples.labels)

@@ -18,13 +18,14 @@ from harness.anytime import (
     model_energy_by_step,
     output_spikes,
 )
-from harness.contracts.dataset import DatasetCard, Samples, Source
+from harness.contracts.dataset import Samples, Source
 from harness.contracts.ledger import CATEGORIES, Layer, Measurement
 from harness.contracts.suite import Precision
 from harness.energy import panel
 from harness.evaluation import Verdict
 from harness.meter import measure
-from harness.training.lesson import autocast, normalised
+from harness.training.lesson import autocast
+from harness.training.presentation import Presentation
 from harness.training.stream import unaugmented
 from harness.training.student import Student
 
@@ -42,14 +43,14 @@ class Running:
     Attributes:
         student: In evaluation mode from here on.
         samples: All of them are metered.
-        card: Of their data set, for the normalisation.
+        presentation: How they are shown.
         device: Where the student is.
         precision: Of its forward passes.
     """
 
     student: Student
     samples: Samples | Source
-    card: DatasetCard
+    presentation: Presentation
     device: torch.device
     precision: Precision
 
@@ -60,14 +61,16 @@ class Running:
             return self.student(stimulus).logits
 
     def stimuli(self, batch_size: int) -> Iterator[Tensor]:
-        """Yield all samples, normalised."""
+        """Yield all samples as the student sees them, the same at every call."""
+        stimulus_of = self.presentation.begin("evaluation")
         for images, _ in unaugmented(self.samples, batch_size, self.device, self.precision):
-            yield normalised(images, self.card.mean, self.card.std).to(images.dtype)
+            yield stimulus_of(images)
 
     def counted(self) -> Measurement:
         """Return what the meter counts on all samples."""
         self.student.network.eval()
-        frames = isinstance(self.samples, Samples) and self.samples.are_frames
+        events = isinstance(self.samples, Samples) and self.samples.are_frames
+        frames = events or self.presentation.encoder is not None
         return measure(
             self.student.network,
             self.stimuli(_METERED_BATCH),

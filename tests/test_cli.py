@@ -211,3 +211,21 @@ def test_a_stale_cell_is_explained_and_run_again(digits: Path, tmp_path: Path) -
     told = harness(*words, cwd=project).stdout
     assert told.count("stale") == 2  # one cell, and the summary
     assert "code changed" in told
+
+
+def test_names_may_be_repeated_or_stand_between_commas() -> None:
+    commas = harness("plan", "digits", "--methods=direct,logit_kd", "--seeds=0,1", "--json")
+    repeated = harness(
+        "plan",
+        "digits",
+        "--methods=direct",
+        "--methods=logit_kd",
+        "--seeds=0",
+        "--seeds=1",
+        "--json",
+    )
+    assert commas.stdout == repeated.stdout
+    assert {json.loads(line)["method"] for line in commas.stdout.splitlines()} == {
+        "direct",
+        "logit_kd",
+    }

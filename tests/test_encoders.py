@@ -1,6 +1,7 @@
 """Encoders: what a static image becomes in time."""
 
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
@@ -11,6 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import suites.encoders
+from harness import discovery
+from harness.contracts.errors import SpecError
+from harness.engine import grid
+from harness.engine.grid import Axes
+from harness.training.presentation import Presentation
 from suites.encoders.direct import ENCODER as DIRECT
 from suites.encoders.latency import ENCODER as LATENCY
 from suites.encoders.phase import ENCODER as PHASE
@@ -101,3 +107,42 @@ def test_phases_of_a_period_add_up_to_the_brightness(brightness: float, period: 
 def test_phases_repeat() -> None:
     stimulus = PHASE(images(), 16, stream())
     assert torch.equal(stimulus[:8], stimulus[8:])
+
+
+def _presentation(seed: int = 0) -> Presentation:
+    return Presentation(mean=(0.5, 0.5), std=(0.5, 0.5), encoder=POISSON, timesteps=4, seed=seed)
+
+
+def test_every_simulator_is_shown_the_same_spikes() -> None:
+    shown = [_presentation().begin("evaluation")(images()) for _ in range(2)]
+    assert torch.equal(shown[0], shown[1])
+
+
+@pytest.mark.parametrize(("seed", "purpose"), [(1, "epoch/0"), (0, "epoch/1"), (0, "evaluation")])
+def test_seeds_epochs_and_purposes_are_shown_other_spikes(seed: int, purpose: str) -> None:
+    first = _presentation().begin("epoch/0")(images())
+    assert not torch.equal(first, _presentation(seed).begin(purpose)(images()))
+
+
+def test_an_encoder_sees_the_image_and_not_what_normalising_makes_of_it() -> None:
+    white, black = torch.ones(1, 2, 3, 3), torch.zeros(1, 2, 3, 3)
+    assert bool((_presentation().begin("evaluation")(white) == 1).all())
+    assert bool((_presentation().begin("evaluation")(black) == 0).all())
+
+
+def test_event_frames_are_refused_since_they_are_in_time_already() -> None:
+    with pytest.raises(SpecError, match=r"got \[4, 3, 2, 4, 4\]; event frames are in time"):
+        _presentation().begin("evaluation")(torch.zeros(4, 3, 2, 4, 4))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_an_encoder_says_is_read_without_importing_it(name: str) -> None:
+    assert discovery.encoder_words(name) == encoder(name).words
+    assert discovery.encoder_words(name).startswith(f"{name}:")
+
+
+def test_a_cell_without_an_encoder_is_called_what_it_always_was() -> None:
+    cells = grid.cells("digits", Axes(methods=("direct",)), runs=Path("runs"))
+    assert all('"encoder"' not in cell.identity() for cell in cells)
+    trains = grid.cells("digits_poisson", Axes(methods=("direct",)), runs=Path("runs"))
+    assert all('"encoder":"poisson"' in cell.identity() for cell in trains)

@@ -16,6 +16,7 @@ from harness.contracts.suite import Recipe
 from harness.engine.setting import build, lesson_of, recipe_from
 from harness.evaluation import Verdict, evaluate
 from harness.training import Student
+from harness.training.presentation import direct
 from harness.training.realise import activation
 
 CPU = torch.device("cpu")
@@ -52,7 +53,7 @@ def test_the_decision_is_the_largest_mean_logit_so_far() -> None:
     network = _Spoken([[1.0, 0.0], [0.0, 3.0], [4.0, 0.0]])
     student = Student(network=network, timesteps=3, twin=lambda _: network)
     samples = DIGITS.load(None).test
-    verdict = evaluate(student, samples, DIGITS.card, CPU, "float32", batch_size=100)
+    verdict = evaluate(student, samples, direct(DIGITS.card), CPU, "float32", batch_size=100)
     assert verdict.predictions.shape == (3, len(samples))
     assert [set(step) for step in verdict.predictions] == [{0}, {1}, {0}]
 
@@ -78,7 +79,15 @@ def test_what_is_drawn_elsewhere_changes_no_batch() -> None:
     splits = DIGITS.load(None)
 
     def batches(noise: int) -> list[torch.Tensor]:
-        lesson = lesson_of(recipe, splits.train, DIGITS.card, seed=0, teacher=None, device=CPU)
+        lesson = lesson_of(
+            recipe,
+            splits.train,
+            DIGITS.card,
+            presentation=direct(DIGITS.card),
+            seed=0,
+            teacher=None,
+            device=CPU,
+        )
         seen = []
         for batch in lesson:
             torch.rand(noise)

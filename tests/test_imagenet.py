@@ -25,6 +25,7 @@ from harness.contracts.suite import Recipe
 from harness.engine.setting import build, lesson_of
 from harness.evaluation import evaluate
 from harness.training.descent import descend
+from harness.training.presentation import direct
 from harness.training.realise import activation
 from suites.datasets import imagenet, tiny_imagenet
 from suites.datasets._folder import ImageFiles, by_synset, middle_box, random_box
@@ -406,7 +407,15 @@ def test_real_photographs_run_a_training_step_and_an_evaluation() -> None:
     neurons = activation(backend, NeuronSpec())
     student = build(model, neurons, card, seed=0, timesteps=1, device=CPU)
     before = [weight.detach().clone() for weight in student.parameters()]
-    lesson = lesson_of(recipe, splits.train.take(few), card, seed=0, teacher=None, device=CPU)
+    lesson = lesson_of(
+        recipe,
+        splits.train.take(few),
+        card,
+        presentation=direct(card),
+        seed=0,
+        teacher=None,
+        device=CPU,
+    )
 
     def loss(output: Any, _answer: object, labels: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(output.logits.float().mean(0), labels)
@@ -415,7 +424,7 @@ def test_real_photographs_run_a_training_step_and_an_evaluation() -> None:
     assert progress.samples == 4
     moved = [not torch.equal(*pair) for pair in zip(before, student.parameters(), strict=True)]
     assert any(moved)
-    verdict = evaluate(student, splits.test.take(few), card, CPU, "bfloat16", batch_size=4)
+    verdict = evaluate(student, splits.test.take(few), direct(card), CPU, "bfloat16", batch_size=4)
     assert verdict.predictions.shape == (1, 4)
 
 

@@ -15,6 +15,7 @@ from harness.contracts.suite import Recipe
 from harness.engine.setting import lesson_of
 from harness.training.augment import augment
 from harness.training.feed import Feed, limited
+from harness.training.presentation import direct
 from harness.training.stream import (
     Position,
     Sampler,
@@ -221,7 +222,15 @@ RECIPE = Recipe(epochs=2, batch_size=8, augmentation=("resized_crop", "flip"))
 
 def test_bfloat16_recipes_get_bfloat16_channels_last_batches() -> None:
     recipe = replace(RECIPE, precision="bfloat16")
-    lesson = lesson_of(recipe, numbered(20), DATASET.card, seed=0, teacher=None, device=CPU)
+    lesson = lesson_of(
+        recipe,
+        numbered(20),
+        DATASET.card,
+        presentation=direct(DATASET.card),
+        seed=0,
+        teacher=None,
+        device=CPU,
+    )
     batches = list(lesson)
     assert (lesson.steps, lesson.budget_samples, len(batches)) == (4, 32, 4)
     for batch in batches:

@@ -38,6 +38,7 @@ class Cell:
         recipe: Its ``name`` and every field of ``Recipe``.
         neuron: Every field of ``NeuronSpec``.
         precision: Of forward and backward.
+        encoder: A file under ``suites/encoders/``, or None for a constant current.
     """
 
     suite: str
@@ -54,6 +55,7 @@ class Cell:
     recipe: Mapping[str, Any]
     neuron: Mapping[str, Any]
     precision: str
+    encoder: str | None = None
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -68,7 +70,10 @@ class Cell:
 
     def identity(self) -> str:
         """Return the canonical JSON: keys sorted, no whitespace, floats by ``repr``."""
-        return json.dumps(self.columns(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        what = self.columns()
+        if self.encoder is None:  # cells from before there was a choice keep their names
+            del what["encoder"]
+        return json.dumps(what, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @property
     def cell_id(self) -> str:

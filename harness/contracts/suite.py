@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -79,7 +80,11 @@ class Suite:
         timesteps: The grid's axis T.
         seeds: The grid's axis seed.
         neuron: In every slot of every student.
+        encoder: How static images become trains, a file under ``suites/encoders/``; None
+            shows the normalised image as a constant current.
         methods: None means every method there is.
+        baseline: The method over which gains are counted.
+        notes: By method, what a reader of the leaderboard must know of its numbers.
         left_out_backends: Simulators that do not compete here.
     """
 
@@ -92,7 +97,10 @@ class Suite:
     timesteps: tuple[int, ...]
     seeds: tuple[int, ...]
     neuron: NeuronSpec = field(default_factory=NeuronSpec)
+    encoder: str | None = None
     methods: tuple[str, ...] | None = None
+    baseline: str = "direct"
+    notes: Mapping[str, str] = field(default_factory=dict)
     left_out_backends: tuple[str, ...] = ("reference",)
 
     def __post_init__(self) -> None:

@@ -35,6 +35,7 @@ from harness.measuring import Running, early_exits, energies, operations
 from harness.seeds import torch_seed
 from harness.store import Store, write_atomically
 from harness.training.lesson import Teacher
+from harness.training.presentation import Encoder, Presentation, direct
 from harness.training.realise import activation
 from harness.training.student import Student
 
@@ -44,6 +45,7 @@ class _Trained:
     """What is known once the lesson is spent."""
 
     student: Student
+    presentation: Presentation
     test: Samples
     verdict: Verdict
     on_validation: Verdict
@@ -69,7 +71,7 @@ def run(order: Order, report: Callable[[Progress], None]) -> Row:
     backend = cast(Backend, discovery.load("backends", cell.backend))
     trained = _train(order, dataset, backend, device, report)
     _keep(store.folder(cell), trained)
-    running = Running(trained.student, trained.test, card, device, _precision(cell))
+    running = Running(trained.student, trained.test, trained.presentation, device, _precision(cell))
     counted = running.counted()
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return Row(
@@ -102,10 +104,12 @@ def _train(
     method = _method(cell)
     student = _student(cell, dataset.card, backend, device)
     splits = dataset.load(conditions.data_root, timesteps=cell.timesteps)
+    presentation = _presentation(cell, dataset.card)
     lesson = lesson_of(
         recipe_from(cell.recipe),
         splits.train,
         dataset.card,
+        presentation=presentation,
         seed=cell.seed,
         teacher=_teacher(cell, dataset.card, Store(conditions.runs), device),
         device=device,
@@ -118,15 +122,25 @@ def _train(
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - begun
-    examine = partial(evaluate, card=dataset.card, device=device, precision=_precision(cell))
+    examine = partial(
+        evaluate, presentation=presentation, device=device, precision=_precision(cell)
+    )
     return _Trained(
         student=student,
+        presentation=presentation,
         test=splits.test,
         verdict=examine(student, splits.test),
         on_validation=examine(student, splits.validation),
         train_samples=progress.samples if progress else 0,
         train_seconds=seconds,
     )
+
+
+def _presentation(cell: Cell, card: DatasetCard) -> Presentation:
+    if cell.encoder is None:
+        return direct(card)
+    encoder = cast(Encoder, discovery.load("encoders", cell.encoder))
+    return replace(direct(card), encoder=encoder, timesteps=cell.timesteps, seed=cell.seed)
 
 
 def _precision(cell: Cell) -> Precision:
@@ -232,7 +246,7 @@ def _elsewhere(
         plain = replace(cell, backend=name, recipe={**cell.recipe, "compiled": False})
         other = _student(plain, card, backend, device)
         other.network.load_state_dict(state)
-        verdict = evaluate(other, trained.test, card, device, _precision(cell))
+        verdict = evaluate(other, trained.test, trained.presentation, device, _precision(cell))
         unlike = verdict.predictions[-1] != trained.verdict.predictions[-1]
         found[name] = {"test_accuracy": verdict.accuracy.value, "differing": int(unlike.sum())}
     return found

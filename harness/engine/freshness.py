@@ -81,6 +81,7 @@ _WORDS: Mapping[str, str] = {
 
 def _code(cell: Cell) -> str:
     teacher = cell.teacher["model"] if cell.teacher else cell.model
+    encoder = [discovery.module_of("encoders", cell.encoder)] if cell.encoder else []
     return fingerprint.of_code(
         [
             "harness.engine.cell",
@@ -89,6 +90,7 @@ def _code(cell: Cell) -> str:
             discovery.module_of("models", str(teacher)),
             discovery.module_of("datasets", cell.dataset),
             discovery.module_of("backends", cell.backend),
+            *encoder,
         ]
     )
 

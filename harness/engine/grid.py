@@ -69,6 +69,8 @@ def cells(name: str, axes: Axes, *, runs: Path) -> list[Cell]:
         _known("backends", axes.backends or competing),
         methods,
     )
+    if suite.encoder is not None:
+        discovery.module_of("encoders", suite.encoder)
     teacher = TeacherPlan(spec=suite.teacher, dataset=suite.dataset, split=card.split)
     return [
         Cell(
@@ -86,6 +88,7 @@ def cells(name: str, axes: Axes, *, runs: Path) -> list[Cell]:
             recipe={"name": recipe_name, **asdict(recipe)},
             neuron=asdict(suite.neuron),
             precision=recipe.precision,
+            encoder=suite.encoder,
         )
         for seed, model, timesteps, backend, method in grid
     ]

@@ -35,14 +35,20 @@ def publish(suite: str, /, *, runs: Path, results: Path, data_root: Path | None)
     answers another question. Timesteps, seeds and simulators beyond the suite's own grid
     are welcome.
     """
-    store = Store(runs)
+    store, asked = Store(runs), grid.load_suite(suite)
     rows = [row for row in store.rows(suite) if _is_current(row, runs)]
     if not rows:
         return Published(rows=0, files=(), warnings=())
     rows.sort(key=_order)
     files = [
         *_write_rows(rows, results / suite),
-        *report.write(rows, results / suite, command=f"nox -s leaderboard -- {suite}"),
+        *report.write(
+            rows,
+            results / suite,
+            command=f"nox -s leaderboard -- {suite}",
+            baseline=asked.baseline,
+            remarks=asked.notes,
+        ),
     ]
     return Published(
         rows=len(rows),

@@ -4,9 +4,9 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness import fingerprint
+from harness import discovery, fingerprint
 from harness.contracts.errors import DataError
-from harness.contracts.record import Provenance, Row, Status
+from harness.contracts.record import Cell, Provenance, Row, Status
 from harness.engine.freshness import fingerprints
 from harness.engine.grid import load_dataset
 from harness.engine.order import Order
@@ -40,7 +40,7 @@ def provenance(
         command=conditions.command,
         deterministic=conditions.deterministic,
         threads=conditions.threads,
-        encoding=load_dataset(cell.dataset).card.encoding,
+        encoding=_encoding(cell),
         data_notes=_data_notes(cell.dataset, conditions.data_root),
     )
 
@@ -50,6 +50,13 @@ def without_numbers(order: Order, *, status: Status, error: str, started: dateti
     return Row(
         cell=order.cell, status=status, error=error, provenance=provenance(order, started=started)
     )
+
+
+def _encoding(cell: Cell) -> str:
+    """Return how a static image, or an event, reaches the student, in words."""
+    if cell.encoder is None:
+        return load_dataset(cell.dataset).card.encoding
+    return discovery.encoder_words(cell.encoder)
 
 
 def _data_notes(dataset: str, data_root: Path | None) -> tuple[str, ...]:

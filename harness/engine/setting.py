@@ -14,7 +14,8 @@ from harness.contracts.suite import Recipe
 from harness.engine.order import Conditions
 from harness.seeds import torch_seed
 from harness.training.feed import Feed
-from harness.training.lesson import Batch, Lesson, Teacher, normalised
+from harness.training.lesson import Batch, Lesson, Teacher
+from harness.training.presentation import Presentation
 from harness.training.stream import Stream, batches_for
 from harness.training.student import Student, no_simulator
 
@@ -66,21 +67,16 @@ class _Epochs:
     """Batches ready for a student, epoch by epoch."""
 
     feed: Feed | Stream
-    card: DatasetCard
+    presentation: Presentation
     epochs: int
 
     def __iter__(self) -> Iterator[Iterator[Batch]]:
         return (self._epoch(epoch) for epoch in range(self.epochs))
 
     def _epoch(self, epoch: int) -> Iterator[Batch]:
+        stimulus_of = self.presentation.begin(f"epoch/{epoch}")
         for indices, images, labels in self.feed.epoch(epoch):
-            yield Batch(
-                # A stream of bfloat16 stays so; the mean and deviation are float32.
-                stimulus=normalised(images, self.card.mean, self.card.std).to(images.dtype),
-                labels=labels,
-                indices=indices,
-                images=images,
-            )
+            yield Batch(stimulus=stimulus_of(images), labels=labels, indices=indices, images=images)
 
 
 def lesson_of(
@@ -89,6 +85,7 @@ def lesson_of(
     card: DatasetCard,
     /,
     *,
+    presentation: Presentation,
     seed: int,
     teacher: Teacher | None,
     device: torch.device,
@@ -97,7 +94,7 @@ def lesson_of(
     feed = batches_for(recipe, samples, card, seed=seed, device=device)
     return Lesson(
         recipe=recipe,
-        epochs=_Epochs(feed=feed, card=card, epochs=recipe.epochs),
+        epochs=_Epochs(feed=feed, presentation=presentation, epochs=recipe.epochs),
         steps=recipe.epochs * len(feed),
         budget_samples=recipe.epochs * len(feed) * feed.batch_size,
         teacher=teacher,

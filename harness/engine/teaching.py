@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -27,10 +27,11 @@ from harness.measuring import Running, ledger_summary
 from harness.store import Store, write_atomically, write_json
 from harness.training.descent import descend
 from harness.training.lesson import Answer, Teacher
+from harness.training.presentation import Presentation, direct
 from harness.training.student import Student
 
 # What published ImageNet-style recipes subtract and divide by, also on CIFAR.
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET = Presentation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +60,22 @@ def train(order: TeacherOrder, report: Callable[[Progress], None], /) -> None:
     device = torch.device(conditions.device)
     student = _artificial(identity["model"], dataset.card, seed=identity["seed"], device=device)
     splits = dataset.load(conditions.data_root)
+    presentation = direct(dataset.card)
     lesson = lesson_of(
-        recipe, splits.train, dataset.card, seed=identity["seed"], teacher=None, device=device
+        recipe,
+        splits.train,
+        dataset.card,
+        presentation=presentation,
+        seed=identity["seed"],
+        teacher=None,
+        device=device,
     )
     for progress in descend(student, lesson, _label_loss):
         report(progress)
-    verdict = evaluate(student, splits.test, dataset.card, device, "float32")
+    verdict = evaluate(student, splits.test, presentation, device, "float32")
     store = Store(conditions.runs)
     folder = store.teacher_folder(teachers.teacher_id(identity))
-    running = Running(student, splits.test, dataset.card, device, "float32")
+    running = Running(student, splits.test, presentation, device, "float32")
     _keep(folder, identity, running, verdict)
 
 
@@ -89,22 +97,19 @@ def import_checkpoint(
     _load_checkpoint(student.network, file, model)
     splits = source.load(conditions.data_root)
     card = source.card
-    choices = {"data set": (card.mean, card.std)}
-    if len(card.mean) == len(IMAGENET[0]):
+    choices = {"data set": direct(card)}
+    if len(card.mean) == len(IMAGENET.mean):
         choices["ImageNet"] = IMAGENET
     suits = {
-        name: evaluate(
-            student, splits.validation, card, device, "float32", normalisation=normalisation
-        ).accuracy.value
-        for name, normalisation in choices.items()
+        name: evaluate(student, splits.validation, presentation, device, "float32").accuracy.value
+        for name, presentation in choices.items()
     }
     chosen = max(suits, key=lambda name: suits[name])
-    verdict = evaluate(student, splits.test, card, device, "float32", normalisation=choices[chosen])
+    verdict = evaluate(student, splits.test, choices[chosen], device, "float32")
     weights_sha256 = hashlib.sha256(_weights(student.network)).hexdigest()
     identity = {"dataset": dataset, "model": model, "weights_sha256": weights_sha256}
     folder = Store(conditions.runs).teacher_folder(teachers.teacher_id(identity))
-    mean, std = choices[chosen]
-    running = Running(student, splits.test, replace(card, mean=mean, std=std), device, "float32")
+    running = Running(student, splits.test, choices[chosen], device, "float32")
     _keep(folder, identity, running, verdict)
     write_json(teachers.pointer(conditions.runs, dataset, model), identity)
     return Imported(
@@ -169,8 +174,8 @@ def _keep(folder: Path, identity: Mapping[str, Any], running: Running, verdict: 
             **identity,
             "accuracy": verdict.accuracy.value,
             "n_test": len(verdict.labels),
-            "mean": running.card.mean,
-            "std": running.card.std,
+            "mean": running.presentation.mean,
+            "std": running.presentation.std,
             "parameters": sum(weight.numel() for weight in network.parameters()),
         },
     )

@@ -14,9 +14,6 @@ from harness.store import write_atomically
 
 __all__ = ["Group", "Leaderboard", "Setting", "leaderboard", "render", "to_csv", "to_json", "write"]
 
-# The one method that the harness knows by name: what every other must beat.
-BASELINE = "direct"
-
 
 def write(
     rows: Iterable[Row | Mapping[str, Any]],
@@ -24,7 +21,8 @@ def write(
     /,
     *,
     command: str,
-    baseline: str = BASELINE,
+    baseline: str,
+    remarks: Mapping[str, str],
 ) -> list[Path]:
     """Write ``leaderboard.md``, ``.csv`` and ``.json`` into ``folder``; return their paths.
 
@@ -35,6 +33,7 @@ def write(
         folder: Made if it does not exist.
         command: What regenerates the page, printed on it.
         baseline: The method over which gains are counted.
+        remarks: By method, what a reader must know of its numbers.
 
     Raises:
         SpecError: If there is no row, or a cell occurs twice.
@@ -42,7 +41,7 @@ def write(
     """
     board = leaderboard(rows, baseline=baseline)
     texts = {
-        "leaderboard.md": render(board, command=command),
+        "leaderboard.md": render(board, command=command, remarks=remarks),
         "leaderboard.csv": to_csv(board),
         "leaderboard.json": to_json(board, command=command),
     }

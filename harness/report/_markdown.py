@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -9,7 +10,7 @@ from typing import Any
 
 from harness.energy import BREAK_EVENS
 from harness.report import _words as words
-from harness.report._groups import Contest, Group, Leaderboard, Setting
+from harness.report._groups import Contest, Failure, Group, Leaderboard, Setting
 from harness.statistics import MIN_SEEDS_FOR_CLAIMS
 
 # What the literature prints, under the convention by which our networks run: what stands
@@ -43,7 +44,7 @@ class _Column:
     left: bool = False
 
 
-def render(board: Leaderboard, /, *, command: str) -> str:
+def render(board: Leaderboard, /, *, command: str, remarks: Mapping[str, str]) -> str:
     """Return the page; the same rows give the same bytes."""
     suites = sorted({setting.cell.suite for setting in board.settings})
     notes = _notes(board)
@@ -51,6 +52,7 @@ def render(board: Leaderboard, /, *, command: str) -> str:
         f"# Leaderboard: {', '.join(suites)}",
         _HOW_TO_READ.format(seeds=MIN_SEEDS_FOR_CLAIMS),
         *(part for setting in board.settings for part in _section(setting, board, notes)),
+        *_remarks(board, remarks),
         *_failures(board),
         *_notes_section(notes),
         f"## Regenerate\n\n```\n{command}\n```",
@@ -116,7 +118,7 @@ def _overview(setting: Setting) -> str:
     for method in sorted(best, key=lambda name: (-best[name], name)):
         found = [_only(groups, method) for groups in tables.values()]
         lines.append([method, *(_glance(group) for group in found)])
-    return _grid(head, lines, left=1)
+    return words.grid(head, lines, left=1)
 
 
 def _only(groups: Sequence[Group], method: str) -> Group | None:
@@ -181,7 +183,7 @@ def _table(groups: Sequence[Group], columns: Iterable[_Column]) -> str:
     known = [(column, cells) for column, cells in texts if set(cells) != {words.UNKNOWN}]
     head = [column.title for column, _ in known]
     lines = [list(line) for line in zip(*(cells for _, cells in known), strict=True)]
-    return _grid(head, lines, lefts=[column.left for column, _ in known])
+    return words.grid(head, lines, lefts=[column.left for column, _ in known])
 
 
 def _widest_wilson(group: Group) -> float:
@@ -211,7 +213,7 @@ def _curves(setting: Setting) -> Iterable[str]:
         for group in setting.groups
         if len(group.by_step) > 1
     ]
-    yield _grid(head, lines, lefts=[False, True, True, *[False] * longest])
+    yield words.grid(head, lines, lefts=[False, True, True, *[False] * longest])
 
 
 def _exits(setting: Setting) -> Iterable[str]:
@@ -230,7 +232,7 @@ def _exits(setting: Setting) -> Iterable[str]:
         "split's, means over seeds. Rules: docs/latency.md."
     )
     head = ["T", "simulator", "method", "rule", "accuracy %", "all steps %", "steps", "energy"]
-    yield _grid(head, lines, lefts=[False, True, True, True, False, False, False, False])
+    yield words.grid(head, lines, lefts=[False, True, True, True, False, False, False, False])
 
 
 def _exit(group: Group, rule: str) -> list[str]:
@@ -271,7 +273,7 @@ def _simulators(setting: Setting) -> Iterable[str]:
             for one in setting.contests
         ]
         lefts = [False, True, True, False, True, False, False, True]
-        yield _grid(head, lines, lefts=lefts)
+        yield words.grid(head, lines, lefts=lefts)
     if setting.transfers:
         yield "Trained on one and evaluated, with the same weights, on another:"
         head = ["T", "trained on", "evaluated on", "differing decisions", "differing students"]
@@ -285,7 +287,7 @@ def _simulators(setting: Setting) -> Iterable[str]:
             ]
             for one in setting.transfers
         ]
-        yield _grid(head, lines, lefts=[False, True, True, False, False])
+        yield words.grid(head, lines, lefts=[False, True, True, False, False])
 
 
 def _winner(one: Contest) -> str:
@@ -314,7 +316,7 @@ def _energies(setting: Setting) -> Iterable[str]:
     )
     over = [f"over {name} ANN" for name in _BASELINES.values()]
     head = ["T", "simulator", "model", "cheapest", "energy", *over, "Kendall's tau"]
-    yield _grid(head, lines, lefts=[False, True, True, True, *[False] * (len(over) + 2)])
+    yield words.grid(head, lines, lefts=[False, True, True, True, *[False] * (len(over) + 2)])
 
 
 def _energy_lines(
@@ -363,7 +365,17 @@ def _break_evens(setting: Setting) -> Iterable[str]:
         f"{known.source} ({_range([known.low, known.high], words.figure)})" for known in BREAK_EVENS
     ]
     head = ["T", "simulator", "per synapse", *thresholds]
-    yield _grid(head, lines, lefts=[False, True, False, *[True] * len(thresholds)])
+    yield words.grid(head, lines, lefts=[False, True, False, *[True] * len(thresholds)])
+
+
+def _remarks(board: Leaderboard, remarks: Mapping[str, str]) -> Iterable[str]:
+    """Yield what is to be said of the methods that are here."""
+    present = {row.cell.method for setting in board.settings for row in setting.rows}
+    present |= {failure.method for failure in board.failures}
+    lines = [f"- `{name}`: {text}" for name, text in sorted(remarks.items()) if name in present]
+    if lines:
+        yield "## Remarks"
+        yield "\n".join(lines)
 
 
 def _failures(board: Leaderboard) -> Iterable[str]:
@@ -371,20 +383,24 @@ def _failures(board: Leaderboard) -> Iterable[str]:
         return
     yield "## Without a number"
     yield "These cells count as what they are, not as zero, and are in no mean."
-    head = ["method", "simulator", "T", "seed", "status", "reason", "log"]
+    alike: dict[tuple[str, str, int, str, str], list[Failure]] = defaultdict(list)
+    for one in board.failures:
+        alike[one.method, one.backend, one.timesteps, one.status, one.error].append(one)
+    head = ["method", "simulator", "T", "seeds", "status", "reason", "log"]
     lines = [
         [
-            one.method,
-            one.backend,
-            str(one.timesteps),
-            str(one.seed),
-            one.status,
-            one.error,
-            one.log_path or words.UNKNOWN,
+            method,
+            backend,
+            str(timesteps),
+            ", ".join(str(one.seed) for one in ended),
+            status,
+            error,
+            # Who was skipped did nothing that a log could tell.
+            " ".join(one.log_path or words.UNKNOWN for one in ended if status != "skipped"),
         ]
-        for one in board.failures
+        for (method, backend, timesteps, status, error), ended in alike.items()
     ]
-    yield _grid(head, lines, lefts=[True, True, False, False, True, True, True])
+    yield words.grid(head, lines, lefts=[True, True, False, True, True, True, True])
 
 
 def _notes(board: Leaderboard) -> dict[str, int]:
@@ -445,17 +461,3 @@ def _range(values: Sequence[Any], text: Callable[[Any], str]) -> str:
         return ""
     low, high = text(min(values)), text(max(values))
     return low if low == high else f"{low} to {high}"
-
-
-def _grid(
-    head: Sequence[str],
-    lines: Iterable[Sequence[str]],
-    *,
-    left: int = 0,
-    lefts: Sequence[bool] | None = None,
-) -> str:
-    """Return a Markdown table; the first ``left`` columns, or ``lefts``, are text."""
-    sides = lefts or [index < left for index in range(len(head))]
-    rule = ["---" if side else "---:" for side in sides]
-    table = [head, rule, *([words.cell(text) for text in line] for line in lines)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in table)

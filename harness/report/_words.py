@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 
 from harness.statistics import Comparison, Mean
 
@@ -88,3 +89,17 @@ def figure(value: float | None, /) -> str:
 def cell(text: str, /) -> str:
     """Return ``text`` as one cell of a Markdown table."""
     return " ".join(text.replace("|", "\\|").split())
+
+
+def grid(
+    head: Sequence[str],
+    lines: Iterable[Sequence[str]],
+    *,
+    left: int = 0,
+    lefts: Sequence[bool] | None = None,
+) -> str:
+    """Return a Markdown table; the first ``left`` columns, or ``lefts``, are text."""
+    sides = lefts or [index < left for index in range(len(head))]
+    rule = ["---" if side else "---:" for side in sides]
+    table = [head, rule, *([cell(text) for text in line] for line in lines)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in table)

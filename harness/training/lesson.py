@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.model import Output
 from harness.contracts.suite import Precision, Recipe
+from harness.training.presentation import normalised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,28 +19,16 @@ class Batch:
     """What student and teacher look at in one step.
 
     Attributes:
-        stimulus: As the student sees it, normalised, ``[N, C, H, W]`` or ``[T, N, C, H, W]``.
+        stimulus: As the student sees it, ``[N, C, H, W]`` or ``[T, N, C, H, W]``.
         labels: int64 ``[N]``.
         indices: Which training samples these are, int64 ``[N]``.
-        images: The same samples before normalisation, in [0, 1].
+        images: The same samples before normalisation or encoding, in [0, 1].
     """
 
     stimulus: Tensor
     labels: Tensor
     indices: Tensor
     images: Tensor
-
-
-def normalised(
-    images: Tensor,  # [..., C, H, W] in [0, 1]
-    mean: Sequence[float],
-    std: Sequence[float],
-) -> Tensor:
-    """Return ``(images - mean) / std``, channel by channel, in the layout given."""
-    shape = (len(mean), 1, 1)
-    offset = torch.tensor(mean, device=images.device).view(shape)
-    scale = torch.tensor(std, device=images.device).view(shape)
-    return (images - offset) / scale
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ def group(found: Leaderboard, method: str, backend: str = "alpha") -> Group:
 
 
 def page(rows: list[Row] | None = None) -> str:
-    return render(board(rows), command=COMMAND)
+    return render(board(rows), command=COMMAND, remarks={})
 
 
 def test_a_gain_is_the_mean_of_the_differences_seed_by_seed() -> None:
@@ -130,14 +130,14 @@ def test_six_seeds_earn_p_values_adjusted_for_the_methods_of_the_table() -> None
     # Gains of b are half of a's, so both t are equal, and so are p and 2 p.
     assert a.gain_p_holm == pytest.approx(2 * a.gain.p_t)
     assert b.gain_p_holm == pytest.approx(2 * a.gain.p_t)
-    assert "better |" in render(found, command=COMMAND)
-    assert "better?" not in render(found, command=COMMAND)
+    assert "better |" in render(found, command=COMMAND, remarks={})
+    assert "better?" not in render(found, command=COMMAND, remarks={})
 
 
 def test_without_the_baseline_there_is_no_gain() -> None:
     found = leaderboard(board_rows(), baseline="absent")
     assert all(one.gain is None for setting in found.settings for one in setting.groups)
-    assert "over absent" not in render(found, command=COMMAND)
+    assert "over absent" not in render(found, command=COMMAND, remarks={})
 
 
 def test_simulators_are_compared_seed_by_seed() -> None:
@@ -230,8 +230,8 @@ def test_the_order_of_rows_changes_no_byte(order: list[int]) -> None:
 def test_rows_and_their_columns_give_the_same_three_files(tmp_path: Path) -> None:
     rows = board_rows()
     lines = [json.loads(row.to_json()) for row in rows]
-    first = write(rows, tmp_path / "a", command=COMMAND)
-    second = write(lines, tmp_path / "b", command=COMMAND)
+    first = write(rows, tmp_path / "a", command=COMMAND, baseline="direct", remarks={})
+    second = write(lines, tmp_path / "b", command=COMMAND, baseline="direct", remarks={})
     assert [path.name for path in first] == [
         "leaderboard.md",
         "leaderboard.csv",
@@ -308,7 +308,7 @@ def test_a_report_needs_no_torch() -> None:
     script = (
         "import sys; from tests.report.rows import board_rows; from harness import report;"
         "board = report.leaderboard(board_rows(), baseline='direct');"
-        "report.render(board, command='x'); report.to_csv(board);"
+        "report.render(board, command='x', remarks={}); report.to_csv(board);"
         "print('torch' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -334,3 +334,20 @@ def test_early_exits_are_means_over_seeds_and_left_out_at_one_step() -> None:
     # 360 of 400 samples are right after all steps; 0.88 and 1.25 are the means.
     assert "| 2 | alpha | direct | margin | 88.00 | 90.00 | 1.25 | 1.25 nJ |" in text
     assert "Leaving early" not in page([right("direct", 360)])
+
+
+def test_a_remark_is_told_of_methods_that_are_here_alone() -> None:
+    text = render(board(), command=COMMAND, remarks={"noisy": "It is.", "absent": "Unseen."})
+    assert "## Remarks\n\n- `noisy`: It is." in text
+    assert "Unseen" not in text
+
+
+def test_seeds_that_ended_alike_share_a_line_and_who_was_skipped_has_no_log() -> None:
+    skipped = [
+        replace(row, status="skipped", metrics=None, error="means one step alone")
+        for row in board_rows()
+        if row.cell.method == "direct" and (row.cell.backend, row.cell.timesteps) == ("alpha", 2)
+    ]
+    others = [row for row in board_rows() if row.cell.method == "better"]
+    text = page([*others, *skipped])
+    assert "| direct | alpha | 2 | 0, 1, 2 | skipped | means one step alone |  |" in text

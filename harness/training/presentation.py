@@ -1,0 +1,89 @@
+"""How a network is shown images: normalised, or as a train in time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from harness.contracts.dataset import DatasetCard
+from harness.contracts.errors import SpecError
+from harness.seeds import torch_stream
+
+
+class Encoder(Protocol):
+    """What turns a static image into a train. One file under ``suites/encoders/`` provides one.
+
+    Attributes:
+        words: For the row's ``encoding``.
+    """
+
+    words: str
+
+    def __call__(
+        self,
+        images: Tensor,  # [N, C, H, W] in [0, 1]
+        timesteps: int,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Return ``[T, N, C, H, W]``; all that is drawn comes from ``generator``."""
+        ...
+
+
+def normalised(
+    images: Tensor,  # [..., C, H, W] in [0, 1]
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Tensor:
+    """Return ``(images - mean) / std``, channel by channel, in the layout given."""
+    shape = (len(mean), 1, 1)
+    offset = torch.tensor(mean, device=images.device).view(shape)
+    scale = torch.tensor(std, device=images.device).view(shape)
+    return (images - offset) / scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Presentation:
+    """How every image becomes a stimulus.
+
+    Attributes:
+        mean: Subtracted, by channel, in units of [0, 1].
+        std: Divided by, likewise.
+        encoder: Shows the image itself, not normalised, as a train; None is a constant current.
+        timesteps: Of the train.
+        seed: Of what the encoder draws.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    encoder: Encoder | None = None
+    timesteps: int = 1
+    seed: int = 0
+
+    def begin(self, purpose: str) -> Callable[[Tensor], Tensor]:
+        """Return what makes stimuli of ``images [..., C, H, W]`` in [0, 1].
+
+        Every beginning for the same ``purpose`` draws the same numbers, so two simulators
+        are shown the same spikes.
+        """
+        encoder = self.encoder
+        if encoder is None:
+            # A stream of bfloat16 stays so; the mean and deviation are float32.
+            return lambda images: normalised(images, self.mean, self.std).to(images.dtype)
+        generator = torch_stream(self.seed, f"encoding/{purpose}")
+
+        def encoded(images: Tensor) -> Tensor:
+            if images.dim() != 4:
+                raise SpecError(
+                    f"an encoder needs images [N, C, H, W], got {list(images.shape)}; event "
+                    "frames are in time already: leave the suite's encoder away"
+                )
+            return encoder(images, self.timesteps, generator)
+
+        return encoded
+
+
+def direct(card: DatasetCard) -> Presentation:
+    """Return the presentation of normalised images, or frames, under their own card."""
+    return Presentation(mean=card.mean, std=card.std)

@@ -1,0 +1,74 @@
+"""The page about methods, from files and rows made for it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import discovery
+from harness.contracts.method import Claim, MethodCard
+from harness.report import methods
+
+CARD = MethodCard(
+    title="An idea",
+    citation="Somebody. A paper. 2020",
+    fidelity="reconstructed",
+    reconstructed=("the weight",),
+    departures=("the authors forget a square",),
+    extras=("a projector",),
+    claims=(
+        Claim(accuracy=0.7442, dataset="d", architecture="a", timesteps=None, where="abstract"),
+    ),
+)
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"methods": ("direct", "logit_kd"), "suites": ("digits",)}
+    monkeypatch.setattr(discovery, "names", names.__getitem__)
+    monkeypatch.setattr(discovery, "method_card", lambda _: CARD)
+
+
+def _row(method: str, seed: int, seconds: float | None) -> str:
+    row = dict.fromkeys(["model", "backend", "timesteps", "recipe", "neuron", "cpu", "gpu"], "x")
+    return json.dumps(
+        row | {"method": method, "seed": seed, "train_seconds": seconds, "threads": 1}
+    )
+
+
+def _publish(results: Path, method: str, seconds: dict[int, float | None]) -> None:
+    folder = results / "digits"
+    folder.mkdir(exist_ok=True, parents=True)
+    lines = [f"{_row(method, seed, cost)}\n" for seed, cost in seconds.items()]
+    (folder / f"{method}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+@pytest.mark.usefixtures("known")
+def test_a_cost_is_the_median_ratio_over_the_same_questions(tmp_path: Path) -> None:
+    _publish(tmp_path, "direct", {0: 1.0, 1: 2.0, 2: 4.0})
+    # Ratios 3, 2 and 1.5; seed 3 has no pair, seed 4 no number: median 2.
+    _publish(tmp_path, "logit_kd", {0: 3.0, 1: 4.0, 2: 6.0, 3: 100.0, 4: None})
+    text = methods.page(tmp_path)
+    assert "| [`logit_kd`](#logit_kd) | An idea | logits | a projector | 2.00 |" in text
+    assert "| [`direct`](#direct) | An idea | logits | a projector | 1.00 |" in text
+
+
+@pytest.mark.usefixtures("known")
+def test_without_rows_there_is_no_column_of_costs(tmp_path: Path) -> None:
+    assert "cost," not in methods.page(tmp_path)
+
+
+@pytest.mark.usefixtures("known")
+def test_what_a_file_says_is_on_the_page(tmp_path: Path) -> None:
+    text = methods.page(tmp_path)
+    assert "## logit_kd\n\nAn idea. Somebody. A paper. 2020." in text
+    assert "- Reconstructed: the weight\n- Differs: the authors forget a square" in text
+    assert "| 74.42 % | d | a | — | abstract |" in text
+    assert "`temperature = 4.0`" in text
+
+
+def test_the_committed_page_is_the_one_these_files_and_rows_give() -> None:
+    root = Path(methods.__file__).parents[2]
+    committed = (root / "docs" / "methods.md").read_text(encoding="utf-8")
+    remedy = "run: python -m harness list methods --markdown > docs/methods.md"
+    assert committed == methods.page(root / "results"), remedy
