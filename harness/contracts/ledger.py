@@ -81,7 +81,8 @@ class Counts:
         compare: Comparisons with a threshold (neurons, ReLU) or a neighbour (max pooling).
         function: Values of exp, tanh, sqrt, quotients of activations and the like.
         neuron_add: Additions inside neurons, from their ``NeuronSpec``.
-        neuron_mul: Multiplications inside neurons, likewise.
+        neuron_mul: Multiplications inside neurons, likewise; and one an event that reaches
+            neurons which spike once, in the layer whose weights they are.
         reset: Membranes reset, once a spike.
         spikes: Spikes that neurons emitted.
         inputs_nonzero: Values that are not zero, entering layers with weights.

@@ -184,13 +184,12 @@ def _layer(entry: Entry, policy: Policy, *, steps: int, partial: bool) -> Layer:
     composed = _composes(entry)
     tally = _tally(entry, policy, composed=composed)
     total = _totals(tally, partial=partial)
-    operand = entry.pooled if entry.pooled is not None and not composed else entry.operand
     return Layer(
         **{category: getattr(total, category) for category in CATEGORIES},
         partial=partial,
         name=entry.name,
         kind=entry.kind,
-        operand=_class(entry, operand),
+        operand=_class(entry, _read(entry, composed=composed)),
         steps=entry.length,
         neurons=entry.neurons,
         tally=tally,
@@ -199,6 +198,11 @@ def _layer(entry: Entry, policy: Policy, *, steps: int, partial: bool) -> Layer:
         folded=entry.folded,
         shape=entry.shape,
     )
+
+
+def _read(entry: Entry, *, composed: bool) -> Operand:
+    """Return what ``entry`` read: averages of spikes, or the spikes if it averages itself."""
+    return entry.pooled if entry.pooled is not None and not composed else entry.operand
 
 
 def _class(entry: Entry, operand: Operand) -> OperandClass | None:
@@ -225,6 +229,8 @@ def _tally(entry: Entry, policy: Policy, *, composed: bool) -> dict[Category, Ta
     category, column = _charge(entry, policy, composed=composed)
     if (events := entry.table(column)) is not None:
         tables[category] = tables[category] + events if category in tables else events
+        if category == "ac" and _read(entry, composed=composed).timed:
+            tables["neuron_mul"] = events  # by the time left; see harness/meter/neurons.py
     scalings = entry.table("scalings")
     if scalings is not None and entry.operand.operand() not in SPIKES:
         tables["mac"] = scalings
@@ -236,6 +242,8 @@ def _charge(entry: Entry, policy: Policy, *, composed: bool) -> tuple[Category, 
     if entry.pooled is not None and not composed:
         return policy.operation(entry.pooled.operand()), "pooled_events"
     operand = entry.operand.operand()
+    if entry.partner is not None and (entry.operand.timed or entry.partner.timed):
+        return "mac", "events"
     if entry.partner is not None:
         return _product(operand, entry.partner.operand()), "events"
     if operand == "integer" and policy.integer == "ac":

@@ -74,6 +74,7 @@ def noted(
 ) -> Content:
     """Note that the results are signals; ``axes`` and ``binary`` are those of the first."""
     fed = after_neurons(trace, call.inputs)
+    timed = any((known := trace.content(value)) and known.timed for value in call.inputs)
     contents = []
     for index, value in enumerate(call.outputs):
         before = trace.content(value)  # of the memory written to, if that was not new
@@ -81,6 +82,7 @@ def noted(
             "signal",
             max(value.numel(), before.elements if before else 0),
             binary=binary and index == 0,
+            timed=binary and index == 0 and timed,
             after_neurons=fed,
         )
         where = axes if index == 0 and axes is not None else elementwise_axes(trace, call, value)

@@ -66,7 +66,7 @@ def product(trace: Trace, call: Operator) -> None:
 
 def _gate(trace: Trace, call: Operator, factors: list[Tensor]) -> None:
     known = [trace.content(value) for value in factors]
-    binary = [content is not None and content.binary for content in known]
+    binary = [content is not None and content.binary and not content.timed for content in known]
     for value in factors:
         used(trace, value)
     quotient = call.name != "mul"
@@ -81,8 +81,10 @@ def _gate(trace: Trace, call: Operator, factors: list[Tensor]) -> None:
 def _scale(trace: Trace, call: Operator, value: Tensor) -> None:
     if (scale := _amplitudes(trace, call, value)) is not None:
         # Scaled spikes cost nothing: the weights of the next layer take the constant.
+        known = trace.content(value)
         used(trace, value)
-        noted(trace, call).scale = scale
+        scaled = noted(trace, call)
+        scaled.scale, scaled.timed = scale, known is not None and known.timed
         return
     content = used(trace, value)
     source = content.producer if content is not None else None

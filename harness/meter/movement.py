@@ -133,6 +133,7 @@ def copied(trace: Trace, call: Operator) -> None:
         "signal",
         target.numel(),
         binary=content is not None and content.binary,
+        timed=content is not None and content.timed,
         scale=content.scale if content is not None and exact else None,
         after_neurons=content is not None and content.after_neurons,
     )
@@ -147,6 +148,7 @@ def _copied_into(
         "signal",
         written.elements,
         binary=written.binary and content is not None and content.binary,
+        timed=written.timed or (content is not None and content.timed),
         after_neurons=after_neurons(trace, call.inputs),
         views=dict(written.views),
     )

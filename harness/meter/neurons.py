@@ -13,6 +13,19 @@ charge                          adds  products  compare  derivation
 
 The comparison is ``v >= v_threshold``. A spike adds one ``reset``: a subtraction of the
 threshold, or a write of zero. Constants such as ``1/tau`` are computed beforehand.
+
+A neuron that ``spikes_once`` answers what is left of its window when it spikes, 0 for
+never. What arrives at such neurons is one event a spike, whatever its time: it adds a
+weight to the slope of the membrane (B1 model of Stanojevic et al., Nat. Commun. 2024),
+
+    ``dV_i/dt = sum_j J_ij H(t - t_j)``, so ``V_i(t_min) = sum_j J_ij (t_min - t_j)``.
+
+That addition is the synaptic operation, an ``ac``. The product with ``t_min - t_j`` is the
+membrane's integration: a capacitor or a clock has it for nothing a synapse, arithmetic
+without either does not. So it is entered too, as one ``neuron_mul`` an event, in the layer
+whose weights they are: both together are the multiply-accumulate of the ReLU network, and
+a model that leaves neurons out leaves it out knowingly. The neuron itself costs
+``(t_min + theta_i) - V_i`` and a comparison with ``t_max``; it has nothing to reset.
 """
 
 import sys
@@ -50,11 +63,13 @@ class Recognised:
         cost: Of one neuron.
         time_major: Whether it is given ``[T, N, ...]``, and not one step ``[N, ...]``.
         binary: Whether its answer is 0 or 1 by contract; otherwise it is looked at.
+        timed: Whether it spikes once where its answer is not 0, and the answer says when.
     """
 
     cost: NeuronCost
     time_major: bool
     binary: bool = True
+    timed: bool = False
 
 
 def cost(spec: NeuronSpec) -> NeuronCost:
@@ -78,6 +93,9 @@ def recognised(module: nn.Module, name: str) -> Recognised | None:
                 "give the spec to its neurons alone"
             )
         return Recognised(cost=cost(spec), time_major=True)
+    if getattr(module, "spikes_once", False):
+        once = NeuronCost(adds=1, products=0, resets=0)
+        return Recognised(cost=once, time_major=True, binary=False, timed=True)
     for package, adapt in ADAPTERS.items():
         if package in sys.modules and (found := adapt(module)) is not None:
             return found

@@ -27,6 +27,7 @@ class Operand:
         signed: Whether any is negative.
         spoke: Whether anything but zero was read, or promised.
         seen: Whether values were looked at, and not only promised.
+        timed: Whether any were spikes whose times say more than that they came.
     """
 
     amplitudes: Tensor | None = None
@@ -35,6 +36,7 @@ class Operand:
     signed: bool = False
     spoke: bool = False
     seen: bool = False
+    timed: bool = False
 
     def operand(self) -> OperandClass:
         """Return the class so far."""
@@ -50,8 +52,9 @@ class Operand:
         """Return whether nothing can change any more."""
         return self.spoke and not self.constant and not self.integral
 
-    def join_spikes(self, scale: Tensor | None = None) -> None:
+    def join_spikes(self, scale: Tensor | None = None, *, timed: bool = False) -> None:
         """Join spikes that are 0 or ``scale`` by construction; None means 1."""
+        self.timed |= timed
         amplitudes = torch.ones(1, dtype=torch.float64) if scale is None else scale.abs()
         self._join(
             amplitudes,
@@ -63,6 +66,7 @@ class Operand:
     def join(self, other: "Operand") -> None:
         """Join everything ``other`` has read."""
         self.seen |= other.seen
+        self.timed |= other.timed
         if other.spoke:
             self._join(
                 other.amplitudes,

@@ -88,8 +88,9 @@ class Content:
         origin: ``weight`` if it depends on nothing but parameters, buffers and constants.
         elements: How many; a view of fewer knows nothing of events, pooling and producer.
         name: Of the parameter it comes from, or empty.
-        binary: Whether a neuron promised zeros and ones.
-        scale: What such ones were multiplied by since, one number or one a channel.
+        binary: Whether a neuron promised spikes: zeros and ones, unless ``timed``.
+        timed: Whether what is not zero is one spike and says when it came.
+        scale: What such spikes were multiplied by since, one number or one a channel.
         after_neurons: Whether a neuron stands before it.
         events: The values that are not zero, once counted.
         pooled: The averaging it comes from.
@@ -104,6 +105,7 @@ class Content:
     elements: int
     name: str = ""
     binary: bool = False
+    timed: bool = False
     scale: Tensor | None = None
     after_neurons: bool = False
     events: EventMap | None = None
@@ -255,7 +257,13 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             raise CountingError(f"neuron {name!r} must return a tensor, got {type(answer)}")
         current = next((value for value in args if isinstance(value, Tensor)), answer)
         axes = self._axes_of_neurons(current, answer, time_major=found.time_major)
-        content = Content("signal", answer.numel(), binary=found.binary, after_neurons=True)
+        content = Content(
+            "signal",
+            answer.numel(),
+            binary=found.binary or found.timed,
+            timed=found.timed,
+            after_neurons=True,
+        )
         self.know(answer, content, axes)
         entry = self.entry(("neuron", name), name, "neuron")
         entry.after_neurons = True
@@ -347,8 +355,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         known = content.events if content is not None else None
         if known is not None and sites in (None, known.sites):
             return known
-        promised = content is not None and content.binary and tensor.is_floating_point()
-        ones = tensor if promised else nonzero(tensor)
+        promised = content is not None and content.binary and not content.timed
+        ones = tensor if promised and tensor.is_floating_point() else nonzero(tensor)
         found = self._summed(ones, self._axes_or_lost(tensor), bound=1.0)
         if content is not None and known is None:
             content.events = found
@@ -409,9 +417,9 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         """
         content = self.content(values)
         if content is not None and content.binary:
-            operand.join_spikes()
+            operand.join_spikes(timed=content.timed)
         elif content is not None and content.scale is not None:
-            operand.join_spikes(content.scale)
+            operand.join_spikes(content.scale, timed=content.timed)
         else:
             try:
                 operand.observe(values)
