@@ -53,12 +53,15 @@ class Teacher:
 
     def see(self, images: Tensor, taps: Sequence[str] = ()) -> Output:
         """Answer ``images`` in [0, 1]; logits ``[1, N, K]``, without a gradient."""
-        stimulus = normalised(images, self.mean, self.std)
-        if stimulus.dim() == 5:  # frames; it was trained on all events in one
-            stimulus = stimulus.sum(0)
         with torch.no_grad():
-            answer: Output = self.network(stimulus, 1, taps)
+            answer: Output = self.network(self.stimulus(images), 1, taps)
         return answer
+
+    def stimulus(self, images: Tensor) -> Tensor:
+        """Return what the network is given for ``images``, ``[N, C, H, W]``."""
+        stimulus = normalised(images, self.mean, self.std)
+        # Of frames: it was trained on all events in one.
+        return stimulus.sum(0) if stimulus.dim() == 5 else stimulus
 
     def tail(
         self,

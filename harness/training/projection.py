@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
 
 from harness.contracts.errors import UnsupportedError
 from harness.training.lesson import Teacher
@@ -43,6 +43,19 @@ def same_size(
     second: Tensor,  # [N, C', H', W']
 ) -> tuple[Tensor, Tensor]:
     """Return both at the coarser of their resolutions, averaged."""
-    height, width = min(first.shape[-2:], second.shape[-2:])
-    size = (height, width)
-    return adaptive_avg_pool2d(first, size), adaptive_avg_pool2d(second, size)
+    size = min(first.shape[-2:], second.shape[-2:])
+    return averaged_to(first, size), averaged_to(second, size)
+
+
+def averaged_to(
+    value: Tensor,  # [..., C, H, W]
+    size: tuple[int, ...],
+) -> Tensor:
+    """Return ``value`` averaged over a grid of ``size`` fields."""
+    height, width = value.shape[-2:]
+    if (height, width) == tuple(size):
+        return value
+    if height % size[0] or width % size[1]:
+        return adaptive_avg_pool2d(value, (size[0], size[1]))
+    # The adaptive kernel's gradient varies on a GPU.
+    return avg_pool2d(value, (height // size[0], width // size[1]))

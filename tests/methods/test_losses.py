@@ -10,6 +10,7 @@ from torch import nn
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
 from harness.training import Answer, Batch, Teacher, softened_kl
+from harness.training.projection import same_size
 from suites.methods.direct import Direct
 from suites.methods.feature_mse import FeatureMse, feature_error
 from suites.methods.kl_low_latency import KlLowLatency
@@ -150,3 +151,13 @@ def test_the_teacher_sees_its_own_normalisation() -> None:
     batch = next(iter(course))
     expected = guide.network((batch.images - 0.25) / 0.125, 1).logits[0]
     assert torch.equal(course.answer(batch).logits, expected)
+
+
+def test_maps_are_averaged_only_as_far_as_they_must() -> None:
+    fine = torch.arange(36.0).view(1, 1, 6, 6)
+    coarse, same = same_size(fine, fine[..., :3, :3])
+    assert torch.equal(coarse, fine.view(1, 1, 3, 2, 3, 2).mean((3, 5)))
+    assert torch.equal(same, fine[..., :3, :3])
+    # 6 rows in 4 overlapping fields: rows 0-1, 1-2, 3-4, 4-5.
+    odd, _ = same_size(fine, fine[..., :4, :4])
+    assert odd[0, 0, 1, 0].item() == fine[0, 0, 1:3, 0:2].mean().item()

@@ -1,0 +1,150 @@
+"""Teach a spiking network by a spiking network, in windows of time."""
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+from harness.contracts.method import Method, MethodCard, Progress
+from harness.contracts.model import Output
+from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training.windows import windowed
+
+CARD = MethodCard(
+    title="A spiking teacher's answer over time, window by window",
+    citation=(
+        "Kushawaha, Kumar, Banerjee, Velmurugan. Distilling spikes: knowledge distillation in "
+        "spiking neural networks. ICPR 2020"
+    ),
+    fidelity="reconstructed",
+    reconstructed=(
+        "all losses",
+        "logits of every step in the place of output spikes, since the read-out has none",
+        "the teacher: the suite's, with spiking neurons, trained again on the same lesson",
+        "the intermediate network: the student's topology once more",
+        "window, temperature and weights",
+        "neuron, encoding and timesteps",
+    ),
+    extras=(
+        "a spiking teacher, trained first",
+        "an intermediate spiking network, with multi_stage",
+    ),
+)
+_SOURCE = "source"  # among the taps: the logits of the network that teaches
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillingSpikes:
+    """``(1 - share) CE + share D``, ``D`` between two answers over time.
+
+    With ``W`` the means of all windows of ``window`` steps, each ``stride`` after the last,
+    ``N`` the sum over time and logits for spikes, ``form`` says which ``D``:
+
+    ================  ===========================================================
+    ``tensor``        mean of ``(S - T)^2``, step by step: a window of 1
+    ``window``        mean of ``(W S - W T)^2``
+    ``counts``        mean of ``(N_S - N_T)^2 / T^2``: a window of all steps
+    ``soft_counts``   ``temperature^2 KL(N_T || N_S)``, softened
+    ``soft_window``   mean over windows of ``temperature^2 KL(w W T || w W S)``, softened
+    ================  ===========================================================
+
+    Fewer steps than a window are one window: below 5 steps the default is ``counts``.
+
+    The teacher spikes. It is the suite's teacher with the student's neurons in its slots,
+    its weights for a start, trained on the labels over the same lesson and then frozen.
+    That, like every teacher's training, is not counted among the student's samples. It
+    sees what the student sees.
+
+    Attributes:
+        form: Which ``D``.
+        window: Steps in a window.
+        stride: Steps from one window to the next.
+        temperature: Softening of both distributions, in the two soft forms.
+        share: Of ``D``; the labels get the rest.
+        multi_stage: Whether the teacher first teaches an intermediate network, which then
+            teaches the student. It is as large as the student, with other weights, and its
+            training is not counted either.
+    """
+
+    form: Literal["tensor", "window", "counts", "soft_counts", "soft_window"] = "window"
+    window: int = 5
+    stride: int = 1
+    temperature: float = 4.0
+    share: float = 0.5
+    multi_stage: bool = False
+
+    def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
+        """Train the teacher, then whom it teaches."""
+        source = spiking_teacher(student, lesson)
+        yield from _uncounted(descend(source, lesson, _from_labels))
+        if self.multi_stage:
+            fresh = student.twin(lambda: student.neuron(student.spec)).to(lesson.device)
+            between = replace(student, network=fresh)
+            yield from _uncounted(self._stage(source, between, lesson))
+            source = between
+        yield from self._stage(source, student, lesson)
+
+    def _stage(self, source: Student, learner: Student, lesson: Lesson) -> Iterator[Progress]:
+        """Freeze ``source`` and let it teach ``learner``."""
+        source.network.eval().requires_grad_(requires_grad=False)
+
+        def forward(stimulus: Tensor, taps: Sequence[str]) -> Output:
+            with torch.no_grad():
+                shown = source(stimulus).logits
+            own = learner(stimulus, taps)
+            return Output(logits=own.logits, taps={**own.taps, _SOURCE: shown})
+
+        return descend(learner, lesson, self.loss, forward=forward)
+
+    def loss(self, output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+        """Return the mixture of labels and of ``D``."""
+        from_labels = cross_entropy(output.logits.mean(0), labels)
+        from_source = self.difference(output.logits, output.taps[_SOURCE])
+        return (1 - self.share) * from_labels + self.share * from_source
+
+    def difference(
+        self,
+        learner: Tensor,  # [T, N, K]
+        source: Tensor,  # [T, N, K]
+    ) -> Tensor:
+        """Return ``D``."""
+        steps = len(learner)
+        width, stride = {
+            "tensor": (1, 1),
+            "counts": (steps, 1),
+            "soft_counts": (steps, 1),
+        }.get(self.form, (self.window, self.stride))
+        ours, theirs = (windowed(train, width=width, stride=stride) for train in (learner, source))
+        if not self.form.startswith("soft"):
+            return mse_loss(ours, theirs)
+        count = min(width, steps)
+        return softened_kl(
+            count * ours.flatten(0, 1), count * theirs.flatten(0, 1), temperature=self.temperature
+        )
+
+
+def spiking_teacher(student: Student, lesson: Lesson) -> Student:
+    """Return a copy of the teacher with the student's neurons for its ReLUs, to be trained."""
+    network = deepcopy(lesson.guide.network)
+    relus = [name for name, module in network.named_modules() if type(module) is nn.ReLU]
+    for name in relus:
+        network.set_submodule(name, student.neuron(student.spec))
+    network.to(lesson.device).requires_grad_(requires_grad=True)
+    return replace(student, network=network)
+
+
+def _from_labels(output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of the mean logits, in nats."""
+    return cross_entropy(output.logits.mean(0), labels)
+
+
+def _uncounted(training: Iterator[Progress]) -> Iterator[Progress]:
+    """Yield the progress of a network that is not the student."""
+    return (replace(progress, samples=0) for progress in training)
+
+
+METHOD: Method = DistillingSpikes()

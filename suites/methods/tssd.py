@@ -1,0 +1,151 @@
+"""Learn from oneself: from a longer simulation, and early stages from the answer."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, cross_entropy
+
+from harness.contracts.errors import UnsupportedError
+from harness.contracts.method import Claim, Method, MethodCard, Progress
+from harness.contracts.model import Output
+from harness.training import Answer, Lesson, Student, descend, softened_kl
+
+CARD = MethodCard(
+    title="Self-distillation from more timesteps and into an early classifier",
+    citation=(
+        "Zuo, Ding, Jing, Yang, Yu. Self-distillation learning based on temporal-spatial "
+        "consistency for spiking neural networks. arXiv 2024"
+    ),
+    fidelity="reconstructed",
+    reconstructed=(
+        "form of both divergences",
+        "temperature",
+        "weights",
+        "how much longer the longer simulation is",
+        "weak classifier on pooled rates of the stage before the last",
+    ),
+    claims=(
+        Claim(
+            accuracy=0.729,
+            dataset="cifar10_dvs",
+            architecture="VGG-9",
+            timesteps=5,
+            where="secondary source: table 9 of Strong2Weak (NeurIPS 2025)",
+        ),
+        Claim(
+            accuracy=0.8669,
+            dataset="dvs_gesture",
+            architecture="VGG-9",
+            timesteps=5,
+            where="secondary source: table 9 of Strong2Weak (NeurIPS 2025)",
+        ),
+    ),
+    signals=("own logits",),
+    uses_teacher=False,
+    extras=("weak classifier at an early stage",),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tssd:
+    """``CE(z, y) + alpha D(longer || z) + beta D(z || weak)``, ``D = temperature^2 KL``.
+
+    ``z`` is the mean over the student's own ``T`` steps, ``longer`` that over ``stretch T``
+    steps of the same simulation, and ``weak`` what a linear classifier reads from an early
+    stage's rates over ``T`` steps. The left side of each divergence is a target, without a
+    gradient. The network is causal: what it says in its first ``T`` steps does not depend
+    on the others. But batch norms see all of them while it learns, so the statistics that
+    stay are those of the longer simulation. At ``T = 1`` this costs: where potentials build
+    up, the first step's currents are the weakest, and fewer neurons fire in it.
+
+    Attributes:
+        stretch: How many times longer the longer simulation is.
+        temperature: Softening of all distributions.
+        alpha: Weight of the longer simulation.
+        beta: Weight of the weak classifier.
+    """
+
+    stretch: int = 2
+    temperature: float = 2.0
+    alpha: float = 1.0
+    beta: float = 1.0
+
+    def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
+        """Descend the three terms, simulating longer than the student will be.
+
+        Raises:
+            UnsupportedError: If a stimulus has no more steps than the student's, or the
+                network nothing between its first neurons and its last stage.
+        """
+        stage = early_stage(student)
+        weak = WeakClassifier(student.tap_channels[stage], classes(student)).to(lesson.device)
+        longer = replace(student, timesteps=self.stretch * student.timesteps)
+
+        def forward(stimulus: Tensor, taps: Sequence[str]) -> Output:
+            if stimulus.dim() == 5:
+                raise UnsupportedError(
+                    f"learning from a longer simulation takes {longer.timesteps} steps, and "
+                    f"this stimulus is a train of {len(stimulus)}"
+                )
+            return longer(stimulus, taps)
+
+        def loss(output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+            rate = output.taps[stage][: student.timesteps].mean(0)
+            return self.loss(output.logits, student.timesteps, weak(rate).float(), labels)
+
+        return descend(student, lesson, loss, also_train=[weak], taps=[stage], forward=forward)
+
+    def loss(
+        self,
+        logits: Tensor,  # [stretch T, N, K]
+        timesteps: int,
+        weak: Tensor,  # [N, K]
+        labels: Tensor,  # [N]
+    ) -> Tensor:
+        """Return the weighted sum of the three terms, in nats."""
+        longer, own = logits.mean(0).detach(), logits[:timesteps].mean(0)
+        return (
+            cross_entropy(own, labels)
+            + self.alpha * softened_kl(own, longer, temperature=self.temperature)
+            + self.beta * softened_kl(weak, own.detach(), temperature=self.temperature)
+        )
+
+
+def early_stage(student: Student) -> str:
+    """Return the name of the tap before the last stage's.
+
+    Raises:
+        UnsupportedError: If there is none.
+    """
+    maps = [name for name in student.tap_channels if name != "penultimate"]
+    if len(maps) < 2:
+        raise UnsupportedError("a weak classifier needs a tap before the last stage: none here")
+    return maps[-2]
+
+
+class WeakClassifier(nn.Linear):
+    """Reads averaged maps."""
+
+    def forward(
+        self,
+        maps: Tensor,  # [N, C, H, W]
+    ) -> Tensor:
+        """Return logits ``[N, K]``."""
+        # avg_pool2d: the gradients of a mean and of the adaptive pool are slow or vary on a GPU.
+        averages = avg_pool2d(maps, list(maps.shape[-2:])).flatten(1)
+        return super().forward(averages)
+
+
+def classes(student: Student) -> int:
+    """Return how many logits the student's classifier has."""
+    reads = "penultimate"
+    device = next(student.parameters()).device
+    nothing = torch.zeros(1, 1, student.tap_channels[reads], device=device)
+    with torch.no_grad():
+        logits: Tensor = student.network.tail(reads, nothing)  # type: ignore[operator]  # nn.Module types every attribute as Tensor or Module
+    return logits.shape[-1]
+
+
+METHOD: Method = Tssd()

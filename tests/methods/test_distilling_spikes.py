@@ -1,0 +1,207 @@
+"""Windows of time, the losses between them, and the spiking networks that teach."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness.contracts.errors import SpecError, UnsupportedError
+from harness.contracts.model import Output
+from harness.training import Answer, Lesson, Student
+from harness.training.windows import windowed
+from suites.methods import distilling_spikes
+from suites.methods.distilling_spikes import DistillingSpikes, spiking_teacher
+from tests.methods import teaching_aids
+from tests.methods.small import SAMPLES, lesson, student, teacher
+
+TRAIN = torch.tensor([1.0, 0.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("width", "stride", "expected"),
+    [
+        (2, 1, [0.5, 0.0, 0.5]),
+        (2, 2, [0.5, 0.5]),
+        (3, 1, [1 / 3, 1 / 3]),
+        (3, 2, [1 / 3]),  # the second window would end after the train does
+        (1, 1, [1.0, 0.0, 0.0, 1.0]),
+        (4, 1, [0.5]),
+        (9, 1, [0.5]),
+    ],
+)
+def test_a_window_is_a_mean_over_time(width: int, stride: int, expected: list[float]) -> None:
+    assert windowed(TRAIN, width=width, stride=stride).tolist() == pytest.approx(expected)
+
+
+def test_windows_leave_samples_and_classes_where_they_are() -> None:
+    train = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0))
+    found = windowed(train, width=2)
+    assert found.shape == (3, 2, 3)
+    assert torch.allclose(found[1], (train[1] + train[2]) / 2)
+
+
+@pytest.mark.parametrize(("width", "stride"), [(0, 1), (1, 0)])
+def test_a_window_of_no_steps_is_refused(width: int, stride: int) -> None:
+    with pytest.raises(SpecError, match="must be at least 1 step, got 0"):
+        windowed(TRAIN, width=width, stride=stride)
+
+
+# One sample, two classes. The first class' spike comes two steps late; the second's never.
+SOURCE = torch.tensor([[1.0, 1.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]).unsqueeze(1)  # [4, 1, 2]
+LEARNER = torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [0.0, 0.0]]).unsqueeze(1)
+
+
+@pytest.mark.parametrize(
+    ("form", "window", "expected"),
+    [
+        ("tensor", 3, 3 / 8),  # three of eight entries differ, by 1
+        # Means of two steps: 1/2, 0, 0 and 1/2, 0, 0 against 0, 1/2, 1/2 and 0, 0, 0.
+        ("window", 2, 4 * (1 / 4) / 6),
+        ("counts", 3, (0 + 1) / 16 / 2),  # counts 1, 1 against 1, 0; over T^2, then over C
+        # Odds of counts: 1 : 1 against e : 1.
+        ("soft_counts", 3, math.log((1 + math.e) / 2) - 1 / 2),
+        # Counts of two steps: (1, 1), (0, 0), (0, 0) against (0, 0), (1, 0), (1, 0): the first
+        # agree in their odds, the others are 1 : 1 against e : 1.
+        ("soft_window", 2, 2 / 3 * (math.log((1 + math.e) / 2) - 1 / 2)),
+    ],
+)
+def test_each_form_compares_what_it_says(form: str, window: int, expected: float) -> None:
+    method = DistillingSpikes(form=form, window=window, temperature=1.0)  # type: ignore[arg-type]  # a literal from a table
+    assert method.difference(LEARNER, SOURCE).item() == pytest.approx(expected, rel=1e-5)
+
+
+def _random_trains() -> tuple[Tensor, Tensor]:
+    chance = torch.Generator().manual_seed(0)
+    return torch.randn(6, 4, 3, generator=chance), torch.randn(6, 4, 3, generator=chance)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (DistillingSpikes(window=1), DistillingSpikes(form="tensor")),
+        (DistillingSpikes(window=6), DistillingSpikes(form="counts")),
+        (DistillingSpikes(window=7), DistillingSpikes(form="counts")),
+        (DistillingSpikes(form="soft_window", window=6), DistillingSpikes(form="soft_counts")),
+        (DistillingSpikes(form="soft_window", window=7), DistillingSpikes(form="soft_counts")),
+    ],
+    ids=["1 is the tensor", "T is the counts", "more is T", "soft T", "soft more"],
+)
+def test_the_extreme_windows_are_the_other_forms(
+    first: DistillingSpikes, second: DistillingSpikes
+) -> None:
+    ours, theirs = _random_trains()
+    assert first.difference(ours, theirs).item() == pytest.approx(
+        second.difference(ours, theirs).item(), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("form", ["tensor", "window", "counts", "soft_counts", "soft_window"])
+def test_every_form_vanishes_at_equality_and_only_some_see_when(form: str) -> None:
+    ours, _ = _random_trains()
+    method = DistillingSpikes(form=form)  # type: ignore[arg-type]  # a literal from a table
+    assert method.difference(ours, ours).item() == pytest.approx(0, abs=1e-6)
+    sees_when = not form.endswith("counts")
+    assert (method.difference(ours, ours.flip(0)).item() > 1e-3) == sees_when
+
+
+def test_temperature_softens_and_its_square_restores_the_gradient() -> None:
+    sharp = DistillingSpikes(form="soft_counts", temperature=1.0).difference(LEARNER, SOURCE)
+    soft = DistillingSpikes(form="soft_counts", temperature=3.0)
+    assert soft.difference(3 * LEARNER, 3 * SOURCE).item() == pytest.approx(9 * sharp.item())
+
+
+class _Silent(Answer):
+    """The artificial teacher, which nobody asks."""
+
+    def __init__(self) -> None:
+        pass
+
+
+def test_the_loss_mixes_labels_and_difference() -> None:
+    output = Output(logits=LEARNER, taps={"source": SOURCE})
+    loss = DistillingSpikes(form="tensor", share=0.25).loss(output, _Silent(), torch.tensor([1]))
+    # The mean logits are (1/4, 0): the second class has 1 / (1 + e^(1/4)).
+    assert loss.item() == pytest.approx(
+        0.75 * math.log(1 + math.exp(0.25)) + 0.25 * 3 / 8, rel=1e-6
+    )
+
+
+def test_the_teacher_is_made_of_the_artificial_ones_weights_and_our_neurons() -> None:
+    learner, guide = student("resnet"), teacher("resnet")
+    spiking = spiking_teacher(learner, lesson(guide)).network
+    theirs = guide.network.state_dict()
+    assert all(torch.equal(spiking.state_dict()[name], theirs[name]) for name in theirs)
+    assert not any(isinstance(module, nn.ReLU) for module in spiking.modules())
+    neurons = [module for module in spiking.modules() if hasattr(module, "spec")]
+    assert len(neurons) == sum(isinstance(module, nn.ReLU) for module in guide.network.modules())
+    assert {neuron.spec for neuron in neurons} == {learner.spec}
+    assert all(weight.requires_grad for weight in spiking.parameters())
+    assert not any(weight.requires_grad for weight in guide.network.parameters())
+
+
+def _kept_teacher(monkeypatch: pytest.MonkeyPatch) -> list[Student]:
+    """Return the list that will hold the spiking teacher."""
+    made: list[Student] = []
+
+    def kept(learner: Student, course: Lesson) -> Student:
+        made.append(spiking_teacher(learner, course))
+        return made[0]
+
+    monkeypatch.setattr(distilling_spikes, "spiking_teacher", kept)
+    return made
+
+
+def test_the_teacher_learns_first_and_then_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = _kept_teacher(monkeypatch)
+    learner, guide = student(), teacher()
+    initial = learner.network.get_parameter("conv1.weight").clone()
+    training = DistillingSpikes().fit(learner, lesson(guide, steps=2))
+    assert [next(training).samples for _ in range(2)] == [0, 0]
+    assert torch.equal(learner.network.get_parameter("conv1.weight"), initial)
+    state = made[0].network.state_dict()
+    taught = {name: value.clone() for name, value in state.items()}
+    for name, weight in guide.network.named_parameters():
+        assert not torch.equal(taught[name], weight), name
+    assert [progress.samples for progress in training] == [SAMPLES, 2 * SAMPLES]
+    assert all(torch.equal(state[name], taught[name]) for name in taught)
+    assert not made[0].network.training
+    assert not torch.equal(learner.network.get_parameter("conv1.weight"), initial)
+
+
+def test_an_intermediate_network_learns_between_teacher_and_student(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = _kept_teacher(monkeypatch)
+    learner = student()
+    training = DistillingSpikes(multi_stage=True).fit(learner, lesson(teacher(), steps=2))
+    assert [next(training).samples for _ in range(4)] == [0, 0, 0, 0]
+    with torch.no_grad():  # the teacher has done its part: nobody listens any more
+        made[0].network.get_parameter("fc.bias").fill_(float("nan"))
+    assert [progress.samples for progress in training] == [SAMPLES, 2 * SAMPLES]
+
+
+def test_the_teacher_sees_what_the_student_sees() -> None:
+    def trained(mean: float) -> Tensor:
+        learner, guide = student(), replace(teacher(), mean=(mean,))
+        list(DistillingSpikes().fit(learner, lesson(guide)))
+        return learner.network.get_parameter("fc.weight")
+
+    assert torch.equal(trained(0.5), trained(0.1))
+
+
+def test_what_the_teacher_says_reaches_the_student() -> None:
+    def trained(share: float, seed: int) -> Tensor:
+        learner = student()
+        list(DistillingSpikes(share=share).fit(learner, lesson(teacher(seed=seed))))
+        return learner.network.get_parameter("fc.weight")
+
+    assert torch.equal(trained(0.0, seed=1), trained(0.0, seed=2))
+    assert not torch.equal(trained(0.5, seed=1), trained(0.5, seed=2))
+
+
+def test_without_a_simulator_there_is_no_spiking_teacher() -> None:
+    guide = teacher()
+    with pytest.raises(UnsupportedError, match="runs on no simulator"):
+        list(DistillingSpikes().fit(teaching_aids.student(), lesson(guide)))
