@@ -1,6 +1,6 @@
 """What lies between two networks whose stages differ in width or resolution."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
@@ -21,6 +21,18 @@ def stages_in_common(student: Student, teacher: Teacher) -> tuple[str, ...]:
     if not stages:
         raise UnsupportedError("student and teacher have no stage tap in common")
     return stages
+
+
+def last_stage(channels: Mapping[str, int]) -> str:
+    """Return the last stage's name among the taps of a network.
+
+    Raises:
+        UnsupportedError: If it has none.
+    """
+    stages = [name for name in channels if name.startswith("stage")]
+    if not stages:
+        raise UnsupportedError("a network without stages has no last map to compare")
+    return stages[-1]
 
 
 def projectors(student: Student, teacher: Teacher, stages: Sequence[str]) -> nn.ModuleDict:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, descend
+from harness.training.transfer import copy_weights
 
 CARD = MethodCard(
     title="The teacher's weights as the starting point",
@@ -30,16 +30,7 @@ class WeightTransfer:
         Raises:
             UnsupportedError: If the teacher has another topology.
         """
-        ours, theirs = student.network.state_dict(), lesson.guide.network.state_dict()
-        unlike = [
-            name for name in theirs if name not in ours or ours[name].shape != theirs[name].shape
-        ]
-        if unlike:
-            raise UnsupportedError(
-                f"the teacher has another topology than the student: {unlike[0]!r} does not fit"
-            )
-        # Neuron parameters are the only ones a teacher cannot have; they keep their start.
-        student.network.load_state_dict(theirs, strict=False)
+        copy_weights(student, lesson.guide)
         return descend(student, lesson, self.loss)
 
     def loss(self, output: Output, _answer: Answer, labels: Tensor) -> Tensor:

@@ -1,0 +1,50 @@
+"""The teacher's weights as the student's."""
+
+from torch import nn
+
+from harness.contracts.errors import UnsupportedError
+from harness.training.lesson import Teacher
+from harness.training.slots import slots
+from harness.training.student import Student
+
+_OF_VECTORS = (nn.Linear, nn.BatchNorm1d)  # what stands behind the last map
+
+
+def copy_weights(student: Student, teacher: Teacher, *, head_may_differ: bool = False) -> None:
+    """Copy every weight and running statistic; the student's neurons keep their parameters.
+
+    Args:
+        student: Receives them.
+        teacher: A realisation of the same topology.
+        head_may_differ: Layers behind the last map that are not the same in both keep
+            their start.
+
+    Raises:
+        UnsupportedError: If the teacher has another topology.
+    """
+    theirs = teacher.network.state_dict()
+    neurons = slots(student)
+    ours = {
+        name: value
+        for name, value in student.network.state_dict().items()
+        if not any(name.startswith(f"{neuron}.") for neuron in neurons)
+    }
+    unlike = [
+        name
+        for name in {**theirs, **ours}
+        if name not in ours or name not in theirs or ours[name].shape != theirs[name].shape
+    ]
+    for name in unlike:
+        network = student.network if name in ours else teacher.network
+        if not (head_may_differ and isinstance(network.get_submodule(_layer(name)), _OF_VECTORS)):
+            raise UnsupportedError(
+                f"the teacher has another topology than the student: {name!r} does not fit"
+            )
+    left_out = {_layer(name) for name in unlike}
+    copied = {name: value for name, value in theirs.items() if _layer(name) not in left_out}
+    student.network.load_state_dict(copied, strict=False)
+
+
+def _layer(name: str) -> str:
+    """Return the module that holds the tensor ``name``."""
+    return name.rpartition(".")[0]

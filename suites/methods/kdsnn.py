@@ -1,0 +1,117 @@
+"""Imitate the teacher's last feature map, or its softened answers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from harness.contracts.method import Claim, Method, MethodCard, Progress
+from harness.contracts.model import Output
+from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training.projection import same_size, stages_in_common
+
+CARD = MethodCard(
+    title="The last feature map, or the softened logits, beside the labels",
+    citation=(
+        "Xu et al. Constructing deep spiking neural networks from artificial neural networks "
+        "with knowledge distillation. CVPR 2023"
+    ),
+    fidelity="reconstructed",
+    reconstructed=(
+        "form and weight of the feature term are those of BKDSNN's re-implementation",
+        "temperature and mixing weight of the response variant",
+        "averaging where the maps differ in resolution",
+    ),
+    claims=(
+        Claim(
+            accuracy=0.9341,
+            dataset="cifar10",
+            architecture="ResNet-18",
+            timesteps=4,
+            where="as quoted by Strong2Weak, NeurIPS 2025, tables 7 and 8",
+        ),
+        Claim(
+            accuracy=0.6728,
+            dataset="imagenet",
+            architecture="SEW-ResNet-34",
+            timesteps=4,
+            where="as quoted by Strong2Weak, NeurIPS 2025, tables 7 and 8",
+        ),
+        Claim(
+            accuracy=0.6342,
+            dataset="imagenet",
+            architecture="not stated",
+            timesteps=None,
+            where="as quoted by CKDSNN, AAAI 2026",
+        ),
+    ),
+    signals=("features", "logits"),
+    extras=("a 1x1 convolution, if the widths differ",),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kdsnn:
+    """One of the paper's two variants.
+
+    =========  =======================================================================
+    feature    ``CE + feature_weight / N * sum (align(rate) - F)^2`` of the last stage,
+               ``align`` a 1x1 convolution if the widths differ (BKDSNN's re-implementation)
+    response   ``(1 - a) CE + a temperature^2 KL(teacher || student)``
+    =========  =======================================================================
+
+    Attributes:
+        variant: Which of the two.
+        feature_weight: For small images; 7e-5 for ImageNet.
+        teacher_share: ``a``.
+        temperature: Softening of both distributions.
+    """
+
+    variant: Literal["feature", "response"] = "feature"
+    feature_weight: float = 2e-3
+    teacher_share: float = 0.5
+    temperature: float = 4.0
+
+    def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
+        """Descend the variant's loss.
+
+        Raises:
+            UnsupportedError: If there is no stage to compare.
+        """
+        if self.variant == "response":
+            return descend(student, lesson, self.response_loss)
+        stage = stages_in_common(student, lesson.guide)[-1]
+        ours, theirs = student.tap_channels[stage], lesson.guide.tap_channels[stage]
+        align = nn.Identity() if ours == theirs else nn.Conv2d(ours, theirs, 1, bias=False)
+        align.to(lesson.device)
+
+        def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
+            hint = feature_error(align, output.taps[stage].mean(0), answer.taps[stage])
+            return cross_entropy(output.logits.mean(0), labels) + self.feature_weight * hint
+
+        return descend(
+            student, lesson, loss, also_train=[align], taps=[stage], teacher_taps=[stage]
+        )
+
+    def response_loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
+        """Return the mixture of divergence and cross-entropy, in nats."""
+        mean = output.logits.mean(0)
+        from_teacher = softened_kl(mean, answer.logits, temperature=self.temperature)
+        from_labels = cross_entropy(mean, labels)
+        return self.teacher_share * from_teacher + (1 - self.teacher_share) * from_labels
+
+
+def feature_error(
+    align: nn.Module,
+    rate: Tensor,  # [N, C, H, W]
+    feature: Tensor,  # [N, C', H', W']
+) -> Tensor:
+    """Return the squared error, summed over a sample and averaged over samples."""
+    rate, feature = same_size(rate, feature)
+    difference: Tensor = align(rate).float() - feature.float()
+    return difference.square().flatten(1).sum(1).mean()
+
+
+METHOD: Method = Kdsnn()
