@@ -21,7 +21,7 @@ def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
 
 
 def test_a_name_like_nothing_is_answered_with_all() -> None:
-    with pytest.raises(UnknownPluginError, match="there are: .*direct, "):
+    with pytest.raises(UnknownPluginError, match=r"there are: .*direct, "):
         discovery.module_of("methods", "zzzzzz")
 
 
