@@ -25,7 +25,7 @@ def prepare(conditions: Conditions) -> None:
     torch.set_num_threads(conditions.threads)
     torch.use_deterministic_algorithms(conditions.deterministic, warn_only=False)
     # Deterministic mode would fill all fresh memory, and nothing here reads memory unwritten.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # its stub knows it not
 
 
 def build(

@@ -1,0 +1,83 @@
+"""Have every stage of the student look where the teacher's looks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from harness.contracts.method import Method, MethodCard, Progress
+from harness.contracts.model import Output
+from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training.attention import attention_map
+from harness.training.projection import same_size, stages_in_common
+
+CARD = MethodCard(
+    title="Attention maps of firing rates, layer by layer, beside the logits",
+    citation=(
+        "Hong, Shen, Qi, Wang. LaSNN: layer-wise ANN-to-SNN distillation for effective and "
+        "efficient training in deep spiking neural networks. arXiv 2304.09101, 2023"
+    ),
+    fidelity="reconstructed",
+    reconstructed=(
+        "attention is the sum of squares over channels, of length 1",
+        "weights and temperature, that of attention after attention transfer (ICLR 2017)",
+        "softened divergence of the logits",
+        "the stages are the layers",
+    ),
+    signals=("features", "logits"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lasnn:
+    """Attention transfer from features to firing rates.
+
+    ``CE + logit_weight * temperature^2 KL + weight * mean over stages and samples of
+    |a(rate) - a(feature)|^2`` with ``a(F) = norm(sum_c F_c^2)``, the form of Zagoruyko &
+    Komodakis (ICLR 2017, eq. 2).
+
+    Attributes:
+        weight: Of the squared distance of attention. Theirs is 1000 over the number of
+            positions (section 4.1), so 4 in the middle of three stages on CIFAR; it is
+            kept whatever the resolution, as at 4x4 positions it would be 62, and drown
+            the labels.
+        logit_weight: Of the divergence.
+        temperature: Softening of both distributions.
+    """
+
+    weight: float = 4.0
+    logit_weight: float = 1.0
+    temperature: float = 4.0
+
+    def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
+        """Descend, on every stage that both networks have."""
+        stages = stages_in_common(student, lesson.guide)
+
+        def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
+            mean = output.logits.mean(0)
+            errors = [
+                attention_error(output.taps[name].mean(0), answer.taps[name]) for name in stages
+            ]
+            looks = sum(errors[1:], errors[0]) / len(errors)
+            from_teacher = softened_kl(mean, answer.logits, temperature=self.temperature)
+            return (
+                cross_entropy(mean, labels) + self.logit_weight * from_teacher + self.weight * looks
+            )
+
+        return descend(student, lesson, loss, taps=stages, teacher_taps=stages)
+
+
+def attention_error(
+    rate: Tensor,  # [N, C, H, W]
+    feature: Tensor,  # [N, C', H', W']
+) -> Tensor:
+    """Return the squared distance of attention at the coarser of both resolutions.
+
+    It lies between 0 and 2, both included, and is a mean over samples.
+    """
+    rate, feature = same_size(rate, feature)
+    return (attention_map(rate) - attention_map(feature)).square().sum(-1).mean()
+
+
+METHOD: Method = Lasnn()
