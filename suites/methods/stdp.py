@@ -1,0 +1,257 @@
+"""Let kernels learn from the timing of spikes, and the read-out from the labels."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.grad import conv2d_weight
+
+from harness.contracts.method import Method, MethodCard, Progress
+from harness.contracts.model import Network, Output
+from harness.training import Answer, Lesson, Student, descend, slots
+
+CARD = MethodCard(
+    title="Trace STDP on the convolutions, layer by layer; a read-out trained on the labels",
+    citation=(
+        "Srinivasan, Lee, Sengupta, Panda, Sarwar, Roy. Training deep spiking neural networks "
+        "for energy-efficient neuromorphic computing. ICASSP 2020"
+    ),
+    fidelity="reconstructed",
+    reconstructed=(
+        "time constants, rates and the ratio of depression to potentiation",
+        "the offset of presynaptic signals is their mean",
+        "competition: one winner a place and step, against a threshold that tires winners",
+        "kernels keep the norm they started with",
+        "the update is a mean over a map's winning spikes",
+        "norms stay before the neurons, and their statistics are those of the batches",
+        "the first half of the batches teaches the kernels, the read-out learns throughout",
+        "the read-out sees the last layer alone, where the paper pools all of them",
+    ),
+    signals=(),
+    uses_teacher=False,
+    departures=(
+        "kernels are not binary; stochastic STDP is left out",
+        (
+            "the first layer's presynaptic signal is the image itself, where the suite does not "
+            "make spikes of it"
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stdp:
+    """Deterministic spike-timing-dependent plasticity with traces.
+
+        tr[t] = (1 - 1/tau) tr[t-1] + s[t], before and after the synapse
+        dW = sum over t of  potentiation tr_pre s_post - depression tr_post s_pre
+
+    summed over the places that share a kernel, of those spikes that win against the other
+    maps of their place. The winner has the largest current less ``tiredness``, a number a
+    map that grows with its share of the wins and leaks. Presynaptic signals are less their
+    mean over the batch, a channel at a time: the offset of the paper's rule
+    ``tr_pre - offset``, without which all kernels learn that mean.
+
+    The paper has up to four layers; in deeper networks the others keep their random start,
+    and so does a layer of hidden neurons before the classifier. The classifier alone
+    descends the cross-entropy.
+
+    Attributes:
+        share: Of the batches that teach kernels, in equal parts for each layer.
+        layers: How many convolutions learn, from the first on.
+        tau: Time constant of both traces, in steps.
+        potentiation: Weight of a presynaptic trace at a postsynaptic spike.
+        depression: Weight of the opposite order.
+        rate: Change of a kernel a batch, in units of its norm; the best of four on the digits'
+            validation split.
+        fatigue: What ``tiredness`` gains a batch by winning everywhere; a tenth leaks.
+    """
+
+    share: float = 0.5
+    layers: int = 4
+    tau: float = 2.0
+    potentiation: float = 1.0
+    depression: float = 0.5
+    rate: float = 0.01
+    fatigue: float = 1.0
+
+    def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
+        """Descend the cross-entropy of the read-out while the kernels learn by themselves."""
+        network = cast(Network, student.network)
+        plan = self._plan(student, lesson.steps)
+        neurons = [student.network.get_submodule(name) for name in slots(student)]
+
+        def forward(stimulus: Tensor, _taps: Sequence[str]) -> Output:
+            learning = next(plan, None)
+            with torch.no_grad():
+                if learning is None:
+                    features = student(stimulus, ["penultimate"]).taps["penultimate"]
+                else:
+                    with watched(learning.convolution, neurons) as seen:
+                        features = student(stimulus, ["penultimate"]).taps["penultimate"]
+                    self.change(learning, seen)
+            return Output(logits=network.tail("penultimate", features).float())
+
+        return descend(student, lesson, self.loss, forward=forward)
+
+    def loss(self, output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+        """Return the cross-entropy of the mean logits, in nats."""
+        return cross_entropy(output.logits.mean(0), labels)
+
+    def _plan(self, student: Student, steps: int) -> "Iterator[Learning]":
+        """Yield the layer that learns, batch by batch, until none does."""
+        found = [module for module in student.network.modules() if isinstance(module, nn.Conv2d)]
+        chosen = [Learning.of(convolution) for convolution in found[: self.layers]]
+        taught = round(self.share * steps)
+        return (chosen[step * len(chosen) // taught] for step in range(taught))
+
+    def change(self, learning: "Learning", seen: "Seen") -> None:
+        """Move the kernels of one layer."""
+        current, spikes = seen.current.float(), seen.spikes.float()
+        steps, samples = spikes.shape[:2]
+        given = seen.given.float()
+        given = given.view(-1, samples, *given.shape[1:]).expand(steps, *(-1 for _ in given.shape))
+        given = given - given.mean((0, 1, 3, 4), keepdim=True)
+        wins = winners(current, spikes, learning.tiredness)
+        won = wins.sum((0, 1, 3, 4))  # [maps]
+        change = kernel_change(
+            given,
+            wins,
+            learning.convolution,
+            tau=self.tau,
+            potentiation=self.potentiation,
+            depression=self.depression,
+        )
+        change /= won.clamp_min(1).view(-1, 1, 1, 1)
+        kernels = learning.convolution.weight
+        moved = kernels / learning.norms + self.rate * change
+        kernels.copy_(learning.norms * moved / norms_of(moved))
+        learning.tiredness.mul_(0.9).add_(self.fatigue * won / won.sum().clamp_min(1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """A convolution while it learns.
+
+    Attributes:
+        convolution: Whose kernels.
+        norms: What their norms stay, ``[maps, 1, 1, 1]``.
+        tiredness: Of each map, ``[maps]``.
+    """
+
+    convolution: nn.Conv2d
+    norms: Tensor
+    tiredness: Tensor
+
+    @staticmethod
+    def of(convolution: nn.Conv2d) -> "Learning":
+        """Begin with ``convolution`` as it is, all maps rested."""
+        kernels = convolution.weight.detach()
+        tiredness = torch.zeros(len(kernels), device=kernels.device)
+        return Learning(convolution=convolution, norms=norms_of(kernels), tiredness=tiredness)
+
+
+def norms_of(
+    kernels: Tensor,  # [maps, C, H, W]
+) -> Tensor:
+    """Return the Euclidean norm of each kernel, ``[maps, 1, 1, 1]``, never 0."""
+    norms: Tensor = torch.linalg.vector_norm(kernels, dim=(1, 2, 3), keepdim=True)
+    return norms.clamp_min(1e-12)
+
+
+@dataclass(kw_only=True)
+class Seen:
+    """What a convolution was given in one pass, and what the neurons after it made of it.
+
+    Attributes:
+        given: Input of the convolution, ``[T N, C, H, W]``, or ``[N, C, H, W]`` if constant.
+        current: Input of the neurons, ``[T, N, maps, H, W]``.
+        spikes: Their answer, likewise.
+    """
+
+    given: Tensor = field(init=False)
+    current: Tensor = field(init=False)
+    spikes: Tensor = field(init=False)
+
+
+@contextmanager
+def watched(convolution: nn.Module, neurons: Sequence[nn.Module]) -> Iterator[Seen]:
+    """Look at ``convolution`` and at the first of ``neurons`` that fires after it."""
+    seen = Seen()
+
+    def before(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        seen.given = given[0]
+
+    def after(_: nn.Module, current: tuple[Tensor, ...], spikes: Tensor) -> None:
+        if hasattr(seen, "given") and not hasattr(seen, "spikes"):
+            seen.current, seen.spikes = current[0], spikes
+
+    hooks = [
+        convolution.register_forward_pre_hook(before),
+        *(neuron.register_forward_hook(after) for neuron in neurons),
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def traces(
+    signal: Tensor,  # [T, ...]
+    *,
+    tau: float,
+) -> Tensor:
+    """Return ``tr[t] = (1 - 1/tau) tr[t-1] + signal[t]``, ``[T, ...]``."""
+    kept = [signal[0]]
+    for step in signal[1:]:
+        kept.append((1 - 1 / tau) * kept[-1] + step)
+    return torch.stack(kept)
+
+
+def winners(
+    current: Tensor,  # [T, N, maps, H, W]
+    spikes: Tensor,  # [T, N, maps, H, W]
+    tiredness: Tensor,  # [maps]
+) -> Tensor:
+    """Return the spikes, at most one a step and place: that of the strongest rested map."""
+    strength = current - tiredness.view(-1, 1, 1)
+    strength = strength.masked_fill(spikes == 0, -torch.inf)
+    first = strength.argmax(2, keepdim=True)
+    return spikes * torch.zeros_like(spikes).scatter_(2, first, 1.0)
+
+
+def kernel_change(
+    before: Tensor,  # [T, N, C, H, W]
+    after: Tensor,  # [T, N, maps, H', W']
+    convolution: nn.Conv2d,
+    *,
+    tau: float,
+    potentiation: float,
+    depression: float,
+) -> Tensor:
+    """Return ``dW``, of the kernels' shape, summed over steps, samples and places."""
+
+    def paired(given: Tensor, made: Tensor) -> Tensor:
+        # Pairs of what a weight connects, summed: that is a convolution's weight gradient.
+        summed: Tensor = conv2d_weight(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            given.flatten(0, 1),
+            convolution.weight.shape,
+            made.flatten(0, 1),
+            stride=convolution.stride,
+            padding=convolution.padding,
+            dilation=convolution.dilation,
+            groups=convolution.groups,
+        )
+        return summed
+
+    raised = paired(traces(before, tau=tau), after)
+    lowered = paired(before, traces(after, tau=tau))
+    return potentiation * raised - depression * lowered
+
+
+METHOD: Method = Stdp()

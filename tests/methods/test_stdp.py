@@ -1,0 +1,173 @@
+"""Plasticity by the timing of spikes."""
+
+import pytest
+import torch
+from torch import nn
+
+from harness.training import slots
+from suites.methods.stdp import (
+    Learning,
+    Seen,
+    Stdp,
+    kernel_change,
+    norms_of,
+    traces,
+    watched,
+    winners,
+)
+from tests.methods.small import lesson, student
+
+# Three steps, traces that halve. Before the synapse 1, 0, 1; after it 0, 1, 1.
+BEFORE, AFTER = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([0.0, 1.0, 1.0])
+
+
+def test_traces_leak_and_then_take_the_spike() -> None:
+    assert traces(BEFORE, tau=2.0).tolist() == [1, 0.5, 1.25]
+    assert traces(AFTER, tau=2.0).tolist() == [0, 1, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("potentiation", "depression", "expected"),
+    [
+        # 0.5 at the second step and 1.25 at the third.
+        (1.0, 0.0, 1.75),
+        # 0 at the first step and 1.5 at the third.
+        (0.0, 1.0, -1.5),
+        (2.0, 0.5, 2.75),
+    ],
+)
+def test_a_weight_changes_by_the_traces_at_spikes(
+    potentiation: float, depression: float, expected: float
+) -> None:
+    synapse = nn.Conv2d(1, 1, 1, bias=False)
+    change = kernel_change(
+        BEFORE.view(3, 1, 1, 1, 1),
+        AFTER.view(3, 1, 1, 1, 1),
+        synapse,
+        tau=2.0,
+        potentiation=potentiation,
+        depression=depression,
+    )
+    assert change.flatten().tolist() == [expected]
+
+
+def test_causes_are_strengthened_and_consequences_weakened() -> None:
+    def change(before: list[float], after: list[float]) -> float:
+        given, made = (torch.tensor(each).view(2, 1, 1, 1, 1) for each in (before, after))
+        synapse = nn.Conv2d(1, 1, 1, bias=False)
+        change = kernel_change(given, made, synapse, tau=2.0, potentiation=1.0, depression=0.5)
+        return change.item()
+
+    assert change([1.0, 0.0], [0.0, 1.0]) == 0.5
+    assert change([0.0, 1.0], [1.0, 0.0]) == -0.25
+
+
+def test_places_that_share_a_kernel_add_up() -> None:
+    # A 2x2 kernel at stride 2 on 2x4 pixels meets two places; samples add up too.
+    before = torch.arange(16.0).view(1, 2, 1, 2, 4)
+    after = torch.tensor([[[[1.0, 1.0]]], [[[0.0, 1.0]]]]).unsqueeze(0)  # [1, 2, 1, 1, 2]
+    kernel = nn.Conv2d(1, 1, 2, stride=2, bias=False)
+    change = kernel_change(before, after, kernel, tau=2.0, potentiation=1.0, depression=0.0)
+    patches = torch.tensor([[0.0, 1, 4, 5], [2, 3, 6, 7], [10, 11, 14, 15]])
+    assert change.flatten().tolist() == patches.sum(0).tolist()
+
+
+def test_the_strongest_map_that_fired_wins_its_place() -> None:
+    # Four places of one row. Maps 0 and 1; the last place is silent.
+    current = torch.tensor([[3.0, 1.0, 2.0, 0.0], [2.0, 2.0, 9.0, 0.0]]).view(1, 1, 2, 1, 4)
+    spikes = torch.tensor([[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]]).view(1, 1, 2, 1, 4)
+    rested = winners(current, spikes, torch.zeros(2))
+    assert rested.view(2, 4).tolist() == [[1, 0, 1, 0], [0, 1, 0, 0]]
+    tired = winners(current, spikes, torch.tensor([1.5, 0.0]))
+    assert tired.view(2, 4).tolist() == [[0, 0, 1, 0], [1, 1, 0, 0]]
+
+
+def test_a_convolution_is_watched_with_the_neurons_behind_it() -> None:
+    learner = student("resnet", timesteps=4)
+    neurons = [learner.network.get_submodule(name) for name in slots(learner)]
+    block = learner.network.get_submodule("layer1.0")
+    stimulus = next(iter(lesson(None))).stimulus
+    with torch.no_grad(), watched(block.get_submodule("conv2"), neurons) as seen:
+        taps = learner(stimulus, ["stage1"]).taps
+    assert torch.equal(seen.spikes, taps["stage1"])
+    assert seen.given.shape == (4 * 6, 4, 8, 8)
+    assert seen.current.shape == seen.spikes.shape
+    assert not any(neuron._forward_hooks for neuron in neurons)
+
+
+def test_kernels_learn_in_turn_and_the_classifier_always() -> None:
+    method = Stdp(share=0.5)
+    learner = student("vgg", timesteps=4)
+    kernels = ["layer1.0.conv.weight", "layer2.0.conv.weight", "layer2.1.conv.weight"]
+    watched_names = [*kernels, "fc.weight"]
+    state = {name: learner.network.get_parameter(name).clone() for name in watched_names}
+    changed = []
+    # Twelve batches: two for each kernel, and six for the classifier alone.
+    for _ in method.fit(learner, lesson(None, steps=12)):
+        now = {name: learner.network.get_parameter(name).clone() for name in watched_names}
+        changed.append([not torch.equal(now[name], state[name]) for name in watched_names])
+        state = now
+    turns = [[step // 2 == layer for layer in range(3)] + [True] for step in range(12)]
+    assert changed == turns
+
+
+def test_only_the_first_layers_learn() -> None:
+    method = Stdp(share=1.0, layers=2)
+    learner = student("vgg", timesteps=4)
+    before = {name: value.clone() for name, value in learner.network.named_parameters()}
+    list(method.fit(learner, lesson(None, steps=4)))
+    changed = {
+        name for name, value in learner.network.named_parameters()
+        if not torch.equal(value, before[name])
+    }  # fmt: skip
+    assert changed == {"layer1.0.conv.weight", "layer2.0.conv.weight", "fc.weight", "fc.bias"}
+
+
+def test_kernels_keep_their_norm() -> None:
+    learner = student("convnet", timesteps=4)
+    kernels = learner.network.get_parameter("conv1.weight")
+    before = norms_of(kernels.detach()).clone()
+    list(Stdp(share=1.0, rate=1.0, layers=1).fit(learner, lesson(None, steps=3)))
+    assert torch.allclose(norms_of(kernels.detach()), before, rtol=1e-5)
+
+
+def test_a_kernel_turns_to_what_made_it_win() -> None:
+    # Two pixels, two maps, one step. Map 0 wins the first sample, map 1 nothing.
+    convolution = nn.Conv2d(2, 2, 1, bias=False)
+    with torch.no_grad():
+        convolution.weight.copy_(torch.tensor([[3.0, 4.0], [0.0, 2.0]]).view(2, 2, 1, 1))
+    learning = Learning.of(convolution)
+    learning.tiredness.fill_(0.5)
+    seen = Seen()
+    seen.given = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).view(2, 2, 1, 1)
+    seen.spikes = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).view(1, 2, 2, 1, 1)
+    seen.current = seen.spikes
+    with torch.no_grad():
+        Stdp(rate=1.0, potentiation=1.0, depression=0.5, fatigue=2.0).change(learning, seen)
+    # Less its mean of (1/2, 1/2) the winning input is (1/2, -1/2); potentiation less depression
+    # halves it. (3, 4) has norm 5: (0.6, 0.8) + (0.25, -0.25) = (0.85, 0.55), again of norm 5.
+    scale = 5 / (0.85**2 + 0.55**2) ** 0.5
+    kernels = convolution.weight.detach().flatten(1)
+    assert kernels[0].tolist() == pytest.approx([0.85 * scale, 0.55 * scale], rel=1e-6)
+    assert kernels[1].tolist() == pytest.approx([0.0, 2.0])
+    # A tenth leaks; all wins are the first map's.
+    assert learning.tiredness.tolist() == pytest.approx([0.45 + 2.0, 0.45])
+
+
+def test_a_kernel_learns_a_mean_over_its_wins() -> None:
+    def kernel(samples: int) -> list[float]:
+        convolution = nn.Conv2d(1, 1, 1, bias=False)
+        with torch.no_grad():
+            convolution.weight.fill_(1.0)
+        seen = Seen()
+        seen.given = torch.tensor([3.0, -1.0]).repeat(samples).view(-1, 1, 1, 1)
+        seen.spikes = (seen.given > 0).float().unsqueeze(0)
+        seen.current = seen.spikes
+        learning = Learning(
+            convolution=convolution, norms=torch.ones(1, 1, 1, 1), tiredness=torch.zeros(1)
+        )
+        with torch.no_grad():
+            Stdp().change(learning, seen)
+        return [learning.convolution.weight.item(), learning.tiredness.item()]
+
+    assert kernel(1) == kernel(5)
