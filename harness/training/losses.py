@@ -18,3 +18,16 @@ def softened_kl(
     log_p = functional.log_softmax(teacher / temperature, dim=-1)
     log_q = functional.log_softmax(student / temperature, dim=-1)
     return temperature**2 * functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+
+
+def taught_share(
+    student: Tensor,  # [N, K]
+    teacher: Tensor,  # [N, K]
+    labels: Tensor,  # [N]
+    *,
+    temperature: float,
+    share: float,
+) -> Tensor:
+    """Return ``share temperature^2 KL(teacher || student) + (1 - share) CE``, in nats."""
+    from_teacher = softened_kl(student, teacher, temperature=temperature)
+    return share * from_teacher + (1 - share) * functional.cross_entropy(student, labels)

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
-from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training import Answer, Lesson, Student, descend, taught_share
 from harness.training.bntt import BatchNormThroughTime, norm_through_time
 
 CARD = MethodCard(
@@ -82,10 +81,13 @@ class KdBntt:
 
     def loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
         """Return the mixture, in nats."""
-        mean = output.logits.mean(0)
-        from_teacher = softened_kl(mean, answer.logits, temperature=self.temperature)
-        from_labels = cross_entropy(mean, labels)
-        return self.teacher_share * from_teacher + (1 - self.teacher_share) * from_labels
+        return taught_share(
+            output.logits.mean(0),
+            answer.logits,
+            labels,
+            temperature=self.temperature,
+            share=self.teacher_share,
+        )
 
 
 def convert(teacher: nn.Module, student: nn.Module) -> None:

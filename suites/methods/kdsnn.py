@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
-from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training import Answer, Lesson, Student, descend, taught_share
 from harness.training.projection import same_size, stages_in_common
 
 CARD = MethodCard(
@@ -97,10 +97,13 @@ class Kdsnn:
 
     def response_loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
         """Return the mixture of divergence and cross-entropy, in nats."""
-        mean = output.logits.mean(0)
-        from_teacher = softened_kl(mean, answer.logits, temperature=self.temperature)
-        from_labels = cross_entropy(mean, labels)
-        return self.teacher_share * from_teacher + (1 - self.teacher_share) * from_labels
+        return taught_share(
+            output.logits.mean(0),
+            answer.logits,
+            labels,
+            temperature=self.temperature,
+            share=self.teacher_share,
+        )
 
 
 def feature_error(

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
-from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training import Answer, Lesson, Student, descend, taught_share
 
 CARD = MethodCard(
     title="Kullback-Leibler distillation for few timesteps",
@@ -48,10 +47,13 @@ class KlLowLatency:
 
     def loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
         """Return the mixture, in nats."""
-        mean = output.logits.mean(0)
-        from_teacher = softened_kl(mean, answer.logits, temperature=self.temperature)
-        from_labels = cross_entropy(mean, labels)
-        return self.teacher_share * from_teacher + (1 - self.teacher_share) * from_labels
+        return taught_share(
+            output.logits.mean(0),
+            answer.logits,
+            labels,
+            temperature=self.temperature,
+            share=self.teacher_share,
+        )
 
 
 METHOD: Method = KlLowLatency()

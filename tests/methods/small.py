@@ -24,7 +24,7 @@ TOPOLOGIES: dict[Kind, Model] = {
     "vgg": VGG(widths=((4,), (6, 8))),
     "resnet": ResNet(blocks=(1, 1), widths=(4, 8)),
 }
-CLASSES, SAMPLES, SIDE = 3, 6, 8
+CLASSES, SAMPLES, SIDE = 3, 8, 8  # 8: SASTC attends in samples // 4 dimensions
 STATIC, EVENTS = (1, SIDE, SIDE), (2, SIDE, SIDE)
 SPEC = NeuronSpec(scale_input=False)
 

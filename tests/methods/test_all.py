@@ -1,15 +1,17 @@
 """What every method must do, whatever it is."""
 
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
+from torch import nn
 
 from harness import discovery
 from harness.contracts.errors import DivergedError, UnsupportedError
-from harness.contracts.method import Method, MethodCard
-from harness.training import Student
+from harness.contracts.method import Method, MethodCard, Progress
+from harness.training import Student, descend
 from tests.methods.small import (
     CLASSES,
     EVENTS,
@@ -34,13 +36,13 @@ def _card(name: str) -> MethodCard:
     return card
 
 
-def _ready(name: str) -> tuple[Method, Student]:
+def _ready(name: str, kind: Kind = "convnet") -> tuple[Method, Student]:
     """Return the method and a student of as many steps as it means."""
     method = _method(name)
     try:
-        return method, student(method=method)
+        return method, student(kind, method=method)
     except UnsupportedError:
-        return method, student(method=method, timesteps=1)
+        return method, student(kind, method=method, timesteps=1)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -84,6 +86,31 @@ def test_nothing_of_a_method_stays_in_the_student(name: str) -> None:
         assert not module._forward_pre_hooks
         assert not module._backward_hooks
     assert all(weight.requires_grad for weight in learner.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_that_learns_beside_the_student_moves(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still: list[str] = []
+
+    def watched(
+        *given: Any, also_train: Sequence[nn.Module] = (), **options: Any
+    ) -> Iterator[Progress]:
+        before = [deepcopy(module) for module in also_train]
+        yield from descend(*given, also_train=also_train, **options)
+        for module, start in zip(also_train, before, strict=True):
+            then = dict(start.named_parameters())
+            still.extend(
+                key for key, now in module.named_parameters() if torch.equal(now, then[key])
+            )
+
+    # A method that spends its lesson in another way has nothing to exchange here.
+    monkeypatch.setattr(f"{discovery.module_of('methods', name)}.descend", watched, raising=False)
+    torch.manual_seed(0)
+    method, learner = _ready(name, "resnet")
+    list(method.fit(learner, lesson(teacher("resnet"), steps=3)))
+    assert not still
 
 
 @pytest.mark.parametrize("name", NAMES)

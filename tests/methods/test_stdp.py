@@ -15,7 +15,7 @@ from suites.methods.stdp import (
     watched,
     winners,
 )
-from tests.methods.small import lesson, student
+from tests.methods.small import SAMPLES, lesson, student
 
 # Three steps, traces that halve. Before the synapse 1, 0, 1; after it 0, 1, 1.
 BEFORE, AFTER = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([0.0, 1.0, 1.0])
@@ -90,7 +90,7 @@ def test_a_convolution_is_watched_with_the_neurons_behind_it() -> None:
     with torch.no_grad(), watched(block.get_submodule("conv2"), neurons) as seen:
         taps = learner(stimulus, ["stage1"]).taps
     assert torch.equal(seen.spikes, taps["stage1"])
-    assert seen.given.shape == (4 * 6, 4, 8, 8)
+    assert seen.given.shape == (4 * SAMPLES, 4, 8, 8)
     assert seen.current.shape == seen.spikes.shape
     assert not any(neuron._forward_hooks for neuron in neurons)
 
