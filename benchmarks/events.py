@@ -6,46 +6,121 @@ compressed as is its default, and uncompressed). All start from files that the s
 shuffle, and end at float batches ``[T, N, C, H, W]``.
 """
 
+import hashlib
 import os
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tonic import DiskCachedDataset
+from tonic.transforms import Downsample, ToFrame
 from torch import Tensor
 
 from harness.contracts.dataset import Samples
-from harness.events import Framing, Recording, cached_frames
+from harness.events import Decoder, Framing, Recording, cached_frames
 from harness.seeds import torch_stream
 from harness.training.event_augment import event_augment
 from harness.training.feed import Feed
-from suites.datasets._events_formats import nmnist_bin
+from suites.datasets._events_formats import cifar10_dvs, gesture_aedat3, nmnist_bin
 from suites.datasets.nmnist import DATASET
 
 RECORDINGS, EVENTS, STEPS, BATCH = 1_024, 4_100, 10, 64
 FRAMING = Framing(timesteps=STEPS, sensor=(34, 34), size=(34, 34), by="time")
 
 
-def recorded(folder: Path, count: int) -> list[Recording]:
-    """Write recordings in N-MNIST's format: as many events, as long, evenly spread."""
-    chance = np.random.default_rng(0)
-    folder.mkdir(parents=True, exist_ok=True)
-    found = []
-    for number in range(count):
-        rows = chance.integers(0, 34, (EVENTS, 5), dtype=np.uint8)
-        stamp = np.sort(chance.integers(0, 300_000, EVENTS)) | (chance.integers(0, 2, EVENTS) << 23)
-        for column, shift in ((2, 16), (3, 8), (4, 0)):
-            rows[:, column] = (stamp >> shift) & 0xFF
-        path = folder / f"{number:05d}.bin"
-        path.write_bytes(rows.tobytes())
-        found.append(Recording(name=path.name, path=path))
-    return found
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """Recordings as a publisher ships them, of random events evenly spread in time.
+
+    Attributes:
+        ending: Of a file's name.
+        count: Recordings.
+        events: In each of them.
+        write: Packs columns x, y, polarity and microseconds.
+    """
+
+    ending: str
+    count: int
+    events: int
+    framing: Framing
+    decode: Decoder
+    write: Callable[[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]], bytes]
+
+    def recordings(self, folder: Path) -> list[Recording]:
+        """Write them into ``folder``."""
+        chance = np.random.default_rng(0)
+        folder.mkdir(parents=True, exist_ok=True)
+        found = []
+        for number in range(self.count):
+            x, y = chance.integers(0, self.framing.sensor[0], (2, self.events))
+            p = chance.integers(0, 2, self.events)
+            t = np.sort(chance.integers(0, 75 * self.events, self.events))
+            path = folder / f"{number:05d}{self.ending}"
+            path.write_bytes(self.write(x, y, p, t))
+            found.append(Recording(name=path.name, path=path))
+        return found
+
+
+def nmnist_bytes(x: NDArray[Any], y: NDArray[Any], p: NDArray[Any], t: NDArray[Any]) -> bytes:
+    """Pack 40 bits an event."""
+    stamp = (p << 23) | t
+    return np.stack([x, y, stamp >> 16, stamp >> 8, stamp], axis=1).astype(np.uint8).tobytes()
+
+
+def aedat2_bytes(x: NDArray[Any], y: NDArray[Any], p: NDArray[Any], t: NDArray[Any]) -> bytes:
+    """Pack 64 bits an event, big-endian."""
+    address = ((127 - y) << 8) | ((127 - x) << 1) | (1 - p)
+    return b"#!AER-DAT2.0\r\n" + np.stack([address, t], axis=1).astype(">u4").tobytes()
+
+
+def aedat3_bytes(x: NDArray[Any], y: NDArray[Any], p: NDArray[Any], t: NDArray[Any]) -> bytes:
+    """Pack 64 bits an event, in packets of 1,024."""
+    rows = np.stack([(x << 17) | (y << 2) | (p << 1) | 1, t], axis=1).astype("<u4")
+    content = [b"#!AER-DAT3.1\r\n#!END-HEADER\r\n"]
+    for start in range(0, len(rows), 1_024):
+        packet = rows[start : start + 1_024]
+        content.append(struct.pack("<HHIIIIII", 1, 1, 8, 4, 0, *[len(packet)] * 3))
+        content.append(packet.tobytes())
+    return b"".join(content)
+
+
+# As many events as a real recording of each has, roughly.
+FORMATS = {
+    "nmnist": Format(
+        ending=".bin",
+        count=RECORDINGS,
+        events=EVENTS,
+        framing=FRAMING,
+        decode=nmnist_bin,
+        write=nmnist_bytes,
+    ),
+    "cifar10_dvs": Format(
+        ending=".aedat",
+        count=16,
+        events=200_000,
+        framing=Framing(timesteps=STEPS, sensor=(128, 128), size=(48, 48), by="count"),
+        decode=cifar10_dvs,
+        write=aedat2_bytes,
+    ),
+    "dvs_gesture": Format(
+        ending=".aedat",
+        count=8,
+        events=400_000,
+        framing=Framing(timesteps=16, sensor=(128, 128), size=(128, 128), by="count"),
+        decode=gesture_aedat3,
+        write=aedat3_bytes,
+    ),
+}
 
 
 class Frames:
@@ -58,7 +133,7 @@ class Frames:
         self.folder = tempfile.TemporaryDirectory()
         root = Path(self.folder.name)
         os.environ["SNN_DISTILL_CACHE"] = str(root / "cache")
-        recordings = recorded(root / "data", RECORDINGS)
+        recordings = FORMATS["nmnist"].recordings(root / "data")
         frames = cached_frames(
             recordings, decode=nmnist_bin, framing=FRAMING, name="bench", workers=1
         )
@@ -122,49 +197,82 @@ class Frames:
 
 
 class Build:
-    """Building the cache from recordings of N-MNIST's size that the system has in memory."""
+    """Building the cache, by one process, from recordings that the system has in memory."""
+
+    params = (tuple(FORMATS),)
+    param_names = ("format",)
+    timeout = 600
+
+    def setup(self, name: str) -> None:
+        self.format = FORMATS[name]
+        self.folder = tempfile.TemporaryDirectory()
+        self.root = Path(self.folder.name)
+        self.recordings = self.format.recordings(self.root / "data")
+        self.size_bytes = sum(len(each.read()) for each in self.recordings)
+        self.builds = 0
+
+    def teardown(self, _name: str) -> None:
+        self.folder.cleanup()
+
+    def build(self) -> None:
+        self.builds += 1
+        os.environ["SNN_DISTILL_CACHE"] = str(self.root / f"cache{self.builds}")
+        cached_frames(
+            self.recordings,
+            decode=self.format.decode,
+            framing=self.format.framing,
+            name="bench",
+            workers=1,
+        )
+
+    def read(self) -> None:
+        """Do what no build can do without: read, checksum, and decode by Tonic's readers."""
+        for each in self.recordings:
+            content = each.read()
+            hashlib.sha256(content).digest()
+            self.format.decode(each, content)
+
+    def frame_by_tonic(self) -> None:
+        """Read, decode and frame by Tonic, and keep nothing."""
+        framing = self.format.framing
+        bins = {"time": "n_time_bins", "count": "n_event_bins"}[framing.by]
+        shrink = Downsample(sensor_size=(*framing.sensor, 2), target_size=framing.size)
+        count = ToFrame(sensor_size=(*framing.size, 2), **{bins: framing.timesteps})
+        for each in self.recordings:
+            events = self.format.decode(each, each.read())
+            count(events if framing.size == framing.sensor else shrink(events))
+
+    def track_megabytes_per_second(self, _name: str) -> float:
+        """Raw events, median of five."""
+        return self.size_bytes / 1e6 / statistics.median(seconds(self.build) for _ in range(5))
+
+    def track_share_of_reading(self, _name: str) -> float:
+        """Reading, checksum and decoding alone, over the whole build."""
+        return 1 / ratio(self.build, self.read)
+
+    def track_times_as_fast_as_tonic(self, _name: str) -> float:
+        """Tonic's transforms over the whole build."""
+        return ratio(self.frame_by_tonic, self.build)
+
+    track_megabytes_per_second.unit = "MB/s"  # type: ignore[attr-defined]  # asv reads the unit there
+    track_share_of_reading.unit = "fraction"  # type: ignore[attr-defined]  # likewise
+    track_times_as_fast_as_tonic.unit = "ratio"  # type: ignore[attr-defined]  # likewise
+
+
+class Memory:
+    """Peak memory of a build."""
 
     timeout = 600
 
     def setup(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.root = Path(self.folder.name)
-        self.recordings = recorded(self.root / "data", RECORDINGS)
+        FORMATS["nmnist"].recordings(self.root / "data")
 
     def teardown(self) -> None:
         self.folder.cleanup()
 
-    def track_megabytes_per_second(self) -> float:
-        """Raw events read, by one process, median of three."""
-        size_bytes = sum(len(each.read()) for each in self.recordings)
-        took = []
-        for number in range(3):
-            os.environ["SNN_DISTILL_CACHE"] = str(self.root / f"cache{number}")
-            took.append(
-                seconds(
-                    lambda: cached_frames(
-                        self.recordings,
-                        decode=nmnist_bin,
-                        framing=FRAMING,
-                        name="bench",
-                        workers=1,
-                    )
-                )
-            )
-        return size_bytes / 1e6 / statistics.median(took)
-
-    def track_share_of_time_in_the_reader(self) -> float:
-        """Reading and decoding alone, over the whole build: what is left is ours."""
-        os.environ["SNN_DISTILL_CACHE"] = str(self.root / "cache-share")
-        whole = seconds(
-            lambda: cached_frames(
-                self.recordings, decode=nmnist_bin, framing=FRAMING, name="bench", workers=1
-            )
-        )
-        alone = seconds(lambda: [nmnist_bin(each, each.read()) for each in self.recordings])
-        return alone / whole
-
-    def track_peak_memory_growth(self) -> float:
+    def track_growth(self) -> float:
         """Peak memory of building 8 times as many recordings, over that of building them once."""
         few, many = (self._peak(times) for times in (1, 8))
         return many / few
@@ -188,9 +296,7 @@ class Build:
         )
         return int(done.stdout)
 
-    track_megabytes_per_second.unit = "MB/s"  # type: ignore[attr-defined]  # asv reads the unit there
-    track_share_of_time_in_the_reader.unit = "fraction"  # type: ignore[attr-defined]  # likewise
-    track_peak_memory_growth.unit = "ratio"  # type: ignore[attr-defined]  # likewise
+    track_growth.unit = "ratio"  # type: ignore[attr-defined]  # asv reads the unit there
 
 
 def batches() -> Iterator[list[int]]:
@@ -223,7 +329,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def ratio(theirs: Callable[[], None], ours: Callable[[], None]) -> float:
+def ratio(theirs: Callable[[], object], ours: Callable[[], object]) -> float:
     """Return the ratio of the medians of five alternating rounds."""
     rounds = [(seconds(theirs), seconds(ours)) for _ in range(5)]
     return statistics.median(r[0] for r in rounds) / statistics.median(r[1] for r in rounds)

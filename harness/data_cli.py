@@ -67,8 +67,7 @@ def fetch(name: Name, *, data_root: DataRoot = None) -> None:
 
         fetched = get(name, data_root, progress=progress)
     if not fetched.archives:
-        typer.echo(f"{name} is there already")
-        return
+        typer.echo(f"{name} is there already: nothing needs to be fetched")
     for path in fetched.archives:
         typer.echo(f"{path}: as published")
     for note in fetched.provenance_notes:

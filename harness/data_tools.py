@@ -88,11 +88,13 @@ def fetch(name: str, root: Path | None, /, *, progress: Progress) -> Fetched:
         DataError: If it cannot be fetched, written, or is not what was published.
     """
     dataset = load(name)
-    if _is_there(dataset, root):
+    if _notes(dataset, root) == ():
         return Fetched(archives=(), provenance_notes=())
     card = dataset.card
     if not card.archives:
-        dataset.provenance(root)  # says how to get it, if it is not here at all
+        known = dataset.provenance(root)  # says how to get it, if it is not here at all
+        if _notes(dataset, None) is not None:  # made from what is installed
+            return Fetched(archives=(), provenance_notes=known.notes)
         raise DataError(
             f"{card.title} cannot be fetched without a person; get it from {card.url} as "
             "docs/data.md says"
@@ -107,12 +109,12 @@ def fetch(name: str, root: Path | None, /, *, progress: Progress) -> Fetched:
     return Fetched(archives=archives, provenance_notes=dataset.provenance(root).notes)
 
 
-def _is_there(dataset: Dataset[Any], root: Path | None) -> bool:
-    """Return whether nothing is missing and nothing deviates, by names and sizes."""
+def _notes(dataset: Dataset[Any], root: Path | None) -> tuple[str, ...] | None:
+    """Return how what is there deviates, by names and sizes; None if it is not there."""
     try:
-        return not dataset.provenance(root).notes
+        return dataset.provenance(root).notes
     except DataError:
-        return False
+        return None
 
 
 def _fetched(archive: Archive, root: Path, card: DatasetCard, progress: Progress) -> Path:
@@ -233,8 +235,9 @@ def _require_room(folder: Path, needed_bytes: int) -> None:
 def unpack(archive: Path, into: Path, /) -> None:
     """Unpack a tar or zip into ``into``; leave anything else as it lies.
 
-    It is unpacked aside first, so an interrupted or damaged unpacking leaves nothing
-    behind. What is there already must be equal.
+    A zip that it holds is unpacked too, where it lies, and not kept. All is unpacked aside
+    first, so an interrupted or damaged unpacking leaves nothing behind. What is there
+    already must be equal.
 
     Raises:
         DataError: If a member would land elsewhere, the archive is damaged, the disk is
@@ -246,7 +249,11 @@ def unpack(archive: Path, into: Path, /) -> None:
         if not is_zip and not is_tar and not tarfile.is_tarfile(archive):
             return
         with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=into) as aside:
-            (_unzip if is_zip else _untar)(archive, Path(aside))
+            if is_zip:
+                _unzip(archive, Path(aside), called=str(archive))
+            else:
+                _untar(archive, Path(aside))
+            _unzip_inner(Path(aside), archive)
             _move_in(Path(aside), into)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
         if isinstance(error, DataError):
@@ -262,23 +269,30 @@ def _untar(archive: Path, aside: Path) -> None:
         members = opened.getmembers()
         for member in members:
             # A link could point outside once another member is written through it.
-            _require_inside(archive, member.name, plain=member.isfile() or member.isdir())
+            _require_inside(str(archive), member.name, plain=member.isfile() or member.isdir())
         _require_room(aside, sum(member.size for member in members))
         opened.extractall(aside, filter="data")
 
 
-def _unzip(archive: Path, aside: Path) -> None:
+def _unzip(archive: Path, aside: Path, *, called: str) -> None:
     with zipfile.ZipFile(archive) as opened:
         members = opened.infolist()
         for member in members:
             kind = stat.S_IFMT(member.external_attr >> 16)
             plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
-            _require_inside(archive, member.filename, plain=plain)
+            _require_inside(called, member.filename, plain=plain)
         _require_room(aside, sum(member.file_size for member in members))
         opened.extractall(aside)  # noqa: S202  every name was checked above
 
 
-def _require_inside(archive: Path, name: str, *, plain: bool) -> None:
+def _unzip_inner(aside: Path, archive: Path) -> None:
+    """Unpack what ``archive`` held zipped, one by one, so that few lie there twice."""
+    for inner in sorted(path for path in aside.rglob("*.zip") if path.is_file()):
+        _unzip(inner, inner.parent, called=f"{inner.relative_to(aside)} in {archive}")
+        inner.unlink()
+
+
+def _require_inside(archive: str, name: str, *, plain: bool) -> None:
     """Refuse a member that is no plain file or folder below the archive's own root."""
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or ":" in name or not plain:

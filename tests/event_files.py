@@ -1,8 +1,11 @@
 """Recordings written as their publishers write them, so that the very readers are exercised."""
 
 import struct
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +72,30 @@ def write_aedat3(path: Path, events: NDArray[Any], *, packet: int = 100, kind: i
     path.write_bytes(content)
 
 
+def write_aedat4(path: Path, events: NDArray[Any]) -> None:
+    """Write a DVS128's AEDAT 4, uncompressed: two flatbuffers, one of them the events."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = (
+        b'<dv version="2.0"><node name="outInfo" path="/mainloop/Recorder/outInfo/">'
+        b'<node name="0" path="/mainloop/Recorder/outInfo/0/">'
+        b'<attr key="compression" type="string">NONE</attr>'
+        b'<attr key="typeIdentifier" type="string">EVTS</attr>'
+        b'<node name="info" path="/mainloop/Recorder/outInfo/0/info/">'
+        b'<attr key="sizeX" type="int">128</attr><attr key="sizeY" type="int">128</attr>'
+        b"</node></node></node></dv>"
+    )
+    # Where the table begins, kind, vtable; then the table: compression, text at, no index.
+    head = struct.pack("<I4s6x5H", 24, b"IOHE", 10, 20, 4, 12, 8)
+    head += struct.pack("<IiIqI", 10, 0, 12, -1, len(about)) + about + b"\0"
+    stored = np.zeros(len(events), dtype="<i8, <i2, <i2, u1, V3")
+    stored["f0"], stored["f1"], stored["f2"] = events["t"], events["x"], events["y"]
+    stored["f3"] = events["p"]
+    packet = struct.pack("<I4s2x3HIII", 16, b"EVTS", 6, 8, 4, 6, 4, len(events)) + stored.tobytes()
+    content = b"#!AER-DAT4.0\r\n" + struct.pack("<I", len(head)) + head
+    content += struct.pack("<iII", 0, len(packet) + 4, len(packet)) + packet
+    path.write_bytes(content)
+
+
 def nmnist_under(root: Path, *, train: int = 10, test: int = 1, events: int = 60) -> Path:
     """Write a small N-MNIST in its published layout; return its folder."""
     folder = root / "NMNIST"
@@ -115,3 +142,18 @@ def cifar10_dvs_under(root: Path, classes: tuple[str, ...], *, numbers: range) -
             path = folder / name / f"cifar10_{name}_{number}.aedat"
             write_aedat2(path, noise(50, side=128, seed=100 * label + number))
     return folder
+
+
+def tonic_cifar10_dvs_zip(classes: tuple[str, ...], *, numbers: range) -> bytes:
+    """Return a small CIFAR10-DVS as Tonic downloads it: a zip of one zip a class."""
+    outer = BytesIO()
+    with ZipFile(outer, "w") as whole, TemporaryDirectory() as folder:
+        for label, name in enumerate(classes):
+            inner = BytesIO()
+            with ZipFile(inner, "w", ZIP_DEFLATED) as one:
+                for number in numbers:
+                    path = Path(folder, f"cifar10_{name}_{number}.aedat4")
+                    write_aedat4(path, noise(50, side=128, seed=100 * label + number))
+                    one.write(path, f"{name}/{path.name}")
+            whole.writestr(f"{name}.zip", inner.getvalue())
+    return outer.getvalue()

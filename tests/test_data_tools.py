@@ -33,9 +33,20 @@ from harness.contracts.dataset import (
 from harness.contracts.errors import DataError
 from harness.data_cli import data_app
 from harness.data_sheet import sheet
-from suites.datasets import cifar10, cifar100, digits, fashion_mnist, imagenet, mnist, tiny_imagenet
+from suites.datasets import (
+    cifar10,
+    cifar10_dvs,
+    cifar100,
+    digits,
+    fashion_mnist,
+    imagenet,
+    mnist,
+    tiny_imagenet,
+)
 from suites.datasets._cifar import CifarBinary
+from suites.datasets._events import EventSet
 from suites.datasets._idx import IdxImages
+from tests.event_files import tonic_cifar10_dvs_zip
 
 RUNNER = CliRunner()
 
@@ -319,6 +330,65 @@ def test_imagenet_needs_a_person_and_digits_need_nothing(tmp_path: Path) -> None
     assert data_tools.fetch("digits", None, progress=silent).archives == ()
 
 
+def test_a_part_of_what_needs_a_person_is_no_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Partly(Events):
+        def provenance(self, root: Path | None, /) -> Provenance:
+            if root is None:
+                raise DataError("it needs a data root")
+            return Provenance(fingerprint="0", notes=("a subset",))
+
+    monkeypatch.setattr(data_tools, "load", lambda _name: Partly())
+    assert "without a person" in refusal(partial(fetch, tmp_path))
+
+
+@pytest.mark.parametrize("with_root", [True, False])
+def test_digits_as_events_need_nothing_either_and_say_that_they_are_simulated(
+    tmp_path: Path, *, with_root: bool
+) -> None:
+    root = tmp_path if with_root else None
+    fetched = data_tools.fetch("digits_events", root, progress=silent)
+    assert fetched.archives == ()
+    assert fetched.provenance_notes[0].startswith("simulated")
+    options = ["--data-root", str(root)] if with_root else []
+    told = RUNNER.invoke(data_app, ["fetch", "digits_events", *options])
+    assert (told.exit_code, told.output.strip()) == (0, "digits_events is there already")
+
+
+def test_cifar10_dvs_is_unpacked_from_one_zip_a_class_within_a_zip(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = cifar10_dvs.DATASET
+    assert isinstance(real, EventSet)
+    publisher.content = tonic_cifar10_dvs_zip(cifar10_dvs.CLASSES, numbers=range(8, 20))
+    archive = replace(
+        real.card.archives[0],
+        url=f"{publisher.address}/ndownloader/files/38023437",
+        md5=md5(publisher.content),
+    )
+    made = replace(real, card=replace(real.card, archives=(archive,)))
+    monkeypatch.setattr(data_tools, "load", lambda _name: made)
+    fetched = fetch(tmp_path)
+    assert fetched.provenance_notes == ("a subset of CIFAR10-DVS: 120 of 10,000 recordings",)
+    recordings = {
+        f"CIFAR10DVS/{name}/cifar10_{name}_{number}.aedat4"
+        for name in cifar10_dvs.CLASSES
+        for number in range(8, 20)
+    }
+    (kept,) = fetched.archives
+    assert files_in(tmp_path) == {kept.relative_to(tmp_path).as_posix(), *recordings}
+    (tmp_path / min(recordings)).unlink()
+    fetch(tmp_path)  # from the archive that is here
+    assert files_in(tmp_path) > recordings
+    assert len(publisher.asked) == 1
+    pytest.importorskip("aedat")
+    monkeypatch.setenv("SNN_DISTILL_CACHE", str(tmp_path / "cache"))
+    splits = made.load(tmp_path, timesteps=4)
+    assert len(splits.train) + len(splits.validation) + len(splits.test) == 120
+    assert all(finding.ok for finding in made.findings(tmp_path))
+
+
 # Unpack
 
 
@@ -372,6 +442,34 @@ def test_an_archive_without_a_telling_name_is_known_by_its_content(tmp_path: Pat
     (tmp_path / "plain.gz").write_bytes(b"\x1f\x8b no archive")
     data_tools.unpack(tmp_path / "plain.gz", tmp_path)
     assert files_in(tmp_path) == {"7712788-abc", "plain.gz", "inside"}
+
+
+def test_a_zip_within_an_archive_is_unpacked_where_it_lies(tmp_path: Path) -> None:
+    inner = {"cats/1": b"one", "cats/2": b"two"}
+    for name, pack in (("a.zip", zip_of), ("b.tar.gz", tar_of)):
+        (tmp_path / name).write_bytes(pack({f"in-{name}/cats.zip": zip_of(inner), "beside": b""}))
+        data_tools.unpack(tmp_path / name, tmp_path)
+        assert (tmp_path / f"in-{name}" / "cats" / "2").read_bytes() == b"two"
+        assert not list(tmp_path.rglob("cats.zip"))
+
+
+@pytest.mark.parametrize("damage", ["one flipped byte", "truncated", "outside"])
+def test_a_bad_zip_within_an_archive_is_named_and_leaves_nothing(
+    tmp_path: Path, damage: str
+) -> None:
+    good = zip_of({"dog/1": b"wuff" * 100})
+    inner = {
+        "one flipped byte": good[:60] + bytes([good[60] ^ 1]) + good[61:],
+        "truncated": good[:-5],
+        "outside": zip_of({"../../1": b"wuff"}),
+    }[damage]
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.zip").write_bytes(zip_of({"cat.zip": zip_of({"cat/1": b"1"}), "dog.zip": inner}))
+    message = refusal(partial(data_tools.unpack, root / "a.zip", root))
+    assert str(root / "a.zip") in message
+    assert ".unpacking" not in message.replace(str(root / "a.zip"), "")
+    assert [path.name for path in tmp_path.rglob("*")] == ["root", "a.zip"]
 
 
 # Verify

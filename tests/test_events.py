@@ -4,8 +4,14 @@ import errno
 import multiprocessing
 import os
 import re
+import resource
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +37,7 @@ from suites.datasets._events_formats import (
     gesture_npy,
     nmnist_bin,
 )
+from suites.datasets._events_formats import cifar10_dvs as read_cifar10_dvs
 from suites.datasets._events_splits import drawn, split
 from tests.event_files import (
     FIELDS,
@@ -41,11 +48,13 @@ from tests.event_files import (
     tonic_gestures_under,
     write_aedat2,
     write_aedat3,
+    write_aedat4,
     write_gesture_npy,
     write_nmnist_bin,
 )
 
 DATA = os.environ.get("SNN_DISTILL_DATA")
+ROOT = Path(__file__).parent.parent
 RECORDINGS = Path(DATA or ".", "events", "recordings")
 SETS: dict[str, EventSet] = {
     "nmnist": nmnist.DATASET,  # type: ignore[dict-item]  # declared as the protocol
@@ -151,6 +160,25 @@ def test_channel_one_counts_on_events_and_more_than_255_are_cut_off() -> None:
     assert counted.sum() == 510
 
 
+# Bytes are counted with first, which run over at 256 and are 0 again at 512 and 65,536.
+@pytest.mark.parametrize("count", [254, 255, 256, 257, 511, 512, 65_536, 131_072])
+def test_no_count_runs_over(count: int) -> None:
+    events = np.zeros(count + 3, dtype=FIELDS)
+    events["t"] = np.arange(count + 3)
+    events["x"][count:] = 1  # and a neighbour
+    counted = frames(events, replace(SMALL, timesteps=1, by="count"), name="one pixel")
+    assert counted[0, 0, :2, 0].tolist() == [min(count, 255), 3]
+
+
+@pytest.mark.parametrize(("off", "on"), [(0, 1), (-1, 1)])
+def test_polarities_may_be_numbers_of_either_habit(off: int, on: int) -> None:
+    events = noise(500)
+    numbers = events.astype([("x", "i2"), ("y", "i2"), ("t", "i8"), ("p", "i1")])
+    numbers["p"] = np.where(events["p"], on, off)
+    expected = frames(events, SMALL, name="noise")
+    assert np.array_equal(frames(numbers, SMALL, name="noise"), expected)
+
+
 def test_events_out_of_order_are_put_in_order() -> None:
     events = noise(300)
     shuffled = events[np.random.default_rng(0).permutation(300)]
@@ -215,6 +243,14 @@ def test_readers_return_what_was_written(
     assert np.array_equal(found["t"], events["t"] // coarse * coarse)
 
 
+def test_aedat4_is_read_by_tonic_and_not_turned(tmp_path: Path) -> None:
+    pytest.importorskip("aedat")
+    events = noise(500, side=128)
+    write_aedat4(tmp_path / "cifar10_cat_1.aedat4", events)
+    found = read(read_cifar10_dvs, tmp_path / "cifar10_cat_1.aedat4")
+    assert all(np.array_equal(found[field], events[field]) for field in "xytp")
+
+
 def test_tonics_own_data_sets_read_the_same_files_alike(tmp_path: Path) -> None:
     write_nmnist_bin(tmp_path / "0.bin", noise(200))
     write_gesture_npy(tmp_path / "1.npy", noise(200, side=128))
@@ -274,6 +310,32 @@ def test_a_recording_of_another_format_is_an_error_that_names_it(
     path.write_bytes(b"no events at all")
     with pytest.raises(DataError, match="odd cannot be read"):
         read(decode, path)
+
+
+@pytest.mark.parametrize(
+    ("write", "decode", "byte", "mark"),
+    [
+        # Bit 15 of a big-endian address: one of a DVS128's marks of synchronisation.
+        (write_aedat2, dvs128_aedat2, 2, 0x80),
+        # Bit 0 of a polarity event is clear if it was invalidated.
+        (write_aedat3, gesture_aedat3, 0, 0x01),
+    ],
+)
+def test_what_its_recorder_marked_as_no_event_is_left_out(
+    write: Callable[[Path, NDArray[Any]], None],
+    decode: Callable[[Recording, bytes], NDArray[Any]],
+    byte: int,
+    mark: int,
+    tmp_path: Path,
+) -> None:
+    events = noise(50, side=128)
+    write(tmp_path / "it", events)
+    content = bytearray((tmp_path / "it").read_bytes())
+    content[-8 * 43 + byte] ^= mark  # event 7 of 50, which end the file
+    (tmp_path / "it").write_bytes(content)
+    found = read(decode, tmp_path / "it")
+    for field in "xytp":
+        assert np.array_equal(found[field], np.delete(events[field], 7))
 
 
 def test_packets_of_anything_but_polarities_are_refused(tmp_path: Path) -> None:
@@ -453,24 +515,110 @@ def test_a_build_that_fails_leaves_nothing_and_can_be_repeated(
     assert len(built(recordings)) == 7
 
 
-def test_what_a_killed_builder_left_is_never_used_and_is_cleared(
+def test_an_interrupted_build_leaves_nothing_and_can_be_repeated(
     recordings: list[Recording], cache: Path
 ) -> None:
-    code = multiprocessing.get_context("fork").Process(target=_killed, args=(recordings,))
-    code.start()
-    code.join()
-    assert code.exitcode == 9
+    def interrupt(_done: int, _all: int) -> None:
+        raise KeyboardInterrupt
+
+    many = recordings * 20  # 140: three jobs, and one of them is done
+    with pytest.raises(KeyboardInterrupt):
+        built(many, report=interrupt)
+    assert not [each for each in cache.iterdir() if each.suffix != ".lock"]
+    assert len(built(many)) == 140
+
+
+def test_what_a_killed_builder_left_is_never_used_and_is_cleared(
+    recordings: list[Recording], cache: Path, tmp_path: Path
+) -> None:
+    many = recordings * 20
+    assert in_a_process(_killed, many, tmp_path / "workers", 2) == -signal.SIGKILL
+    # Nobody told the workers; they must not stay, nor write on.
+    wait_until(lambda: not any(map(runs, map(int, (tmp_path / "workers").read_text().split()))))
     assert len(list(cache.glob(".test-*.partial"))) == 1
     assert not list(cache.glob("*.npy"))
-    assert built(recordings).any()
+    assert len(built(many)) == 140
     assert not list(cache.glob(".test-*.partial"))
 
 
-def _killed(recordings: list[Recording]) -> None:
+def in_a_process(target: Callable[..., None], *arguments: Any) -> int | None:
+    """Return the exit code of a fork that calls ``target``."""
+    process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for ten seconds at most."""
+    end_s = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+def runs(process: int) -> bool:
+    """Return whether a process is there and no zombie."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "XZ"
+
+
+def _killed(recordings: list[Recording], note: Path, workers: int) -> None:
     def die(_done: int, _all: int) -> None:
-        os._exit(9)
+        note.write_text(" ".join(str(each.pid) for each in multiprocessing.active_children()))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    built(recordings, report=die, workers=workers)
+
+
+def test_who_waited_for_a_builder_that_was_killed_builds(
+    recordings: list[Recording], cache: Path
+) -> None:
+    context = multiprocessing.get_context("fork")
+    begun, may_die = context.Event(), context.Event()
+    first = context.Process(target=_killed_when_told, args=(recordings, begun, may_die))
+    second = context.Process(target=built, args=(recordings,))
+    first.start()
+    assert begun.wait(10)
+    second.start()
+    second.join(0.3)
+    assert second.is_alive()  # it waits
+    may_die.set()
+    first.join()
+    second.join(10)
+    assert (first.exitcode, second.exitcode) == (-signal.SIGKILL, 0)
+    assert len(list(cache.glob("*.npy"))) == 1
+    assert not list(cache.glob(".test-*.partial"))
+
+
+def _killed_when_told(recordings: list[Recording], begun: Any, may_die: Any) -> None:
+    def die(_done: int, _all: int) -> None:
+        begun.set()
+        may_die.wait(10)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     built(recordings, report=die)
+
+
+def test_where_nothing_can_be_locked_two_build_and_neither_disturbs_the_other(
+    recordings: list[Recording], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    inner: list[NDArray[np.uint8]] = []
+
+    def build_too(_done: int, _all: int) -> None:
+        inner.append(built(recordings))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    outer = built(recordings, report=build_too)
+    assert np.array_equal(outer, inner[0])
+    assert len(list(cache.glob("*.npy"))) == 1
+    assert not list(cache.glob(".test-*.partial"))
 
 
 def test_two_builders_at_once_build_once(recordings: list[Recording], cache: Path) -> None:
@@ -507,6 +655,51 @@ def test_a_full_disk_is_said_and_leaves_nothing(
             built(recordings)
     assert not [each for each in cache.iterdir() if each.suffix != ".lock"]
     assert built(recordings).any()
+
+
+@pytest.mark.parametrize("is_claimed", [True, False])
+def test_a_disk_that_takes_no_more_is_said_and_leaves_nothing(
+    recordings: list[Recording], cache: Path, *, is_claimed: bool
+) -> None:
+    assert in_a_process(_full, recordings, is_claimed) == 0
+    assert not [each for each in cache.iterdir() if each.suffix != ".lock"]
+    assert built(recordings).any()
+
+
+def _full(recordings: list[Recording], is_claimed: bool) -> None:  # noqa: FBT001  a process is handed positions
+    """Build where a file may have all bytes but the header's; the kernel takes no more."""
+    most = 7 * prod(SMALL.shape)  # so that the last sample is written in part
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+    if not is_claimed:  # a file system that cannot claim space
+        os.posix_fallocate = lambda *_: None
+    with pytest.raises(DataError, match=r"cache.* its disk is full; .*SNN_DISTILL_CACHE"):
+        built(recordings)
+
+
+PEAKS_KIB = """
+import resource
+import sys
+from pathlib import Path
+
+from harness.events import Framing, Recording, cached_frames
+from suites.datasets._events_formats import dvs128_aedat2
+
+framing = Framing(timesteps=2, sensor=(128, 128), size=(128, 128), by="count")
+found = [Recording(name=path.name, path=path) for path in sorted(Path(sys.argv[1]).iterdir())]
+for times in (1, 8):
+    cached_frames(found * times, decode=dvs128_aedat2, framing=framing, name="peak", workers=1)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_a_build_takes_as_much_memory_for_eight_times_as_many_recordings(tmp_path: Path) -> None:
+    for number in range(100):
+        write_aedat2(tmp_path / "data" / f"{number}.aedat", noise(5_000, side=128, seed=number))
+    command = [sys.executable, "-c", PEAKS_KIB, str(tmp_path / "data")]
+    told = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    once, eight_times = map(int, told.split())
+    # 700 recordings more are 27 MiB to read and 44 MiB to write; listing them takes 0.2 MiB.
+    assert eight_times - once < 2 * 1024
 
 
 def test_a_cache_that_cannot_be_written_is_said(
@@ -615,11 +808,21 @@ def test_the_fingerprint_follows_names_and_sizes(one_set: tuple[EventSet, Path])
     assert ours.provenance(root).fingerprint != before
 
 
-def test_a_read_only_data_root_is_never_written_to(one_set: tuple[EventSet, Path]) -> None:
+def test_a_read_only_data_root_serves_and_is_never_written_to(
+    one_set: tuple[EventSet, Path],
+) -> None:
     ours, root = one_set
-    before = sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*"))
+    inside = [root, *root.rglob("*")]
+    for path in inside:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    # The superuser may write all the same; the times would tell.
+    before = [path.stat().st_mtime_ns for path in inside]
     ours.load(root, timesteps=2)
-    assert sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*")) == before
+    assert all(finding.ok for finding in ours.findings(root))
+    assert sorted([root, *root.rglob("*")]) == sorted(inside)
+    assert [path.stat().st_mtime_ns for path in inside] == before
+    for path in inside:
+        path.chmod(0o755)
 
 
 @pytest.mark.parametrize("name", ["nmnist", "dvs_gesture", "cifar10_dvs"])
@@ -791,9 +994,6 @@ def test_a_blank_screen_fires_nothing() -> None:
 
 
 def test_data_set_files_import_no_torch() -> None:
-    import subprocess
-    import sys
-
     names = ", ".join(f"suites.datasets.{name}" for name in SETS)
     code = f"import sys, {names}; sys.exit(bool({{'torch', 'tonic'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

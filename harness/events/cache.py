@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -89,9 +90,11 @@ def cached_frames(
     plan = _Plan(folder=folder, recordings=recordings, decode=decode, framing=framing, name=name)
     mapped = plan.opened()
     if mapped is None:
-        with _locked(folder, plan.listing):
+        with _locked(folder, plan.listing) as alone:
             mapped = plan.opened()  # by whoever held the lock before
             if mapped is None:
+                if alone:
+                    _clear(plan)
                 path = _built(plan, workers=_workers(recordings, workers), report=report)
                 mapped = _mapped(path, plan.shape)
     if mapped is None:
@@ -118,6 +121,11 @@ class _Plan:
     def listing(self) -> str:
         """Hash of what can be said of the recordings without reading them."""
         return _hash("\n".join(recording.listing for recording in self.recordings))
+
+    @property
+    def partial(self) -> str:
+        """How the names of unfinished files begin."""
+        return f".{self.name}-T{self.framing.timesteps}-{self.listing}."
 
     def array(self, content: str) -> Path:
         """Return where the frames of recordings with these checksums lie."""
@@ -163,15 +171,20 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
 
 
 @contextmanager
-def _locked(folder: Path, key: str) -> Iterator[None]:
-    """Hold the lock of one listing; waits for whoever builds from the same recordings."""
+def _locked(folder: Path, key: str) -> Iterator[bool]:
+    """Hold the lock of one listing; waits for whoever builds from the same recordings.
+
+    Yields whether it is held. On a file system without locks two may build, both rightly.
+    """
     with _explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / f".{key}.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        with suppress(OSError):  # a file system without locks: two may build, both rightly
+        alone = False
+        with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+            alone = True
+        yield alone
     finally:
         os.close(handle)
 
@@ -195,6 +208,13 @@ def _explained(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def _clear(plan: _Plan) -> None:
+    """Remove what killed builders of this array left; whoever holds the lock may."""
+    with _explained(plan.folder):
+        for left_behind in plan.folder.glob(f"{plan.partial}*{_PARTIAL}"):
+            left_behind.unlink()
+
+
 def _built(plan: _Plan, *, workers: int, report: Report | None) -> Path:
     """Write the array and return its path; what is not whole never gets its name."""
     header = BytesIO()
@@ -203,10 +223,7 @@ def _built(plan: _Plan, *, workers: int, report: Report | None) -> Path:
     )
     size_bytes = len(header.getvalue()) + int(np.prod(plan.shape))
     with _explained(plan.folder):
-        prefix = f".{plan.name}-T{plan.framing.timesteps}-{plan.listing}."
-        for left_behind in plan.folder.glob(f"{prefix}*{_PARTIAL}"):  # ours: we hold the lock
-            left_behind.unlink()
-        handle, partial = tempfile.mkstemp(dir=plan.folder, prefix=prefix, suffix=_PARTIAL)
+        handle, partial = tempfile.mkstemp(dir=plan.folder, prefix=plan.partial, suffix=_PARTIAL)
         try:
             # Now rather than in the middle: a full disk is known before anything is read.
             os.posix_fallocate(handle, 0, size_bytes)
@@ -277,11 +294,25 @@ def _outcomes(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[list[bytes],
         return
     # Not "fork": this process may run threads of torch's, which a fork leaves locked.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(jobs)), mp_context=context, initializer=_watch_parent
+    ) as pool:
         try:
             yield from pool.map(_done, jobs)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _watch_parent() -> None:
+    """Have this worker end with its parent; a killed one would leave it waiting for ever."""
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _done(job: _Job) -> tuple[list[bytes], int]:

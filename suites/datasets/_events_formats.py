@@ -6,6 +6,7 @@ of a file are checked first. Every reader returns a structured array with ``x``,
 """
 
 from io import BytesIO
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ from harness.events.framing import Events
 from harness.events.recording import Recording
 
 _FIELDS = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
-_AEDAT3_HEADER_BYTES = 28
+# Type, source, size of an event, offset of its time, overflows, capacity, events, valid ones.
+_AEDAT3_HEAD = Struct("<HHIIIIII")
 _POLARITY_EVENTS = 1
 
 
 def nmnist_bin(recording: Recording, content: bytes, /) -> Events:
     """Read N-MNIST's ``.bin``: 40 bits an event (Orchard et al. 2015)."""
-    _whole(recording, content, record_bytes=5)
+    _whole(recording, len(content), record_bytes=5)
     from tonic.io import read_mnist_file
 
     events: Events = read_mnist_file(BytesIO(content), dtype=_FIELDS, is_stream=True)
@@ -43,7 +45,7 @@ def gesture_npy(recording: Recording, content: bytes, /) -> Events:
 def gesture_aedat3(recording: Recording, content: bytes, /) -> Events:
     """Read an original recording of DVS-Gesture: AEDAT 3.1, packets of polarity events.
 
-    Tonic's ``read_dvs_ibm`` cannot be called (in 1.6 it unpacks two of the three values
+    Tonic's ``read_dvs_ibm`` cannot be called (up to 1.7 it unpacks two of the three values
     that its own header reader returns), so the addresses are taken apart here, with its
     masks, from what its packet reader returns.
     """
@@ -51,12 +53,9 @@ def gesture_aedat3(recording: Recording, content: bytes, /) -> Events:
     _check_packets(recording, content, start)
     address, t = _addresses(recording, start, version=3.1)
     valid = (address & 1).astype(np.bool_)  # bit 0 of a polarity event: not invalidated
-    return _structured(
-        ((address >> 17) & 0x1FFF)[valid],
-        ((address >> 2) & 0x1FFF)[valid],
-        t[valid],
-        ((address >> 1) & 1)[valid],
-    )
+    if not valid.all():
+        address, t = address[valid], t[valid]
+    return _structured((address >> 17) & 0x1FFF, (address >> 2) & 0x1FFF, t, (address >> 1) & 1)
 
 
 def dvs128_aedat2(recording: Recording, content: bytes, /) -> Events:
@@ -66,12 +65,7 @@ def dvs128_aedat2(recording: Recording, content: bytes, /) -> Events:
     bit 0 is set for OFF and bit 15 for what is no pixel (jAER's ``DVS128``). Tonic's
     ``read_dvs_128`` fails as ``read_dvs_ibm`` does, and means other corners.
     """
-    start = _data_start(recording, content, b"#!AER-DAT2.0")
-    _whole(recording, content[start:], record_bytes=8)
-    address, t = _addresses(recording, start, version=2.0)
-    pixel = (address & 0x8000) == 0
-    x, y = 127 - ((address >> 1) & 0x7F), 127 - ((address >> 8) & 0x7F)
-    return _structured(x[pixel], y[pixel], t[pixel], 1 - (address[pixel] & 1))
+    return _structured(*_dvs128(recording, content))
 
 
 def cifar10_dvs(recording: Recording, content: bytes, /) -> Events:
@@ -82,8 +76,8 @@ def cifar10_dvs(recording: Recording, content: bytes, /) -> Events:
     """
     if recording.name.endswith(".aedat4"):
         return aedat4(recording, content)
-    events = dvs128_aedat2(recording, content)
-    return _structured(events["y"], events["x"], events["t"], events["p"])
+    x, y, t, p = _dvs128(recording, content)
+    return _structured(y, x, t, p)
 
 
 def aedat4(recording: Recording, content: bytes, /) -> Events:
@@ -105,6 +99,18 @@ def aedat4(recording: Recording, content: bytes, /) -> Events:
     return _structured(rows["x"], rows["y"], rows["t"], rows["on"])
 
 
+def _dvs128(recording: Recording, content: bytes) -> tuple[NDArray[Any], ...]:
+    """Return the columns x, y, t and p of a DVS128's AEDAT 2.0."""
+    start = _data_start(recording, content, b"#!AER-DAT2.0")
+    _whole(recording, len(content) - start, record_bytes=8)
+    address, t = _addresses(recording, start, version=2.0)
+    pixel = (address & 0x8000) == 0
+    if not pixel.all():
+        address, t = address[pixel], t[pixel]
+    x, y = 127 - ((address >> 1) & 0x7F), 127 - ((address >> 8) & 0x7F)
+    return x, y, t, 1 - (address & 1)
+
+
 def _structured(x: NDArray[Any], y: NDArray[Any], t: NDArray[Any], p: NDArray[Any]) -> Events:
     events = np.empty(len(t), dtype=_FIELDS)
     events["x"], events["y"], events["t"], events["p"] = x, y, t, p
@@ -113,12 +119,12 @@ def _structured(x: NDArray[Any], y: NDArray[Any], t: NDArray[Any], p: NDArray[An
 
 def _addresses(
     recording: Recording, start: int, *, version: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """Return addresses and times, as Tonic's packet reader finds them."""
     from tonic.io import get_aer_events_from_file
 
     rows = get_aer_events_from_file(str(recording.path), version, start)
-    return rows["address"].astype(np.int64), rows["timeStamp"].astype(np.int64)
+    return rows["address"].astype(np.uint32), rows["timeStamp"].astype(np.uint32)
 
 
 def _data_start(recording: Recording, content: bytes, magic: bytes) -> int:
@@ -140,25 +146,23 @@ def _data_start(recording: Recording, content: bytes, magic: bytes) -> int:
 def _check_packets(recording: Recording, content: bytes, start: int) -> None:
     """Refuse a packet that is cut short, or that holds anything but polarity events."""
     while start < len(content):
-        header = np.frombuffer(content[start : start + _AEDAT3_HEADER_BYTES], "<u1")
-        if len(header) < _AEDAT3_HEADER_BYTES:
+        if len(content) - start < _AEDAT3_HEAD.size:
             raise _unreadable(recording, f"it is cut short within a packet's head at {start}")
-        kind, event_bytes = int(header[:2].view("<u2")[0]), int(header[4:8].view("<u4")[0])
-        capacity = int(header[16:20].view("<u4")[0])
+        kind, _, event_bytes, _, _, capacity, _, _ = _AEDAT3_HEAD.unpack_from(content, start)
         if kind != _POLARITY_EVENTS or event_bytes != 8:
             raise _unreadable(
                 recording, f"the packet at {start} holds events of type {kind}, not polarities"
             )
-        start += _AEDAT3_HEADER_BYTES + capacity * event_bytes
+        start += _AEDAT3_HEAD.size + capacity * event_bytes
     if start > len(content):
         raise _unreadable(recording, f"it is cut short: {start - len(content)} bytes are missing")
 
 
-def _whole(recording: Recording, content: bytes, *, record_bytes: int) -> None:
-    if len(content) % record_bytes:
+def _whole(recording: Recording, size_bytes: int, *, record_bytes: int) -> None:
+    if size_bytes % record_bytes:
         raise _unreadable(
             recording,
-            f"its {len(content)} bytes are no whole number of events of {record_bytes} bytes, so "
+            f"its {size_bytes} bytes are no whole number of events of {record_bytes} bytes, so "
             "it is cut short",
         )
 
