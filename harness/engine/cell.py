@@ -243,8 +243,7 @@ def _elsewhere(
             continue
         if backend.unsupported(neuron_of(cell)):
             continue
-        plain = replace(cell, backend=name, recipe={**cell.recipe, "compiled": False})
-        other = _student(plain, card, backend, device)
+        other = _student(replace(cell, backend=name), card, backend, device)
         other.network.load_state_dict(state)
         verdict = evaluate(other, trained.test, trained.presentation, device, _precision(cell))
         unlike = verdict.predictions[-1] != trained.verdict.predictions[-1]
