@@ -14,4 +14,31 @@ SUITE = Suite(
     recipes={"short": Recipe(epochs=6, batch_size=64, learning_rate=0.1)},
     timesteps=(1, 2, 4),
     seeds=(0, 1, 2),
+    notes={
+        "qcfs": (
+            "trained for four quantisation levels, the authors' value for CIFAR-10, whatever T is: "
+            "below T = 4 the converted network rounds more coarsely than the one that was trained."
+        ),
+        "spike_backprop": (
+            "neurons that stay silent get no gradient, which in one or two steps is most of them; "
+            "the paper simulates 100 steps."
+        ),
+        "stdp": (
+            "kernels learn from spike times alone and only the read-out from labels; kernels left "
+            "at their random start do about as well here."
+        ),
+        "threshold_balancing": (
+            "a conversion without training: thresholds are the largest currents, so that average "
+            "currents need many steps to reach them; the paper simulates 2500."
+        ),
+        "tssd": (
+            "batch norm pools the T steps that are deployed with T later ones, in which membranes "
+            "are fuller; with the simulation not prolonged and the added losses off it is `direct`."
+        ),
+        "ttfs": (
+            "it starts as its teacher and stays close to it, so equal seeds are no evidence of "
+            "their own. Energy without neurons leaves the integration over time out; "
+            "`horowitz_45nm_fp32:cached_with_neurons` counts it, and there nothing is saved."
+        ),
+    },
 )

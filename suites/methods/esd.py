@@ -1,0 +1,182 @@
+"""Let the network teach itself through branches of ReLU that read its rates."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from harness.contracts.errors import UnsupportedError
+from harness.contracts.method import Claim, Method, MethodCard, Progress
+from harness.contracts.model import Output
+from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training.rate import by_rate, slowed
+from suites.methods.tssd import WeakClassifier, classes
+
+CARD = MethodCard(
+    title="Branches at the stages and the network itself learn from those of them that are right",
+    citation=(
+        "Zhao, Yu, Yu, Liu, Wang. Enhanced self-distillation framework for efficient SNN "
+        "training. NeurIPS 2025"
+    ),
+    fidelity="reconstructed",
+    reconstructed=(
+        "branches of other topologies than ResNet-18 follow the widths of its own stages",
+        "the first 1x1 convolution of a block keeps the width",
+        "no gradient through the mean of the right outputs",
+        "the divergence is a mean over the samples that somebody gets right",
+        "neuron and surrogate",
+    ),
+    claims=(
+        Claim(
+            accuracy=0.802,
+            dataset="cifar100",
+            architecture="ResNet-18",
+            timesteps=6,
+            where="log file in the authors' repository, best epoch",
+        ),
+        Claim(
+            accuracy=0.70704,
+            dataset="imagenet",
+            architecture="PreAct-ResNet-34",
+            timesteps=4,
+            where="log file in the authors' repository, best epoch",
+        ),
+    ),
+    signals=("own logits",),
+    uses_teacher=False,
+    extras=("a branch of separable convolutions and a classifier at every stage but the last",),
+    departures=(
+        "the gradient is not divided by T: under one recipe for all, a learning rate T times less",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Esd:
+    """``CE(o) + sum_i branch_weight CE(o_i) + weight * sum_j temperature^2 KL(q || o_j)``.
+
+    ``o`` are the network's own logits, ``o_i`` those of branch ``i`` and ``o_j`` any of them.
+    ``q`` is the mean of those that are right about the sample; a sample that none is right
+    about has no divergence (read in the authors' code). All is trained by rates.
+
+    Attributes:
+        temperature: Softening of both distributions.
+        weight: Of the divergences.
+        branch_weight: Of the branches' cross-entropies; 0.7 for ImageNet.
+        divide_by_timesteps: Whether the gradient is, as in the authors' code.
+    """
+
+    temperature: float = 3.0
+    weight: float = 0.3
+    branch_weight: float = 1.0
+    divide_by_timesteps: bool = False
+
+    def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
+        """Descend, with one branch a stage but the last."""
+        branches = branches_of(student).to(lesson.device)
+
+        def loss(output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+            said = [branch(output.taps[name].mean(0)).float() for name, branch in branches.items()]
+            total = self.loss(output.logits.mean(0), said, labels)
+            return slowed(total, timesteps=student.timesteps if self.divide_by_timesteps else 1)
+
+        return descend(
+            student,
+            lesson,
+            loss,
+            also_train=[branches],
+            taps=tuple(branches),
+            forward=by_rate(student),
+        )
+
+    def loss(
+        self,
+        own: Tensor,  # [N, K]
+        branches: Sequence[Tensor],  # each [N, K]
+        labels: Tensor,  # [N]
+    ) -> Tensor:
+        """Return the sum of all terms, in nats."""
+        outputs = torch.stack([own, *branches])
+        target, known = consensus(outputs.detach(), labels)
+        total = cross_entropy(own, labels)
+        for logits in branches:
+            total = total + self.branch_weight * cross_entropy(logits, labels)
+        if not known.any():
+            return total
+        for logits in outputs:
+            nearer = softened_kl(logits[known], target[known], temperature=self.temperature)
+            total = total + self.weight * nearer
+        return total
+
+
+def consensus(
+    outputs: Tensor,  # [J, N, K]
+    labels: Tensor,  # [N]
+) -> tuple[Tensor, Tensor]:
+    """Return the mean ``[N, K]`` of the outputs that are right, and who has one ``[N]``."""
+    right = outputs.argmax(-1) == labels  # [J, N]
+    count = right.sum(0)  # [N]
+    mean = (outputs * right.unsqueeze(-1)).sum(0) / count.clamp_min(1).unsqueeze(-1)
+    return mean, count > 0
+
+
+def branches_of(student: Student) -> nn.ModuleDict:
+    """Return a branch for every stage but the last; of a single stage, for that one.
+
+    Raises:
+        UnsupportedError: If there is no stage.
+    """
+    channels = student.tap_channels
+    stages = [name for name in channels if name.startswith("stage")]
+    if not stages:
+        raise UnsupportedError("the student has no stage where a branch could begin")
+    known = classes(student)
+    return nn.ModuleDict(
+        {
+            name: branch([channels[stage] for stage in stages[index:]], known=known)
+            for index, name in enumerate(stages[:-1] or stages)
+        }
+    )
+
+
+def branch(widths: Sequence[int], *, known: int) -> nn.Sequential:
+    """Return blocks from each width to the next, their mean and a classifier."""
+    blocks = [Separable(inputs, outputs) for inputs, outputs in pairwise(widths)]
+    return nn.Sequential(*blocks, WeakClassifier(widths[-1], known))
+
+
+class Separable(nn.Module):
+    """Two separable convolutions, the first with stride 2, and a 1x1 convolution around them."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        """Draw the weights; ``outputs`` is the width after the block."""
+        super().__init__()
+        self.through = nn.Sequential(
+            *_separable(inputs, inputs, stride=2), *_separable(inputs, outputs, stride=1)
+        )
+        self.around = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, stride=2, bias=False), nn.BatchNorm2d(outputs)
+        )
+
+    def forward(
+        self,
+        value: Tensor,  # [N, C, H, W]
+    ) -> Tensor:
+        """Return ``[N, C', H/2, W/2]``, halves rounded up."""
+        summed: Tensor = self.through(value) + self.around(value)
+        return summed.relu()
+
+
+def _separable(inputs: int, outputs: int, *, stride: int) -> Sequence[nn.Module]:
+    return (
+        nn.Conv2d(inputs, inputs, 3, stride=stride, padding=1, groups=inputs, bias=False),
+        nn.Conv2d(inputs, outputs, 1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
+
+
+METHOD: Method = Esd()
