@@ -90,6 +90,7 @@ def leaderboard(session: nox.Session) -> None:
     codes = [DONE, SOME_FAILED, NOTHING_TO_DO]
     session.run(*harness, "run", suite, *options, *shared, success_codes=codes)
     session.run(*harness, "report", suite, *shared)
+    describe_methods(session)
 
 
 @nox.session(default=False)
@@ -98,6 +99,13 @@ def report(session: nox.Session) -> None:
     install(session)
     suite, options, shared = asked(session)
     session.run("python", "-m", "harness", "report", suite, *options, *shared)
+    describe_methods(session)
+
+
+def describe_methods(session: nox.Session) -> None:
+    """Write the page about methods, which quotes what they cost in the published rows."""
+    with Path("docs/methods.md").open("w", encoding="utf-8") as page:
+        session.run("python", "-m", "harness", "list", "methods", "--markdown", stdout=page)
 
 
 @nox.session(default=False)

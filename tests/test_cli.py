@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harness import discovery
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -50,7 +52,7 @@ assert not heavy, heavy
     ("words", "said"),
     [
         (("run", "digit"), "no 'digit' among the suites; did you mean digits?"),
-        (("run", "digits", "--methods", "logit_dk"), "did you mean logit_kd?"),
+        (("run", "digits", "--methods", "logit_dk"), "did you mean logit_kd or "),
         (("run", "digits", "--models", "digits_convent"), "did you mean digits_convnet"),
         (("run", "digits", "--backends", "nrose"), "did you mean norse?"),
         (("run", "digits", "--recipe", "shrot"), "no recipe 'shrot'; did you mean short?"),
@@ -185,7 +187,8 @@ def test_a_teacher_is_trained_once_and_shared(digits: Path) -> None:
 def test_a_leaderboard_comes_out(digits: Path, tmp_path: Path) -> None:
     done = harness("report", "digits", "--out", str(digits), "--results", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert "88 of 90 cells" in done.stderr
+    cells = 18 * len(discovery.names("methods"))
+    assert f"{cells - 2} of {cells} cells" in done.stderr
     table = (tmp_path / "digits" / "leaderboard.md").read_text()
     assert "logit_kd" in table
     lines = (tmp_path / "digits" / "direct.jsonl").read_text().splitlines()
@@ -229,3 +232,11 @@ def test_names_may_be_repeated_or_stand_between_commas() -> None:
         "direct",
         "logit_kd",
     }
+
+
+def test_the_page_about_methods_is_for_methods() -> None:
+    page = harness("list", "methods", "--markdown")
+    assert page.stdout.startswith("# Methods\n")
+    refused = harness("list", "suites", "--markdown")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--markdown is for `list methods`, got 'suites'" in refused.stderr

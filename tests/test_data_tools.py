@@ -352,7 +352,9 @@ def test_digits_as_events_need_nothing_either_and_say_that_they_are_simulated(
     assert fetched.archives == ()
     assert fetched.provenance_notes[0].startswith("simulated")
     options = ["--data-root", str(root)] if with_root else []
-    told = RUNNER.invoke(data_app, ["fetch", "digits_events", *options])
+    told = RUNNER.invoke(
+        data_app, ["fetch", "digits_events", *options], env={"SNN_DISTILL_DATA": None}
+    )
     assert told.exit_code == 0
     assert "digits_events is there already: nothing needs to be fetched" in told.output
     assert "note: simulated" in told.output
