@@ -20,8 +20,8 @@ SUITE = Suite(
             "below T = 4 the converted network rounds more coarsely than the one that was trained."
         ),
         "spike_backprop": (
-            "neurons that stay silent get no gradient, which in one or two steps is most of them; "
-            "the paper simulates 100 steps."
+            "neurons that stay silent get no gradient, and in few steps most do; that this is the "
+            "reason was not isolated. The paper simulates 100 steps."
         ),
         "stdp": (
             "kernels learn from spike times alone and only the read-out from labels; kernels left "
@@ -38,7 +38,8 @@ SUITE = Suite(
         "ttfs": (
             "it starts as its teacher and stays close to it, so equal seeds are no evidence of "
             "their own. Energy without neurons leaves the integration over time out; "
-            "`horowitz_45nm_fp32:cached_with_neurons` counts it, and there nothing is saved."
+            "`horowitz_45nm_fp32:cached_with_neurons` counts it, and there nothing is saved over a "
+            "ReLU network that skips zeros."
         ),
     },
 )
