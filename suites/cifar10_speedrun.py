@@ -25,4 +25,26 @@ SUITE = Suite(
     neuron=NeuronSpec(scale_input=False),
     timesteps=(2,),
     seeds=(0,),
+    notes={
+        "affine_projector": (
+            "it teaches the last feature map alone; after 300 steps `direct` has hardly begun "
+            "either, and one seed cannot tell their difference from that of two seeds."
+        ),
+        "supersnn": (
+            "it teaches similarities of the last features alone; the rest is as with "
+            "`affine_projector`."
+        ),
+        "spike_backprop": (
+            "the paper simulates 100 steps with the squared error; in 20 layers and 2 steps it "
+            "does not leave chance."
+        ),
+        "stdp": (
+            "four convolutions learn without labels; the read-out of 15 others, which stay random, "
+            "does not leave chance."
+        ),
+        "threshold_balancing": (
+            "a conversion whose thresholds are the largest currents: in 2 steps hardly a spike "
+            "reaches the last layer. The paper simulates 2500."
+        ),
+    },
 )
