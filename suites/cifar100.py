@@ -1,39 +1,9 @@
-"""CIFAR-100 with the recipes and the timesteps of the literature."""
+"""CIFAR-100 with the recipes and the timesteps of the literature: those of CIFAR-10."""
 
-from harness.contracts.neuron import NeuronSpec
-from harness.contracts.suite import Recipe, Suite, TeacherSpec
+from dataclasses import replace
 
-_AUGMENTED = ("crop", "flip", "autoaugment", "cutout")
+from suites.cifar10 import SUITE as CIFAR10
 
-SUITE = Suite(
-    title="CIFAR-100, ResNet-19 student, ResNet-19 teacher",
-    protocol=1,
-    dataset="cifar100",
-    models=("resnet19",),
-    teacher=TeacherSpec(
-        model="resnet19",
-        recipe=Recipe(epochs=300, batch_size=128, augmentation=_AUGMENTED, precision="bfloat16"),
-    ),
-    recipes={
-        "speedrun": Recipe(
-            epochs=30,
-            batch_size=128,
-            warmup=0.1,
-            augmentation=("crop", "flip"),
-            precision="bfloat16",
-            compiled=True,
-        ),
-        # SGD, 0.1, cosine, 300 epochs, AutoAugment and Cutout: Yu et al., ICML 2025, appendix.
-        "paper": Recipe(
-            epochs=300,
-            batch_size=128,
-            augmentation=_AUGMENTED,
-            precision="bfloat16",
-            compiled=True,
-        ),
-    },
-    # v <- v/2 + x, as most of the literature trains; dividing x too leaves deep layers silent.
-    neuron=NeuronSpec(scale_input=False),
-    timesteps=(1, 2, 4, 6),
-    seeds=(0, 1, 2),
+SUITE = replace(
+    CIFAR10, title="CIFAR-100, ResNet-19 student, ResNet-19 teacher", dataset="cifar100"
 )

@@ -173,6 +173,13 @@ def part_of(labelled: Iterable[tuple[Recording, Sequence[int]]], /) -> Part:
     )
 
 
+def subset_of(card: DatasetCard, found: int, published: int, kind: str) -> tuple[str, ...]:
+    """Return the note that fewer or more ``kind`` were found than published; none if all are."""
+    if found == published:
+        return ()
+    return (f"a subset of {card.title}: {found:,} of {published:,} {kind}",)
+
+
 def remedy(card: DatasetCard, /) -> str:
     """Return where to get a data set and where to put it, as the end of a message."""
     into = f" so that it holds {card.archives[0].into}/" if card.archives else ""

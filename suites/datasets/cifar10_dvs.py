@@ -17,6 +17,7 @@ from suites.datasets._events import (
     part_of,
     recordings_in,
     remedy,
+    subset_of,
 )
 from suites.datasets._events_formats import cifar10_dvs
 from suites.datasets._events_splits import split
@@ -88,7 +89,7 @@ def find(root: Path | None, /) -> Found:
         validation=part_of(parts["validation"]),
         test=part_of(parts["test"]),
         decode=cifar10_dvs,
-        notes=_notes(total),
+        notes=subset_of(CARD, total, OF_EACH_CLASS * len(CLASSES), "recordings"),
     )
 
 
@@ -105,13 +106,6 @@ def _number(recording: Recording, name: str) -> int:
             f"goes by that number; {remedy(CARD)}"
         )
     return int(found[2])
-
-
-def _notes(total: int) -> tuple[str, ...]:
-    published = OF_EACH_CLASS * len(CLASSES)
-    if total == published:
-        return ()
-    return (f"a subset of CIFAR10-DVS: {total:,} of {published:,} recordings",)
 
 
 DATASET: Dataset = EventSet(

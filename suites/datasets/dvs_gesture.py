@@ -19,6 +19,7 @@ from suites.datasets._events import (
     folder_of,
     part_of,
     remedy,
+    subset_of,
 )
 from suites.datasets._events_formats import gesture_aedat3, gesture_npy
 from suites.datasets._events_splits import split
@@ -102,7 +103,7 @@ def find(root: Path | None, /) -> Found:
         validation=part_of(by_part["validation"]),
         test=part_of(by_part["test"]),
         decode=decode,
-        notes=_notes(len(listed), published, kind),
+        notes=subset_of(CARD, len(listed), published, kind),
     )
 
 
@@ -169,12 +170,6 @@ def _user(recording: Recording) -> int:
     if found is None:
         raise DataError(f"{recording.path} does not say whose it is, userNN_; {remedy(CARD)}")
     return int(found[1])
-
-
-def _notes(found: int, published: int, kind: str) -> tuple[str, ...]:
-    if found == published:
-        return ()
-    return (f"a subset of DVS-Gesture: {found:,} of {published:,} {kind}",)
 
 
 DATASET: Dataset = EventSet(
