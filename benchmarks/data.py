@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from harness.contracts.dataset import Samples
-from harness.training.augment import augment
-from harness.training.feed import Feed
+from harness.data.augmentation import augment
+from harness.data.batches import Feed
 from suites.datasets.cifar10 import DATASET
 
 IMAGES, BATCH = 10_240, 128

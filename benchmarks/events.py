@@ -27,10 +27,10 @@ from tonic.transforms import Downsample, ToFrame
 from torch import Tensor
 
 from harness.contracts.dataset import Samples
-from harness.events import Decoder, Framing, Recording, cached_frames
+from harness.data.batches import Feed
+from harness.data.event_augmentation import event_augment
+from harness.data.events import Decoder, Framing, Recording, cached_frames
 from harness.seeds import torch_stream
-from harness.training.event_augment import event_augment
-from harness.training.feed import Feed
 from suites.datasets._events_formats import cifar10_dvs, gesture_aedat3, nmnist_bin
 from suites.datasets.nmnist import DATASET
 
@@ -281,7 +281,7 @@ class Memory:
         code = (
             "import resource, sys; from pathlib import Path; "
             "from benchmarks.events import FRAMING, nmnist_bin; "
-            "from harness.events import Recording, cached_frames; "
+            "from harness.data.events import Recording, cached_frames; "
             "paths = sorted(Path(sys.argv[1]).iterdir()) * int(sys.argv[2]); "
             "cached_frames([Recording(name=p.name, path=p) for p in paths], decode=nmnist_bin, "
             "framing=FRAMING, name='peak', workers=1); "

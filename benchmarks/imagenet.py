@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from harness.contracts.errors import DataError
-from harness.training.augment import augment
-from harness.training.stream import Sampler, Stream
+from harness.data.augmentation import augment
+from harness.data.streaming import Sampler, Stream
 from suites.datasets._folder import ImageFiles, by_synset, random_box
 from suites.datasets._synsets import ILSVRC2012
 from suites.datasets.imagenet import DATASET

@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.anytime import (
+from harness.contracts.errors import CountingError, SpecError
+from harness.contracts.ledger import Measurement
+from harness.contracts.neuron import NeuronSpec
+from harness.energy import bill, model_names
+from harness.evaluation.anytime import (
     UNDECIDED,
     Accuracy,
     DecisionPolicy,
@@ -31,10 +35,6 @@ from harness.anytime import (
     output_spikes,
     over_time,
 )
-from harness.contracts.errors import CountingError, SpecError
-from harness.contracts.ledger import Measurement
-from harness.contracts.neuron import NeuronSpec
-from harness.energy import bill, model_names
 from harness.meter import measure
 from harness.statistics import wilson_interval
 from tests.meter.neurons import PlainNeuron

@@ -14,9 +14,9 @@ from torch.nn.functional import pad
 
 from harness.contracts.dataset import DatasetCard
 from harness.contracts.errors import SpecError
+from harness.data.augmentation import TRANSFORMS, augment, cutout, random_crop, random_flip
+from harness.data.autoaugment import OPERATIONS, Reach
 from harness.training import policies
-from harness.training.augment import TRANSFORMS, augment, cutout, random_crop, random_flip
-from harness.training.policies import OPERATIONS, Reach
 from suites.datasets.cifar10 import DATASET as CIFAR10
 from suites.datasets.digits import DATASET as DIGITS
 

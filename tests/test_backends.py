@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from harness import discovery
-from harness.conformance import FORMS
 from harness.contracts.backend import Backend
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.neuron import NeuronSpec, Reset, Surrogate
+from harness.neurons.conformance import FORMS
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from harness import discovery
-from harness.compiled import can_compile, compiled
 from harness.contracts.neuron import NeuronSpec, Surrogate
+from harness.neurons.compiled import can_compile, compiled
 
 pytestmark = [
     pytest.mark.skipif(not can_compile(), reason="there is no C++ compiler here"),
@@ -101,7 +101,7 @@ def test_a_copy_is_compiled_and_has_its_own_weight() -> None:
 
 
 def test_without_a_compiler_the_neuron_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.compiled.can_compile", lambda: False)
+    monkeypatch.setattr("harness.neurons.compiled.can_compile", lambda: False)
     layer = neuron("reference", SPEC)
     assert compiled(layer) is layer
     assert "forward" not in vars(layer)

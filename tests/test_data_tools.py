@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-from harness import data_tools
+from harness.cli.data import data_app
 from harness.contracts.dataset import (
     Archive,
     Dataset,
@@ -31,8 +31,8 @@ from harness.contracts.dataset import (
     Splits,
 )
 from harness.contracts.errors import DataError
-from harness.data_cli import data_app
-from harness.data_sheet import sheet
+from harness.data import tools as data_tools
+from harness.data.preview import sheet
 from suites.datasets import (
     cifar10,
     cifar10_dvs,
@@ -292,7 +292,7 @@ def test_a_disk_that_fills_up_leaves_what_has_come(
         answer.close()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harness.data_tools._Resuming._receive", full)
+    monkeypatch.setattr("harness.data.tools._Resuming._receive", full)
     message = refusal(partial(fetch, tmp_path))
     assert "No space left" in message
     assert "room" in message

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from harness import checksums
 from harness.contracts.dataset import Dataset, PublishedFile, Samples, Splits
 from harness.contracts.errors import DataError
+from harness.data import checksums
 from suites.datasets import _idx, cifar10, cifar100, digits, mnist
 from suites.datasets._cifar import CifarBinary
 from suites.datasets._idx import IdxImages

@@ -14,9 +14,9 @@ from torch import Tensor
 import suites.encoders
 from harness import discovery
 from harness.contracts.errors import SpecError
+from harness.data.encoding import Presentation
 from harness.engine import grid
 from harness.engine.grid import Axes
-from harness.training.presentation import Presentation
 from suites.encoders.direct import ENCODER as DIRECT
 from suites.encoders.latency import ENCODER as LATENCY
 from suites.encoders.phase import ENCODER as PHASE

@@ -13,11 +13,11 @@ from harness.contracts.dataset import Dataset
 from harness.contracts.model import Output
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.suite import Recipe
+from harness.data.encoding import direct
 from harness.engine.setting import build, lesson_of, recipe_from
-from harness.evaluation import Verdict, evaluate
+from harness.evaluation.evaluate import Verdict, evaluate
+from harness.neurons.activation import activation
 from harness.training import Student
-from harness.training.presentation import direct
-from harness.training.realise import activation
 
 CPU = torch.device("cpu")
 DIGITS = cast(Dataset, discovery.load("datasets", "digits"))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from harness.contracts.errors import SpecError
+from harness.data.event_augmentation import TRANSFORMS, event_augment
 from harness.seeds import torch_stream
-from harness.training.event_augment import TRANSFORMS, event_augment
 from suites.datasets.cifar10_dvs import DATASET as CIFAR10_DVS
 from suites.datasets.dvs_gesture import DATASET as GESTURES
 

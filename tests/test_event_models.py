@@ -8,7 +8,7 @@ from harness import discovery
 from harness.contracts.backend import Backend
 from harness.contracts.errors import SpecError
 from harness.contracts.neuron import NeuronSpec
-from harness.training.realise import activation
+from harness.neurons.activation import activation
 from suites.models.dvs_gesture_net import MODEL as GESTURE_NET
 from suites.models.dvs_gesture_net import GestureNet
 from suites.models.events_convnet import MODEL as EVENTS_CONVNET

@@ -26,8 +26,8 @@ from tonic.transforms import CenterCrop, Denoise, Downsample, ToFrame
 
 from harness.contracts.dataset import Samples
 from harness.contracts.errors import DataError, SpecError
-from harness.events import Framing, Recording, cached_frames, frames
-from harness.events import cache as cache_module
+from harness.data.events import Framing, Recording, cached_frames, frames
+from harness.data.events import cache as cache_module
 from suites.datasets import cifar10_dvs, digits_events, dvs_gesture, nmnist
 from suites.datasets._events import EventSet, Found
 from suites.datasets._events_formats import (
@@ -681,7 +681,7 @@ import resource
 import sys
 from pathlib import Path
 
-from harness.events import Framing, Recording, cached_frames
+from harness.data.events import Framing, Recording, cached_frames
 from suites.datasets._events_formats import dvs128_aedat2
 
 framing = Framing(timesteps=2, sensor=(128, 128), size=(128, 128), by="count")

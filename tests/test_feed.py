@@ -13,9 +13,9 @@ from torch import Tensor
 
 from harness.contracts.dataset import Samples
 from harness.contracts.errors import SpecError
+from harness.data.augmentation import augment
+from harness.data.batches import Feed, evaluation_batches, limited
 from harness.seeds import torch_seed
-from harness.training.augment import augment
-from harness.training.feed import Feed, evaluation_batches, limited
 from suites.datasets.cifar10 import DATASET as CIFAR10
 
 NOTHING = augment((), CIFAR10.card)

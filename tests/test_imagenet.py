@@ -22,11 +22,11 @@ from harness.contracts.errors import DataError
 from harness.contracts.model import Model
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.suite import Recipe
+from harness.data.encoding import direct
 from harness.engine.setting import build, lesson_of
-from harness.evaluation import evaluate
+from harness.evaluation.evaluate import evaluate
+from harness.neurons.activation import activation
 from harness.training.descent import descend
-from harness.training.presentation import direct
-from harness.training.realise import activation
 from suites.datasets import imagenet, tiny_imagenet
 from suites.datasets._folder import ImageFiles, by_synset, middle_box, random_box
 from suites.datasets._synsets import ILSVRC2012, TINY

@@ -18,7 +18,7 @@ from harness import discovery
 from harness.contracts.errors import SpecError
 from harness.contracts.model import Model, Network, Output
 from harness.contracts.neuron import NeuronSpec
-from harness.time_major import join_steps, split_steps
+from harness.neurons.time_major import join_steps, split_steps
 from suites.models._convnet import ConvNet
 from suites.models._resnet import ResNet
 from suites.models._signal import PadShortcut, averaged, hold, through

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harness.conformance import FORMS
 from harness.contracts.neuron import NeuronSpec, Surrogate
-from harness.oracle import Path, follow, gamma, gradients, leak_of, unit_roundoff
+from harness.neurons.conformance import FORMS
+from harness.neurons.oracle import Path, follow, gamma, gradients, leak_of, unit_roundoff
 
 
 def column(*values: float) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.saliency import input_saliency, saliency_agreement, saliency_consistency
+from harness.evaluation.saliency import input_saliency, saliency_agreement, saliency_consistency
 from tests.methods.small import lesson, student
 
 WEIGHTS = torch.tensor([[[1.0, -2.0], [0.0, 3.0]], [[4.0, 0.0], [-5.0, 6.0]]])  # [K = 2, H, W]

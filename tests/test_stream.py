@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from harness.contracts.dataset import Samples
 from harness.contracts.errors import DataError, SpecError
 from harness.contracts.suite import Recipe
-from harness.engine.setting import lesson_of
-from harness.training.augment import augment
-from harness.training.feed import Feed, limited
-from harness.training.presentation import direct
-from harness.training.stream import (
+from harness.data.augmentation import augment
+from harness.data.batches import Feed, limited
+from harness.data.encoding import direct
+from harness.data.streaming import (
     Position,
     Sampler,
     Stream,
     batches_for,
     unaugmented,
 )
+from harness.engine.setting import lesson_of
 from suites.datasets.imagenet import DATASET
 
 CPU = torch.device("cpu")

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.contracts.neuron import Surrogate, SurrogateName
-from harness.oracle import peak, steepest
-from harness.surrogate import derivative, spike, with_surrogate
+from harness.neurons.oracle import peak, steepest
+from harness.neurons.surrogate import derivative, spike, with_surrogate
 
 NAMES: tuple[SurrogateName, ...] = ("atan", "sigmoid", "triangle", "rectangle", "superspike")
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harness.time_major import join_steps, split_steps
+from harness.neurons.time_major import join_steps, split_steps
 
 LAYOUTS = {"plain": torch.contiguous_format, "channels last": torch.channels_last}
 

@@ -23,9 +23,9 @@ from norse.torch.functional.reset import reset_subtract, reset_value
 from torch import Tensor, nn
 
 from harness.contracts.neuron import NeuronSpec
-from harness.membrane import at_rest, carried, trainable_decay
-from harness.surrogate import with_surrogate
-from harness.time_major import join_steps, split_steps
+from harness.neurons.membrane import at_rest, carried, trainable_decay
+from harness.neurons.surrogate import with_surrogate
+from harness.neurons.time_major import join_steps, split_steps
 
 
 def just_below(v_threshold: float, dtype: torch.dtype) -> float:

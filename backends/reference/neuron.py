@@ -3,9 +3,9 @@
 from torch import Tensor, nn
 
 from harness.contracts.neuron import NeuronSpec
-from harness.membrane import at_rest, carried, trainable_decay
-from harness.surrogate import spike
-from harness.time_major import join_steps, split_steps
+from harness.neurons.membrane import at_rest, carried, trainable_decay
+from harness.neurons.surrogate import spike
+from harness.neurons.time_major import join_steps, split_steps
 
 
 class ReferenceNeuron(nn.Module):

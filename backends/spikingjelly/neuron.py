@@ -17,9 +17,9 @@ from spikingjelly.activation_based.surrogate import (
 from torch import Tensor, nn
 
 from harness.contracts.neuron import NeuronSpec, Surrogate
-from harness.membrane import at_rest, carried, trainable_decay
-from harness.surrogate import spike
-from harness.time_major import join_steps, split_steps
+from harness.neurons.membrane import at_rest, carried, trainable_decay
+from harness.neurons.surrogate import spike
+from harness.neurons.time_major import join_steps, split_steps
 
 # Their derivatives are our formulas: PiecewiseQuadratic is alpha - alpha^2 |x| where that
 # is positive, our triangle. These keep their fused kernels, but for Rect, which has none.

@@ -23,7 +23,7 @@ class Recipe:
         learning_rate: At the peak; cosine to zero.
         warmup: Fraction of the steps that rise linearly to the peak.
         weight_decay: On weights; none on biases, norms and neuron parameters.
-        augmentation: Names of ``harness.training.augment``, in order.
+        augmentation: Names of ``harness.data.augmentation``, in order.
         train_samples: Use only so many, the first of a fixed shuffle; None is all.
         precision: Of forward and backward; weights and optimiser stay float32.
         compiled: Whether neurons run through ``torch.compile``.

@@ -25,18 +25,18 @@ from harness.contracts.model import Model
 from harness.contracts.neuron import NeuronSpec, Surrogate
 from harness.contracts.record import Cell, Metrics, Row
 from harness.contracts.suite import Precision
+from harness.data.encoding import Encoder, Presentation, direct
 from harness.engine import teachers
-from harness.engine.order import Order
+from harness.engine.jobs import Order
 from harness.engine.rows import provenance
 from harness.engine.setting import build, lesson_of, prepare, recipe_from
 from harness.engine.teaching import load_teacher, predictions
-from harness.evaluation import Verdict, evaluate
-from harness.measuring import Running, early_exits, energies, operations
+from harness.evaluation.cost import Running, early_exits, energies, operations
+from harness.evaluation.evaluate import Verdict, evaluate
+from harness.neurons.activation import activation
 from harness.seeds import torch_seed
 from harness.store import Store, write_atomically
 from harness.training.lesson import Teacher
-from harness.training.presentation import Encoder, Presentation, direct
-from harness.training.realise import activation
 from harness.training.student import Student
 
 

@@ -9,7 +9,7 @@ from harness.contracts.errors import DataError
 from harness.contracts.record import Cell, Provenance, Row, Status
 from harness.engine.freshness import fingerprints
 from harness.engine.grid import load_dataset
-from harness.engine.order import Order
+from harness.engine.jobs import Order
 
 
 def provenance(

@@ -11,12 +11,12 @@ from harness.contracts.dataset import DatasetCard, Samples, Source
 from harness.contracts.model import Model
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.suite import Recipe
-from harness.engine.order import Conditions
+from harness.data.batches import Feed
+from harness.data.encoding import Presentation
+from harness.data.streaming import Stream, batches_for
+from harness.engine.jobs import Conditions
 from harness.seeds import torch_seed
-from harness.training.feed import Feed
 from harness.training.lesson import Batch, Lesson, Teacher
-from harness.training.presentation import Presentation
-from harness.training.stream import Stream, batches_for
 from harness.training.student import Student, no_simulator
 
 

@@ -19,15 +19,15 @@ from harness.contracts.dataset import Dataset, DatasetCard
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.method import Progress
 from harness.contracts.model import Model, Output
+from harness.data.encoding import Presentation, direct
 from harness.engine import teachers
-from harness.engine.order import Conditions, TeacherOrder
+from harness.engine.jobs import Conditions, TeacherOrder
 from harness.engine.setting import build, lesson_of, prepare, recipe_from
-from harness.evaluation import Verdict, evaluate
-from harness.measuring import Running, ledger_summary
+from harness.evaluation.cost import Running, ledger_summary
+from harness.evaluation.evaluate import Verdict, evaluate
 from harness.store import Store, write_atomically, write_json
 from harness.training.descent import descend
 from harness.training.lesson import Answer, Teacher
-from harness.training.presentation import Presentation, direct
 from harness.training.student import Student
 
 # What published ImageNet-style recipes subtract and divide by, also on CIFAR.

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from harness.contracts.errors import DivergedError, HarnessError, UnsupportedError
 from harness.contracts.method import Progress
 from harness.contracts.record import Status
-from harness.engine.order import Order, TeacherOrder
+from harness.engine.jobs import Order, TeacherOrder
 from harness.engine.rows import without_numbers
 from harness.store import Store
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.model import Output
 from harness.contracts.suite import Precision, Recipe
-from harness.training.presentation import normalised
+from harness.data.encoding import normalised
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
 from harness.contracts.neuron import NeuronSpec
-from harness.surrogate import derivative
+from harness.neurons.surrogate import derivative
 from harness.training.descent import Forward
 from harness.training.student import Student
 

@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from harness import checksums
-from harness.checksums import Place
 from harness.contracts.dataset import (
     DatasetCard,
     Finding,
@@ -26,6 +24,8 @@ from harness.contracts.dataset import (
     Splits,
 )
 from harness.contracts.errors import DataError
+from harness.data import checksums
+from harness.data.checksums import Place
 from suites.datasets._splits import divided, labelled
 
 # All that an array needs. Python 2 wrote the module's old name, which newer NumPy warns of.

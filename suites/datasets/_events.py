@@ -10,9 +10,9 @@ import numpy as np
 
 from harness.contracts.dataset import DatasetCard, Finding, Provenance, Samples, Splits
 from harness.contracts.errors import DataError
-from harness.events.cache import Decoder, cached_frames, cut
-from harness.events.framing import Events, Framing, frames
-from harness.events.recording import Recording
+from harness.data.events.cache import Decoder, cached_frames, cut
+from harness.data.events.framing import Events, Framing, frames
+from harness.data.events.recording import Recording
 
 # The feed divides a count by 256, so a std of 1/256 hands the student the count itself,
 # exactly. No mean is taken off: a pixel without an event stays 0, and costs nothing.

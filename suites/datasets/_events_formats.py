@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts.errors import DataError
-from harness.events.framing import Events
-from harness.events.recording import Recording
+from harness.data.events.framing import Events
+from harness.data.events.recording import Recording
 
 _FIELDS = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
 # Type, source, size of an event, offset of its time, overflows, capacity, events, valid ones.

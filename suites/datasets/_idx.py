@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import checksums
 from harness.contracts.dataset import DatasetCard, Finding, Provenance, Samples, Splits
 from harness.contracts.errors import DataError
+from harness.data import checksums
 from suites.datasets._splits import divided, labelled
 
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from harness.contracts.dataset import Dataset, DatasetCard
 from harness.contracts.errors import DataError
-from harness.events.framing import Events
-from harness.events.recording import Recording
+from harness.data.events.framing import Events
+from harness.data.events.recording import Recording
 from suites.datasets import digits, nmnist
 from suites.datasets._events import NO_MEAN, ONE_EVENT, POLARITIES, EventSet, Found, Part
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from harness.contracts.dataset import Archive, Dataset, DatasetCard
 from harness.contracts.errors import DataError
-from harness.events.cache import Decoder
-from harness.events.framing import Framing
-from harness.events.recording import Recording
+from harness.data.events.cache import Decoder
+from harness.data.events.framing import Framing
+from harness.data.events.recording import Recording
 from suites.datasets._events import (
     NO_MEAN,
     ONE_EVENT,

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, descend, softened_kl
-from harness.training.projection import same_size, stages_in_common
+from harness.training.losses.projection import same_size, stages_in_common
 
 CARD = MethodCard(
     title="One affine projector from spikes or membranes to the teacher's last stage",

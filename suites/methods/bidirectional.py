@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.training import Lesson, Student, softened_kl
 from harness.training.descent import finite, optimiser_of
-from harness.training.projection import same_size, stages_in_common
+from harness.training.losses.projection import same_size, stages_in_common
 
 CARD = MethodCard(
     title="Logits and decoded features one way, logits the other way",

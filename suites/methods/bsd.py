@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy, mse_loss
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, descend, softened_kl
-from harness.training.projection import same_size, stages_in_common
-from harness.training.spectra import (
+from harness.training.losses.projection import same_size, stages_in_common
+from harness.training.losses.spectra import (
     cosine_spectrum,
     mean_band_energy,
     radial_bands,

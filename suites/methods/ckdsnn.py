@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, Teacher, descend, softened_kl
-from harness.training.projection import last_stage, same_size
+from harness.training.losses.projection import last_stage, same_size
 
 CARD = MethodCard(
     title="Spike maps against the teacher's activation maps, and noise on the student's logits",

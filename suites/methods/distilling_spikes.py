@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, descend, softened_kl
-from harness.training.windows import windowed
+from harness.training.losses.windows import windowed
 
 CARD = MethodCard(
     title="A spiking teacher's answer over time, window by window",

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, descend
-from harness.training.projection import projectors, same_size, stages_in_common
+from harness.training.losses.projection import projectors, same_size, stages_in_common
 
 CARD = MethodCard(
     title="Squared error between projected firing rates and the teacher's stages",

@@ -10,7 +10,7 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, Teacher, descend, softened_kl
-from harness.training.projection import projector, stages_in_common
+from harness.training.losses.projection import projector, stages_in_common
 from harness.training.rate import by_rate, slowed
 
 CARD = MethodCard(

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, descend, taught_share
-from harness.training.projection import same_size, stages_in_common
+from harness.training.losses.projection import same_size, stages_in_common
 
 CARD = MethodCard(
     title="The last feature map, or the softened logits, beside the labels",

@@ -9,8 +9,8 @@ from torch.nn.functional import cross_entropy
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, descend, softened_kl
-from harness.training.attention import attention_map
-from harness.training.projection import same_size, stages_in_common
+from harness.training.losses.attention import attention_map
+from harness.training.losses.projection import same_size, stages_in_common
 
 CARD = MethodCard(
     title="Attention maps of firing rates, layer by layer, beside the logits",

@@ -10,8 +10,8 @@ from torch.nn.functional import avg_pool2d, cross_entropy
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, descend, softened_kl
-from harness.training.projection import stages_in_common
-from harness.training.transport import squared_distances, transport_cost
+from harness.training.losses.projection import stages_in_common
+from harness.training.losses.transport import squared_distances, transport_cost
 
 CARD = MethodCard(
     title="Optimal transport between rates and features, beside the logits",

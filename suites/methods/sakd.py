@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, descend, softened_kl
-from harness.training.projection import stages_in_common
+from harness.training.losses.projection import stages_in_common
 from harness.training.transfer import copy_weights
 
 CARD = MethodCard(

@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy, mse_loss, smooth_l1_loss
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, descend
-from harness.training.projection import stages_in_common
-from harness.training.relations import (
+from harness.training.losses.projection import stages_in_common
+from harness.training.losses.relations import (
     angles,
     centred,
     directions,

@@ -9,10 +9,10 @@ from torch.nn.functional import cross_entropy
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Claim, Method, MethodCard, Progress
+from harness.data.encoding import normalised
 from harness.training import Batch, Lesson, Student, Teacher, put_in_slots
 from harness.training.conversion import ScaledIntegrator, integrator, integrators
 from harness.training.descent import finite
-from harness.training.presentation import normalised
 from harness.training.transfer import copy_weights
 
 CARD = MethodCard(

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness import conformance, discovery
-from harness.conformance import Law, Outcome, conform, deviations_of, devices, laws
+from harness import discovery
 from harness.contracts.backend import Backend
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
+from harness.neurons import conformance
+from harness.neurons.conformance import Law, Outcome, conform, deviations_of, devices, laws
 
 LAWS = {law.name: law for law in laws()}
 

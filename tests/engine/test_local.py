@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.engine.local import End, Job, News, run_jobs
+from harness.engine.processes import End, Job, News, run_jobs
 
 LIMIT_S = 4.0
 
@@ -96,7 +96,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from pathlib import Path
 from tests.engine import test_local
-from harness.engine.local import run_jobs
+from harness.engine.processes import run_jobs
 for each in run_jobs([test_local._job(Path({str(tmp_path)!r}), test_local.hanging)],
                      slots=1, timeout_s=60):
     print(each.value, flush=True)

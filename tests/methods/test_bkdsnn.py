@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Progress
 from harness.training import Teacher, descend
-from harness.training.projection import last_stage
+from harness.training.losses.projection import last_stage
 from suites.methods import bkdsnn
 from suites.methods.bkdsnn import (
     METHOD,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts.method import Method
-from harness.training.spectra import (
+from harness.training.losses.spectra import (
     EPSILON,
     band_energies,
     cosine_spectrum,

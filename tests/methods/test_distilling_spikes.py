@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student
-from harness.training.windows import windowed
+from harness.training.losses.windows import windowed
 from suites.methods import distilling_spikes
 from suites.methods.distilling_spikes import DistillingSpikes, spiking_teacher
 from tests.methods import teaching_aids

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method
-from harness.training.attention import attention_map
+from harness.training.losses.attention import attention_map
 from suites.methods.lasnn import Lasnn, attention_error
 from suites.methods.logit_kd import LogitKd
 from tests.methods import small, teaching_aids

@@ -10,7 +10,7 @@ from torch import nn
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
 from harness.training import Answer, Batch, Teacher, softened_kl
-from harness.training.projection import same_size
+from harness.training.losses.projection import same_size
 from suites.methods.direct import Direct
 from suites.methods.feature_mse import FeatureMse, feature_error
 from suites.methods.kl_low_latency import KlLowLatency

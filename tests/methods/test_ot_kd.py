@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student
-from harness.training.transport import plan, squared_distances, transport_cost
+from harness.training.losses.transport import plan, squared_distances, transport_cost
 from suites.methods import ot_kd
 from suites.methods.logit_kd import LogitKd
 from suites.methods.ot_kd import OtKd, fields

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from harness import discovery
-from harness.compiled import can_compile, compiled
 from harness.contracts.backend import Backend
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
 from harness.contracts.neuron import Kind, NeuronSpec, Reset, Surrogate, SurrogateName
+from harness.neurons.compiled import can_compile, compiled
 from harness.training import Student, descend
 from harness.training.rate import _NormOfRates, by_rate, eligibility, rate_pass, slowed
 from suites.models._resnet import ResNet

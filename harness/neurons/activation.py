@@ -21,7 +21,7 @@ def activation(
         raise UnsupportedError(f"{backend.name} cannot mean this neuron: {reason}")
     if through_compiler:
         # Late: the compiler takes half a second to import, as long as a digits cell trains.
-        from harness.compiled import compiled
+        from harness.neurons.compiled import compiled
 
         return lambda: compiled(backend.neuron(spec))
     return lambda: backend.neuron(spec)

@@ -9,7 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.anytime import (
+from harness.contracts.dataset import Samples, Source
+from harness.contracts.ledger import CATEGORIES, Layer, Measurement
+from harness.contracts.suite import Precision
+from harness.data.encoding import Presentation
+from harness.data.streaming import unaugmented
+from harness.energy import panel
+from harness.evaluation.anytime import (
     ExitPoint,
     Rule,
     apply,
@@ -18,15 +24,9 @@ from harness.anytime import (
     model_energy_by_step,
     output_spikes,
 )
-from harness.contracts.dataset import Samples, Source
-from harness.contracts.ledger import CATEGORIES, Layer, Measurement
-from harness.contracts.suite import Precision
-from harness.energy import panel
-from harness.evaluation import Verdict
+from harness.evaluation.evaluate import Verdict
 from harness.meter import measure
 from harness.training.lesson import autocast
-from harness.training.presentation import Presentation
-from harness.training.stream import unaugmented
 from harness.training.student import Student
 
 _WARM_UP, _TIMED, _TIMED_BATCHES = 5, 30, 3

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.anytime import Accuracy, OverTime, decide, over_time
 from harness.contracts.dataset import Samples, Source
 from harness.contracts.suite import Precision
+from harness.data.encoding import Presentation
+from harness.data.streaming import unaugmented
+from harness.evaluation.anytime import Accuracy, OverTime, decide, over_time
 from harness.training.lesson import autocast
-from harness.training.presentation import Presentation
-from harness.training.stream import unaugmented
 from harness.training.student import Student
 
 

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from harness.contracts.neuron import NeuronSpec, Surrogate
-from harness.surrogate import derivative
+from harness.neurons.surrogate import derivative
 
 # Difference, product, sum and the constant 1/tau are 4. A sigmoid adds 4: an exponential
 # to 1 ulp is 2, the sum below the line 1, the division 1.

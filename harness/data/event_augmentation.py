@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.contracts.dataset import DatasetCard
 from harness.contracts.errors import SpecError
-from harness.training.augment import Change, floats
+from harness.data.augmentation import Change, floats
 
 # Of the side, as in neuromorphic data augmentation (Li et al., ECCV 2022): 5 of 48 pixels.
 _ROLL_SHARE = 5 / 48

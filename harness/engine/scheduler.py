@@ -10,8 +10,8 @@ from pathlib import Path
 from harness.contracts.method import Progress
 from harness.contracts.record import Cell, Row, Status
 from harness.engine import worker
-from harness.engine.local import End, Job, News, run_jobs
-from harness.engine.order import Conditions, Order, TeacherOrder
+from harness.engine.jobs import Conditions, Order, TeacherOrder
+from harness.engine.processes import End, Job, News, run_jobs
 from harness.engine.rows import without_numbers
 from harness.engine.teachers import record, teacher_id
 from harness.store import Store

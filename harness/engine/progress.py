@@ -16,7 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from harness.engine.conductor import CellEnded, Event, Started, TeacherReady, name_of
+from harness.engine.scheduler import CellEnded, Event, Started, TeacherReady, name_of
 
 # A line about a running cell at most so often, where there is no live display.
 _QUIET_S = 30.0

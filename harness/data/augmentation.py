@@ -20,7 +20,7 @@ from torch.nn.functional import pad
 
 from harness.contracts.dataset import DatasetCard
 from harness.contracts.errors import SpecError
-from harness.training.policies import autoaugment, trivialaugment
+from harness.data.autoaugment import autoaugment, trivialaugment
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
 

@@ -1,8 +1,8 @@
 """Recordings of events, cut into frames once and mapped from a file ever after."""
 
-from harness.events.cache import Decoder, cache_folder, cached_frames
-from harness.events.framing import Events, Framing, frames
-from harness.events.recording import Recording
+from harness.data.events.cache import Decoder, cache_folder, cached_frames
+from harness.data.events.framing import Events, Framing, frames
+from harness.data.events.recording import Recording
 
 __all__ = [
     "Decoder",

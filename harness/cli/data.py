@@ -30,7 +30,7 @@ def list_datasets(*, as_json: AsJson = False) -> None:
 @data_app.command()
 def info(name: Name, *, as_json: AsJson = False) -> None:
     """Say what is known of a data set: licence, citation, sizes, checksums, split."""
-    from harness.data_tools import about
+    from harness.data.tools import about
 
     told = about(name)
     if as_json:
@@ -54,7 +54,7 @@ def fetch(name: Name, *, data_root: DataRoot = None) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
-    from harness.data_tools import fetch as get
+    from harness.data.tools import fetch as get
 
     columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
@@ -77,7 +77,7 @@ def fetch(name: Name, *, data_root: DataRoot = None) -> None:
 @data_app.command()
 def verify(name: Name, *, data_root: DataRoot = None, as_json: AsJson = False) -> None:
     """Read every file and say what was expected and found; exit code 1 if any differs."""
-    from harness.data_tools import verify as check
+    from harness.data.tools import verify as check
 
     wrong = 0
     for finding in check(name, data_root):
@@ -104,8 +104,8 @@ def preview(
     timesteps: Annotated[int, typer.Option(help="Frames to cut events into.")] = 4,
 ) -> None:
     """Write a contact sheet that a person can judge."""
-    from harness.data_sheet import sheet
-    from harness.data_tools import load
+    from harness.data.preview import sheet
+    from harness.data.tools import load
 
     path = out or Path(f"{name}.png")
     page = sheet(load(name), data_root, timesteps=timesteps)

@@ -20,10 +20,10 @@ from torch.utils.data import Dataset as TorchDataset
 from harness.contracts.dataset import DatasetCard, Samples, Source
 from harness.contracts.errors import DataError, SpecError
 from harness.contracts.suite import Precision, Recipe
+from harness.data.augmentation import Change, augment, floats
+from harness.data.batches import Feed, Seen, evaluation_batches, limited
+from harness.data.event_augmentation import event_augment
 from harness.seeds import stream, torch_stream
-from harness.training.augment import Change, augment, floats
-from harness.training.event_augment import event_augment
-from harness.training.feed import Feed, Seen, evaluation_batches, limited
 
 # The one augmentation that a source does itself, while it reads.
 RESIZED_CROP = "resized_crop"

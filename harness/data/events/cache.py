@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 
 from harness import fingerprint
 from harness.contracts.errors import DataError
-from harness.events.framing import Events, Framing, frames
-from harness.events.recording import Recording
+from harness.data.events.framing import Events, Framing, frames
+from harness.data.events.recording import Recording
 
 CACHE_VARIABLE = "SNN_DISTILL_CACHE"
 _LOG = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class _Plan:
 
     def array(self, content: str) -> Path:
         """Return where the frames of recordings with these checksums lie."""
-        code = fingerprint.of_code(["harness.events.framing", self.decode.__module__])
+        code = fingerprint.of_code(["harness.data.events.framing", self.decode.__module__])
         cuts = [recording.cuts for recording in self.recordings]
         made_of = [content, asdict(self.framing), cuts, self.decode.__qualname__, code]
         key = _hash(json.dumps(made_of, sort_keys=True))

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from harness.contracts.dataset import Samples
 from harness.contracts.errors import SpecError
+from harness.data.augmentation import Change, floats
 from harness.seeds import stream, torch_stream
-from harness.training.augment import Change, floats
 
 
 class Seen(NamedTuple):

@@ -3,7 +3,7 @@
     for outcome in conform(backend):
         print(outcome.line())
 
-A law compares a simulator with the exact neuron of ``harness.oracle``, with a number
+A law compares a simulator with the exact neuron of ``harness.neurons.oracle``, with a number
 derived beside it, or with itself. What the simulator calls ``unsupported`` is left out.
 A folder may declare deviations beside its ``__init__.py``, in ``deviations.toml``, as
 ``law = "reason"``. One that no longer occurs fails, so the list stays true.
@@ -19,11 +19,12 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from harness import discovery, oracle
+from harness import discovery
 from harness.contracts.backend import Backend
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec, Reset, Surrogate, SurrogateName
-from harness.surrogate import derivative
+from harness.neurons import oracle
+from harness.neurons.surrogate import derivative
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 STEPS = 6

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from harness import discovery
+from harness.cli.data import data_app
 from harness.contracts.errors import HarnessError, SpecError, StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
-from harness.data_cli import data_app
 
 if TYPE_CHECKING:
     from harness.contracts.backend import Backend
     from harness.contracts.record import Cell
     from harness.engine.freshness import Standing
     from harness.engine.grid import Axes
-    from harness.engine.order import Conditions
+    from harness.engine.jobs import Conditions
 
 app = typer.Typer(
     help="Measure methods that distil artificial into spiking networks, on any simulator.",
@@ -178,7 +178,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the leaderboard of a suite, and the rows behind it, from finished cells."""
-    from harness.engine.publishing import publish
+    from harness.engine.publish import publish
 
     published = publish(suite, runs=out, results=results, data_root=data_root)
     if published.rows == 0:
@@ -195,7 +195,7 @@ def report(
 @app.command()
 def show(name: str, *, out: Out = RUNS, as_json: AsJson = False) -> None:
     """Show one cell (by its identity), or what a plug-in says of itself."""
-    from harness.engine.showing import about
+    from harness.engine.show import about
 
     told = about(name, runs=out)
     if as_json:
@@ -209,8 +209,8 @@ def show(name: str, *, out: Out = RUNS, as_json: AsJson = False) -> None:
 @app.command()
 def conform(backend: str, *, as_json: AsJson = False) -> None:
     """Hold one simulator to the laws every simulator must obey; print the errors measured."""
-    from harness.conformance import conform as hold
-    from harness.conformance import deviations_of
+    from harness.neurons.conformance import conform as hold
+    from harness.neurons.conformance import deviations_of
 
     simulator = _load_backend(backend)
     outcomes = hold(simulator, deviations=deviations_of(backend))
@@ -327,7 +327,7 @@ def _conditions(
     deterministic: bool,
     threads: int | None = None,
 ) -> "Conditions":
-    from harness.engine.order import Conditions
+    from harness.engine.jobs import Conditions
 
     return Conditions(
         runs=out.resolve(),
@@ -348,8 +348,8 @@ def _conduct(
     as_json: bool,
 ) -> int:
     """Run ``due`` and tell what happens; return how many failed."""
-    from harness.engine.conductor import conduct
-    from harness.engine.telling import tell
+    from harness.engine.progress import tell
+    from harness.engine.scheduler import conduct
 
     happenings = conduct(due, conditions, slots=slots, timeout_s=timeout_s)
     try:
@@ -368,7 +368,7 @@ def _load_backend(name: str) -> "Backend":
 
 
 def _name(cell: "Cell") -> str:
-    from harness.engine.conductor import name_of
+    from harness.engine.scheduler import name_of
 
     return name_of(cell)
 

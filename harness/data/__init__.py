@@ -1,0 +1,1 @@
+"""Samples: fetched, verified, batched, augmented, encoded."""

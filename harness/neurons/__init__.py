@@ -1,0 +1,1 @@
+"""The one neuron: laws, oracle, surrogates, and what adapters share."""

@@ -1,0 +1,1 @@
+"""Loss terms that several methods share, each with the reference where the formula is."""
