@@ -14,9 +14,9 @@ from torch.nn.functional import pad
 
 from harness.contracts.dataset import DatasetCard
 from harness.contracts.errors import SpecError
+from harness.data import autoaugment
 from harness.data.augmentation import TRANSFORMS, augment, cutout, random_crop, random_flip
 from harness.data.autoaugment import OPERATIONS, Reach
-from harness.training import policies
 from suites.datasets.cifar10 import DATASET as CIFAR10
 from suites.datasets.digits import DATASET as DIGITS
 
@@ -404,7 +404,7 @@ def test_the_autoaugment_table_is_kornias() -> None:
     ours |= {"autocontrast": "auto_contrast", "equalise": "equalize"}
     table = [
         [(ours.get(name, name), chance, level) for name, chance, level in pair]
-        for pair in policies.AUTOAUGMENT_CIFAR10
+        for pair in autoaugment.AUTOAUGMENT_CIFAR10
     ]
     without_strength = {"auto_contrast", "equalize", "invert"}
     assert [
@@ -425,7 +425,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
         calls.append(([list(OPERATIONS)[i] for i in operations.tolist()], strengths, reach))
         return images
 
-    monkeypatch.setattr(policies, "operated", noted)
+    monkeypatch.setattr(autoaugment, "operated", noted)
     return calls
 
 
@@ -436,7 +436,7 @@ def assert_frequent(count: int, samples: int, expected: float) -> None:
 
 
 def test_trivialaugment_draws_operation_level_and_sign_uniformly(drawn: Drawn) -> None:
-    policies.trivialaugment(pictures(1).expand(7000, -1, -1, -1), generator())
+    autoaugment.trivialaugment(pictures(1).expand(7000, -1, -1, -1), generator())
     [(names, strengths, reach)] = drawn
     assert set(names) == set(OPERATIONS) - {"invert"}  # 14 operations
     for name in set(names):
@@ -449,10 +449,10 @@ def test_trivialaugment_draws_operation_level_and_sign_uniformly(drawn: Drawn) -
 
 
 def test_autoaugment_draws_a_pair_and_applies_each_half_by_its_probability(drawn: Drawn) -> None:
-    policies.autoaugment(pictures(1).expand(7000, -1, -1, -1), generator())
+    autoaugment.autoaugment(pictures(1).expand(7000, -1, -1, -1), generator())
     assert len(drawn) == 2
     for place, (names, strengths, reach) in enumerate(drawn):
-        table = [pair[place] for pair in policies.AUTOAUGMENT_CIFAR10]
+        table = [pair[place] for pair in autoaugment.AUTOAUGMENT_CIFAR10]
         for name in set(names) - {"identity"}:
             share = sum(chance for other, chance, _ in table if other == name) / 25
             assert_frequent(names.count(name), 7000, share)
@@ -461,20 +461,20 @@ def test_autoaugment_draws_a_pair_and_applies_each_half_by_its_probability(drawn
 
 
 def test_autoaugment_gives_both_halves_of_the_same_pair(drawn: Drawn) -> None:
-    policies.autoaugment(pictures(1).expand(7000, -1, -1, -1), generator())
-    pairs = {(first[0], second[0]) for first, second in policies.AUTOAUGMENT_CIFAR10}
+    autoaugment.autoaugment(pictures(1).expand(7000, -1, -1, -1), generator())
+    pairs = {(first[0], second[0]) for first, second in autoaugment.AUTOAUGMENT_CIFAR10}
     both = zip(drawn[0][0], drawn[1][0], strict=True)
     assert {pair for pair in both if "identity" not in pair} <= pairs
 
 
 def test_trivialaugment_shifts_by_32_pixels_whatever_the_side() -> None:
-    assert policies.wide_reach(64).shift == 0.5
+    assert autoaugment.wide_reach(64).shift == 0.5
 
 
 def test_each_image_gets_its_own_operation() -> None:
     images = pictures(3)
     places = torch.tensor([list(OPERATIONS).index(n) for n in ("invert", "identity", "rotate")])
-    changed = policies.operated(images, places, torch.ones(3), FULL)
+    changed = autoaugment.operated(images, places, torch.ones(3), FULL)
     assert torch.equal(changed[0], 1 - images[0])
     assert torch.equal(changed[1], images[1])
     assert torch.equal(changed[2], images[2].rot90(1, dims=(1, 2)))
@@ -484,6 +484,6 @@ def test_each_image_gets_its_own_strength() -> None:
     images = pictures(3, side=8)
     names = list(OPERATIONS)
     places = torch.tensor([names.index(n) for n in ("shift_x", "identity", "shift_x")])
-    changed = policies.operated(images, places, torch.tensor([0.0, 0.0, 1.0]), FULL)
+    changed = autoaugment.operated(images, places, torch.tensor([0.0, 0.0, 1.0]), FULL)
     assert torch.equal(changed[:2], images[:2])
     assert torch.equal(changed[2, :, :, :6], images[2, :, :, 2:])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.training import relations
+from harness.training.losses import relations
 from suites.methods.supersnn import (
     Relation,
     SuperSnn,
