@@ -30,6 +30,7 @@ CROSS_CHECKED = (
     "syops==0.0.5",
 )
 DONE, SOME_FAILED, NOTHING_TO_DO = 0, 1, 3
+HARNESS = ("python", "-m", "harness")
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -62,7 +63,7 @@ def lint(session: nox.Session) -> None:
 def conformance(session: nox.Session, backend: str) -> None:
     """Hold one simulator to the laws every simulator must obey."""
     install(session, "test")
-    session.run("python", "-m", "harness", "conform", backend)
+    session.run(*HARNESS, "conform", backend)
     session.run("python", "-m", "pytest", "tests/conformance", f"--backend={backend}")
 
 
@@ -82,15 +83,36 @@ def cross_check(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def portability(session: nox.Session) -> None:
+    """Ask whether other processors decide alike: ``nox -s portability -- [--all]``."""
+    install(session)
+    session.run("python", "-m", "benchmarks.portability", *session.posargs)
+
+
+@nox.session(default=False)
 def leaderboard(session: nox.Session) -> None:
-    """Regenerate a leaderboard: ``nox -s leaderboard -- [SUITE] [options of harness run]``."""
+    """Regenerate a leaderboard: ``nox -s leaderboard -- [SUITE] [options of harness run]``.
+
+    Published rows are made again, and what comes out is compared with them.
+    """
     install(session)
     suite, options, shared = asked(session)
-    harness = ("python", "-m", "harness")
     codes = [DONE, SOME_FAILED, NOTHING_TO_DO]
-    session.run(*harness, "run", suite, *options, *shared, success_codes=codes)
-    session.run(*harness, "report", suite, *shared)
+    session.run(*HARNESS, "run", suite, "--again", *options, *shared, success_codes=codes)
+    session.run(*HARNESS, "report", suite, *shared)
     describe_methods(session)
+    if Path(".git").exists():
+        out = next((each.partition("=")[2] for each in shared if "--out" in each), "runs")
+        session.run(*HARNESS, "compare", "HEAD", out, f"--suite={suite}", success_codes=[0, 2])
+
+
+@nox.session(default=False)
+def reverify(session: nox.Session) -> None:
+    """Prove that moved code means the same: ``nox -s reverify -- [SUITE] [--sample N]``."""
+    install(session)
+    suite, options, shared = asked(session)
+    codes = [DONE, NOTHING_TO_DO]
+    session.run(*HARNESS, "reverify", suite, *options, *shared, success_codes=codes)
 
 
 @nox.session(default=False)
@@ -98,14 +120,14 @@ def report(session: nox.Session) -> None:
     """Write a leaderboard from finished cells: ``nox -s report -- [SUITE]``."""
     install(session)
     suite, options, shared = asked(session)
-    session.run("python", "-m", "harness", "report", suite, *options, *shared)
+    session.run(*HARNESS, "report", suite, *options, *shared)
     describe_methods(session)
 
 
 def describe_methods(session: nox.Session) -> None:
     """Write the page about methods, which quotes what they cost in the published rows."""
     with Path("docs/methods.md").open("w", encoding="utf-8") as page:
-        session.run("python", "-m", "harness", "list", "methods", "--markdown", stdout=page)
+        session.run(*HARNESS, "list", "methods", "--markdown", stdout=page)
 
 
 @nox.session(default=False)

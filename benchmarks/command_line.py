@@ -20,3 +20,22 @@ class CommandLine:
         cells = grid.cells("digits", grid.Axes(), runs=Path("runs"))
         freshness.standings(cells, Store(Path("runs")), data_root=None)
         """
+
+
+class Fingerprints:
+    """Reading and hashing, in an interpreter that has read nothing, all code of a digits plan."""
+
+    version = "1"
+    timeout = 60
+    number = 1
+    repeat = (5, 10, 20.0)
+
+    def timeraw_closure(self) -> tuple[str, str]:
+        code = "fingerprint.closure(roots)"
+        setup = """
+        from harness import discovery, fingerprint
+        kinds = ("methods", "backends")
+        roots = [discovery.module_of(k, name) for k in kinds for name in discovery.names(k)]
+        roots += ["harness.engine.cell", "suites.models.digits_convnet", "suites.datasets.digits"]
+        """
+        return code, setup

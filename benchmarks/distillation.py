@@ -9,7 +9,7 @@ from torch import nn
 from harness import discovery
 from harness.contracts.method import Method
 from harness.contracts.neuron import NeuronSpec
-from harness.contracts.suite import Recipe
+from harness.contracts.recipe import Recipe
 from harness.training import Batch, Lesson, Student, Teacher
 
 

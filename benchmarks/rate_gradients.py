@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from harness import discovery
 from harness.contracts.neuron import NeuronSpec
-from harness.contracts.suite import Recipe
+from harness.contracts.recipe import Recipe
 from harness.training import Batch, Lesson, Student, descend
 from harness.training.rate import by_rate
 

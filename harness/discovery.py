@@ -112,15 +112,15 @@ def file_of(module: str) -> Path | None:
 
     ``importlib``'s own search imports every parent, and with it torch.
     """
-    top, *parts = module.split(".")
-    found = find_spec(top)
-    place = Path(found.origin) if found and found.origin else None
-    for part in parts:
-        if place is None or place.name != "__init__.py":
-            return None
-        choices = (place.parent / part / "__init__.py", place.parent / f"{part}.py")
-        place = next((choice for choice in choices if choice.exists()), None)
-    return place
+    parent, _, name = module.rpartition(".")
+    if not parent:
+        found = find_spec(name)
+        return Path(found.origin) if found and found.origin else None
+    package = file_of(parent)
+    if package is None or package.name != "__init__.py":
+        return None
+    choices = (package.parent / name / "__init__.py", package.with_name(f"{name}.py"))
+    return next((choice for choice in choices if choice.exists()), None)
 
 
 def method_card(name: str) -> MethodCard | None:
@@ -129,7 +129,7 @@ def method_card(name: str) -> MethodCard | None:
     return None if node is None else _value(node, name)
 
 
-def method_parameters(name: str) -> dict[str, object]:
+def method_parameters(name: str) -> dict[str, Any]:
     """Return the parameters of ``METHOD``: its fields' literal defaults and its arguments.
 
     Raises:
@@ -150,7 +150,7 @@ def encoder_words(name: str) -> str:
     return words
 
 
-def _parameters(kind: Kind, name: str) -> dict[str, object]:
+def _parameters(kind: Kind, name: str) -> dict[str, Any]:
     """Return the literal fields of the one value that a plug-in's file provides."""
     tree, attribute = _tree(kind, name), _FOLDERS[kind].attribute
     made = _assigned(tree, attribute)
@@ -169,9 +169,11 @@ def _parameters(kind: Kind, name: str) -> dict[str, object]:
     return fields | {str(word.arg): _value(word.value, name) for word in made.keywords}
 
 
-def packages_of_backend(name: str) -> tuple[str, ...]:
+def packages_of(backend: str | None) -> tuple[str, ...]:
     """Return the distributions a simulator needs: its folder's ``requirements.txt``."""
-    listed = source_of(module_of("backends", name)).with_name("requirements.txt")
+    if backend is None:
+        return ()
+    listed = source_of(module_of("backends", backend)).with_name("requirements.txt")
     if not listed.exists():
         return ()
     lines = listed.read_text(encoding="utf-8").splitlines()

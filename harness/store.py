@@ -1,7 +1,8 @@
 """Results on disk: one atomic JSON a cell, so that nothing is lost or half-written.
 
-``<runs>/<suite>/<cell_id>/`` holds ``row.json``, ``predictions.npz``,
-``student.safetensors`` and the logs; ``<runs>/teachers/<teacher_id>/`` the teachers.
+``<runs>/<suite>/<cell_id>/`` holds ``row.json``, ``predictions.npz``, ``weights.safetensors``
+and the logs; a teacher is a cell of the suite ``teachers``. ``<runs>/code/`` says which
+modules a fingerprint is of.
 """
 
 import json
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from harness.contracts.cell import TEACHERS, Cell
 from harness.contracts.errors import SpecError, StoreError
-from harness.contracts.record import Cell, Row
+from harness.contracts.row import Row
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], /) -> None:
@@ -80,31 +82,51 @@ class Store:
         """Return where everything of ``cell`` lies."""
         return self.root / cell.suite / cell.cell_id
 
-    def teacher_folder(self, teacher_id: str, /) -> Path:
-        """Return where everything of one teacher lies."""
-        return self.root / "teachers" / teacher_id
-
-    def save(self, cell: Cell, row: Row, /) -> None:
-        """Write the one row of ``cell``."""
-        write_json(self.folder(cell) / "row.json", json.loads(row.to_json()))
+    def save(self, row: Row, /) -> None:
+        """Write the one row of a cell."""
+        write_text(self.folder(row.cell) / "row.json", row.to_json() + "\n")
 
     def load(self, cell: Cell, /) -> Row | None:
         """Return the row of ``cell``, or None if it never ended."""
-        return self._row(self.folder(cell) / "row.json")
+        return _row(self.folder(cell) / "row.json")
 
     def rows(self, suite: str, /) -> Iterator[Row]:
         """Yield every row of ``suite``, in the order of cell identities."""
         for path in sorted((self.root / suite).glob("*/row.json")):
-            row = self._row(path)
+            row = _row(path)
             if row is not None:
                 yield row
 
-    @staticmethod
-    def _row(path: Path) -> Row | None:
-        value = read_json(path)
-        if value is None:
-            return None
-        try:
-            return Row.from_json(json.dumps(value))
-        except SpecError as error:
-            raise StoreError(f"{path}: {error}") from error
+    def keep_code(self, fingerprint: str, modules: Mapping[str, str], /) -> None:
+        """Remember which modules, with which hashes, a fingerprint is of."""
+        path = self._code_path(fingerprint)
+        if not path.exists():
+            write_json(path, dict(modules))
+
+    def code(self, fingerprint: str, /) -> Mapping[str, str] | None:
+        """Return what ``keep_code`` remembers, or None."""
+        return read_json(self._code_path(fingerprint))
+
+    def _code_path(self, fingerprint: str) -> Path:
+        return self.root / "code" / f"{fingerprint}.json"
+
+    def point_to_teacher(self, dataset: str, model: str, weights_sha256: str, /) -> None:
+        """Make this the imported teacher of ``dataset`` with topology ``model``."""
+        write_json(self._pointer(dataset, model), {"weights_sha256": weights_sha256})
+
+    def imported_teacher(self, dataset: str, model: str, /) -> str | None:
+        """Return the hash of the weights of the teacher last imported, or None."""
+        found = read_json(self._pointer(dataset, model))
+        return None if found is None else str(found["weights_sha256"])
+
+    def _pointer(self, dataset: str, model: str) -> Path:
+        return self.root / TEACHERS / f"imported-{dataset}-{model}.json"
+
+
+def _row(path: Path) -> Row | None:
+    try:
+        return Row.from_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except SpecError as error:
+        raise StoreError(f"{path}: {error}; delete it to run its cell again") from error

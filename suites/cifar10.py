@@ -1,7 +1,8 @@
 """CIFAR-10 with the recipes and the timesteps of the literature."""
 
 from harness.contracts.neuron import NeuronSpec
-from harness.contracts.suite import Recipe, Suite, TeacherSpec
+from harness.contracts.recipe import Recipe
+from harness.contracts.suite import Suite, TeacherSpec
 
 _AUGMENTED = ("crop", "flip", "autoaugment", "cutout")
 

@@ -1,6 +1,7 @@
 """CIFAR10-DVS with the network, the frames and the timesteps of the literature."""
 
-from harness.contracts.suite import Recipe, Suite, TeacherSpec
+from harness.contracts.recipe import Recipe
+from harness.contracts.suite import Suite, TeacherSpec
 
 SUITE = Suite(
     title="CIFAR10-DVS at 48x48, VGGSNN",

@@ -1,7 +1,8 @@
 """CIFAR-10 at a budget that two processor cores carry: 300 steps a cell, bfloat16."""
 
 from harness.contracts.neuron import NeuronSpec
-from harness.contracts.suite import Recipe, Suite, TeacherSpec
+from harness.contracts.recipe import Recipe
+from harness.contracts.suite import Suite, TeacherSpec
 
 SUITE = Suite(
     title="CIFAR-10, one epoch of 38,400 images, against a published ResNet-20",
@@ -25,7 +26,7 @@ SUITE = Suite(
     neuron=NeuronSpec(scale_input=False),
     timesteps=(2,),
     seeds=(0,),
-    notes={
+    remarks={
         "affine_projector": (
             "within the noise of seeds, which one seed does not show: with `--seeds 1` it has "
             "17.4 %, `direct` 16.4 % and `supersnn` 19.0 %."

@@ -1,6 +1,7 @@
 """Eight-by-eight handwritten digits: every method, every simulator, in minutes."""
 
-from harness.contracts.suite import Recipe, Suite, TeacherSpec
+from harness.contracts.recipe import Recipe
+from harness.contracts.suite import Suite, TeacherSpec
 
 SUITE = Suite(
     title="Handwritten digits, 8x8 (scikit-learn's bundled UCI test set)",
@@ -9,12 +10,12 @@ SUITE = Suite(
     models=("digits_convnet",),
     teacher=TeacherSpec(
         model="digits_convnet",
-        recipe=Recipe(epochs=30, batch_size=64, learning_rate=0.1),
+        recipe=Recipe(epochs=30, batch_size=64, learning_rate=0.1, precision="float64"),
     ),
-    recipes={"short": Recipe(epochs=6, batch_size=64, learning_rate=0.1)},
+    recipes={"short": Recipe(epochs=6, batch_size=64, learning_rate=0.1, precision="float64")},
     timesteps=(1, 2, 4),
     seeds=(0, 1, 2),
-    notes={
+    remarks={
         "qcfs": (
             "trained for four quantisation levels, the authors' value for CIFAR-10, whatever T is: "
             "below T = 4 the converted network rounds more coarsely than the one that was trained."

@@ -1,6 +1,7 @@
 """DVS-Gesture with the network and the timesteps of the literature."""
 
-from harness.contracts.suite import Recipe, Suite, TeacherSpec
+from harness.contracts.recipe import Recipe
+from harness.contracts.suite import Suite, TeacherSpec
 
 SUITE = Suite(
     title="DVS-Gesture, five convolutions of 128 channels",

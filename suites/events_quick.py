@@ -1,8 +1,11 @@
 """Events without a download: recorded digits where they are, simulated ones elsewhere."""
 
-from harness.contracts.suite import Recipe, Suite, TeacherSpec
+from harness.contracts.recipe import Recipe
+from harness.contracts.suite import Suite, TeacherSpec
 
-_SHORT = Recipe(epochs=10, batch_size=32, learning_rate=0.05, augmentation=("roll",))
+_SHORT = Recipe(
+    epochs=10, batch_size=32, learning_rate=0.05, augmentation=("roll",), precision="float64"
+)
 
 SUITE = Suite(
     title="Digits as events, 34x34 (N-MNIST if it is there, else simulated: see the notes)",

@@ -1,6 +1,7 @@
 """ImageNet at full size, with the timesteps of the literature."""
 
-from harness.contracts.suite import Recipe, Suite, TeacherSpec
+from harness.contracts.recipe import Recipe
+from harness.contracts.suite import Suite, TeacherSpec
 
 _CUT = ("resized_crop", "flip")
 

@@ -1,6 +1,7 @@
 """N-MNIST, small enough to train in minutes on two processor cores."""
 
-from harness.contracts.suite import Recipe, Suite, TeacherSpec
+from harness.contracts.recipe import Recipe
+from harness.contracts.suite import Suite, TeacherSpec
 
 _SHORT = Recipe(epochs=20, batch_size=32, learning_rate=0.05, augmentation=("roll",))
 

@@ -1,6 +1,7 @@
 """Tiny ImageNet: two hundred classes at 64x64, with the timesteps of the literature."""
 
-from harness.contracts.suite import Recipe, Suite, TeacherSpec
+from harness.contracts.recipe import Recipe
+from harness.contracts.suite import Suite, TeacherSpec
 
 _AUGMENTED = ("crop", "flip")
 

@@ -37,7 +37,7 @@ def _names() -> tuple[str, ...]:
 
 def _installed(name: str) -> bool:
     try:
-        for package in discovery.packages_of_backend(name):
+        for package in discovery.packages_of(name):
             version(package)
     except PackageNotFoundError:
         return False

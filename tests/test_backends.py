@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from harness import discovery
 from harness.contracts.backend import Backend
-from harness.contracts.errors import UnsupportedError
+from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec, Reset, Surrogate
+from harness.neurons.activation import activation
 from harness.neurons.conformance import FORMS
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -224,3 +225,18 @@ print(sorted({{"torch", "norse", "spikingjelly"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_neuron_without_the_mark_is_refused_before_it_passes_for_a_stateless_layer() -> None:
+    class Unmarked:
+        name = "unmarked"
+
+        def unsupported(self, _spec: NeuronSpec) -> None:
+            return None
+
+        def neuron(self, _spec: NeuronSpec) -> nn.Module:
+            return nn.Identity()
+
+    made = activation(cast(Backend, Unmarked()), NeuronSpec())
+    with pytest.raises(SpecError, match=r"unmarked.neuron made a Identity.*SpikingNeuron"):
+        made()

@@ -1,5 +1,6 @@
 """The command line as a user types it: answers, mistakes, exit codes."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,11 +11,18 @@ from pathlib import Path
 import pytest
 
 from harness import discovery
+from harness.contracts.row import Row
+from harness.contracts.values import to_plain
+from harness.engine.compare import TIMES
+from harness.engine.teachers import cell_of
 
 ROOT = Path(__file__).resolve().parent.parent
+NOTHING_PUBLISHED = ROOT / "nothing-published"
 
 
 def harness(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    if words[0] in {"plan", "run", "report"} and "--results" not in words:
+        words = (*words, "--results", str(NOTHING_PUBLISHED))
     variables = {name: value for name, value in os.environ.items() if name != "SNN_DISTILL_DATA"}
     return subprocess.run(
         [sys.executable, "-m", "harness", *words],
@@ -70,7 +78,9 @@ assert not heavy, heavy
 def test_a_users_mistake_is_one_line_with_a_remedy(
     words: tuple[str, ...], said: str, tmp_path: Path
 ) -> None:
-    out = () if words[0] in {"list", "conform"} else ("--out", str(tmp_path / "runs"))
+    out: tuple[str, ...] = (
+        () if words[0] in {"list", "conform"} else ("--out", str(tmp_path / "runs"))
+    )
     done = harness(*words, *out)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
@@ -98,10 +108,10 @@ def test_missing_data_is_a_row_with_a_reason(tmp_path: Path) -> None:
     )
     assert done.returncode == 1, done.stdout + done.stderr
     [row] = tmp_path.glob("cifar100/*/row.json")
-    columns = json.loads(row.read_text())
-    assert columns["status"] == "failed"
-    assert "SNN_DISTILL_DATA" in columns["error"]
-    assert columns["test_accuracy"] is None
+    told = json.loads(row.read_text())
+    assert told["status"] == "failed"
+    assert "SNN_DISTILL_DATA" in told["error"]
+    assert "metrics" not in told
 
 
 @pytest.fixture(scope="module")
@@ -135,39 +145,47 @@ def test_the_same_command_twice_gives_identical_metrics(digits: Path, tmp_path: 
     for row in digits.glob("digits/*/row.json"):
         again = tmp_path / row.relative_to(digits)
         assert _metrics(again) == _metrics(row)
-        weights = row.with_name("student.safetensors")
-        assert again.with_name("student.safetensors").read_bytes() == weights.read_bytes()
+        weights = row.with_name("weights.safetensors")
+        assert again.with_name("weights.safetensors").read_bytes() == weights.read_bytes()
 
 
-CLOCKED = ("latency_ms_b1", "latency_ms_b1_iqr", "throughput_sps", "train_seconds")
-
-
-def _metrics(row: Path) -> str:
-    from harness.contracts.record import Row
-
-    metrics = vars(Row.from_json(row.read_text()).metrics)
-    told = {name: value for name, value in metrics.items() if name not in CLOCKED}
-    del told["peak_memory_bytes"]
-    return json.dumps(told, sort_keys=True)
+def _metrics(file: Path) -> str:
+    row = Row.from_json(file.read_bytes())
+    told = to_plain(row.metrics)
+    assert row.ledger is not None
+    measured = {name: value for name, value in told.items() if name not in TIMES}
+    return json.dumps([measured, row.ledger.to_plain(), to_plain(row.canary)], sort_keys=True)
 
 
 def test_a_row_is_complete_and_honest(digits: Path) -> None:
-    rows = [json.loads(file.read_text()) for file in digits.glob("digits/*/row.json")]
-    assert {row["method"] for row in rows} == {"direct", "logit_kd"}
+    rows = [Row.from_json(file.read_bytes()) for file in digits.glob("digits/*/row.json")]
+    assert {row.cell.method for row in rows} == {"direct", "logit_kd"}
     for row in rows:
-        assert row["status"] == "ok"
-        assert row["n_test"] == 544
-        assert row["accuracy_low"] < row["test_accuracy"] < row["accuracy_high"]
-        assert len(row["accuracy_by_step"]) == 2
-        assert row["accuracy_by_step"][-1] == row["test_accuracy"]
-        assert 1 <= row["mean_steps_to_decide"] <= 2
-        assert row["teacher_accuracy"] > 0.98
-        assert row["spikes_per_sample"] > 0
-        assert row["coverage"] == 1
-        assert row["train_samples"] == row["recipe"]["epochs"] * (1074 // 64) * 64
-        assert {each["differing"] for each in row["cross_backend"].values()} == {0}
-        log = digits / row["log_path"]
-        assert log.exists()
+        metrics, ledger, canary, made = row.metrics, row.ledger, row.canary, row.provenance
+        assert metrics is not None
+        assert ledger is not None
+        assert canary is not None
+        assert metrics.n_test == 544
+        assert metrics.accuracy_low < metrics.test_accuracy < metrics.accuracy_high
+        assert metrics.accuracy_by_step is not None
+        assert len(metrics.accuracy_by_step) == 2
+        assert metrics.accuracy_by_step[-1] == metrics.test_accuracy
+        assert metrics.mean_steps_to_decide is not None
+        assert 1 <= metrics.mean_steps_to_decide <= 2
+        assert metrics.teacher_accuracy is not None
+        assert metrics.teacher_accuracy > 0.98
+        assert ledger.spikes_per_sample > 0
+        assert (ledger.samples, ledger.steps, ledger.coverage) == (544, 2, 1)
+        assert metrics.train_samples == row.cell.recipe.epochs * (1074 // 64) * 64
+        assert {each.differing for each in metrics.cross_backend.values()} == {0}
+        assert len(canary.losses) == 4
+        assert made.train_fp != made.measure_fp
+        assert made.fast_fp is None
+        assert made.threads == 1
+        assert made.processor["architecture"]
+        weights = digits / "digits" / row.cell_id / "weights.safetensors"
+        assert made.weights_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+        assert (digits / str(made.log_path)).exists()
 
 
 def test_a_damaged_row_is_named(digits: Path, tmp_path: Path) -> None:
@@ -181,19 +199,26 @@ def test_a_damaged_row_is_named(digits: Path, tmp_path: Path) -> None:
 
 
 def test_a_teacher_is_trained_once_and_shared(digits: Path) -> None:
-    assert len(list((digits / "teachers").glob("*/teacher.json"))) == 1
+    [file] = digits.glob("teachers/*/row.json")
+    teacher = Row.from_json(file.read_bytes())
+    assert teacher.cell.backend is None
+    assert teacher.metrics is not None
+    assert teacher.metrics.test_accuracy > 0.98
+    for row in map(Row.from_json, (f.read_bytes() for f in digits.glob("digits/*/row.json"))):
+        assert row.cell.teacher is not None
+        assert cell_of(row.cell.teacher) == teacher.cell
+        assert row.provenance.teacher_sha256 == teacher.provenance.weights_sha256
 
 
 def test_a_leaderboard_comes_out(digits: Path, tmp_path: Path) -> None:
     done = harness("report", "digits", "--out", str(digits), "--results", str(tmp_path))
     assert done.returncode == 0, done.stderr
     cells = 18 * len(discovery.names("methods"))
-    assert f"{cells - 2} of {cells} cells" in done.stderr
+    assert f"{cells - 2} cells of the suite have not been run" in done.stderr
     table = (tmp_path / "digits" / "leaderboard.md").read_text()
     assert "logit_kd" in table
     lines = (tmp_path / "digits" / "direct.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    assert [row["method"] for row in rows] == ["direct"]
+    assert [Row.from_json(line).cell.method for line in lines] == ["direct"]
 
 
 def test_a_stale_cell_is_explained_and_run_again(digits: Path, tmp_path: Path) -> None:
@@ -213,7 +238,7 @@ def test_a_stale_cell_is_explained_and_run_again(digits: Path, tmp_path: Path) -
     )
     told = harness(*words, cwd=project).stdout
     assert told.count("stale") == 2  # one cell, and the summary
-    assert "code changed" in told
+    assert "training code moved: suites.methods.logit_kd" in told
 
 
 def test_names_may_be_repeated_or_stand_between_commas() -> None:

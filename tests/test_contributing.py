@@ -31,11 +31,11 @@ def test_the_example_method_is_a_dozen_lines_and_one_file_is_all_it_takes(tmp_pa
         cwd=tmp_path,
     )
     [row] = (tmp_path / "runs").glob("digits/*/row.json")
-    columns = json.loads(row.read_text())
-    assert columns["status"] == "ok"
-    assert columns["params"] == {"weight": 1.0}
+    told = json.loads(row.read_text())
+    assert told["status"] == "ok"
+    assert told["cell"]["params"] == {"weight": 1.0}
     # Ten classes: far above chance means that it learned.
-    assert columns["test_accuracy"] > 0.5
+    assert told["metrics"]["test_accuracy"] > 0.5
 
 
 def _harness(*words: str, cwd: Path) -> str:

@@ -17,6 +17,8 @@ from harness.contracts.errors import SpecError
 from harness.data.encoding import Presentation
 from harness.engine import grid
 from harness.engine.grid import Axes
+from harness.results import Published
+from harness.store import Store
 from suites.encoders.direct import ENCODER as DIRECT
 from suites.encoders.latency import ENCODER as LATENCY
 from suites.encoders.phase import ENCODER as PHASE
@@ -142,7 +144,8 @@ def test_what_an_encoder_says_is_read_without_importing_it(name: str) -> None:
 
 
 def test_a_cell_without_an_encoder_is_called_what_it_always_was() -> None:
-    cells = grid.cells("digits", Axes(methods=("direct",)), runs=Path("runs"))
+    asked = Axes(methods=("direct",)), Store(Path("runs")), Published()
+    cells = grid.cells("digits", *asked)
     assert all('"encoder"' not in cell.identity() for cell in cells)
-    trains = grid.cells("digits_poisson", Axes(methods=("direct",)), runs=Path("runs"))
+    trains = grid.cells("digits_poisson", *asked)
     assert all('"encoder":"poisson"' in cell.identity() for cell in trains)

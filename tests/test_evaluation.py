@@ -12,9 +12,10 @@ from harness.contracts.backend import Backend
 from harness.contracts.dataset import Dataset
 from harness.contracts.model import Output
 from harness.contracts.neuron import NeuronSpec
-from harness.contracts.suite import Recipe
+from harness.contracts.recipe import Recipe
 from harness.data.encoding import direct
-from harness.engine.setting import build, lesson_of, recipe_from
+from harness.engine.resolve import build
+from harness.engine.train import lesson_of
 from harness.evaluation.evaluate import Verdict, evaluate
 from harness.neurons.activation import activation
 from harness.training import Student
@@ -97,9 +98,3 @@ def test_what_is_drawn_elsewhere_changes_no_batch() -> None:
     first, second = batches(0), batches(17)
     assert len(first) == 2 * (len(splits.train) // 100)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-
-
-def test_a_recipe_survives_its_way_through_a_row() -> None:
-    recipe = Recipe(epochs=2, batch_size=8, augmentation=("crop", "flip"))
-    fields = {"name": "x", **vars(recipe), "augmentation": ["crop", "flip"]}
-    assert recipe_from(fields) == recipe

@@ -21,9 +21,10 @@ from harness.contracts.dataset import Dataset
 from harness.contracts.errors import DataError
 from harness.contracts.model import Model
 from harness.contracts.neuron import NeuronSpec
-from harness.contracts.suite import Recipe
+from harness.contracts.recipe import Recipe
 from harness.data.encoding import direct
-from harness.engine.setting import build, lesson_of
+from harness.engine.resolve import build
+from harness.engine.train import lesson_of
 from harness.evaluation.evaluate import evaluate
 from harness.neurons.activation import activation
 from harness.training.descent import descend

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, pad
 
 from harness import discovery
-from harness.contracts.errors import SpecError
+from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.model import Model, Network, Output
 from harness.contracts.neuron import NeuronSpec
+from harness.neurons.spiking import SpikingNeuron
 from harness.neurons.time_major import join_steps, split_steps
 from suites.models._convnet import ConvNet
 from suites.models._resnet import ResNet
@@ -52,12 +53,11 @@ class _Spike(torch.autograd.Function):
         return gradients[0] * derivative
 
 
-class Neuron(nn.Module):
+class Neuron(SpikingNeuron):
     """Leaky integrate-and-fire, half of the potential kept a step, reset to zero."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.spec = NeuronSpec()
+        super().__init__(NeuronSpec())
 
     def forward(self, current: Tensor, record: list[Tensor] | None = None) -> Tensor:
         v = torch.zeros_like(current[0])
@@ -585,7 +585,7 @@ def test_what_cannot_be_answered_is_refused_in_words(
 
 
 def test_a_sum_has_no_membrane_of_its_own() -> None:
-    with pytest.raises(SpecError, match=r"no tap 'stage1.membrane'"):
+    with pytest.raises(UnsupportedError, match=r"no neuron of this network made 'stage1'"):
         answer(build("ms"), stimulus("ms"), STEPS, "stage1.membrane")
 
 

@@ -1,50 +1,52 @@
 """Golden values with their derivations, and what the statistics must refuse."""
 
 import math
-from itertools import product
+import subprocess
+import sys
 
-import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harness.contracts.errors import SpecError
 from harness.statistics import (
-    Interval,
-    bootstrap,
+    ALPHA,
+    compare_common,
     compare_paired,
-    friedman,
+    critical_t,
     holm,
-    interquartile_mean,
-    kendall_tau,
-    mcnemar,
     mean_over_seeds,
     rank_stability,
-    ranks_with_ties,
-    sign_flip_p,
+    significance_groups,
     wilson_interval,
 )
 
-Z = 1.959963984540054  # the standard normal's 97.5 % point
 # Student's with 2 degrees of freedom: t / sqrt(2 + t^2) = 0.95.
 T_2 = math.sqrt(2 * 0.95**2 / (1 - 0.95**2))
 
 some_values = st.lists(st.integers(-50, 50).map(float), min_size=6, max_size=8)
 
 
-@given(trials=st.integers(1, 500), share=st.floats(0, 1))
+@given(trials=st.integers(1, 10**6), share=st.floats(0, 1))
 @settings(max_examples=60, deadline=None)
-def test_wilson_is_the_closed_form_and_holds_its_estimate(trials: int, share: float) -> None:
+def test_wilson_is_what_scipy_says_and_holds_its_estimate(trials: int, share: float) -> None:
     successes = round(share * trials)
-    p = successes / trials
-    # Wilson 1927: the p0 with (p - p0)^2 = z^2 p0 (1 - p0) / n, a quadratic in p0.
-    middle = (p + Z**2 / (2 * trials)) / (1 + Z**2 / trials)
-    half = math.sqrt(p * (1 - p) / trials + Z**2 / (4 * trials**2)) * Z / (1 + Z**2 / trials)
     found = wilson_interval(successes, trials)
-    assert found.holds(p)
-    assert found.low == pytest.approx(max(0.0, middle - half), abs=1e-12)
-    assert found.high == pytest.approx(min(1.0, middle + half), abs=1e-12)
+    expected = scipy.stats.binomtest(successes, trials).proportion_ci(method="wilson")
+    assert found.holds(successes / trials)
+    assert tuple(found) == pytest.approx((expected.low, expected.high), abs=1e-12)
     assert 0 <= found.low <= found.high <= 1
+
+
+def test_a_wilson_interval_needs_no_scipy() -> None:
+    # Every cell asks for some; SciPy would cost each of them most of a second.
+    script = (
+        "import sys; from harness.statistics import wilson_interval; wilson_interval(9, 10);"
+        "print([name for name in sys.modules if name.startswith(('scipy', 'statsmodels'))])"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 0), (-1, 5), (6, 5)])
@@ -92,35 +94,26 @@ def test_no_seeds_and_no_numbers_are_refused() -> None:
         mean_over_seeds([0.9, math.nan])
 
 
-def test_six_pairs_that_all_gain_have_the_smallest_p_of_sixty_four() -> None:
+def test_the_paired_t_test_of_six_gains() -> None:
     found = compare_paired([2.0, 3.0, 4.0, 5.0, 6.0, 7.0], [1.0] * 6)
     # Differences 1..6: mean 3.5, sum of squares 17.5, sd = sqrt(3.5); t = 3.5 / sqrt(3.5 / 6).
     assert found.difference.value == 3.5
     assert found.difference.deviation == pytest.approx(math.sqrt(3.5))
-    # Only all plus and all minus reach |sum| = 21: 2 of 2^6 choices.
-    assert found.p_sign_flip == 2 / 64
     assert found.p_t == pytest.approx(0.0059335, abs=1e-7)  # scipy's t(5) tail beyond 4.582576
     assert (found.verdict, found.provisional) == ("better", False)
 
 
-@given(differences=some_values)
-@settings(max_examples=40, deadline=None)
-def test_sign_flip_p_is_what_enumeration_by_hand_gives(differences: list[float]) -> None:
-    observed = abs(sum(differences))  # integers: exact
-    flips = product((-1, 1), repeat=len(differences))
-    sums = [abs(sum(s * d for s, d in zip(signs, differences, strict=True))) for signs in flips]
-    assert sign_flip_p(differences) == sum(s >= observed for s in sums) / len(sums)
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
-def test_no_significance_under_six_pairs(count: int) -> None:
-    # Five pairs give at best 2 / 2^5 = 0.0625, so any printed p would mislead.
-    with pytest.raises(SpecError, match="run more seeds"):
-        sign_flip_p([1.0] * count)
-    found = compare_paired([float(n) for n in range(1, count + 1)], [0.0] * count)
-    assert found.p_t is None
-    assert found.p_sign_flip is None
-    assert found.provisional == (count < 5)
+@given(ours=some_values, shift=st.integers(-60, 60), resolution=st.sampled_from([0.0, 1.0, 30.0]))
+@settings(max_examples=60, deadline=None)
+def test_p_is_scipys_and_falls_below_5_per_cent_with_the_interval_clear_of_0(
+    ours: list[float], shift: int, resolution: float
+) -> None:
+    found = compare_paired(ours, [float(shift)] * len(ours), resolution=resolution)
+    assert found.p_t is not None
+    assert (found.p_t < ALPHA) == (found.verdict != "within noise")
+    if resolution == 0 and len(set(ours)) > 1:
+        expected = scipy.stats.ttest_rel(ours, [shift] * len(ours)).pvalue
+        assert found.p_t == pytest.approx(expected, rel=1e-9)
 
 
 @given(ours=some_values, data=st.data())
@@ -135,7 +128,7 @@ def test_comparing_the_other_way_round_mirrors_everything(
     mirrored = {"better": "worse", "worse": "better", "within noise": "within noise"}
     assert back.verdict == mirrored[there.verdict]
     assert back.difference.value == -there.difference.value
-    assert back.p_sign_flip == there.p_sign_flip
+    assert back.p_t == there.p_t
     assert there.difference.interval is not None
     assert (there.verdict == "within noise") == there.difference.interval.holds(0.0)
 
@@ -158,11 +151,15 @@ def test_the_same_step_in_three_seeds_is_no_proof() -> None:
     assert compare_paired(ours, theirs, resolution=step).verdict == "within noise"
     assert compare_paired([0.95 + 2 * step] * 3, theirs, resolution=step).verdict == "better"
     assert compare_paired(theirs, theirs, resolution=step).verdict == "within noise"
+    # t = step / (step / sqrt(18)), and with 2 degrees of freedom p = 1 - t / sqrt(2 + t^2).
+    p = compare_paired(ours, theirs, resolution=step).p_t
+    assert p == pytest.approx(1 - math.sqrt(18 / 20), rel=1e-6)
 
 
 def test_one_pair_says_nothing() -> None:
     found = compare_paired([0.9], [0.1])
     assert (found.verdict, found.difference.interval, found.provisional) == ("unknown", None, True)
+    assert found.p_t is None
 
 
 def test_pairs_that_do_not_pair_are_refused() -> None:
@@ -174,21 +171,21 @@ def test_pairs_that_do_not_pair_are_refused() -> None:
 
 def test_constant_gains_have_p_zero_and_no_gain_has_p_one() -> None:
     assert compare_paired([1.0] * 6, [0.0] * 6).p_t == 0
-    same = compare_paired([1.0] * 6, [1.0] * 6)
-    assert (same.p_t, same.p_sign_flip) == (1.0, 1.0)
+    assert compare_paired([1.0] * 6, [1.0] * 6).p_t == 1
 
 
-def test_mcnemar_reads_only_the_samples_on_which_they_differ() -> None:
-    first = np.array([True] * 5 + [False] * 1 + [True] * 90 + [False] * 4)
-    second = np.array([False] * 5 + [True] * 1 + [True] * 90 + [False] * 4)
-    found = mcnemar(first, second)
-    assert (found.only_first, found.only_second) == (5, 1)
-    # Two-sided binomial: 2 * (C(6,0) + C(6,1)) / 2^6 = 14/64.
-    assert found.p == pytest.approx(14 / 64, rel=1e-12)
-    assert mcnemar(second, first).p == found.p
-    assert mcnemar(first, first).p == 1.0
-    with pytest.raises(SpecError, match="same samples"):
-        mcnemar(first, second[:-1])
+def test_only_seeds_that_both_have_are_paired() -> None:
+    found = compare_common({0: 1.0, 1: 2.0, 2: 9.0}, {1: 1.0, 2: 8.0, 3: 0.0})
+    assert found is not None
+    assert (found.difference.value, found.difference.n) == (1.0, 2)
+    assert compare_common({0: 1.0}, {1: 1.0}) is None
+
+
+def test_the_bar_is_students_point_and_rises_with_the_hypotheses() -> None:
+    assert critical_t(3) == pytest.approx(T_2, rel=1e-12)
+    # One of 435 pairs at 5 %: with 2 degrees of freedom, p = 1 - t / sqrt(2 + t^2).
+    t = critical_t(3, hypotheses=435)
+    assert 1 - t / math.sqrt(2 + t**2) == pytest.approx(0.05 / 435, rel=1e-9)
 
 
 def test_holm_multiplies_by_the_number_of_hypotheses_left() -> None:
@@ -199,69 +196,102 @@ def test_holm_multiplies_by_the_number_of_hypotheses_left() -> None:
     assert holm([]) == ()
 
 
-def test_kendall_tau_counts_pairs_in_order() -> None:
-    # 6 pairs, one of them swapped: (5 - 1) / 6.
-    assert kendall_tau([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(4 / 6, rel=1e-12)
-    # One tie on the left: (5 - 0) / sqrt(5 * 6).
-    assert kendall_tau([1, 1, 3, 4], [1, 2, 3, 4]) == pytest.approx(5 / math.sqrt(30), rel=1e-12)
-    assert kendall_tau([1, 1], [1, 2]) is None
-    assert kendall_tau([], []) is None
+@given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=8), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_holm_rejects_what_the_definition_rejects_in_any_order(
+    p_values: list[float], data: st.DataObject
+) -> None:
+    adjusted = holm(p_values)
+    # Holm 1979: step through the sorted p until one exceeds alpha / (how many are left).
+    rejected, left = set(), len(p_values)
+    for index in sorted(range(len(p_values)), key=p_values.__getitem__):
+        if p_values[index] * left >= ALPHA:
+            break
+        rejected.add(index)
+        left -= 1
+    assert {index for index, p in enumerate(adjusted) if p < ALPHA} == rejected
+    assert all(1 >= after >= before for before, after in zip(p_values, adjusted, strict=True))
+    order = data.draw(st.permutations(range(len(p_values))))
+    assert holm([p_values[index] for index in order]) == tuple(adjusted[index] for index in order)
 
 
 def test_stability_compares_judges_over_what_both_judged() -> None:
     found = rank_stability(
-        {
-            "b": {"x": 1.0, "y": 2.0, "z": 3.0, "w": None},
-            "a": {"x": 10.0, "y": 20.0, "z": 5.0, "w": 1.0},
-            "c": {"x": None, "y": 1.0},
-        }
+        {"b": [1.0, 2.0, 3.0, None], "a": [10.0, 20.0, 5.0, 1.0], "c": [None, 1.0, None, None]}
     )
-    # a against b over x, y, z: one pair agrees (x < y), two do not: -1/3.
+    # a against b over the first three: one pair agrees, two do not: -1/3.
     assert found["a", "b"] == pytest.approx(-1 / 3, rel=1e-12)
     assert found["a", "c"] is None
     assert list(found) == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert rank_stability({}) == {}
 
 
-def test_friedman_is_corrected_for_ties() -> None:
-    # Ranks 1, 2, 3 in four blocks: chi2 = 12*4/(3*4) * (1 + 0 + 1) = 8; df = 2: p = exp(-4).
-    ordered = [[1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0], [3.0, 3.0, 3.0, 3.0]]
-    assert friedman(ordered) == pytest.approx(math.exp(-4), rel=1e-12)
-    # The first two tie in one block: rank sums 4.5, 7.5, 12; 12/48 * 220.5 - 48 = 7.125,
-    # over 1 - 6/(4 * 24) = .9375 is 7.6; uncorrected it would be exp(-3.5625).
-    tied = [[1.0, 1.0, 1.0, 2.0], [2.0, 2.0, 2.0, 2.0], [3.0, 3.0, 3.0, 3.0]]
-    assert friedman(tied) == pytest.approx(math.exp(-3.8), rel=1e-12)
-    with pytest.raises(SpecError, match="three methods"):
-        friedman(ordered[:2])
-
-
-def test_noise_cannot_separate_ranks() -> None:
-    found = ranks_with_ties(
-        {
-            "best": {0: 0.90, 1: 0.91, 2: 0.92},
-            "its equal": {0: 0.91, 1: 0.89, 2: 0.92},  # lower on average, not in every seed
-            "worse": {0: 0.80, 1: 0.81, 2: 0.82},
-            "lonely": {7: 0.99},
-        }
+@given(
+    orders=st.lists(
+        st.tuples(*[st.one_of(st.none(), st.integers(0, 4).map(float))] * 2), max_size=9
     )
-    # A single run, paired with nobody, beats nobody and is beaten by nobody.
-    assert found == {"best": 1, "its equal": 1, "worse": 3, "lonely": 1}
+)
+@settings(max_examples=100, deadline=None)
+def test_stability_is_scipys_tau_b_where_both_order_something(
+    orders: list[tuple[float | None, float | None]],
+) -> None:
+    found = rank_stability({"a": [a for a, _ in orders], "b": [b for _, b in orders]})["a", "b"]
+    both = [(a, b) for a, b in orders if a is not None and b is not None]
+    if len({a for a, _ in both}) < 2 or len({b for _, b in both}) < 2:
+        assert found is None
+    else:
+        expected = scipy.stats.kendalltau([a for a, _ in both], [b for _, b in both]).statistic
+        assert found == pytest.approx(expected, abs=1e-12)
 
 
-def test_interquartile_mean_cuts_a_quarter_at_either_end() -> None:
-    assert interquartile_mean([100.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -50.0]) == 3.5
+# By five seeds: `worse` loses by 10 within 0.1, and `wild` is 10 better or worse by chance.
+BEST = {seed: 90 + 0.1 * (seed % 2) for seed in range(5)}
+WORSE = dict.fromkeys(range(5), 80.0)
+WORST = dict.fromkeys(range(5), 70.0)
+WILD = {0: 99.0, 1: 60.0, 2: 95.0, 3: 50.0, 4: 90.0}
 
 
-def test_bootstrap_is_repeatable_and_covers_the_mean() -> None:
-    values = np.random.default_rng(0).exponential(size=200)
-    found = bootstrap(values, seed=1, resamples=999)
-    assert found == bootstrap(values, seed=1, resamples=999)
-    assert found.holds(values.mean())
-    # The normal approximation, to a tenth of its width: skew moves BCa no further here.
-    half = Z * values.std(ddof=1) / math.sqrt(200)
-    assert found.half_width == pytest.approx(half, rel=0.1)
-    assert bootstrap([2.0, 2.0], seed=0) == Interval(2.0, 2.0)
-    with pytest.raises(SpecError, match="at least 2 values"):
-        bootstrap([1.0], seed=0)
+def test_groups_peel_off_those_that_nothing_left_is_significantly_better_than() -> None:
+    # best - worse: t(4) = 10.04 / (0.0548 / sqrt(5)) = 410, so p < 1e-9 and Holm's sixfold too.
+    found = significance_groups(
+        {"worst": WORST, "wild": WILD, "best": BEST, "worse": WORSE}, resolution=0.01
+    )
+    assert found == {"best": 1, "wild": 1, "worse": 2, "worst": 3}
+
+
+def test_noise_alone_separates_nobody_and_a_single_value_is_in_no_group() -> None:
+    equal = {seed: value + (-1) ** seed for seed, value in BEST.items()}
+    assert significance_groups({"a": BEST, "b": equal}) == {"a": 1, "b": 1}
+    assert significance_groups({"a": BEST, "lonely": {0: 10.0}}) == {"a": 1}
+    assert significance_groups({"lonely": {0: 10.0}}) == {}
+    assert significance_groups({}) == {}
+
+
+def test_who_has_one_seed_in_common_is_not_compared() -> None:
+    elsewhere = {seed + 4: 70.0 for seed in range(5)}
+    assert significance_groups({"best": BEST, "elsewhere": elsewhere}) == {
+        "best": 1,
+        "elsewhere": 1,
+    }
+
+
+def test_more_methods_in_a_table_ask_for_more_evidence() -> None:
+    # Gains 1, 2, 3: t(2) = 2 / (1 / sqrt(3)) = 3.46, p = .074; 5, 6, 7: t = 10.4, p = .0091.
+    base = {0: 0.0, 1: 0.0, 2: 0.0}
+    clear = {0: 5.0, 1: 6.0, 2: 7.0}
+    assert significance_groups({"base": base, "clear": clear}) == {"clear": 1, "base": 2}
+    # Among six pairs the same p is .055.
+    others = {"x": {0: 5.0, 1: 0.0, 2: -3.0}, "y": {0: 1.0, 1: -8.0, 2: 9.0}}
+    crowd = significance_groups({"base": base, "clear": clear, **others})
+    assert set(crowd.values()) == {1}
+
+
+def test_a_circle_over_unlike_seeds_is_one_group() -> None:
+    # a beats b by 10 over seeds 0 to 2, b beats c over 3 to 5, c beats a over 6 to 8.
+    a = dict.fromkeys((0, 1, 2), 10.0) | dict.fromkeys((6, 7, 8), 0.0)
+    b = dict.fromkeys((0, 1, 2), 0.0) | dict.fromkeys((3, 4, 5), 10.0)
+    c = dict.fromkeys((3, 4, 5), 0.0) | dict.fromkeys((6, 7, 8), 10.0)
+    assert significance_groups({"a": a, "b": b, "c": c}) == {"a": 1, "b": 1, "c": 1}
 
 
 @given(values=some_values, shift=st.integers(-5, 5))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.contracts.dataset import Samples
 from harness.contracts.errors import DataError, SpecError
-from harness.contracts.suite import Recipe
+from harness.contracts.recipe import Recipe
 from harness.data.augmentation import augment
 from harness.data.batches import Feed, limited
 from harness.data.encoding import direct
@@ -22,7 +22,7 @@ from harness.data.streaming import (
     batches_for,
     unaugmented,
 )
-from harness.engine.setting import lesson_of
+from harness.engine.train import lesson_of
 from suites.datasets.imagenet import DATASET
 
 CPU = torch.device("cpu")

@@ -20,10 +20,11 @@ from norse.torch.functional.lif_box import (
     lif_box_feed_forward_step,
 )
 from norse.torch.functional.reset import reset_subtract, reset_value
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.contracts.neuron import NeuronSpec
 from harness.neurons.membrane import at_rest, carried, trainable_decay
+from harness.neurons.spiking import SpikingNeuron
 from harness.neurons.surrogate import with_surrogate
 from harness.neurons.time_major import join_steps, split_steps
 
@@ -47,13 +48,12 @@ def _unreset(spikes: Tensor, v: Tensor, v_reset: float, v_threshold: float) -> T
     return v
 
 
-class NorseNeuron(nn.Module):
+class NorseNeuron(SpikingNeuron):
     """A layer of Norse's neurons."""
 
     def __init__(self, spec: NeuronSpec) -> None:
         """Keep ``spec``; ``plif`` also gets its trainable ``w``."""
-        super().__init__()
-        self.spec = spec
+        super().__init__(spec)
         # The types a membrane at rest can have.
         dtypes = (torch.float32, torch.float64)
         self.fire_above = {dtype: just_below(spec.v_threshold, dtype) for dtype in dtypes}

@@ -14,10 +14,11 @@ from spikingjelly.activation_based.surrogate import (
     SuperSpike,
     SurrogateFunctionBase,
 )
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.contracts.neuron import NeuronSpec, Surrogate
 from harness.neurons.membrane import at_rest, carried, trainable_decay
+from harness.neurons.spiking import SpikingNeuron
 from harness.neurons.surrogate import spike
 from harness.neurons.time_major import join_steps, split_steps
 
@@ -47,13 +48,12 @@ def surrogate_function(surrogate: Surrogate) -> SurrogateFunctionBase:
     return SuperSpike(alpha=1.0) if surrogate.alpha == 1 else SharpSuperSpike(surrogate.alpha)
 
 
-class SpikingJellyNeuron(nn.Module):
+class SpikingJellyNeuron(SpikingNeuron):
     """A layer of SpikingJelly's neurons."""
 
     def __init__(self, spec: NeuronSpec) -> None:
         """Keep ``spec``; ``plif`` also gets its trainable ``w``."""
-        super().__init__()
-        self.spec = spec
+        super().__init__(spec)
         self.fire = surrogate_function(spec.surrogate)
         self.v_reset = 0.0 if spec.reset == "zero" else None
         if spec.kind == "plif":

@@ -25,7 +25,7 @@ from harness.contracts.neuron import NeuronSpec
 
 if TYPE_CHECKING:
     from harness.contracts.backend import Backend
-    from harness.contracts.record import Cell
+    from harness.contracts.cell import Cell
     from harness.engine.freshness import Standing
     from harness.engine.grid import Axes
     from harness.engine.jobs import Conditions
@@ -61,7 +61,8 @@ DataRoot = Annotated[
 Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for machines.")]
-RUNS = Path("runs")
+Results = Annotated[Path, typer.Option(help="Where rows and leaderboards are published.")]
+RUNS, RESULTS = Path("runs"), Path("results")
 
 
 @app.command("list")
@@ -79,7 +80,7 @@ def list_plugins(
             raise SpecError(f"--markdown is for `list methods`, got {kind!r}")
         from harness.report.methods import page
 
-        print(page(Path("results")), end="")
+        print(page(RESULTS), end="")
         return
     found = {str(each): list(discovery.names(each)) for each in discovery.KINDS}
     if kind is not None:
@@ -105,17 +106,18 @@ def plan(  # noqa: PLR0913  one option a filter
     recipe: RecipeName = None,
     data_root: DataRoot = None,
     out: Out = RUNS,
+    results: Results = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Say of every cell whether it is fresh, missing, stale (and what moved) or failed."""
+    """Say of every cell: fresh, published, missing, stale (and what moved) or failed."""
     axes = _axes(methods, timesteps, seeds, backends, models, recipe)
-    standings = _standings(suite, axes, data_root, out)
+    standings = _standings(suite, axes, data_root, out, results)
     for one in standings:
         if as_json:
             told = {"cell_id": one.cell.cell_id, "state": one.state, "why": one.why}
-            print(json.dumps(told | one.cell.columns()))
+            print(json.dumps(told | json.loads(one.cell.identity())))
         else:
-            print(f"{one.state:8} {one.cell.cell_id} {_name(one.cell)}", one.why, sep="  ")
+            print(f"{one.state:9} {one.cell.cell_id} {one.cell.label}", one.why, sep="  ")
     if not as_json:
         print(_summary(standings))
 
@@ -133,27 +135,37 @@ def run(  # noqa: PLR0913  one option a filter
     device: Device = "cpu",
     data_root: DataRoot = None,
     out: Out = RUNS,
+    results: Results = RESULTS,
     jobs: Annotated[
         int | None, typer.Option(help="Cells at once; default one a core, or one a GPU.")
     ] = None,
+    threads: Annotated[
+        int, typer.Option(help="Of each cell; more round float32 sums in another order.")
+    ] = 1,
     timeout: Annotated[float, typer.Option(help="Seconds a cell may take.")] = 7200.0,
+    again: Annotated[bool, typer.Option(help="Run what is published, too.")] = False,
     retry_failed: Annotated[bool, typer.Option(help="Run failed cells again.")] = False,
     deterministic: Annotated[bool, typer.Option(help="Refuse kernels that vary.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Run every cell that is missing or stale; finished ones are kept."""
+    """Run every cell that is missing or stale; finished and published ones are kept."""
     axes = _axes(methods, timesteps, seeds, backends, models, recipe)
     _require_positive("--timeout", timeout)
-    standings = _standings(suite, axes, data_root, out)
+    _require_positive("--threads", threads)
+    standings = _standings(suite, axes, data_root, out, results, trust=not again)
     due = [one.cell for one in standings if one.is_due or (retry_failed and one.has_failed)]
     left = [one for one in standings if one.has_failed and one.cell not in due]
+    failures = 0
     if due:
         slots = jobs or (1 if device.startswith("cuda") else os.cpu_count() or 1)
         _require_positive("--jobs", slots)
-        conditions = _conditions(device, data_root, out, slots, deterministic=deterministic)
-        failures = _conduct(due, conditions, slots, timeout, as_json=as_json)
+        conditions = _conditions(
+            device, data_root, out, deterministic=deterministic, threads=threads
+        )
+        cells = [*_due_teachers(due, data_root, out, results), *due]
+        failures = _conduct(cells, conditions, slots, timeout, as_json=as_json)
+        _tell_agreement(suite, axes, data_root, out, results, as_json=as_json)
     else:
-        failures = 0
         print(f"nothing to do: {_summary(standings)}", file=sys.stderr if as_json else sys.stdout)
     if left:
         print(
@@ -167,20 +179,120 @@ def run(  # noqa: PLR0913  one option a filter
 
 
 @app.command()
+def reverify(
+    suite: str,
+    *,
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Results = RESULTS,
+    jobs: Annotated[int | None, typer.Option(help="Canaries at once; default one a core.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(help="Only so many rows, whether their code moved or not.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that moved code still means the same: compute canaries, not cells, again.
+
+    Proofs are noted beside the rows they are about. Exit code 1 if a canary came out
+    otherwise, 3 if no code moved.
+    """
+    from harness.engine import reverify as engine
+
+    slots = jobs or os.cpu_count() or 1
+    rows = engine.suspects(suite, out, results, sample=sample)
+    if not rows:
+        print(
+            f"nothing to do: no code of {suite} moved", file=sys.stderr if as_json else sys.stdout
+        )
+        raise typer.Exit(Exit.NOTHING_TO_DO)
+    outcomes: Counter[str] = Counter()
+    for found in engine.note(rows, out, results, data_root, slots=slots):
+        outcomes[found.outcome] += 1
+        if as_json:
+            told = {"cell_id": found.row.cell_id, "outcome": found.outcome, "words": found.words}
+            print(json.dumps(told))
+        elif found.outcome != "same":
+            print(f"{found.outcome:10} {found.row.cell_id} {found.row.cell.label}: {found.words}")
+    if not as_json:
+        counted = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+        print(f"{len(rows)} canaries: {counted}")
+    if outcomes.keys() & {"moved", "no verdict"}:
+        raise typer.Exit(Exit.SOME_FAILED)
+
+
+@app.command()
+def compare(
+    then: Annotated[str, typer.Argument(help="A folder of runs or results, or a git revision.")],
+    now: Annotated[str, typer.Argument(help="Another.")],
+    *,
+    suite: Annotated[str, typer.Option(help="Whose rows.")] = "digits",
+    as_json: AsJson = False,
+) -> None:
+    """Say which cells of two sets of rows have equal numbers, and how far the others are."""
+    from harness.engine.compare import compare as hold
+    from harness.engine.compare import rows_of
+
+    found = hold(rows_of(then, suite), rows_of(now, suite))
+    if as_json:
+        from dataclasses import asdict
+
+        print(json.dumps(asdict(found)))
+        return
+    print(found.line(then))
+    for one in found.differences:
+        spread = "one seed" if one.half_width is None else f"seeds ± {100 * one.half_width:.2f}"
+        points = 100 * (one.now - one.then)
+        print(f"{one.cell_id} {one.label}: {points:+.2f} points ({spread})")
+    for label, before, after in found.status:
+        print(f"{label}: {before}, now {after}")
+    if found.only_then or found.only_now:
+        print(f"{found.only_then} cells only in {then}, {found.only_now} only in {now}")
+
+
+@app.command()
+def reproduce(
+    cell_id: str,
+    *,
+    device: Device = "cpu",
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Results = RESULTS,
+    timeout: Annotated[float, typer.Option(help="Seconds it may take.")] = 7200.0,
+    as_json: AsJson = False,
+) -> None:
+    """Run the very cell of a known row again and say whether its numbers come out."""
+    from harness.engine.reproduce import reproduce as run_again
+    from harness.engine.show import find
+
+    row = find(cell_id, runs=out, published=results)
+    if row is None:
+        raise SpecError(f"no row {cell_id!r} under {out} or {results}; `plan` lists them")
+    threads, deterministic = row.provenance.threads or 1, row.provenance.deterministic is not False
+    conditions = _conditions(device, data_root, out, deterministic=deterministic, threads=threads)
+    found = run_again(row, conditions, timeout_s=timeout)
+    then, now = (one.metrics.test_accuracy if one.metrics else None for one in (row, found.now))
+    if as_json:
+        told = {"cell_id": cell_id, "likeness": found.likeness, "words": found.words}
+        print(json.dumps(told | {"then": then, "now": now}))
+    else:
+        print(f"{row.cell.label}: {found.likeness}; accuracy {then}, here {now}", found.words)
+    if found.likeness == "different":
+        raise typer.Exit(Exit.SOME_FAILED)
+
+
+@app.command()
 def report(
     suite: str,
     *,
     data_root: DataRoot = None,
     out: Out = RUNS,
-    results: Annotated[Path, typer.Option(help="Where leaderboards are published.")] = Path(
-        "results"
-    ),
+    results: Results = RESULTS,
     as_json: AsJson = False,
 ) -> None:
     """Write the leaderboard of a suite, and the rows behind it, from finished cells."""
     from harness.engine.publish import publish
 
-    published = publish(suite, runs=out, results=results, data_root=data_root)
+    published = publish(suite, runs=out, folder=results, data_root=data_root)
     if published.rows == 0:
         print(f"nothing to do: {out} holds no rows of {suite}; run the suite first")
         raise typer.Exit(Exit.NOTHING_TO_DO)
@@ -193,11 +305,13 @@ def report(
 
 
 @app.command()
-def show(name: str, *, out: Out = RUNS, as_json: AsJson = False) -> None:
+def show(
+    name: str, *, out: Out = RUNS, results: Results = RESULTS, as_json: AsJson = False
+) -> None:
     """Show one cell (by its identity), or what a plug-in says of itself."""
     from harness.engine.show import about
 
-    told = about(name, runs=out)
+    told = about(name, runs=out, published=results)
     if as_json:
         print(json.dumps(told))
         return
@@ -241,10 +355,10 @@ def import_teacher(
     """Evaluate a published PyTorch checkpoint (weights only) and keep it as a teacher."""
     discovery.module_of("models", model)
     discovery.module_of("datasets", dataset)
-    from harness.engine.teaching import import_checkpoint
+    from harness.engine.importing import import_checkpoint
 
     threads = os.cpu_count() or 1
-    conditions = _conditions(device, data_root, out, 1, deterministic=False, threads=threads)
+    conditions = _conditions(device, data_root, out, deterministic=False, threads=threads)
     found = import_checkpoint(file, model=model, dataset=dataset, conditions=conditions)
     if as_json:
         print(json.dumps({"test_accuracy": found.accuracy, "folder": str(found.folder)}))
@@ -310,22 +424,72 @@ def _require_positive(option: str, value: float) -> None:
         raise SpecError(f"{option} must be positive, got {value!r}")
 
 
-def _standings(suite: str, axes: "Axes", data_root: Path | None, out: Path) -> "list[Standing]":
-    from harness.engine import freshness, grid
+def _standings(
+    suite: str,
+    axes: "Axes",
+    data_root: Path | None,
+    out: Path,
+    results: Path,
+    *,
+    trust: bool = True,
+) -> "list[Standing]":
+    from harness.engine import freshness, grid, verified
+    from harness.results import Published, published
     from harness.store import Store
 
-    cells = grid.cells(suite, axes, runs=out)
-    return freshness.standings(cells, Store(out), data_root=data_root)
+    store, known = Store(out), published(suite, results=results)
+    return freshness.standings(
+        grid.cells(suite, axes, store, known),
+        store,
+        known if trust else Published(),
+        verified.read(results, out),
+        data_root=data_root,
+    )
+
+
+def _due_teachers(
+    due: "Sequence[Cell]", data_root: Path | None, out: Path, results: Path
+) -> "list[Cell]":
+    """Return the teachers of ``due`` that have to be trained first."""
+    from harness.engine import freshness, teachers, verified
+    from harness.results import Published
+    from harness.store import Store
+
+    store = Store(out)
+    identities = {cell.teacher for cell in due if cell.teacher}
+    for identity in identities:
+        if identity.recipe is None and not teachers.ready(store, teachers.cell_of(identity)):
+            raise teachers.not_imported(identity.model, identity.dataset, store)
+    cells = [teachers.cell_of(identity) for identity in identities if identity.recipe]
+    found = freshness.standings(
+        cells, store, Published(), verified.read(results, out), data_root=data_root
+    )
+    return [one.cell for one in found if one.is_due or not teachers.ready(store, one.cell)]
+
+
+def _tell_agreement(
+    suite: str,
+    axes: "Axes",
+    data_root: Path | None,
+    out: Path,
+    results: Path,
+    *,
+    as_json: bool,
+) -> None:
+    """Say how what was made here agrees with what is published, if anything is."""
+    from harness.engine.compare import compare as hold
+    from harness.results import published
+
+    known = published(suite, results=results).rows
+    standings = _standings(suite, axes, data_root, out, results, trust=False)
+    here = {one.cell.cell_id: one.row for one in standings if one.row is not None}
+    found = hold(known, here)
+    if found.common:
+        print(found.line("what is published"), file=sys.stderr if as_json else sys.stdout)
 
 
 def _conditions(
-    device: str,
-    data_root: Path | None,
-    out: Path,
-    slots: int,
-    *,
-    deterministic: bool,
-    threads: int | None = None,
+    device: str, data_root: Path | None, out: Path, *, deterministic: bool, threads: int
 ) -> "Conditions":
     from harness.engine.jobs import Conditions
 
@@ -333,7 +497,7 @@ def _conditions(
         runs=out.resolve(),
         data_root=data_root,
         device=device,
-        threads=threads or max(1, (os.cpu_count() or 1) // slots),
+        threads=threads,
         deterministic=deterministic,
         command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
     )
@@ -365,12 +529,6 @@ def _load_backend(name: str) -> "Backend":
         return cast("Backend", discovery.load("backends", name))
     except ModuleNotFoundError as error:
         raise StoreError(f"the simulator {name} is not installed: {error}") from error
-
-
-def _name(cell: "Cell") -> str:
-    from harness.engine.scheduler import name_of
-
-    return name_of(cell)
 
 
 def _summary(standings: "Sequence[Standing]") -> str:

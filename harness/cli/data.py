@@ -30,7 +30,7 @@ def list_datasets(*, as_json: AsJson = False) -> None:
 @data_app.command()
 def info(name: Name, *, as_json: AsJson = False) -> None:
     """Say what is known of a data set: licence, citation, sizes, checksums, split."""
-    from harness.data.tools import about
+    from harness.data.catalogue import about
 
     told = about(name)
     if as_json:
@@ -54,7 +54,7 @@ def fetch(name: Name, *, data_root: DataRoot = None) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
-    from harness.data.tools import fetch as get
+    from harness.data.fetch import fetch as get
 
     columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
@@ -75,23 +75,36 @@ def fetch(name: Name, *, data_root: DataRoot = None) -> None:
 
 
 @data_app.command()
-def verify(name: Name, *, data_root: DataRoot = None, as_json: AsJson = False) -> None:
-    """Read every file and say what was expected and found; exit code 1 if any differs."""
-    from harness.data.tools import verify as check
+def verify(
+    name: Name,
+    *,
+    data_root: DataRoot = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Every file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read every file; say what differs, and how many do not. Exit code 1 if any differs."""
+    from harness.data.catalogue import load
+    from harness.data.verify import Tally
+    from harness.data.verify import verify as check
 
-    wrong = 0
+    tally = Tally(data_root)
     for finding in check(name, data_root):
-        wrong += not finding.ok
+        tally.add(finding)
         if as_json:
             typer.echo(json.dumps(vars(finding)))
-        else:
+        elif verbose or not finding.ok:
             verdict = "ok   " if finding.ok else "WRONG"
             typer.echo(
                 f"{verdict} {finding.path}\n      expected {finding.expected}\n"
                 f"      found    {finding.found}"
             )
         sys.stdout.flush()
-    if wrong:
+    if not as_json:
+        for line in tally.lines():
+            typer.echo(line)
+        for note in load(name).provenance(data_root).notes if not tally.wrong.total() else ():
+            typer.echo(f"note: {note}", err=True)
+    if tally.wrong.total():
         raise typer.Exit(_FAILED)
 
 
@@ -104,8 +117,8 @@ def preview(
     timesteps: Annotated[int, typer.Option(help="Frames to cut events into.")] = 4,
 ) -> None:
     """Write a contact sheet that a person can judge."""
+    from harness.data.catalogue import load
     from harness.data.preview import sheet
-    from harness.data.tools import load
 
     path = out or Path(f"{name}.png")
     page = sheet(load(name), data_root, timesteps=timesteps)

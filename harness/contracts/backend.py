@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Neuron(Protocol):
-    """What ``Backend.neuron`` returns: a ``torch.nn.Module`` called like this."""
+    """What ``Backend.neuron`` returns: a ``SpikingNeuron`` called like this."""
 
     spec: NeuronSpec
 

@@ -174,7 +174,7 @@ class Splits(Generic[Part]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Provenance:
+class DatasetProvenance:
     """Which bytes a data set consists of here.
 
     Attributes:
@@ -197,7 +197,7 @@ class Dataset(Protocol[Part]):
         """What is known without opening it."""
         ...
 
-    def provenance(self, root: Path | None, /) -> Provenance:
+    def provenance(self, root: Path | None, /) -> DatasetProvenance:
         """Return which bytes are expected under ``root``, without reading them all.
 
         Raises:

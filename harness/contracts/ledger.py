@@ -1,10 +1,17 @@
-"""What a metered run leaves: exact integer counts, by layer, sample and step."""
+"""What a metered run leaves: exact integer counts, by layer, sample and step.
+
+There is one form of it. From the meter it tells samples apart; ``summed`` adds them up,
+which is what rows keep, as plain JSON, and all that energy models read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Literal, get_args
+import difflib
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -13,6 +20,7 @@ from harness.contracts.errors import SpecError
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+    from pydantic_core import CoreSchema
 
 OperandClass = Literal["silent", "binary", "ternary", "scaled", "integer", "analog"]
 Operation = Literal["ac", "mac"]
@@ -35,7 +43,9 @@ Category = Literal[
     "dense_padded",
 ]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
-Tally = Mapping[Category, "NDArray[np.int64]"]
+Encode = Literal["per_step", "cached"]
+Reading = Literal["per_step", "cached", "explicit"]
+Tables = Mapping[Category, "NDArray[np.int64]"]  # [samples, steps]; what is absent is 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +163,35 @@ class Shape:
     groups: int = 1
     bias: bool = False
 
+    def __post_init__(self) -> None:
+        sizes = [self.in_channels, self.out_channels, self.groups]
+        for name in ("kernel", "stride", "input_size", "output_size"):
+            axes = tuple(getattr(self, name))
+            object.__setattr__(self, name, axes)
+            if len(axes) != len(self.kernel):
+                raise SpecError(f"Shape.{name} must have {len(self.kernel)} axes, got {axes!r}")
+            sizes.extend(axes)
+        if any(type(size) is not int or size < 1 for size in sizes) or type(self.bias) is not bool:
+            raise SpecError(f"a shape has positive integers, and a bias or none, got {self!r}")
 
-@dataclass(frozen=True, kw_only=True)
-class Layer(Counts):
+    @cached_property
+    def inputs(self) -> int:
+        """Numbers that enter for one sample and step."""
+        return self.in_channels * math.prod(self.input_size)
+
+    @cached_property
+    def outputs(self) -> int:
+        """Numbers that leave for one sample and step."""
+        return self.out_channels * math.prod(self.output_size)
+
+    @cached_property
+    def weights(self) -> int:
+        """Weights that are stored."""
+        return self.out_channels * self.in_channels // self.groups * math.prod(self.kernel)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layer:
     """One layer's share.
 
     Attributes:
@@ -163,28 +199,78 @@ class Layer(Counts):
         kind: convolution, linear, product, neuron, pool, norm, ...
         operand: Class of the input over the whole run; of a neuron, of its spikes; None
             where nothing depends on it.
+        samples: How many ran.
         steps: Steps it ran for; 1 if it ran once for all.
         neurons: Neurons a sample; 0 if it is not a neuron layer.
-        tally: Each category that occurs, ``[samples, steps]``.
-        encoding: Both conventions, if it stands before the first neuron; else as run.
-        explicit: As if average pooling were not composed with the layer after it.
+        tally: Each category that occurs, ``[samples, steps]``, or ``[1, steps]`` if summed.
+        readings: What differs from that. ``per_step`` is as if it ran anew in every step of
+            the network, ``cached`` as if steps with the same input were computed once, both
+            over all steps of the network; ``explicit`` is as if average pooling were not
+            composed with the layer after it.
         folded: Whether it is a normalisation absorbed by the layer before it.
         shape: Of a layer with weights.
+        partial: Whether something could not be counted, so each figure is a lower bound.
     """
 
     name: str
     kind: str
     operand: OperandClass | None
+    samples: int
     steps: int
     neurons: int = 0
-    tally: Tally = field(default_factory=dict, repr=False)
-    encoding: Encoding
-    explicit: Counts
+    tally: Tables = field(default_factory=dict, repr=False)
+    readings: Mapping[Reading, Tables] = field(default_factory=dict, repr=False)
     folded: bool = False
     shape: Shape | None = None
+    partial: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples", 1), ("steps", 1), ("neurons", 0)):
+            _refuse_small(f"layer {self.name!r}: {name}", getattr(self, name), least)
+        if self.operand not in _OPERANDS and (self.operand is not None or self.shape is not None):
+            raise SpecError(
+                f"layer {self.name!r}: operand must be one of {', '.join(_OPERANDS)}, "
+                f"got {self.operand!r}"
+            )
+
+    @cached_property
+    def total(self) -> Counts:
+        """As run."""
+        return Counts(**self.sums(), partial=self.partial)
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """Both conventions, if it stands before the first neuron; else as run."""
+        return Encoding(
+            per_step=Counts(**self.sums("per_step"), partial=self.partial),
+            cached=Counts(**self.sums("cached"), partial=self.partial),
+        )
+
+    @cached_property
+    def explicit(self) -> Counts:
+        """As if average pooling were not composed with the layer after it."""
+        return Counts(**self.sums("explicit"), partial=self.partial)
+
+    @property
+    def leaks(self) -> bool:
+        """Whether its membranes decay, the one product that a neuron's step may need."""
+        return bool(self.neurons and self.sums().get("neuron_mul"))
+
+    def tables(self, reading: Reading | None = None, /) -> Tables:
+        """Return the tables of a reading; None is as run."""
+        return self.tally if reading is None else self.readings.get(reading, self.tally)
+
+    def sums(self, reading: Reading | None = None, /) -> Mapping[str, int]:
+        """Return the sum of each category that occurs."""
+        return self._sums[reading if reading in self.readings else None]
 
     def per_sample(self) -> dict[Category, NDArray[np.int64]]:
-        """Return each category that occurs, ``[samples]``."""
+        """Return each category that occurs, ``[samples]``.
+
+        Raises:
+            SpecError: If samples were summed.
+        """
+        _refuse_summed(self)
         return {category: table.sum(axis=1) for category, table in self.tally.items()}
 
     def per_step(self) -> dict[Category, NDArray[np.int64]]:
@@ -195,7 +281,28 @@ class Layer(Counts):
         """Return spikes a neuron and step, over the samples that ran."""
         if not self.neurons:
             raise SpecError(f"layer {self.name!r} is a {self.kind} and has no firing rate")
-        return self.spikes / (self.neurons * self.steps * len(self.tally["spikes"]))
+        return self.total.spikes / (self.neurons * self.steps * self.samples)
+
+    @property
+    def is_summed(self) -> bool:
+        """Whether samples are no longer told apart."""
+        tables = next((tables for tables in (self.tally, *self.readings.values()) if tables), {})
+        return self.samples > 1 and any(len(table) == 1 for table in tables.values())
+
+    def summed(self) -> Layer:
+        """Return it with all samples in one row, and without what did not occur."""
+        return replace(
+            self,
+            tally=_summed(self.tally),
+            readings={reading: _summed(tables) for reading, tables in self.readings.items()},
+        )
+
+    @cached_property
+    def _sums(self) -> Mapping[Reading | None, Mapping[str, int]]:
+        return {
+            reading: {category: int(table.sum()) for category, table in tables.items()}
+            for reading, tables in ((None, self.tally), *self.readings.items())
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,10 +321,13 @@ class Uncounted:
     calls: int
     remedy: str
 
+    def __post_init__(self) -> None:
+        _refuse_small("Uncounted.calls", self.calls, 1)
 
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """What a metered run cost.
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ledger:
+    """What a metered run cost. A pydantic model may have it as a field.
 
     Attributes:
         layers: By name, in the order they first ran.
@@ -226,6 +336,7 @@ class Measurement:
         policy: Which operation each operand class was charged.
         coverage: Share of the arithmetic operator calls that are counted.
         uncounted: The others; empty unless a partial result was allowed.
+        not_counted: Categories that nobody counted, which is not 0. The meter counts all.
     """
 
     layers: Mapping[str, Layer]
@@ -234,65 +345,373 @@ class Measurement:
     policy: Policy = field(default_factory=Policy)
     coverage: float = 1.0
     uncounted: tuple[Uncounted, ...] = ()
+    not_counted: tuple[Category, ...] = ()
 
-    @property
-    def total(self) -> Counts:
-        """All layers together, as run."""
-        return self._sum(list(self.layers.values()))
+    def __post_init__(self) -> None:
+        for name in ("samples", "steps"):
+            _refuse_small(f"Ledger.{name}", getattr(self, name), 1)
+        _refuse_unknown(self.not_counted)
+        if type(self.coverage) not in (int, float) or not 0 <= self.coverage <= 1:
+            raise SpecError(f"Ledger.coverage must be a fraction, got {self.coverage!r}")
+        for layer in self.layers.values():
+            if layer.samples != self.samples or layer.steps > self.steps:
+                raise SpecError(
+                    f"layer {layer.name!r} ran {layer.steps} steps of {layer.samples} samples, "
+                    f"and the network {self.steps} of {self.samples}"
+                )
+            _refuse_misshapen(layer, self.steps)
 
-    @property
-    def encoding(self) -> Encoding:
-        """All layers together, under both conventions for the first layers."""
-        layers = self.layers.values()
-        return Encoding(
-            per_step=self._sum([layer.encoding.per_step for layer in layers]),
-            cached=self._sum([layer.encoding.cached for layer in layers]),
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Ledger):
+            return NotImplemented
+        if self.is_summed != other.is_summed or self.to_plain() != other.to_plain():
+            return False
+        return self.samples == 1 or all(
+            _agree(mine.tables(reading), other.layers[name].tables(reading))
+            for name, mine in self.layers.items()
+            for reading in (None, *mine.readings)
         )
 
-    @property
+    def __hash__(self) -> int:
+        return hash((self.samples, self.steps, tuple(self.layers), self.total))
+
+    @cached_property
+    def total(self) -> Counts:
+        """All layers together, as run."""
+        return self._counts(None)
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """All layers together, under both conventions for the first layers."""
+        return Encoding(per_step=self._counts("per_step"), cached=self._counts("cached"))
+
+    @cached_property
     def explicit(self) -> Counts:
         """All layers together, with average pooling computed by itself."""
-        return self._sum([layer.explicit for layer in self.layers.values()])
+        return self._counts("explicit")
 
-    def tally(self) -> dict[Category, NDArray[np.int64]]:
-        """Return each category, ``[samples, steps]``; what ran once stands at step 0."""
-        tables = {
-            category: np.zeros((self.samples, self.steps), np.int64) for category in CATEGORIES
-        }
-        for layer in self.layers.values():
-            for category, table in layer.tally.items():
-                tables[category][:, : table.shape[1]] += table
-        return tables
+    @property
+    def is_summed(self) -> bool:
+        """Whether samples are no longer told apart."""
+        return any(layer.is_summed for layer in self.layers.values())
+
+    @property
+    def spikes_per_sample(self) -> float:
+        """Spikes of all neurons."""
+        return self.total.spikes / self.samples
+
+    @property
+    def firing_rate(self) -> float | None:
+        """Spikes a neuron and step; None without neurons."""
+        places = sum(layer.neurons * layer.steps for layer in self.layers.values())
+        return self.total.spikes / (places * self.samples) if places else None
+
+    @property
+    def macs_per_sample(self) -> float:
+        """Multiply-accumulates, as run."""
+        return self.total.mac / self.samples
+
+    @property
+    def acs_per_sample(self) -> float:
+        """Accumulates, as run."""
+        return self.total.ac / self.samples
+
+    @cached_property
+    def dense_macs(self) -> float | None:
+        """The artificial network's multiply-accumulates for one frame, borders apart."""
+        if not self.layers or "dense_valid" in self.not_counted:
+            return None
+        layers = self.layers.values()
+        frames = (layer.sums().get("dense_valid", 0) / layer.steps for layer in layers)
+        return sum(frames) / self.samples
+
+    def mean(self, category: str, /, *, encode: Encode = "per_step") -> float | None:
+        """Return a sample's share of a category; None if nobody counted it."""
+        if not self.layers or category in self.not_counted:
+            return None
+        return self._sums[encode][category] / self.samples
+
+    def tally(self, reading: Reading | None = None, /) -> dict[Category, NDArray[np.int64]]:
+        """Return each category, ``[samples, steps]``; what ran once stands at step 0.
+
+        Args:
+            reading: A convention for encoding, or averages by themselves; None is as run.
+
+        Raises:
+            SpecError: If samples were summed.
+        """
+        _refuse_summed(self)
+        return self._tally(reading)
 
     def per_sample(self) -> dict[Category, NDArray[np.int64]]:
-        """Return each category over all layers, ``[samples]``."""
+        """Return each category over all layers, ``[samples]``.
+
+        Raises:
+            SpecError: If samples were summed.
+        """
         return {category: table.sum(axis=1) for category, table in self.tally().items()}
 
     def per_step(self) -> dict[Category, NDArray[np.int64]]:
         """Return each category over all layers, ``[steps]``."""
-        return {category: table.sum(axis=0) for category, table in self.tally().items()}
+        return {category: table.sum(axis=0) for category, table in self._tally(None).items()}
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a layer, with a column each category."""
         import pandas as pd
 
+        described = ["kind", "operand", "steps", "neurons"]
         columns = [entry.name for entry in fields(Counts)]
         rows = [
-            {
-                "layer": layer.name,
-                "kind": layer.kind,
-                "operand": layer.operand,
-                "steps": layer.steps,
-                "neurons": layer.neurons,
-                **{column: getattr(layer, column) for column in columns},
-            }
+            {name: getattr(layer, name) for name in described} | vars(layer.total)
             for layer in self.layers.values()
         ]
-        described = ["layer", "kind", "operand", "steps", "neurons"]
-        return pd.DataFrame(rows, columns=described + columns).set_index("layer")
+        index = pd.Index(list(self.layers), name="layer")
+        return pd.DataFrame(rows, columns=described + columns, index=index)
 
-    def _sum(self, parts: list[Counts] | list[Layer]) -> Counts:
-        total = Counts(partial=bool(self.uncounted))
-        for part in parts:
-            total = total + part
-        return total
+    def summed(self) -> Ledger:
+        """Return it with all samples in one row; how many they were is kept."""
+        return replace(self, layers={name: each.summed() for name, each in self.layers.items()})
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it summed, as JSON has it: integers by layer, category and step.
+
+        What is 0, a default, or as run is left out; ``docs/metering.md`` has the format.
+        """
+        plain: dict[str, Any] = {"samples": self.samples, "steps": self.steps}
+        plain["layers"] = {name: _plain_layer(layer) for name, layer in self.layers.items()}
+        if policy := _told(self.policy):
+            plain["policy"] = policy
+        if self.coverage != 1:
+            plain["coverage"] = self.coverage
+        if self.uncounted:
+            plain["uncounted"] = [_told(gap) for gap in self.uncounted]
+        if self.not_counted:
+            plain["not_counted"] = list(self.not_counted)
+        return plain
+
+    @staticmethod
+    def from_plain(plain: Mapping[str, Any], /) -> Ledger:
+        """Return the ledger that ``to_plain`` told.
+
+        Raises:
+            SpecError: Names what is missing, unknown or wrong, and the layer.
+        """
+        _refuse_fields(plain, "a ledger", needs=_NEEDED, knows=_KNOWN)
+        for name in ("samples", "steps"):
+            _refuse_small(f"Ledger.{name}", plain[name], 1)
+        uncounted = tuple(
+            _made(Uncounted, gap, "uncounted") for gap in _list(plain, "uncounted", dict)
+        )
+        return Ledger(
+            layers={
+                name: _layer(name, layer, plain, partial=bool(uncounted))
+                for name, layer in _mapping(plain["layers"], "layers of a ledger").items()
+            },
+            samples=plain["samples"],
+            steps=plain["steps"],
+            policy=_made(Policy, plain.get("policy", {}), "policy"),
+            coverage=plain.get("coverage", 1.0),
+            uncounted=uncounted,
+            not_counted=tuple(_list(plain, "not_counted", str)),
+        )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> CoreSchema:
+        """Return how pydantic reads and writes a field of this type."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_plain_validator_function(
+            lambda given: given if isinstance(given, Ledger) else Ledger.from_plain(given),
+            serialization=core_schema.plain_serializer_function_ser_schema(Ledger.to_plain),
+        )
+
+    def _tally(self, reading: Reading | None) -> dict[Category, NDArray[np.int64]]:
+        rows = 1 if self.is_summed else self.samples
+        tables = {category: np.zeros((rows, self.steps), np.int64) for category in CATEGORIES}
+        for layer in self.layers.values():
+            for category, table in layer.tables(reading).items():
+                tables[category][:, : table.shape[1]] += table
+        return tables
+
+    def _counts(self, reading: Reading | None) -> Counts:
+        return Counts(**self._sums[reading], partial=bool(self.uncounted))
+
+    @cached_property
+    def _sums(self) -> Mapping[Reading | None, Mapping[str, int]]:
+        layers, readings = self.layers.values(), {None, *get_args(Reading)}
+        apart = {None, *(reading for layer in layers for reading in layer.readings)}
+        sums: dict[Reading | None, dict[str, int]] = {
+            reading: dict.fromkeys(CATEGORIES, 0) for reading in apart
+        }
+        for reading, found in sums.items():
+            for layer in layers:
+                for category, count in layer.sums(reading).items():
+                    found[category] += count
+        return {reading: sums[reading if reading in apart else None] for reading in readings}
+
+
+_OPERANDS: tuple[OperandClass, ...] = get_args(OperandClass)
+_NEEDED = ("samples", "steps", "layers")
+_KNOWN = (*_NEEDED, "policy", "coverage", "uncounted", "not_counted")
+_NEEDED_OF_LAYER = ("kind", "operand", "steps", "counts")
+_DEFAULTS_OF_LAYER = {"neurons": 0, "folded": False}
+_KNOWN_OF_LAYER = (*_NEEDED_OF_LAYER, *_DEFAULTS_OF_LAYER, "shape", *get_args(Reading))
+_TOO_LARGE = 2**63
+_PARTS = {kind: {item.name: item for item in fields(kind)} for kind in (Shape, Policy, Uncounted)}
+Part = TypeVar("Part", Shape, Policy, Uncounted)
+
+
+def _summed(tables: Tables) -> Tables:
+    sums = {category: table.sum(axis=0, keepdims=True) for category, table in tables.items()}
+    return {category: table for category, table in sums.items() if table.any()}
+
+
+def _agree(mine: Tables, theirs: Tables) -> bool:
+    """Return whether two tables of the same sums tell samples apart alike."""
+    return all(
+        np.array_equal(table, theirs[category]) for category, table in mine.items() if table.any()
+    )
+
+
+def _told(part: Shape | Policy | Uncounted) -> dict[str, Any]:
+    """Return the fields that are no defaults."""
+    shown = {item.name: (getattr(part, item.name), item.default) for item in fields(part)}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, (value, default) in shown.items()
+        if value != default
+    }
+
+
+def _made(kind: type[Part], plain: Any, where: str) -> Part:
+    known = _PARTS[kind]
+    needs = [name for name, item in known.items() if item.default is MISSING]
+    _refuse_fields(plain, where, needs=needs, knows=known)
+    try:
+        return kind(**plain)
+    except TypeError as error:
+        raise SpecError(f"{where}: {error}") from error
+
+
+def _plain_layer(layer: Layer) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "kind": layer.kind,
+        "operand": layer.operand,
+        "steps": layer.steps,
+        "counts": _plain_tables(layer.tally),
+    }
+    for name, default in _DEFAULTS_OF_LAYER.items():
+        if (value := getattr(layer, name)) != default:
+            plain[name] = value
+    if layer.shape is not None:
+        plain["shape"] = _told(layer.shape)
+    for reading, tables in layer.readings.items():
+        plain[reading] = _plain_tables(tables)
+    return plain
+
+
+def _plain_tables(tables: Tables) -> dict[Category, list[int]]:
+    return {category: table[0].tolist() for category, table in _summed(tables).items()}
+
+
+def _layer(name: str, plain: Any, ledger: Mapping[str, Any], *, partial: bool) -> Layer:
+    where = f"layer {name!r}"
+    _refuse_fields(plain, where, needs=_NEEDED_OF_LAYER, knows=_KNOWN_OF_LAYER)
+    shape, steps = plain.get("shape"), plain["steps"]
+    for item, kind in (("kind", str), ("folded", bool)):
+        if type(value := plain.get(item, False)) is not kind:
+            raise SpecError(f"{where}: {item} must be a {kind.__name__}, got {value!r}")
+    lengths: dict[Reading, int] = {
+        "per_step": ledger["steps"],
+        "cached": ledger["steps"],
+        "explicit": steps,
+    }
+    return Layer(
+        name=name,
+        kind=plain["kind"],
+        operand=plain["operand"],
+        samples=ledger["samples"],
+        steps=steps,
+        neurons=plain.get("neurons", 0),
+        tally=_tables(plain["counts"], where, steps),
+        readings={
+            reading: _tables(plain[reading], f"{where}, {reading}", length)
+            for reading, length in lengths.items()
+            if reading in plain
+        },
+        folded=plain.get("folded", False),
+        shape=None if shape is None else _made(Shape, shape, f"{where}, shape"),
+        partial=partial,
+    )
+
+
+def _tables(plain: Any, where: str, length: int) -> Tables:
+    counts: Mapping[Any, Any] = _mapping(plain, f"counts of {where}")
+    _refuse_unknown(counts, f"{where}: ")
+    for category, numbers in counts.items():
+        if type(numbers) is not list or len(numbers) != length:
+            raise SpecError(f"{where}: {category} must list {length} steps, got {numbers!r}")
+        for count in numbers:
+            if type(count) is not int or not 0 <= count < _TOO_LARGE:
+                raise SpecError(
+                    f"{where}: count of {category} must be an integer of 0 or more, got {count!r}"
+                )
+    values = np.array([*counts.values()], np.int64).reshape(len(counts), 1, length)
+    return dict(zip(counts, values, strict=True))
+
+
+def _mapping(plain: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(plain, Mapping):
+        raise SpecError(f"{where} must be a mapping, got {plain!r}")
+    return plain
+
+
+def _list(ledger: Mapping[str, Any], name: str, kind: type) -> list[Any]:
+    found = ledger.get(name, [])
+    if type(found) is not list or any(type(item) is not kind for item in found):
+        raise SpecError(f"{name} of a ledger must be a list of {kind.__name__}s, got {found!r}")
+    return found
+
+
+def _refuse_fields(
+    plain: Any, where: str, *, needs: Collection[str], knows: Collection[str]
+) -> None:
+    given = _mapping(plain, where)
+    if missing := [name for name in needs if name not in given]:
+        raise SpecError(f"{where} lacks {', '.join(missing)}; it has: {', '.join(given)}")
+    if unknown := [name for name in given if name not in knows]:
+        raise SpecError(f"{where} has unknown {', '.join(unknown)}; known: {', '.join(knows)}")
+
+
+def _refuse_small(where: str, number: object, least: int) -> None:
+    if type(number) is not int:
+        raise SpecError(f"{where} must be an integer, got {number!r}")
+    if number < least:
+        raise SpecError(f"{where} must be at least {least}, got {number!r}")
+
+
+def _refuse_unknown(categories: Collection[str], where: str = "") -> None:
+    for name in categories:
+        if name not in CATEGORIES:
+            near = difflib.get_close_matches(name, CATEGORIES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(CATEGORIES)}"
+            raise SpecError(f"{where}no category {name!r} in a ledger; {hint}")
+
+
+def _refuse_misshapen(layer: Layer, steps: int) -> None:
+    for reading in (None, *layer.readings):
+        length = layer.steps if reading in (None, "explicit") else steps
+        for category, table in layer.tables(reading).items():
+            if table.shape not in ((1, length), (layer.samples, length)):
+                raise SpecError(
+                    f"layer {layer.name!r}: {category} must be [{layer.samples}, {length}], "
+                    f"or one row for all samples, got {list(table.shape)}"
+                )
+
+
+def _refuse_summed(counted: Layer | Ledger) -> None:
+    if counted.is_summed:
+        raise SpecError(
+            f"samples were summed, all {counted.samples} of them; ask the ledger that measure "
+            "returned, before summed() or a row"
+        )

@@ -42,6 +42,9 @@ class Network(Protocol):
         runs once and is expanded to ``timesteps``. Frames bring their own ``T``,
         which must equal ``timesteps``. A tap named ``x.membrane`` is the membrane
         of the neuron that made ``x``, before its reset.
+
+        Raises:
+            UnsupportedError: If the membrane of a tap is asked for that no neuron made.
         """
         ...
 

@@ -1,17 +1,18 @@
 """The neuron every simulator must mean."""
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import field
+from typing import Literal
 
 from harness.contracts.errors import SpecError
+from harness.contracts.values import value
 
 Kind = Literal["if", "lif", "plif"]
 Reset = Literal["zero", "subtract"]
 SurrogateName = Literal["atan", "sigmoid", "triangle", "rectangle", "superspike"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@value
 class Surrogate:
     """The derivative that stands in for the spike's.
 
@@ -36,16 +37,11 @@ class Surrogate:
     alpha: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.name not in get_args(SurrogateName):
-            raise SpecError(
-                f"Surrogate.name must be one of {', '.join(get_args(SurrogateName))}, "
-                f"got {self.name!r}"
-            )
         if not 0 < self.alpha < math.inf:
             raise SpecError(f"Surrogate.alpha must be positive and finite, got {self.alpha!r}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@value
 class NeuronSpec:
     """One neuron, without a simulator.
 
@@ -81,10 +77,6 @@ class NeuronSpec:
     surrogate: Surrogate = field(default_factory=Surrogate)
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise SpecError(f"NeuronSpec.kind must be if, lif or plif, got {self.kind!r}")
-        if self.reset not in get_args(Reset):
-            raise SpecError(f"NeuronSpec.reset must be zero or subtract, got {self.reset!r}")
         if not 1 < self.tau < math.inf:
             raise SpecError(f"NeuronSpec.tau must be more than 1 step, got {self.tau!r}")
         if not 0 < self.v_threshold < math.inf:

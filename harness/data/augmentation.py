@@ -97,7 +97,7 @@ def _laid_out_like(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Transform:
+class _ImageTransform:
     """One name of a recipe.
 
     Attributes:
@@ -113,13 +113,13 @@ class _Transform:
     in_colour: bool = False
 
 
-TRANSFORMS: Mapping[str, _Transform] = {
-    "crop": _Transform(change=partial(random_crop, margin=4), on_bytes=True),
-    "shift": _Transform(change=partial(random_crop, margin=1), on_bytes=True),
-    "flip": _Transform(change=random_flip, on_bytes=True, mirrors=True),
-    "cutout": _Transform(change=cutout, on_bytes=True),
-    "autoaugment": _Transform(change=autoaugment, in_colour=True),
-    "trivialaugment": _Transform(change=trivialaugment, in_colour=True),
+TRANSFORMS: Mapping[str, _ImageTransform] = {
+    "crop": _ImageTransform(change=partial(random_crop, margin=4), on_bytes=True),
+    "shift": _ImageTransform(change=partial(random_crop, margin=1), on_bytes=True),
+    "flip": _ImageTransform(change=random_flip, on_bytes=True, mirrors=True),
+    "cutout": _ImageTransform(change=cutout, on_bytes=True),
+    "autoaugment": _ImageTransform(change=autoaugment, in_colour=True),
+    "trivialaugment": _ImageTransform(change=trivialaugment, in_colour=True),
 }
 
 
@@ -150,19 +150,19 @@ def augment(names: Sequence[str], card: DatasetCard, /) -> Change:
 
 
 def floats(images: Tensor, /) -> Tensor:
-    """Return uint8 as float32 in [0, 1], and floats as they are.
+    """Return uint8 in [0, 1], of torch's default type, and floats as they are.
 
     Counts of events ``[N, T, C, H, W]`` are divided by 256: exact, so that a
     normalisation by 1/256 gives the counts back.
     """
     if images.dtype != torch.uint8:
         return images
-    if images.dim() == 5:
-        return images.to(torch.float32).mul_(2**-8)
-    return images.to(torch.float32).div_(255)  # torch.div on bytes takes seven times as long
+    values = images.to(torch.get_default_dtype())
+    # On floats, in place: torch.div on bytes takes seven times as long.
+    return values.mul_(2**-8) if images.dim() == 5 else values.div_(255)
 
 
-def _suited(name: str, card: DatasetCard) -> _Transform:
+def _suited(name: str, card: DatasetCard) -> _ImageTransform:
     """Return the transform of that name if it can be applied to such samples."""
     if name not in TRANSFORMS:
         near = difflib.get_close_matches(name, TRANSFORMS, n=1)

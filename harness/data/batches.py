@@ -28,7 +28,7 @@ class Seen(NamedTuple):
     """
 
     indices: Tensor  # int64 [N], places in the samples of the feed
-    images: Tensor  # float32 [N, C, H, W] or [T, N, C, H, W] in [0, 1], augmented, channels-last
+    images: Tensor  # [N, C, H, W] or [T, N, C, H, W] in [0, 1], augmented, channels-last
     labels: Tensor  # int64 [N]
 
 
@@ -88,7 +88,7 @@ def evaluation_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield ``(images, labels)``, every sample once, in file order, unaugmented.
 
-    Images are float32 ``[N, C, H, W]`` or ``[T, N, C, H, W]`` in [0, 1], channels-last;
+    Images are ``[N, C, H, W]`` or ``[T, N, C, H, W]`` in [0, 1], channels-last;
     labels int64 ``[N]``.
     """
     for start in range(0, len(samples), batch_size):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from harness.contracts.dataset import DatasetCard, Finding, Provenance, PublishedFile
+from harness.contracts.dataset import DatasetCard, DatasetProvenance, Finding, PublishedFile
 from harness.contracts.errors import DataError
 
 VARIANT_FILE = "VARIANT.json"
@@ -49,7 +49,7 @@ class Place:
     card: DatasetCard
     variants: Mapping[str, Variant]
 
-    def provenance(self) -> Provenance:
+    def provenance(self) -> DatasetProvenance:
         """Return which bytes are expected here; looks at names and sizes only.
 
         Raises:
@@ -70,7 +70,7 @@ class Place:
             lines.append(f"{name} {variant.sha256 if variant else published.md5}")
             notes += [f"{name}: {variant.note}"] if variant else []
         fingerprint = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-        return Provenance(fingerprint=fingerprint, notes=tuple(notes))
+        return DatasetProvenance(fingerprint=fingerprint, notes=tuple(notes))
 
     def read(self, published: PublishedFile) -> bytes:
         """Return the content of one file, unzipped, after checking every byte of it.

@@ -69,7 +69,7 @@ class Presentation:
         """
         encoder = self.encoder
         if encoder is None:
-            # A stream of bfloat16 stays so; the mean and deviation are float32.
+            # A stream of bfloat16 stays so; the mean and deviation are not rounded to it.
             return lambda images: normalised(images, self.mean, self.std).to(images.dtype)
         generator = torch_stream(self.seed, f"encoding/{purpose}")
 

@@ -85,15 +85,15 @@ def _gather(frames: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Transform:
+class _EventTransform:
     change: Callable[[Tensor, torch.Generator], Tensor]
     mirrors: bool = False
 
 
-TRANSFORMS: Mapping[str, _Transform] = {
-    "roll": _Transform(change=roll),
-    "flip": _Transform(change=flip, mirrors=True),
-    "cutout": _Transform(change=cutout),
+TRANSFORMS: Mapping[str, _EventTransform] = {
+    "roll": _EventTransform(change=roll),
+    "flip": _EventTransform(change=flip, mirrors=True),
+    "cutout": _EventTransform(change=cutout),
 }
 
 
@@ -121,7 +121,7 @@ def event_augment(names: Sequence[str], card: DatasetCard, /) -> Change:
     return change
 
 
-def _suited(name: str, card: DatasetCard) -> _Transform:
+def _suited(name: str, card: DatasetCard) -> _EventTransform:
     """Return the transform of that name if it may be applied to such samples."""
     if name not in TRANSFORMS:
         near = difflib.get_close_matches(name, TRANSFORMS, n=1)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from harness.contracts.dataset import Dataset, DatasetCard, Provenance, Samples, Source
+from harness.contracts.dataset import Dataset, DatasetCard, DatasetProvenance, Samples, Source
 
 _ROWS, _COLUMNS, _TILE_PX, _GAP_PX, _MARGIN_PX, _LINE_PX = 12, 10, 72, 4, 150, 18
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
@@ -48,7 +48,7 @@ def sheet(dataset: Dataset[Any], root: Path | None, /, *, timesteps: int = 4) ->
     return _drawn(list(_title(dataset.card, part, known)), strips)
 
 
-def _title(card: DatasetCard, part: Samples | Source, known: Provenance) -> Iterator[str]:
+def _title(card: DatasetCard, part: Samples | Source, known: DatasetProvenance) -> Iterator[str]:
     classes = len(np.unique(part.labels))
     yield f"{card.title}: {len(part):,} training samples, {classes} of {card.classes} classes"
     yield card.split

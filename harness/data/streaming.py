@@ -19,7 +19,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from harness.contracts.dataset import DatasetCard, Samples, Source
 from harness.contracts.errors import DataError, SpecError
-from harness.contracts.suite import Precision, Recipe
+from harness.contracts.recipe import Precision, Recipe
 from harness.data.augmentation import Change, augment, floats
 from harness.data.batches import Feed, Seen, evaluation_batches, limited
 from harness.data.event_augmentation import event_augment
@@ -109,14 +109,15 @@ class Stream:
         augmentation: Change,
         crops: bool,
         device: torch.device | str,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
         workers: int | None = None,
     ) -> None:
         """Prepare; processes start with an epoch and end with it.
 
         ``crops`` says whether each sample is cut at random; ``augmentation`` is then done to
-        the batch on ``device``. Images are of ``dtype``. ``workers`` is the number of
-        processes; 0 reads in this one, None takes as many as torch has threads.
+        the batch on ``device``. Images are of ``dtype``, None is torch's default. ``workers``
+        is the number of processes; 0 reads in this one, None takes as many as torch has
+        threads.
         """
         self.sampler = sampler
         self.batch_size = sampler.together
@@ -124,7 +125,7 @@ class Stream:
         self._augmentation = augmentation
         self._crops = crops
         self._device = torch.device(device)
-        self._dtype = dtype
+        self._dtype = dtype or torch.get_default_dtype()
         self._workers = torch.get_num_threads() if workers is None else workers
 
     def __len__(self) -> int:
@@ -178,6 +179,13 @@ def batches_for(
         device=device,
         dtype=_dtype(recipe.precision),
     )
+
+
+def some(part: Samples | Source, count: int, /) -> Samples | Source:
+    """Return the first ``count`` of a fixed shuffle, in file order; all if there are fewer."""
+    if len(part) <= count:
+        return part
+    return limited(part, count) if isinstance(part, Samples) else _limited(part, count)
 
 
 def unaugmented(
@@ -279,4 +287,4 @@ def _limited(source: Source, count: int | None) -> Source:
 
 
 def _dtype(precision: Precision) -> torch.dtype:
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.get_default_dtype()

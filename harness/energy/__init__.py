@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
 
-from harness.contracts.errors import SpecError, UnknownPluginError
-from harness.contracts.ledger import Measurement
-from harness.energy._bill import Bill, EnergyModel, Price
-from harness.energy._ledger import Entry, Ledger, Neurons, Synapses, twin_bits
+from harness.contracts.errors import UnknownPluginError
+from harness.contracts.ledger import Encode, Ledger
+from harness.energy._bill import Bill, EnergyModel, Price, twin_bits
+from harness.energy._operations import Prices, prices
 from harness.energy._panel import BREAK_EVENS, BreakEven, Panel, PanelLine
 from harness.energy._panel import build as _build
 
@@ -27,20 +26,15 @@ __all__ = [
     "Bill",
     "BreakEven",
     "EnergyModel",
-    "Entry",
-    "Ledger",
-    "Neurons",
     "Panel",
     "PanelLine",
     "Price",
-    "Synapses",
     "bill",
     "model_names",
+    "operations_pj",
     "panel",
     "twin_bits",
 ]
-
-Countable = Ledger | Measurement | Mapping[str, Any]
 
 
 def model_names() -> tuple[str, ...]:
@@ -48,41 +42,60 @@ def model_names() -> tuple[str, ...]:
     return tuple(_models())
 
 
-def bill(counted: Countable, model_name: str, /) -> Bill:
-    """Return what one sample costs under one model.
-
-    Args:
-        counted: A ledger, a measurement, or a plain summary as ``Ledger.from_mapping`` takes.
-        model_name: ``file:variant``.
+def bill(ledger: Ledger, model_name: str, /) -> Bill:
+    """Return what one sample costs under one model, ``file:variant``.
 
     Raises:
         UnknownPluginError: Names the nearest known ones, or the variants of a file.
-        SpecError: If ``counted`` is no ledger.
     """
-    return _model(model_name).bill(_ledger(counted), name=model_name)
+    return _model(model_name).bill(ledger, name=model_name)
 
 
 def panel(
-    counted: Countable,
+    ledger: Ledger,
     /,
     *,
-    artificial: Countable | None = None,
+    artificial: Ledger | None = None,
     delegated: Mapping[str, Bill] | None = None,
 ) -> Panel:
     """Return all models' bills, their ratios to three artificial baselines, and sigma.
 
     Args:
-        counted: As in ``bill``.
+        ledger: Of the spiking network.
         artificial: The same topology with ReLU, run once; without it nothing is known
             of the ``effective`` baseline.
         delegated: Bills that need the running network, by model name.
     """
-    return _build(
-        _ledger(counted),
-        _models(),
-        artificial=None if artificial is None else _ledger(artificial),
-        delegated=delegated or {},
+    return _build(ledger, _models(), artificial=artificial, delegated=delegated or {})
+
+
+def operations_pj(counts: Mapping[Encode, Mapping[str, int]], model_name: str, /) -> float | None:
+    """Return what operations cost, such as those of all samples until their early exits.
+
+    Args:
+        counts: By convention for encoding and category.
+        model_name: ``file:variant``.
+
+    Returns:
+        Picojoules of all of them, or None if the model prices more than operations.
+
+    Raises:
+        UnknownPluginError: As ``bill`` does.
+    """
+    known = _prices(model_name)
+    if known is None:
+        return None
+    each = (
+        known[encode].get(category, 0.0) * count
+        for encode, operations in counts.items()
+        for category, count in operations.items()
     )
+    return sum(each, start=0.0)
+
+
+@cache
+def _prices(model_name: str) -> Prices | None:
+    return prices(_model(model_name), model_name)
 
 
 @cache
@@ -104,13 +117,3 @@ def _model(name: str) -> EnergyModel:
     near = variants or difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
     raise UnknownPluginError(f"no energy model {name!r}; {hint}")
-
-
-def _ledger(counted: Countable) -> Ledger:
-    if isinstance(counted, Ledger):
-        return counted
-    if isinstance(counted, Measurement):
-        return Ledger.from_measurement(counted)
-    if isinstance(counted, Mapping):
-        return Ledger.from_mapping(counted)
-    raise SpecError(f"a bill needs a ledger, a measurement or a summary, got {counted!r}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from harness.energy._ledger import Ledger
+from harness.contracts.ledger import Ledger
 
 Grade = Literal["measured", "simulated", "derived", "assumed"]
 Evidence = Literal["reproduced", "read", "secondary", "memory"]
@@ -98,7 +98,16 @@ class EnergyModel(Protocol):
 
 def gaps(ledger: Ledger) -> tuple[str, ...]:
     """Return what the meter could not count, which no model can price."""
-    return tuple(f"uncounted: {item}" for item in ledger.uncounted)
+    return tuple(f"uncounted: {gap.operation} in {gap.layer}" for gap in ledger.uncounted)
+
+
+def twin_bits(steps: int) -> int:
+    """Return the bits of the quantised network that ``steps`` of spikes equal.
+
+    0 to T spikes are T + 1 levels: ``ceil(log2(T + 1))``, Yan et al. 2024, exact for
+    integrate-and-fire with reset by subtraction and a current in [0, threshold).
+    """
+    return steps.bit_length()
 
 
 def missing(name: str, reason: str, *, source: str) -> Bill:

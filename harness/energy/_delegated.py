@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from harness.contracts.ledger import Ledger
 from harness.energy._bill import Baseline, Bill, missing
-from harness.energy._ledger import Ledger
 
 Estimate = Callable[[Any, Any], Any]  # (network, stimulus) -> SpikingJelly's report
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.energy._bill import Baseline, Bill, Price, gaps
-from harness.energy._ledger import Encode, Ledger, twin_bits
+from harness.contracts.ledger import Encode, Ledger
+from harness.energy._bill import Baseline, Bill, Price, gaps, twin_bits
 
 SOURCE = "M. Horowitz, ISSCC 2014, 45 nm, 0.9 V"
 
@@ -64,7 +64,14 @@ DRAM = _access(1300.0)  # the lower end of 1,300 to 2,600
 
 # Priced like an addition; the AND in front of an AND-accumulate is taken as free.
 _SYNAPTIC_ADDS = ("ac", "and_ac")
-_OTHER_ADDS = ("bias_add", "residual_add", "pool_add", "neuron_add", "reset", "compare")
+_OTHER_ADDS = (
+    "bias_add",
+    "residual_add",
+    "pool_add",
+    "neuron_add",
+    "reset",
+    "compare",
+)
 _REQUIRED = ("ac", "mac")
 _REQUIRED_OF_NEURONS = ("neuron_add", "neuron_mul", "compare")
 
@@ -94,10 +101,10 @@ class ComputeOnly:
     def bill(self, ledger: Ledger, /, *, name: str) -> Bill:
         """Return what one sample costs. Memory traffic is *not* included."""
         adds = (*_SYNAPTIC_ADDS, *_OTHER_ADDS) if self.neurons else _SYNAPTIC_ADDS
-        prices = {"mac": self.mac_pj} | dict.fromkeys(adds, self.add.value)
+        prices = {"mac": self.mac_pj, **dict.fromkeys(adds, self.add.value)}
         if self.neurons:
             prices["neuron_mul"] = self.multiply.value
-        counted = {item: ledger.per_sample(item, encode=self.encode) for item in prices}
+        counted = {item: ledger.mean(item, encode=self.encode) for item in prices}
         needed = (*_REQUIRED, *_REQUIRED_OF_NEURONS) if self.neurons else _REQUIRED
         uncounted = tuple(f"{item} was not counted" for item in needed if counted[item] is None)
         return Bill(
@@ -119,12 +126,12 @@ class ComputeOnly:
         a multiplication of full width; nobody publishes a price for ``b`` bits.
         """
         if kind == "effective":
-            macs = None if artificial is None else artificial.per_sample("mac", encode="cached")
+            macs = None if artificial is None else artificial.mean("mac", encode="cached")
         else:
-            macs = ledger.dense_macs()
+            macs = ledger.dense_macs
         if macs is None:
             return None
-        bit_by_bit = twin_bits(ledger.timesteps) * self.add.value
+        bit_by_bit = twin_bits(ledger.steps) * self.add.value
         return macs * (min(self.mac_pj, bit_by_bit) if kind == "twin" else self.mac_pj)
 
     def _assumptions(self) -> tuple[str, ...]:

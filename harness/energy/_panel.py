@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from harness.contracts.ledger import Ledger
 from harness.energy._bill import Baseline, Bill, EnergyModel, Evidence
-from harness.energy._ledger import Ledger
 
 Side = Literal["below", "within", "above"]
+_BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,14 +112,14 @@ def build(
 
 def spikes_per_synapse(ledger: Ledger) -> float | None:
     """Return ``sigma``: accumulates an inference over the dense network's synapses."""
-    accumulates, dense = ledger.per_sample("ac"), ledger.dense_macs()
+    accumulates, dense = ledger.mean("ac"), ledger.dense_macs
     return accumulates / dense if accumulates is not None and dense else None
 
 
 def _ratios(
     bill: Bill, model: EnergyModel, ledger: Ledger, artificial: Ledger | None
 ) -> dict[Baseline, float | None]:
-    kinds: tuple[Baseline, ...] = ("dense", "effective", "twin")
-    theirs = {kind: model.baseline_pj(ledger, kind, artificial=artificial) for kind in kinds}
-    ours = bill.total_pj
-    return {kind: ours / pj if ours is not None and pj else None for kind, pj in theirs.items()}
+    if (ours := bill.total_pj) is None:
+        return dict.fromkeys(_BASELINES)
+    theirs = {kind: model.baseline_pj(ledger, kind, artificial=artificial) for kind in _BASELINES}
+    return {kind: ours / pj if pj else None for kind, pj in theirs.items()}

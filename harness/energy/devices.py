@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from harness.contracts.ledger import Ledger
 from harness.energy._bill import Baseline, Bill, Evidence, Grade, Price, gaps, missing
-from harness.energy._ledger import Ledger
 
 _SENECA = "SENECA, table 3 (PMC10326429), which mixes measured and simulated figures"
 _KERAS_SPIKING = "keras-spiking"
@@ -62,9 +62,9 @@ class Device:
         if self.synapse is None:
             reason = f"no price of a synaptic event is published; {self.note}"
             return missing(name, reason, source=self.title)
-        accumulates = [ledger.per_sample(item) for item in ("ac", "and_ac")]
+        accumulates = [ledger.mean(item) for item in ("ac", "and_ac")]
         events = sum(count for count in accumulates if count is not None)
-        macs = ledger.per_sample("mac", encode="cached") or 0.0
+        macs = ledger.mean("mac", encode="cached") or 0.0
         by_category = {"synapses": events * self.synapse.value}
         if self.multiplies:
             by_category["mac"] = macs * self.synapse.value
@@ -97,7 +97,7 @@ class Device:
 
     def _neurons_pj(self, ledger: Ledger) -> float | None:
         """Return the neurons' share; a neuron compares once a step."""
-        steps, spikes = ledger.per_sample("compare"), ledger.per_sample("spikes")
+        steps, spikes = ledger.mean("compare"), ledger.mean("spikes")
         if self.update is None or steps is None or spikes is None:
             return None
         active = self.update if self.spiking_update is None else self.spiking_update

@@ -30,8 +30,10 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 
+from harness.contracts.ledger import Layer, Ledger, Shape
 from harness.energy._bill import Baseline, Bill, Price, gaps
 from harness.energy._horowitz import (
     CACHE_1_MB,
@@ -40,7 +42,6 @@ from harness.energy._horowitz import (
     INT32_ADD,
     INT32_MULTIPLY,
 )
-from harness.energy._ledger import Entry, Ledger, Synapses
 
 SOURCE = "Lemaire et al. 2022, arXiv 2210.13107"
 WORD_BITS = 32
@@ -73,6 +74,7 @@ _CURVE = (
 _OUT_OF_SCOPE = ("and_ac", "residual_add", "pool_add", "gated", "function")
 
 
+@cache
 def piecewise_pj(words: int, /) -> float:
     """Return an access to a memory of ``words``: lines through Horowitz' caches and 0.
 
@@ -132,10 +134,10 @@ class Lemaire:
     def bill(self, ledger: Ledger, /, *, name: str) -> Bill:
         """Return what one sample costs."""
         tally = _Tally(self.access_pj)
-        last: Synapses | None = None
-        for entry in ledger.layers.values():
-            last = entry.synapses or last
-            self._charge(entry, last, ledger.samples, tally)
+        last: Shape | None = None
+        for layer in ledger.layers.values():
+            last = layer.shape or last
+            self._charge(layer, last, tally)
         return Bill(
             model=name,
             source=SOURCE,
@@ -158,26 +160,26 @@ class Lemaire:
         artificial: Ledger | None,  # noqa: ARG002  the model prices shapes, not activity
     ) -> float | None:
         """Return the artificial network's bill; the model has no sparse and no quantised one."""
-        if kind != "dense" or _unpriced(ledger):
+        if kind != "dense":
             return None
-        tally = _Tally(self.access_pj)
-        for entry in ledger.layers.values():
-            if entry.synapses is not None:
-                self._charge_frames(entry.synapses, 1, tally)
-                outputs = entry.synapses.outputs
-                tally.access("outputs", outputs, words=outputs)
-        return sum(tally.pj.values())
+        shapes = [layer.shape for layer in ledger.layers.values() if layer.shape is not None]
+        return sum(_frame_pj(self, shape) for shape in shapes)
 
-    def _charge(self, entry: Entry, last: Synapses | None, samples: int, tally: _Tally) -> None:
-        if entry.synapses is not None and entry.operand == "analog":
-            self._charge_frames(entry.synapses, samples * entry.steps, tally)
-        elif entry.synapses is not None:
-            self._charge_events(entry, entry.synapses, samples, tally)
-        if entry.neurons is not None:
+    def charge_frame(self, shape: Shape, tally: _Tally, /) -> None:
+        """Charge an artificial layer for one frame."""
+        self._charge_frames(shape, 1, tally)
+        tally.access("outputs", shape.outputs, words=shape.outputs)
+
+    def _charge(self, layer: Layer, last: Shape | None, tally: _Tally) -> None:
+        if layer.shape is not None and layer.operand == "analog":
+            self._charge_frames(layer.shape, layer.samples * layer.steps, tally)
+        elif layer.shape is not None:
+            self._charge_events(layer, layer.shape, tally)
+        if layer.neurons:
             resets = not (self.multiplies_inputs_again and last is not None and not last.kernel)
-            self._charge_neurons(entry, samples, tally, resets=resets)
+            self._charge_neurons(layer, tally, resets=resets)
 
-    def _charge_frames(self, shape: Synapses, frames: int, tally: _Tally) -> None:
+    def _charge_frames(self, shape: Shape, frames: int, tally: _Tally) -> None:
         """Charge an artificial layer, all but the writing of its outputs."""
         uses = frames * shape.outputs * shape.in_channels // shape.groups * math.prod(shape.kernel)
         inputs, outputs = frames * shape.inputs, frames * shape.outputs
@@ -193,11 +195,11 @@ class Lemaire:
             tally.access("inputs", inputs, words=shape.inputs)
         self._read_parameters(shape, uses, outputs, tally)
 
-    def _charge_events(self, entry: Entry, shape: Synapses, samples: int, tally: _Tally) -> None:
-        spikes = entry.counts.get("inputs_nonzero", 0)
+    def _charge_events(self, layer: Layer, shape: Shape, tally: _Tally) -> None:
+        spikes = layer.total.inputs_nonzero
         out = shape.out_channels // shape.groups
         touched = spikes * out * math.prod(shape.kernel)
-        outputs = samples * entry.steps * shape.outputs
+        outputs = layer.samples * layer.steps * shape.outputs
         reached = math.prod(-(-k // s) for k, s in zip(shape.kernel, shape.stride, strict=True))
         again = shape.inputs if self.multiplies_inputs_again and not shape.kernel else 1
         adds = spikes * out * reached * again + (outputs if shape.bias else 0)
@@ -207,7 +209,7 @@ class Lemaire:
         self._read_parameters(shape, touched, outputs, tally)
         tally.access("potentials", 2 * touched, words=shape.outputs)
 
-    def _read_parameters(self, shape: Synapses, uses: int, outputs: int, tally: _Tally) -> None:
+    def _read_parameters(self, shape: Shape, uses: int, outputs: int, tally: _Tally) -> None:
         biases = shape.out_channels if shape.bias else 0
         both = shape.weights + biases
         tally.access("weights", uses, words=both if self.merges_bias else shape.weights)
@@ -215,25 +217,29 @@ class Lemaire:
             tally.access("biases", outputs, words=both if self.merges_bias else biases)
 
     @staticmethod
-    def _charge_neurons(entry: Entry, samples: int, tally: _Tally, *, resets: bool) -> None:
-        if entry.neurons is None:
-            return
-        units, spikes = entry.neurons.units, entry.counts.get("spikes", 0)
-        updates = samples * entry.steps * units
+    def _charge_neurons(layer: Layer, tally: _Tally, *, resets: bool) -> None:
+        spikes, updates = layer.total.spikes, layer.samples * layer.steps * layer.neurons
         adds = spikes if resets else 0
-        tally.operate("operations", adds=adds, macs=updates if entry.neurons.leak else 0)
-        tally.access("potentials", 2 * updates, words=units)
+        tally.operate("operations", adds=adds, macs=updates if layer.leaks else 0)
+        tally.access("potentials", 2 * updates, words=layer.neurons)
         tally.access("outputs", spikes, words=FIFO_WORDS)
+
+
+@cache
+def _frame_pj(model: Lemaire, shape: Shape) -> float:
+    tally = _Tally(model.access_pj)
+    model.charge_frame(shape, tally)
+    return sum(tally.pj.values())
 
 
 def _unpriced(ledger: Ledger) -> tuple[str, ...]:
     """Return what the model cannot price, a phrase each."""
     shapeless = [
         path
-        for path, entry in ledger.layers.items()
-        if entry.synapses is None and any(entry.counts.get(c) for c in ("ac", "mac", "dense_valid"))
+        for path, layer in ledger.layers.items()
+        if layer.shape is None and (layer.total.ac or layer.total.mac or layer.total.dense_valid)
     ]
-    foreign = [item for item in _OUT_OF_SCOPE if ledger.total(item)]
+    foreign = [item for item in _OUT_OF_SCOPE if ledger.mean(item)]
     return (
         *(f"layer {path!r}, whose shape the ledger does not have" for path in shapeless),
         *(f"{item}: the model knows linear, convolution and neuron layers" for item in foreign),

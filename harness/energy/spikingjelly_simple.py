@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from harness.contracts.ledger import Ledger
 from harness.energy._bill import Baseline, Bill, Price, gaps
 from harness.energy._horowitz import FP32_ADD, FP32_MULTIPLY
-from harness.energy._ledger import Ledger
 
 SOURCE = "SpikingJelly 2.0.0, estimate_simple_energy"
 WORD_BYTES = 4
@@ -31,11 +31,9 @@ class Simple:
 
     def bill(self, ledger: Ledger, /, *, name: str) -> Bill:
         """Return what one sample costs."""
-        counts = {item: ledger.per_sample(item) for item in ("mac", "ac", "bias_add", "neuron_add")}
+        counts = {item: ledger.mean(item) for item in ("mac", "ac", "bias_add", "neuron_add")}
         known = {item: 0.0 if count is None else count for item, count in counts.items()}
-        states = [
-            entry.neurons.units * entry.steps for entry in ledger.layers.values() if entry.neurons
-        ]
+        states = [layer.neurons * layer.steps for layer in ledger.layers.values() if layer.neurons]
         uncounted = [item for item in ("mac", "ac", "bias_add") if counts[item] is None]
         sizeless = ["the size of neuron layers"] if known["neuron_add"] and not states else []
         return Bill(
@@ -67,9 +65,9 @@ class Simple:
         if kind == "twin":
             return None
         if kind == "effective":
-            macs = None if artificial is None else artificial.per_sample("mac", encode="cached")
+            macs = None if artificial is None else artificial.mean("mac", encode="cached")
         else:
-            macs = ledger.dense_macs()
+            macs = ledger.dense_macs
         use = FP32_MULTIPLY.value + FP32_ADD.value + WORD_BYTES * MOVE.value
         return None if macs is None else macs * use
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.contracts.errors import SpecError
-from harness.energy._bill import Baseline, Bill, Grade, Price, gaps
-from harness.energy._ledger import Ledger, twin_bits
+from harness.contracts.ledger import Ledger
+from harness.energy._bill import Baseline, Bill, Grade, Price, gaps, twin_bits
 
 SOURCE = "Yan et al. 2024, arXiv 2409.08290 v4"
 INPUT_BITS = 8  # of an image's pixels
@@ -100,8 +100,8 @@ class Yan:
         }
         if self.hops is not None:
             prices["spikes"] = SPARSE_MOVE.value * self.hops
-        counted = {item: ledger.per_sample(item, encode="cached") for item in prices}
-        others = {item: ledger.per_sample(item, encode="cached") or 0.0 for item in _OTHER_ADDS}
+        counted = {item: ledger.mean(item, encode="cached") for item in prices}
+        others = {item: ledger.mean(item, encode="cached") or 0.0 for item in _OTHER_ADDS}
         return Bill(
             model=name,
             source=SOURCE,
@@ -125,15 +125,15 @@ class Yan:
         artificial: Ledger | None,  # noqa: ARG002  only the twin is in the model
     ) -> float | None:
         """Return the quantised twin's energy: ``b`` accumulates a weight, ``b`` bits a move."""
-        macs = ledger.dense_macs()
+        macs = ledger.dense_macs
         if kind != "twin" or macs is None:
             return None
-        bits = twin_bits(ledger.timesteps)
+        bits = twin_bits(ledger.steps)
         computing = macs * bits * ACCUMULATE.value
         if self.hops is None:
             return computing
-        layers = [entry.neurons.units for entry in ledger.layers.values() if entry.neurons]
-        return computing + sum(layers) * bits * DENSE_MOVE.value * self.hops if layers else None
+        neurons = sum(layer.neurons for layer in ledger.layers.values())
+        return computing + neurons * bits * DENSE_MOVE.value * self.hops if neurons else None
 
     def _assumptions(self) -> tuple[str, ...]:
         moved = (

@@ -1,56 +1,42 @@
 """One cell, start to end: data in, row out. Runs in the cell's own process."""
 
+import hashlib
 import resource
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import nn
 
-from harness import discovery
-from harness.contracts.backend import Backend
-from harness.contracts.dataset import Dataset, DatasetCard, Samples
-from harness.contracts.errors import SpecError
-from harness.contracts.method import Method, Progress, Realises
-from harness.contracts.model import Model
-from harness.contracts.neuron import NeuronSpec, Surrogate
-from harness.contracts.record import Cell, Metrics, Row
-from harness.contracts.suite import Precision
-from harness.data.encoding import Encoder, Presentation, direct
-from harness.engine import teachers
-from harness.engine.jobs import Order
-from harness.engine.rows import provenance
-from harness.engine.setting import build, lesson_of, prepare, recipe_from
-from harness.engine.teaching import load_teacher, predictions
-from harness.evaluation.cost import Running, early_exits, energies, operations
-from harness.evaluation.evaluate import Verdict, evaluate
-from harness.neurons.activation import activation
-from harness.seeds import torch_seed
+from harness.contracts.cell import TeacherIdentity
+from harness.contracts.errors import HarnessError
+from harness.contracts.method import Progress
+from harness.contracts.row import Canary, Metrics, Row
+from harness.engine.canary import canary_of
+from harness.engine.jobs import Conditions, Order
+from harness.engine.measure import Measured, TeacherVerdict, measure
+from harness.engine.provenance import provenance
+from harness.engine.resolve import resolve
+from harness.engine.teachers import WEIGHTS, cell_of, verified_weights
+from harness.engine.train import train
 from harness.store import Store, write_atomically
-from harness.training.lesson import Teacher
-from harness.training.student import Student
+from harness.training.lesson import Teacher, computing
+
+PREDICTIONS = "predictions.npz"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Trained:
-    """What is known once the lesson is spent."""
-
-    student: Student
-    presentation: Presentation
-    test: Samples
-    verdict: Verdict
-    on_validation: Verdict
-    train_samples: int
-    train_seconds: float
+def prepare(conditions: Conditions) -> None:
+    """Set threads and determinism of this process."""
+    torch.set_num_threads(conditions.threads)
+    torch.use_deterministic_algorithms(conditions.deterministic, warn_only=False)
+    # Deterministic mode would fill all fresh memory, and nothing here reads memory unwritten.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # its stub knows it not
 
 
 def run(order: Order, report: Callable[[Progress], None]) -> Row:
@@ -60,207 +46,100 @@ def run(order: Order, report: Callable[[Progress], None]) -> Row:
         UnsupportedError: If simulator, model or method cannot mean it.
         DivergedError: If the loss leaves the finite numbers.
         DataError: If the data is missing or damaged.
+        StoreError: If its teacher is not ready, or is another than its row says.
     """
+    with computing(order.cell.recipe.precision):
+        row = _run(order, report)
+    return replace(row, canary=_canary(order))
+
+
+def _run(order: Order, report: Callable[[Progress], None]) -> Row:
     started = datetime.now(UTC)
-    conditions, cell = order.conditions, order.cell
+    cell, conditions = order.cell, order.conditions
     prepare(conditions)
-    device = torch.device(conditions.device)
-    store = Store(conditions.runs)
-    dataset = cast(Dataset, discovery.load("datasets", cell.dataset))
-    card = dataset.card
-    backend = cast(Backend, discovery.load("backends", cell.backend))
-    trained = _train(order, dataset, backend, device, report)
-    _keep(store.folder(cell), trained)
-    running = Running(trained.student, trained.test, trained.presentation, device, _precision(cell))
-    counted = running.counted()
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    device, store = torch.device(conditions.device), Store(conditions.runs)
+    found = resolve(cell)
+    splits = found.dataset.load(conditions.data_root, timesteps=cell.timesteps)
+    teacher = reference = teacher_sha256 = None
+    if cell.teacher is not None:
+        teacher, reference, teacher_sha256 = teacher_of(store, cell.teacher, cell.model, device)
+    trained = train(found, splits, teacher if found.uses_teacher else None, device, report)
+    measured = measure(found, trained, splits.test, splits.validation, reference)
+    made = provenance(
+        order,
+        started=started,
+        backend_version=found.backend.version if found.backend else None,
+        gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        weights_sha256=keep(store.folder(cell), trained.student.network, measured),
+        teacher_sha256=teacher_sha256,
+    )
     return Row(
         cell=cell,
         status="ok",
         metrics=Metrics(
-            **_quality(cell, trained, store),
-            **operations(counted),
-            **energies(counted, _artificial_ledger(cell, store)),
-            **running.speed(),
-            **early_exits(trained.on_validation, trained.verdict, counted),
-            cross_backend=_elsewhere(cell, card, trained, device),
-            train_seconds=trained.train_seconds,
-            train_samples=trained.train_samples,
+            **measured.metrics,
+            **measured.running.speed(),
+            train_seconds=trained.seconds,
+            train_samples=trained.samples,
             peak_memory_bytes=_peak_memory_bytes(device),
         ),
-        provenance=provenance(order, started=started, backend_version=backend.version, gpu=gpu),
+        ledger=measured.ledger.summed(),
+        provenance=replace(made, ended_at=datetime.now(UTC).isoformat(timespec="seconds")),
     )
 
 
-def _train(
-    order: Order,
-    dataset: Dataset,
-    backend: Backend,
-    device: torch.device,
-    report: Callable[[Progress], None],
-) -> _Trained:
-    """Spend the lesson, then look at the test split, once."""
-    cell, conditions = order.cell, order.conditions
-    method = _method(cell)
-    student = _student(cell, dataset.card, backend, device)
-    splits = dataset.load(conditions.data_root, timesteps=cell.timesteps)
-    presentation = _presentation(cell, dataset.card)
-    lesson = lesson_of(
-        recipe_from(cell.recipe),
-        splits.train,
-        dataset.card,
-        presentation=presentation,
-        seed=cell.seed,
-        teacher=_teacher(cell, dataset.card, Store(conditions.runs), device),
-        device=device,
-    )
-    torch.manual_seed(torch_seed(cell.seed, "method"))
-    begun = time.perf_counter()
-    progress = None
-    for progress in method.fit(student, lesson):
-        report(progress)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    seconds = time.perf_counter() - begun
-    examine = partial(
-        evaluate, presentation=presentation, device=device, precision=_precision(cell)
-    )
-    return _Trained(
-        student=student,
-        presentation=presentation,
-        test=splits.test,
-        verdict=examine(student, splits.test),
-        on_validation=examine(student, splits.validation),
-        train_samples=progress.samples if progress else 0,
-        train_seconds=seconds,
+def teacher_of(
+    store: Store, identity: TeacherIdentity, student: str, device: torch.device, /
+) -> tuple[Teacher, TeacherVerdict, str]:
+    """Return a stored teacher, frozen, what it answers, and the hash of its weights.
+
+    Raises:
+        StoreError: If it is not ready, or the file holds other weights.
+    """
+    cell = cell_of(identity)
+    row, path = verified_weights(store, cell)
+    found = resolve(cell)
+    network = found.student(device).network
+    network.load_state_dict(load_file(path, device=str(device)))
+    network.requires_grad_(requires_grad=False)
+    mean, std = row.provenance.normalisation or (found.card.mean, found.card.std)
+    with np.load(store.folder(cell) / PREDICTIONS) as stored:
+        predictions = stored["predictions"][-1]
+    assert row.metrics is not None
+    return (
+        Teacher(network=network.eval(), mean=mean, std=std),
+        TeacherVerdict(
+            accuracy=row.metrics.test_accuracy,
+            predictions=predictions,
+            same_topology=cell.model == student,
+        ),
+        str(row.provenance.weights_sha256),
     )
 
 
-def _presentation(cell: Cell, card: DatasetCard) -> Presentation:
-    if cell.encoder is None:
-        return direct(card)
-    encoder = cast(Encoder, discovery.load("encoders", cell.encoder))
-    return replace(direct(card), encoder=encoder, timesteps=cell.timesteps, seed=cell.seed)
+def keep(folder: Path, network: nn.Module, measured: Measured) -> str:
+    """Write what metrics can be computed from again; return the hash of the weights' file."""
+    decided, verdict = BytesIO(), measured.verdict
+    np.savez_compressed(decided, predictions=verdict.predictions, labels=verdict.labels)
+    weights = weights_of(network)
+    write_atomically(folder / PREDICTIONS, lambda file: file.write(decided.getvalue()))
+    write_atomically(folder / WEIGHTS, lambda file: file.write(weights))
+    return hashlib.sha256(weights).hexdigest()
 
 
-def _precision(cell: Cell) -> Precision:
-    return recipe_from(cell.recipe).precision
+def weights_of(network: nn.Module) -> bytes:
+    """Return the state of a network as a file holds it."""
+    return save({name: value.cpu().contiguous() for name, value in network.state_dict().items()})
 
 
-def _method(cell: Cell) -> Method:
-    method = cast(Method, discovery.load("methods", cell.method))
+def _canary(order: Order) -> Canary | None:
+    """Return the cell's canary, or None, with the reason in the log, where there can be none."""
+    torch.set_num_threads(1)
     try:
-        return replace(method, **cell.params)  # type: ignore[type-var]  # every method is a frozen dataclass
-    except TypeError as error:
-        raise SpecError(f"suites/methods/{cell.method}.py: {error}") from error
-
-
-def neuron_of(cell: Cell) -> NeuronSpec:
-    """Return the neuron in every slot of the cell's student."""
-    fields = {**cell.neuron, "surrogate": Surrogate(**cell.neuron["surrogate"])}
-    return NeuronSpec(**fields)
-
-
-def _student(cell: Cell, card: DatasetCard, backend: Backend, device: torch.device) -> Student:
-    model = cast(Model, discovery.load("models", cell.model))
-    recipe = recipe_from(cell.recipe)
-    spec = neuron_of(cell)
-
-    def neuron(spec: NeuronSpec) -> nn.Module:
-        return activation(backend, spec, through_compiler=recipe.compiled)()
-
-    student = build(
-        model,
-        activation(backend, spec, through_compiler=recipe.compiled),
-        card,
-        seed=cell.seed,
-        timesteps=cell.timesteps,
-        device=device,
-        spec=spec,
-        neuron=neuron,
-    )
-    method = _method(cell)
-    if isinstance(method, Realises):
-        method.realise(student)
-    return student
-
-
-def _teacher(cell: Cell, card: DatasetCard, store: Store, device: torch.device) -> Teacher | None:
-    said = discovery.method_card(cell.method)
-    if cell.teacher is None or (said is not None and not said.uses_teacher):
+        return canary_of(order.cell, order.conditions.data_root)
+    except HarnessError as error:
+        print(f"no canary: {error}")  # noqa: T201  into the cell's log
         return None
-    return load_teacher(store, cell.teacher, card, device)
-
-
-def _quality(cell: Cell, trained: _Trained, store: Store) -> dict[str, Any]:
-    """Return the columns about right and wrong."""
-    verdict = trained.verdict
-    low, high = verdict.accuracy.interval
-    steps = verdict.over_time.accuracy
-    columns: dict[str, Any] = {
-        "test_accuracy": verdict.accuracy.value,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "n_test": verdict.accuracy.samples,
-        "accuracy_by_step": [step.value for step in steps],
-        "accuracy_by_step_low": [step.interval.low for step in steps],
-        "accuracy_by_step_high": [step.interval.high for step in steps],
-        "accuracy_area": verdict.over_time.area,
-        "mean_steps_to_decide": verdict.over_time.mean_settling_steps,
-        "mean_cutoff_steps": verdict.over_time.mean_cutoff_steps,
-    }
-    found = teachers.record(store, cell.teacher) if cell.teacher else None
-    if cell.teacher is None or found is None:
-        return columns
-    theirs = predictions(store, cell.teacher)
-    same = cell.model == cell.teacher["model"]
-    return columns | {
-        "teacher_accuracy": found["accuracy"],
-        "ann_accuracy": found["accuracy"] if same else None,
-        "agreement": float((theirs == verdict.predictions[-1]).mean()),
-    }
-
-
-def _artificial_ledger(cell: Cell, store: Store) -> dict[str, Any] | None:
-    """Return what the student's topology costs with ReLU, which is known of the teacher's."""
-    if cell.teacher is None or cell.teacher["model"] != cell.model:
-        return None
-    return teachers.ledger(store, cell.teacher)
-
-
-def _elsewhere(
-    cell: Cell, card: DatasetCard, trained: _Trained, device: torch.device
-) -> dict[str, Any]:
-    """Return what the same weights answer on every other simulator that is here."""
-    state = trained.student.network.state_dict()
-    found = {}
-    for name in discovery.names("backends"):
-        if name == cell.backend:
-            continue
-        try:
-            backend = cast(Backend, discovery.load("backends", name))
-        except ModuleNotFoundError:  # not installed: nothing to compare with
-            continue
-        if backend.unsupported(neuron_of(cell)):
-            continue
-        other = _student(replace(cell, backend=name), card, backend, device)
-        other.network.load_state_dict(state)
-        verdict = evaluate(other, trained.test, trained.presentation, device, _precision(cell))
-        unlike = verdict.predictions[-1] != trained.verdict.predictions[-1]
-        found[name] = {"test_accuracy": verdict.accuracy.value, "differing": int(unlike.sum())}
-    return found
-
-
-def _keep(folder: Path, trained: _Trained) -> None:
-    """Write what metrics can be computed from again: decisions and weights."""
-    decided = BytesIO()
-    np.savez_compressed(
-        decided, predictions=trained.verdict.predictions, labels=trained.verdict.labels
-    )
-    state = trained.student.network.state_dict()
-    weights = save({name: value.cpu().contiguous() for name, value in state.items()})
-    write_atomically(folder / "predictions.npz", lambda file: file.write(decided.getvalue()))
-    write_atomically(folder / "student.safetensors", lambda file: file.write(weights))
 
 
 def _peak_memory_bytes(device: torch.device) -> int:

@@ -1,19 +1,30 @@
-"""Whether a row still says what its cell would say today. Imports no torch."""
+"""Whether a row still says what its cell would say today. Imports no torch.
+
+The fingerprint asks and a computation answers: a row whose code has the same fingerprint
+is fresh; one whose code moved is fresh if its canary was computed again and came out the
+same (``harness.engine.reverify``), and stale otherwise.
+"""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from harness import discovery, fingerprint
+from harness.contracts.cell import TEACHERS, Cell
 from harness.contracts.errors import HarnessError
-from harness.contracts.record import Cell, Row
+from harness.contracts.row import Row, Stage
 from harness.engine.grid import load_dataset
+from harness.engine.teachers import cell_of
+from harness.engine.verified import Verified
+from harness.results import Published
 from harness.store import Store
 
-State = Literal["fresh", "missing", "stale", "failed", "skipped"]
-# Versions and processors differ between users; they are told, not overruled.
-_ONLY_WARN = ("env_fp", "hw_fp")
+State = Literal["fresh", "published", "stale", "missing", "failed", "skipped"]
+# What no canary takes: it is held to the plain path by equality tests.
+FAST_PATHS = ("harness.neurons.compiled",)
+_NAMES: Mapping[Stage, str] = {"train": "training code", "measure": "measuring code"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +34,14 @@ class Standing:
     Attributes:
         cell: Which.
         state: Whether there is anything to do.
-        why: Which part of the fingerprint moved, or why the cell failed; may be empty.
+        why: What moved, why the cell failed, or what a reader should know; may be empty.
+        row: What is known of it, if anything is.
     """
 
     cell: Cell
     state: State
     why: str = ""
+    row: Row | None = None
 
     @property
     def is_due(self) -> bool:
@@ -41,63 +54,182 @@ class Standing:
         return self.state == "failed"
 
 
-def standings(cells: Iterable[Cell], store: Store, *, data_root: Path | None) -> list[Standing]:
-    """Return how every cell stands."""
-    return [_standing(cell, store.load(cell), data_root) for cell in cells]
+def closures(cell: Cell, /) -> Mapping[Stage, Mapping[str, str]]:
+    """Return the modules of each stage of ``cell``, with their hashes.
 
-
-def fingerprints(cell: Cell, data_root: Path | None) -> dict[str, str | None]:
-    """Return the fingerprint that a row of ``cell`` made now would carry."""
+    Plug-ins are loaded by name, which no import shows; so they are named here.
+    """
+    of_both = [
+        discovery.module_of("datasets", cell.dataset),
+        discovery.module_of("models", cell.model),
+        *([discovery.module_of("encoders", cell.encoder)] if cell.encoder else []),
+        # It decides what is in a slot, of the trained network too.
+        discovery.module_of("methods", cell.method),
+    ]
+    simulator = [discovery.module_of("backends", cell.backend)] if cell.backend else []
+    others = [discovery.module_of("backends", name) for name in discovery.names("backends")]
     return {
-        "code_fp": _code(cell),
-        "data_fp": _data(cell.dataset, data_root),
-        "env_fp": fingerprint.of_environment(discovery.packages_of_backend(cell.backend)),
-        "hw_fp": fingerprint.of_processor(),
+        "train": _closure("harness.engine.train", *of_both, *simulator),
+        "measure": _closure("harness.engine.measure", *of_both, *(others if simulator else ())),
     }
 
 
-def _standing(cell: Cell, row: Row | None, data_root: Path | None) -> Standing:
-    if row is None:
-        return Standing(cell=cell, state="missing")
-    now = fingerprints(cell, data_root)
-    moved = [part for part, value in now.items() if getattr(row.provenance, part) != value]
-    if stale := [_WORDS[part] for part in moved if part not in _ONLY_WARN]:
-        return Standing(cell=cell, state="stale", why=f"{' and '.join(stale)} changed")
-    if row.status == "skipped":
-        return Standing(cell=cell, state="skipped", why=str(row.error))
-    if row.status != "ok":
-        return Standing(cell=cell, state="failed", why=f"{row.status}: {row.error}")
-    why = ", ".join(f"made with another {_WORDS[part]}" for part in moved)
-    return Standing(cell=cell, state="fresh", why=why)
+@cache
+def _closure(*roots: str) -> Mapping[str, str]:
+    return fingerprint.closure(roots, stops=FAST_PATHS)
 
 
-_WORDS: Mapping[str, str] = {
-    "code_fp": "code",
-    "data_fp": "data",
-    "env_fp": "set of library versions",
-    "hw_fp": "kind of processor",
-}
+def fingerprints(cell: Cell, /) -> dict[Stage, str]:
+    """Return the fingerprint of each stage, as the code of ``cell`` stands now."""
+    return {stage: fingerprint.of_closure(code) for stage, code in closures(cell).items()}
 
 
-def _code(cell: Cell) -> str:
-    teacher = cell.teacher["model"] if cell.teacher else cell.model
-    encoder = [discovery.module_of("encoders", cell.encoder)] if cell.encoder else []
-    return fingerprint.of_code(
-        [
-            "harness.engine.cell",
-            discovery.module_of("methods", cell.method),
-            discovery.module_of("models", cell.model),
-            discovery.module_of("models", str(teacher)),
-            discovery.module_of("datasets", cell.dataset),
-            discovery.module_of("backends", cell.backend),
-            *encoder,
-        ]
-    )
+def remember(store: Store, cell: Cell, /) -> None:
+    """Keep which modules the fingerprints of a row made now are of, to name what moves."""
+    for code in closures(cell).values():
+        store.keep_code(fingerprint.of_closure(code), code)
 
 
-def _data(dataset: str, data_root: Path | None) -> str | None:
+def fast_fingerprint(cell: Cell, device: str, /) -> str | None:
+    """Return that of the fast paths which a run of ``cell`` takes, or None if it takes none."""
+    plain = device == "cpu" and not cell.recipe.compiled and cell.recipe.precision != "bfloat16"
+    return None if plain else _fast()
+
+
+@cache
+def data_fingerprint(dataset: str, data_root: Path | None, /) -> str | None:
     """Return the data's fingerprint; None where there is none, which a run will explain."""
     try:
         return load_dataset(dataset).provenance(data_root).fingerprint
     except HarnessError:
         return None
+
+
+def has_moved(row: Row, verified: Verified, /) -> bool:
+    """Return whether code or libraries are others than made ``row`` or were proved alike."""
+    return bool(_stages_moved(row, verified) or _libraries_moved(row, verified))
+
+
+def _stages_moved(row: Row, verified: Verified) -> list[Stage]:
+    then = {"train": row.provenance.train_fp, "measure": row.provenance.measure_fp}
+    return [
+        stage
+        for stage, now in fingerprints(row.cell).items()
+        if then[stage] != now and not verified.holds(row, stage, now)
+    ]
+
+
+def _libraries_moved(row: Row, verified: Verified) -> str:
+    """Return which versions are others than those of ``row``, unless it was proved on them."""
+    now = fingerprint.versions(discovery.packages_of(row.cell.backend))
+    then = row.provenance.versions
+    # Of rows of the first schema only some are known.
+    told = fingerprint.differences(then, {name: now[name] for name in then if name in now})
+    return "" if verified.covers(row, now) else told
+
+
+def standings(
+    cells: Iterable[Cell],
+    store: Store,
+    published: Published,
+    verified: Verified,
+    /,
+    *,
+    data_root: Path | None,
+) -> list[Standing]:
+    """Return how every cell stands: by its own row here, else by the published one."""
+    here = _Judge(store=store, verified=verified, data_root=data_root)
+    there = _Judge(published=published, verified=verified, data_root=data_root)
+    return [_standing(cell, here, there) for cell in cells]
+
+
+def _standing(cell: Cell, here: "_Judge", there: "_Judge") -> Standing:
+    own = here.standing(cell)
+    if not own.is_due:
+        return own
+    public = there.standing(cell)
+    if public.state == "fresh":
+        return Standing(cell=cell, state="published", why=public.why, row=public.row)
+    return public if own.state == "missing" else own
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judge:
+    """Judges rows of one place, with the teachers of that place."""
+
+    verified: Verified
+    data_root: Path | None
+    store: Store | None = None
+    published: Published = field(default_factory=Published)
+    _teachers: dict[str, Standing] = field(default_factory=dict)
+
+    def standing(self, cell: Cell) -> Standing:
+        """Return how ``cell`` stands here."""
+        row = self._row(cell)
+        if row is None:
+            return Standing(cell=cell, state="missing")
+        if moved := [*self._moved(row), *self._moved_teacher(row)]:
+            return Standing(cell=cell, state="stale", why="; ".join(moved), row=row)
+        if row.status == "skipped":
+            return Standing(cell=cell, state="skipped", why=str(row.error), row=row)
+        if row.status != "ok":
+            why = f"{row.status}: {row.error}"
+            return Standing(cell=cell, state="failed", why=why, row=row)
+        return Standing(cell=cell, state="fresh", why="; ".join(self._to_tell(row)), row=row)
+
+    def _row(self, cell: Cell) -> Row | None:
+        if self.store is not None:
+            return self.store.load(cell)
+        rows = self.published.teachers if cell.suite == TEACHERS else self.published.rows
+        return rows.get(cell.cell_id)
+
+    def _moved(self, row: Row) -> Iterable[str]:
+        """Yield what is not as it was when ``row`` was made, so that it may say another thing."""
+        for stage in _stages_moved(row, self.verified):
+            then = row.provenance.train_fp if stage == "train" else row.provenance.measure_fp
+            known = self._code(then) if then else None
+            modules = fingerprint.moved(known, closures(row.cell)[stage]) if known else ()
+            yield f"{_NAMES[stage]} moved{f': {_few(modules)}' if modules else ''}"
+        here = data_fingerprint(row.cell.dataset, self.data_root)
+        if here is not None and here != row.provenance.data_fp:
+            yield "data changed"
+
+    def _moved_teacher(self, row: Row) -> Iterable[str]:
+        if row.cell.teacher is None:
+            return
+        cell = cell_of(row.cell.teacher)
+        if cell.cell_id not in self._teachers:
+            self._teachers[cell.cell_id] = self.standing(cell)
+        teacher = self._teachers[cell.cell_id]
+        if teacher.state == "stale":
+            yield f"its teacher is stale: {teacher.why}"
+        # Published teachers may come from another machine, whose rounding is another.
+        elif (
+            self.store is not None
+            and row.status == "ok"
+            and teacher.row is not None
+            and row.provenance.teacher_sha256 != teacher.row.provenance.weights_sha256
+        ):
+            yield "its teacher was made again and has other weights"
+
+    def _to_tell(self, row: Row) -> Iterable[str]:
+        """Yield what does not make a row stale, and yet must be seen."""
+        if told := _libraries_moved(row, self.verified):
+            yield told
+        if row.provenance.fast_fp not in (None, _fast()):
+            yield "made by fast paths that have moved since"
+        if data_fingerprint(row.cell.dataset, self.data_root) is None:
+            yield "its data is not here to be compared"
+
+    def _code(self, fp: str) -> Mapping[str, str] | None:
+        return self.published.code.get(fp) if self.store is None else self.store.code(fp)
+
+
+@cache
+def _fast() -> str:
+    return fingerprint.of_closure(fingerprint.closure(FAST_PATHS))
+
+
+def _few(modules: tuple[str, ...]) -> str:
+    more = f" and {len(modules) - 3} more" if len(modules) > 3 else ""
+    return f"{', '.join(modules[:3])}{more}"

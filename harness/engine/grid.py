@@ -2,17 +2,18 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import cast
 
 from harness import discovery
+from harness.contracts.cell import Cell
 from harness.contracts.dataset import Dataset
 from harness.contracts.errors import SpecError
-from harness.contracts.record import Cell
 from harness.contracts.suite import Suite
-from harness.engine.teachers import TeacherPlan
+from harness.engine.teachers import identity_of
+from harness.results import Published
+from harness.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ def load_dataset(name: str) -> Dataset:
     return cast(Dataset, discovery.load("datasets", name))
 
 
-def cells(name: str, axes: Axes, *, runs: Path) -> list[Cell]:
+def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[Cell]:
     """Return the cells of suite ``name`` that ``axes`` choose.
 
     They come method by method within a seed, so that a run that is cut short has whole
@@ -55,6 +56,7 @@ def cells(name: str, axes: Axes, *, runs: Path) -> list[Cell]:
     Raises:
         UnknownPluginError: For a name that does not exist.
         SpecError: For a recipe that the suite has not.
+        StoreError: If its teacher is to be imported and has not been.
     """
     suite = load_suite(name)
     recipe_name = _recipe_name(suite, name, axes.recipe)
@@ -71,7 +73,7 @@ def cells(name: str, axes: Axes, *, runs: Path) -> list[Cell]:
     )
     if suite.encoder is not None:
         discovery.module_of("encoders", suite.encoder)
-    teacher = TeacherPlan(spec=suite.teacher, dataset=suite.dataset, split=card.split)
+    teacher = identity_of(suite, card.split, store, published)
     return [
         Cell(
             suite=name,
@@ -81,13 +83,13 @@ def cells(name: str, axes: Axes, *, runs: Path) -> list[Cell]:
             dataset=suite.dataset,
             split=card.split,
             model=model,
-            teacher=teacher.identity(runs),
+            teacher=teacher,
             backend=backend,
             timesteps=timesteps,
             seed=seed,
-            recipe={"name": recipe_name, **asdict(recipe)},
-            neuron=asdict(suite.neuron),
-            precision=recipe.precision,
+            recipe_name=recipe_name,
+            recipe=recipe,
+            neuron=suite.neuron,
             encoder=suite.encoder,
         )
         for seed, model, timesteps, backend, method in grid

@@ -1,16 +1,14 @@
 """What a cell's own process is told. Imports no torch."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from harness.contracts.record import Cell
+from harness.contracts.cell import Cell
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """How cells and teachers are run, wherever they come from.
+    """How cells are run, wherever they come from.
 
     Attributes:
         runs: The store's root.
@@ -31,7 +29,7 @@ class Conditions:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """One cell to run.
+    """One cell to run, a teacher among them.
 
     Attributes:
         cell: What.
@@ -42,16 +40,3 @@ class Order:
     cell: Cell
     conditions: Conditions
     log_path: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherOrder:
-    """One teacher to train.
-
-    Attributes:
-        identity: What ``TeacherPlan.identity`` says.
-        conditions: How.
-    """
-
-    identity: Mapping[str, Any]
-    conditions: Conditions

@@ -21,8 +21,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Literal
 
-# The first optimiser imports torch._dynamo, one second a process unless it is preloaded.
-_PRELOADED = ["torch", "torch._dynamo", "harness.engine.worker"]
+_PRELOADED = ["harness.engine.preload"]
 _GRACE_S = 2.0
 
 Ending = Literal["done", "timeout", "died"]

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from harness.engine.scheduler import CellEnded, Event, Started, TeacherReady, name_of
+from harness.engine.scheduler import CellEnded, Event, Started
 
 # A line about a running cell at most so often, where there is no live display.
 _QUIET_S = 30.0
@@ -33,18 +33,15 @@ def tell(happenings: Iterable[Event], /, *, cells: int, as_json: bool) -> int:
                 display.progress(event)
             else:
                 display.line(_words(event), _columns(event))
-                failures += isinstance(event, CellEnded) and event.row.status not in _FINE
+                failures += event.row.status not in _FINE
     return failures
 
 
 _FINE = ("ok", "skipped")
 
 
-def _words(event: TeacherReady | CellEnded) -> str:
-    if isinstance(event, TeacherReady):
-        done = "ready" if event.ok else f"FAILED, see {event.log_path}"
-        return f"{event.name}: {done} after {event.seconds:.1f} s"
-    row, name = event.row, name_of(event.cell)
+def _words(event: CellEnded) -> str:
+    row, name = event.row, event.cell.label
     if row.metrics is None:
         return f"{row.status:8} {name}: {row.error}"
     return (
@@ -52,14 +49,12 @@ def _words(event: TeacherReady | CellEnded) -> str:
     )
 
 
-def _columns(event: TeacherReady | CellEnded) -> dict[str, object]:
-    if isinstance(event, TeacherReady):
-        return {"event": "teacher", "name": event.name, "ok": event.ok, "seconds": event.seconds}
+def _columns(event: CellEnded) -> dict[str, object]:
     metrics = event.row.metrics
     return {
         "event": "cell",
         "cell_id": event.cell.cell_id,
-        "name": name_of(event.cell),
+        "name": event.cell.label,
         "status": event.row.status,
         "error": event.row.error,
         "test_accuracy": metrics.test_accuracy if metrics else None,
@@ -120,5 +115,4 @@ class _Display:
         name = str(columns["name"])
         if name in self._running:
             self.bars.remove_task(self._running.pop(name))
-        if columns["event"] == "cell":
-            self.bars.advance(self._whole)
+        self.bars.advance(self._whole)

@@ -1,20 +1,23 @@
 """From finished cells to ``results/``: rows as evidence, leaderboards from rows alone."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import report
+from harness import report, results
 from harness.contracts.errors import HarnessError
-from harness.contracts.record import Cell, Row
-from harness.engine import freshness, grid
+from harness.contracts.row import Row
+from harness.engine import freshness, grid, verified
+from harness.engine.compare import unlike
+from harness.engine.freshness import Standing
 from harness.engine.grid import Axes
-from harness.store import Store, write_text
+from harness.engine.teachers import cell_of
+from harness.results import Published
+from harness.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class Publication:
     """What was written.
 
     Attributes:
@@ -28,73 +31,97 @@ class Published:
     warnings: tuple[str, ...]
 
 
-def publish(suite: str, /, *, runs: Path, results: Path, data_root: Path | None) -> Published:
-    """Write the rows and leaderboards of ``suite`` into ``results/<suite>/``.
+def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) -> Publication:
+    """Write rows and leaderboards of ``suite`` into ``folder / suite``.
 
-    Only rows of cells that the suite would ask for today are taken: an old recipe's row
-    answers another question. Timesteps, seeds and simulators beyond the suite's own grid
-    are welcome.
+    A row made here stands for its cell, unless the one published already was made by the same
+    code and differs in nothing but times; so what is reproduced changes no file. Only rows of cells
+    that the suite would ask for today are taken: an old recipe's row answers another
+    question. Timesteps, seeds and simulators beyond the suite's own grid are welcome.
     """
-    store, asked = Store(runs), grid.load_suite(suite)
-    rows = [row for row in store.rows(suite) if _is_current(row, runs)]
+    store, before = Store(runs), results.published(suite, results=folder)
+    known = dict(before.rows)
+    for row in store.rows(suite):
+        there = known.get(row.cell_id)
+        if there is None or unlike(there, row) or _code_of(there) != _code_of(row):
+            known[row.cell_id] = row
+    rows = sorted((row for row in known.values() if _is_current(row, store, before)), key=_order)
     if not rows:
-        return Published(rows=0, files=(), warnings=())
-    rows.sort(key=_order)
+        return Publication(rows=0, files=(), warnings=())
+    asked = grid.load_suite(suite)
+    teachers = _teachers(rows, store, before)
     files = [
-        *_write_rows(rows, results / suite),
+        *results.write(folder / suite, rows, teachers, _code([*rows, *teachers], store, before)),
         *report.write(
             rows,
-            results / suite,
+            folder / suite,
+            teachers=teachers,
             command=f"nox -s leaderboard -- {suite}",
-            baseline=asked.baseline,
-            remarks=asked.notes,
+            suite=asked,
         ),
     ]
-    return Published(
-        rows=len(rows),
-        files=tuple(files),
-        warnings=tuple(_warnings(suite, rows, store, data_root)),
+    standings = freshness.standings(
+        [row.cell for row in rows], store, before, verified.read(folder, runs), data_root=data_root
     )
+    missing = {cell.cell_id for cell in grid.cells(suite, Axes(), store, before)} - known.keys()
+    warnings = tuple(_warnings(suite, standings, len(missing)))
+    return Publication(rows=len(rows), files=tuple(files), warnings=warnings)
 
 
-def _is_current(row: Row, runs: Path) -> bool:
+def _code_of(row: Row) -> tuple[str | None, str | None]:
+    return row.provenance.train_fp, row.provenance.measure_fp
+
+
+def _is_current(row: Row, store: Store, before: Published) -> bool:
     """Return whether the suite, asked today, would ask for exactly this cell."""
     cell = row.cell
     axes = Axes(
         methods=(cell.method,),
         timesteps=(cell.timesteps,),
         seeds=(cell.seed,),
-        backends=(cell.backend,),
+        backends=(str(cell.backend),),
         models=(cell.model,),
-        recipe=str(cell.recipe["name"]),
+        recipe=cell.recipe_name,
     )
     try:
-        return grid.cells(cell.suite, axes, runs=runs)[0].cell_id == cell.cell_id
+        return grid.cells(cell.suite, axes, store, before)[0].cell_id == cell.cell_id
     except HarnessError:  # its method, recipe or simulator is no more
         return False
 
 
 def _order(row: Row) -> tuple[object, ...]:
     cell = row.cell
-    return cell.method, cell.recipe["name"], cell.model, cell.backend, cell.timesteps, cell.seed
+    return cell.method, cell.recipe_name, cell.model, cell.backend, cell.timesteps, cell.seed
 
 
-def _write_rows(rows: Iterable[Row], folder: Path) -> list[Path]:
-    by_method: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_method[row.cell.method].append(row)
-    files = []
-    for method, ours in by_method.items():
-        files.append(folder / f"{method}.jsonl")
-        write_text(files[-1], "".join(f"{row.to_json()}\n" for row in ours))
-    return files
+def _teachers(rows: Iterable[Row], store: Store, before: Published) -> list[Row]:
+    """Return the row of each teacher that ``rows`` name."""
+    cells = {
+        cell.cell_id: cell for cell in (cell_of(r.cell.teacher) for r in rows if r.cell.teacher)
+    }
+    named = {row.provenance.teacher_sha256 for row in rows}
+    known = [
+        [row for row in (store.load(cell), before.teachers.get(name)) if row is not None]
+        for name, cell in sorted(cells.items())
+    ]
+    # Of two, the one that the rows learnt from.
+    return [
+        max(found, key=lambda row: row.provenance.weights_sha256 in named)
+        for found in known
+        if found
+    ]
 
 
-def _warnings(suite: str, rows: list[Row], store: Store, data_root: Path | None) -> Iterable[str]:
-    cells: list[Cell] = [row.cell for row in rows]
-    standings = freshness.standings(cells, store, data_root=data_root)
+def _code(rows: Sequence[Row], store: Store, before: Published) -> dict[str, Mapping[str, str]]:
+    """Return the modules of each fingerprint that ``rows`` carry."""
+    made = [row.provenance for row in rows]
+    fps = {fp for one in made for fp in (one.train_fp, one.measure_fp) if fp}
+    known = {fp: store.code(fp) or before.code.get(fp) for fp in sorted(fps)}
+    return {fp: modules for fp, modules in known.items() if modules}
+
+
+def _warnings(suite: str, standings: Iterable[Standing], missing: int) -> Iterable[str]:
     if stale := sum(one.state == "stale" for one in standings):
         yield f"{stale} rows are stale; `python -m harness plan {suite}` says what moved"
-    asked = {cell.cell_id for cell in grid.cells(suite, Axes(), runs=store.root)}
-    if missing := len(asked - {cell.cell_id for cell in cells}):
-        yield f"{missing} of {len(asked)} cells of the suite have not been run"
+    if missing:
+        yield f"{missing} cells of the suite have not been run"

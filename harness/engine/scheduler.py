@@ -1,19 +1,18 @@
-"""Teachers first, then cells: every due cell becomes a row. Imports no torch."""
+"""Every due cell becomes a row. Imports no torch."""
 
 import signal
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
+from harness.contracts.cell import TEACHERS, Cell
 from harness.contracts.method import Progress
-from harness.contracts.record import Cell, Row, Status
+from harness.contracts.row import Row, Status
 from harness.engine import worker
-from harness.engine.jobs import Conditions, Order, TeacherOrder
+from harness.engine.jobs import Conditions, Order
 from harness.engine.processes import End, Job, News, run_jobs
-from harness.engine.rows import without_numbers
-from harness.engine.teachers import record, teacher_id
+from harness.engine.provenance import without_numbers
 from harness.store import Store
 
 
@@ -31,16 +30,6 @@ class Started:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherReady:
-    """A teacher has been trained, or could not be."""
-
-    name: str
-    ok: bool
-    seconds: float
-    log_path: Path
-
-
-@dataclass(frozen=True, kw_only=True)
 class CellEnded:
     """A cell has become a row."""
 
@@ -49,61 +38,29 @@ class CellEnded:
     seconds: float
 
 
-Event = Started | TeacherReady | CellEnded
-
-
-def name_of(cell: Cell) -> str:
-    """Return what people call a cell."""
-    return f"{cell.method} {cell.model} {cell.backend} T={cell.timesteps} seed={cell.seed}"
+Event = Started | CellEnded
 
 
 def conduct(
     cells: Sequence[Cell], conditions: Conditions, /, *, slots: int, timeout_s: float
 ) -> Generator[Event]:
-    """Run ``cells``, training the teachers they lack, and yield what happens."""
+    """Run ``cells`` in order and yield what happens; teachers are cells, and come first."""
     store = Store(conditions.runs)
-    missing = {
-        teacher_id(cell.teacher): cell.teacher
-        for cell in cells
-        if cell.teacher and record(store, cell.teacher) is None
-    }
-    teachers = [
-        Job(
-            name=f"teacher {identity['model']}",
-            work=worker.work_on_teacher,
-            argument=TeacherOrder(identity=identity, conditions=conditions),
-            log_path=_log_path(store.teacher_folder(folder)),
-        )
-        for folder, identity in missing.items()
-    ]
-    for happening in run_jobs(teachers, slots=slots, timeout_s=timeout_s):
-        if isinstance(happening, News):
-            yield Started(name=happening.job.name, progress=happening.value)
-        else:
-            yield TeacherReady(
-                name=happening.job.name,
-                ok=happening.ending == "done",
-                seconds=happening.seconds,
-                log_path=happening.job.log_path,
-            )
-    orders = [
-        Order(cell=cell, conditions=conditions, log_path=_log_path(store.folder(cell)))
-        for cell in cells
-    ]
-    jobs = [
-        Job(
-            name=name_of(order.cell),
-            work=worker.work_on_cell,
-            argument=order,
-            log_path=order.log_path,
-        )
-        for order in orders
-    ]
-    for happening in run_jobs(jobs, slots=slots, timeout_s=timeout_s):
-        if isinstance(happening, News):
-            yield Started(name=happening.job.name, progress=happening.value)
-        else:
-            yield _ended(happening, store)
+    teachers = [cell for cell in cells if cell.suite == TEACHERS]
+    for part in (teachers, [cell for cell in cells if cell.suite != TEACHERS]):
+        jobs = [_job(cell, conditions, store) for cell in part]
+        for happening in run_jobs(jobs, slots=slots, timeout_s=timeout_s):
+            if isinstance(happening, News):
+                yield Started(name=happening.job.name, progress=happening.value)
+            else:
+                yield _ended(happening, store)
+
+
+def _job(cell: Cell, conditions: Conditions, store: Store) -> Job:
+    # Its name tells attempts apart.
+    log_path = store.folder(cell) / f"log-{time.time_ns()}.txt"
+    order = Order(cell=cell, conditions=conditions, log_path=log_path)
+    return Job(name=cell.label, work=worker.work_on_cell, argument=order, log_path=log_path)
 
 
 def _ended(end: End, store: Store) -> CellEnded:
@@ -114,7 +71,7 @@ def _ended(end: End, store: Store) -> CellEnded:
     if row is None or row.provenance.log_path != mine:
         status, error = _death(end)
         row = without_numbers(order, status=status, error=error, started=datetime.now(UTC))
-        store.save(order.cell, row)
+        store.save(row)
     return CellEnded(cell=order.cell, row=row, seconds=end.seconds)
 
 
@@ -127,7 +84,3 @@ def _death(end: End) -> tuple[Status, str]:
     if code < 0:
         return "failed", f"killed by {signal.Signals(-code).name}; see the log"
     return "failed", f"the process exited with code {code} without a row; see the log"
-
-
-def _log_path(folder: Path) -> Path:
-    return folder / f"log-{time.time_ns()}.txt"

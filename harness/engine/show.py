@@ -1,33 +1,49 @@
 """What ``show`` tells of a cell or of a plug-in."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness import discovery
+from harness import discovery, results
 from harness.contracts.errors import UnknownPluginError
+from harness.contracts.row import Row
 from harness.engine import grid
 from harness.store import Store
 
 
-def about(name: str, /, *, runs: Path) -> dict[str, Any]:
+def about(name: str, /, *, runs: Path, published: Path) -> dict[str, Any]:
     """Return everything known of ``name``, by column.
 
     Raises:
         UnknownPluginError: If neither a cell nor a plug-in is called so.
     """
-    for folder in sorted(runs.glob(f"*/{name}")):
-        for row in Store(runs).rows(folder.parent.name):
-            if row.cell.cell_id == name:
-                return {**row.columns(), "folder": str(folder)}
+    found = find(name, runs=runs, published=published)
+    if found is not None:
+        return dict(json.loads(found.to_json()))
     kinds = [kind for kind in discovery.KINDS if name in discovery.names(kind)]
     if not kinds:
         everything = ", ".join(name for kind in discovery.KINDS for name in discovery.names(kind))
-        raise UnknownPluginError(f"no cell under {runs} and no plug-in {name!r}: {everything}")
+        raise UnknownPluginError(
+            f"no cell under {runs} or {published} and no plug-in {name!r}: {everything}"
+        )
     told: dict[str, Any] = {"name": name}
     for kind in kinds:
         told |= {kind.removesuffix("s"): _described(kind, name)}
     return told
+
+
+def find(cell_id: str, /, *, runs: Path, published: Path) -> Row | None:
+    """Return the row of that name, made here or else published, or None."""
+    for folder in sorted(runs.glob(f"*/{cell_id}")):
+        for row in Store(runs).rows(folder.parent.name):
+            if row.cell_id == cell_id:
+                return row
+    for suite in discovery.names("suites"):
+        there = results.published(suite, results=published)
+        if found := there.rows.get(cell_id) or there.teachers.get(cell_id):
+            return found
+    return None
 
 
 def _described(kind: discovery.Kind, name: str) -> dict[str, Any]:

@@ -1,76 +1,96 @@
-"""Which teacher a cell has, and where it lies. Imports no torch.
-
-A trained teacher's identity is everything it was trained with; an imported one's is
-its weights. Cells that agree on it share one teacher.
-"""
+"""Teachers are cells: which cell a teacher is, and whether it is ready. Imports no torch."""
 
 import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from harness.contracts.cell import LABELS_ALONE, TEACHERS, Cell, TeacherIdentity
 from harness.contracts.errors import StoreError
-from harness.contracts.suite import TeacherSpec
-from harness.store import Store, read_json
+from harness.contracts.recipe import Recipe
+from harness.contracts.row import Row
+from harness.contracts.suite import Suite
+from harness.results import Published
+from harness.store import Store
+
+WEIGHTS = "weights.safetensors"
 
 
-@dataclass(frozen=True, kw_only=True)
-class TeacherPlan:
-    """A teacher that a suite asks for.
+def identity_of(suite: Suite, split: str, store: Store, published: Published, /) -> TeacherIdentity:
+    """Return which teacher ``suite`` asks for.
 
-    Attributes:
-        spec: Model, recipe and seed.
-        dataset: What it knows.
-        split: Which part of that it was trained on.
+    Raises:
+        StoreError: If it is to be imported and has not been; says how.
     """
-
-    spec: TeacherSpec
-    dataset: str
-    split: str
-
-    def identity(self, runs: Path, /) -> dict[str, Any]:
-        """Return what makes this teacher this teacher.
-
-        Raises:
-            StoreError: If it is to be imported and has not been; says how.
-        """
-        identity: dict[str, Any] = {"dataset": self.dataset, "model": self.spec.model}
-        if self.spec.recipe is not None:
-            trained = {"recipe": asdict(self.spec.recipe), "seed": self.spec.seed}
-            return identity | trained | {"split": self.split}
-        found = imported(runs, dataset=self.dataset, model=self.spec.model)
-        if found is None:
-            raise StoreError(
-                f"the teacher {self.spec.model} for {self.dataset} is not in {runs}; import it: "
-                f"python -m harness teacher import FILE --model {self.spec.model} "
-                f"--dataset {self.dataset} --out {runs}"
-            )
-        return identity | {"weights_sha256": found["weights_sha256"]}
+    asked, dataset = suite.teacher, suite.dataset
+    if asked.recipe is not None:
+        return TeacherIdentity(
+            dataset=dataset, model=asked.model, recipe=asked.recipe, seed=asked.seed, split=split
+        )
+    pointed = store.imported_teacher(dataset, asked.model)
+    if pointed is not None:
+        return TeacherIdentity(dataset=dataset, model=asked.model, weights_sha256=pointed)
+    for row in published.rows.values():
+        known = row.cell.teacher
+        if (
+            known
+            and known.weights_sha256
+            and (known.dataset, known.model) == (dataset, asked.model)
+        ):
+            return known
+    raise not_imported(asked.model, dataset, store)
 
 
-def teacher_id(identity: Mapping[str, Any], /) -> str:
-    """Return the name of a teacher's folder."""
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def not_imported(model: str, dataset: str, store: Store, /) -> StoreError:
+    """Return what says how to import a teacher."""
+    return StoreError(
+        f"the teacher {model} for {dataset} is not in {store.root}; import it: "
+        f"python -m harness teacher import FILE --model {model} "
+        f"--dataset {dataset} --out {store.root}"
+    )
 
 
-def imported(runs: Path, /, *, dataset: str, model: str) -> dict[str, Any] | None:
-    """Return the record of the teacher last imported for ``dataset``, or None."""
-    return read_json(pointer(runs, dataset, model))
+def cell_of(identity: TeacherIdentity, /) -> Cell:
+    """Return the cell that a teacher is; an imported one trains nothing."""
+    imported = identity.weights_sha256
+    return Cell(
+        suite=TEACHERS,
+        protocol=1,
+        method=LABELS_ALONE,
+        params={},
+        dataset=identity.dataset,
+        split=identity.split or "unknown",
+        model=identity.model,
+        teacher=None,
+        backend=None,
+        timesteps=1,
+        seed=identity.seed or 0,
+        recipe_name=f"imported {imported}" if imported else "teacher",
+        recipe=identity.recipe or Recipe(epochs=0, batch_size=1),
+        neuron=None,
+    )
 
 
-def record(store: Store, identity: Mapping[str, Any], /) -> dict[str, Any] | None:
-    """Return the record of a teacher that is ready, or None."""
-    return read_json(store.teacher_folder(teacher_id(identity)) / "teacher.json")
+def ready(store: Store, cell: Cell, /) -> Row | None:
+    """Return the row of a teacher whose weights are here, or None."""
+    row = store.load(cell)
+    return row if row and row.metrics and (store.folder(cell) / WEIGHTS).exists() else None
 
 
-def ledger(store: Store, identity: Mapping[str, Any], /) -> dict[str, Any] | None:
-    """Return what a teacher costs, as ``harness.energy`` takes it, or None if it is not ready."""
-    return read_json(store.teacher_folder(teacher_id(identity)) / "ledger.json")
+def verified_weights(store: Store, cell: Cell, /) -> tuple[Row, Path]:
+    """Return a teacher's row and the file of the weights that it is about.
 
-
-def pointer(runs: Path, dataset: str, model: str) -> Path:
-    """Return the file that names the imported teacher of ``dataset`` and ``model``."""
-    return runs / "teachers" / f"imported-{dataset}-{model}.json"
+    Raises:
+        StoreError: If it is not ready, or the file holds other weights.
+    """
+    folder, row = store.folder(cell), store.load(cell)
+    if row is None or row.metrics is None:
+        why = f"{row.status}: {row.error}" if row else "it has not been trained here"
+        raise StoreError(f"the {cell.label} in {folder} is not ready; {why}")
+    path = folder / WEIGHTS
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "no file"
+    if found != row.provenance.weights_sha256:
+        raise StoreError(
+            f"{path} holds other weights than its row is about (SHA-256 "
+            f"{row.provenance.weights_sha256}, found {found}); delete {folder} and make the "
+            "teacher again"
+        )
+    return row, path

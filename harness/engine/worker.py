@@ -3,16 +3,24 @@
 The fork server preloads this module, so it imports nothing that computes.
 """
 
+from __future__ import annotations
+
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.contracts.errors import DivergedError, HarnessError, UnsupportedError
 from harness.contracts.method import Progress
-from harness.contracts.record import Status
-from harness.engine.jobs import Order, TeacherOrder
-from harness.engine.rows import without_numbers
+from harness.contracts.row import Row, Status
+from harness.engine.freshness import remember
+from harness.engine.jobs import Order
+from harness.engine.provenance import without_numbers
 from harness.store import Store
+
+if TYPE_CHECKING:
+    from harness.engine.reverify import Verification
 
 
 def work_on_cell(order: Order, send: Callable[[Progress], None]) -> None:
@@ -26,14 +34,28 @@ def work_on_cell(order: Order, send: Callable[[Progress], None]) -> None:
         traceback.print_exc()
         status, words = describe(error)
         row = without_numbers(order, status=status, error=words, started=started)
-    Store(order.conditions.runs).save(order.cell, row)
+    store = Store(order.conditions.runs)
+    remember(store, order.cell)
+    store.save(row)
 
 
-def work_on_teacher(order: TeacherOrder, send: Callable[[Progress], None]) -> None:
-    """Train one teacher and store it; what goes wrong ends the process."""
-    from harness.engine import teaching
+def work_on_canaries(
+    argument: tuple[Sequence[Row], Path | None], send: Callable[[Verification], None]
+) -> None:
+    """Compute the canaries of some rows anew; send what comes of each."""
+    import torch
 
-    teaching.train(order, send)
+    from harness.engine.reverify import Verification, verify
+
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(mode=True)
+    rows, data_root = argument
+    for row in rows:
+        try:
+            send(verify(row, data_root))
+        except Exception as error:  # noqa: BLE001  code that fails does not mean what it meant
+            traceback.print_exc()
+            send(Verification(row=row, outcome="moved", words=describe(error)[1]))
 
 
 def describe(error: BaseException) -> tuple[Status, str]:

@@ -1,7 +1,7 @@
-"""What one trained student costs: operations, energy, wall clock."""
+"""What one trained student costs: operations, wall clock, early exits."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -10,20 +10,13 @@ import torch
 from torch import Tensor
 
 from harness.contracts.dataset import Samples, Source
-from harness.contracts.ledger import CATEGORIES, Layer, Measurement
-from harness.contracts.suite import Precision
+from harness.contracts.ledger import Ledger
+from harness.contracts.recipe import Precision
+from harness.contracts.row import EarlyExit
 from harness.data.encoding import Presentation
 from harness.data.streaming import unaugmented
-from harness.energy import panel
-from harness.evaluation.anytime import (
-    ExitPoint,
-    Rule,
-    apply,
-    first_spikes,
-    fit_thresholds,
-    model_energy_by_step,
-    output_spikes,
-)
+from harness.evaluation.decisions import first_spikes, output_spikes
+from harness.evaluation.early_exit import Exits, Rule, apply, fit_thresholds, spent
 from harness.evaluation.evaluate import Verdict
 from harness.meter import measure
 from harness.training.lesson import autocast
@@ -32,8 +25,6 @@ from harness.training.student import Student
 _WARM_UP, _TIMED, _TIMED_BATCHES = 5, 30, 3
 _BATCHES = (64, 256)
 _METERED_BATCH = 256
-_HEADLINE = "horowitz_45nm_fp32"
-_EXIT_PRICES = f"{_HEADLINE}:cached"
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ class Running:
         for images, _ in unaugmented(self.samples, batch_size, self.device, self.precision):
             yield stimulus_of(images)
 
-    def counted(self) -> Measurement:
+    def counted(self) -> Ledger:
         """Return what the meter counts on all samples."""
         self.student.network.eval()
         events = isinstance(self.samples, Samples) and self.samples.are_frames
@@ -107,84 +98,20 @@ class Running:
         return time.perf_counter() - begun
 
 
-def operations(counted: Measurement, /) -> dict[str, Any]:
-    """Return the columns about spikes and operations, of one sample, as they ran."""
-    total = counted.total
-    places = sum(layer.neurons * layer.steps for layer in counted.layers.values())
-    dense = [layer.dense_valid // layer.steps for layer in counted.layers.values()]
-    return {
-        "spikes_per_sample": total.spikes / counted.samples,
-        "firing_rate": total.spikes / (places * counted.samples) if places else None,
-        "macs_per_sample": total.mac / counted.samples,
-        "acs_per_sample": total.ac / counted.samples,
-        "dense_macs": sum(dense) // counted.samples,
-        "coverage": counted.coverage,
-        "layers": {name: _layer(layer, counted.samples) for name, layer in counted.layers.items()},
-    }
-
-
-def _layer(layer: Layer, samples: int) -> dict[str, Any]:
-    """Return what a layer is and did, a sample; what it did not do is left out."""
-    did: dict[str, float] = {
-        name: getattr(layer, name) / samples for name in CATEGORIES if getattr(layer, name)
-    }
-    rate = {"firing_rate": layer.rate()} if layer.neurons else {}
-    return {"kind": layer.kind, "operand": layer.operand, "steps": layer.steps, **rate, **did}
-
-
-def ledger_summary(counted: Measurement, /) -> dict[str, Any]:
-    """Return the plain integers of a measurement, as ``harness.energy`` takes them."""
-    return {
-        "samples": counted.samples,
-        "timesteps": counted.steps,
-        "layers": {
-            name: {
-                "steps": layer.steps,
-                "operand": layer.operand,
-                **{category: getattr(layer, category) for category in CATEGORIES},
-            }
-            for name, layer in counted.layers.items()
-        },
-    }
-
-
-def energies(counted: Measurement, artificial: Mapping[str, Any] | None, /) -> dict[str, Any]:
-    """Return the columns about energy; None where a model cannot price the whole network.
-
-    ``artificial`` is the ``ledger_summary`` of the same topology with ReLU, if known.
-    Assumptions are those of the model that headlines quote.
-    """
-    lines = panel(counted, artificial=artificial).lines
-    return {
-        "energy_pj": {name: line.bill.total_pj for name, line in lines.items()},
-        "energy_ratio_ann": {name: line.ratio["dense"] for name, line in lines.items()},
-        "energy_ratio_effective": {name: line.ratio["effective"] for name, line in lines.items()},
-        "energy_ratio_twin": {name: line.ratio["twin"] for name, line in lines.items()},
-        "energy_assumptions": tuple(
-            f"{name}: {assumption}"
-            for name, line in lines.items()
-            if name.startswith(_HEADLINE)
-            for assumption in line.bill.assumptions
-        ),
-    }
-
-
-def early_exits(validation: Verdict, test: Verdict, counted: Measurement, /) -> dict[str, Any]:
+def early_exits(validation: Verdict, test: Verdict, ledger: Ledger, /) -> dict[str, Any]:
     """Return the columns about leaving early and about the first spike.
 
     Thresholds are fitted on ``validation`` alone, one for each loss of accuracy that is
-    allowed there, in percentage points; what they bring is read off ``test``.
+    allowed there, in percentage points; what they bring is read off ``test``, whose ledger
+    this is. ``early_exit`` has one by rule and allowed loss.
     """
-    first = first_spikes(output_spikes(counted))
-    costs = model_energy_by_step(counted, _EXIT_PRICES).cumsum(axis=1)
-    exits: dict[str, dict[str, Any]] = {}
+    first = first_spikes(output_spikes(ledger))
+    exits: dict[str, dict[str, EarlyExit]] = {}
     for rule in get_args(Rule) if len(test.logits) > 1 else ():
         fitted = fit_thresholds(validation.logits, validation.labels, rule=rule)
         exits[rule] = {
-            f"{drop:g}": _exit(
-                apply(rule, point.threshold, test.logits, test.labels, cumulative_costs=costs).point
-            )
-            for drop, point in fitted.chosen.items()
+            f"{drop:g}": _exit(apply(rule, chosen.threshold, test.logits, test.labels), ledger)
+            for drop, chosen in fitted.chosen.items()
         }
     return {
         "first_spike_steps": first.mean_steps,
@@ -193,13 +120,11 @@ def early_exits(validation: Verdict, test: Verdict, counted: Measurement, /) -> 
     }
 
 
-def _exit(point: ExitPoint) -> dict[str, float | None]:
-    low, high = point.accuracy.interval
-    return {
-        "threshold": point.threshold,
-        "accuracy": point.accuracy.value,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "mean_steps": point.mean_steps,
-        "mean_energy_pj": point.mean_cost,
-    }
+def _exit(exits: Exits, ledger: Ledger) -> EarlyExit:
+    return EarlyExit(
+        threshold=exits.threshold,
+        correct=exits.accuracy.correct,
+        samples=exits.accuracy.samples,
+        steps=int(exits.steps.sum()),
+        spent={str(encode): counts for encode, counts in spent(ledger, exits.steps).items()},
+    )

@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from harness.contracts.dataset import Samples, Source
-from harness.contracts.suite import Precision
+from harness.contracts.recipe import Precision
 from harness.data.encoding import Presentation
 from harness.data.streaming import unaugmented
-from harness.evaluation.anytime import Accuracy, OverTime, decide, over_time
+from harness.evaluation.decisions import Accuracy, OverTime, decide, over_time
 from harness.training.lesson import autocast
 from harness.training.student import Student
 
@@ -41,9 +42,20 @@ class Verdict:
         return over_time(self.predictions, self.labels)
 
     @property
+    def projections(self) -> tuple[float, ...]:
+        """Of the logits of each step, ``[T]``."""
+        return tuple(projected(step) for step in self.logits)
+
+    @property
     def accuracy(self) -> Accuracy:
         """Of the decisions after the last step."""
         return self.over_time.accuracy[-1]
+
+
+def projected(values: NDArray[Any], /) -> float:
+    """Return one number that tells ``values`` from others: their product with a wave."""
+    flat = values.ravel().astype(np.float64)
+    return float(flat @ np.cos(np.arange(len(flat), dtype=np.float64)))
 
 
 def evaluate(

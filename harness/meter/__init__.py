@@ -5,12 +5,12 @@ Importing this package imports no torch; using ``measure`` does.
 
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts.ledger import Measurement, Policy
+from harness.contracts.ledger import Ledger, Policy
 
 if TYPE_CHECKING:
     from harness.meter.run import measure
 
-__all__ = ["Measurement", "Policy", "measure"]
+__all__ = ["Ledger", "Policy", "measure"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,12 +15,12 @@ from harness.contracts.errors import CountingError
 from harness.contracts.ledger import (
     CATEGORIES,
     Category,
-    Counts,
-    Encoding,
     Layer,
     OperandClass,
     Policy,
+    Reading,
     Shape,
+    Tables,
 )
 from harness.meter.operands import SPIKES, Operand
 
@@ -68,6 +68,8 @@ class Entry:
         neurons: A sample; 0 if it is not a neuron layer.
         folded: Whether the layer before it absorbed it.
         shape: Of a layer with weights.
+        differs: Whether what it computes is another thing in every step.
+        samples: Of each batch so far.
         calls: Those of this batch.
         last_input: Of the last call in a loop over time, with its version.
         length: Steps, known when a batch is closed.
@@ -84,6 +86,8 @@ class Entry:
     neurons: int = 0
     folded: bool = False
     shape: Shape | None = None
+    differs: bool = False
+    samples: list[int] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     last_input: tuple[Tensor, int | None] | None = None
     length: int = 1
@@ -91,7 +95,6 @@ class Entry:
     _fixed: dict[Column, Table] = field(default_factory=dict)
     _varying: dict[Column, list[Table]] = field(default_factory=dict)
     _repeated: list[NDArray[np.bool_]] = field(default_factory=list)
-    _samples: list[int] = field(default_factory=list)
 
     def close(self, samples: int, steps: int, *, first: bool) -> None:
         """File the calls of one batch of ``samples``, in a network of ``steps``.
@@ -125,7 +128,7 @@ class Entry:
         self._fixed, self.length = fixed, length
         for column, table in varying.items():
             self._varying.setdefault(column, []).append(table)
-        self._samples.append(samples)
+        self.samples.append(samples)
         self._repeated.append(repeated)
         self.calls, self.last_input = [], None
 
@@ -136,7 +139,7 @@ class Entry:
             parts.append(np.concatenate(self._varying[column]))
         if column in self._fixed:
             fixed = self._fixed[column]
-            parts.append(np.broadcast_to(fixed, (sum(self._samples), fixed.shape[1])))
+            parts.append(np.broadcast_to(fixed, (sum(self.samples), fixed.shape[1])))
         return reduce(add, parts) if parts else None
 
     def repeats(self) -> NDArray[np.bool_]:
@@ -144,7 +147,7 @@ class Entry:
         return np.concatenate(
             [
                 np.broadcast_to(steps, (samples, len(steps)))
-                for steps, samples in zip(self._repeated, self._samples, strict=True)
+                for steps, samples in zip(self._repeated, self.samples, strict=True)
             ]
         )
 
@@ -175,7 +178,7 @@ def steps_of(entries: list[Entry]) -> int | None:
     return max(seen, key=lambda steps: (seen[steps], steps)) if seen else None
 
 
-def ledger(entries: list[Entry], policy: Policy, *, steps: int, partial: bool) -> dict[str, Layer]:
+def layers(entries: list[Entry], policy: Policy, *, steps: int, partial: bool) -> dict[str, Layer]:
     """Return the layers, now that every operand class is known."""
     return {entry.name: _layer(entry, policy, steps=steps, partial=partial) for entry in entries}
 
@@ -183,20 +186,24 @@ def ledger(entries: list[Entry], policy: Policy, *, steps: int, partial: bool) -
 def _layer(entry: Entry, policy: Policy, *, steps: int, partial: bool) -> Layer:
     composed = _composes(entry)
     tally = _tally(entry, policy, composed=composed)
-    total = _totals(tally, partial=partial)
+    operand = _class(entry, _read(entry, composed=composed))
+    explicit = _tally(entry, policy, composed=False) if composed else tally
+    readings: dict[Reading, Tables] = {
+        "explicit": explicit,
+        **_encoding(entry, tally, steps=steps),
+    }
     return Layer(
-        **{category: getattr(total, category) for category in CATEGORIES},
-        partial=partial,
         name=entry.name,
         kind=entry.kind,
-        operand=_class(entry, _read(entry, composed=composed)),
+        operand=operand,
+        samples=sum(entry.samples),
         steps=entry.length,
         neurons=entry.neurons,
         tally=tally,
-        encoding=_encoding(entry, tally, total, steps=steps),
-        explicit=_totals(_tally(entry, policy, composed=False), partial=partial),
+        readings={name: tables for name, tables in readings.items() if tables is not tally},
         folded=entry.folded,
-        shape=entry.shape,
+        shape=entry.shape if operand is not None else None,  # never read: its samples were lost
+        partial=partial,
     )
 
 
@@ -222,8 +229,10 @@ def _composes(entry: Entry | None) -> bool:
     return entry.pooled is not None and entry.operand.operand() in {*SPIKES, "integer"}
 
 
-def _tally(entry: Entry, policy: Policy, *, composed: bool) -> dict[Category, Table]:
-    tables = {name: table for name in CATEGORIES if (table := entry.table(name)) is not None}
+def _tally(entry: Entry, policy: Policy, *, composed: bool) -> Tables:
+    tables: dict[Category, Table] = {
+        name: table for name in CATEGORIES if (table := entry.table(name)) is not None
+    }
     if entry.is_pool and composed:
         del tables["pool_add"]
     category, column = _charge(entry, policy, composed=composed)
@@ -258,17 +267,25 @@ def _product(left: OperandClass, right: OperandClass) -> Category:
     return "ac" if left in SPIKES or right in SPIKES else "mac"
 
 
-def _totals(tally: dict[Category, Table], *, partial: bool) -> Counts:
-    return Counts(**{name: int(table.sum()) for name, table in tally.items()}, partial=partial)
-
-
-def _encoding(entry: Entry, tally: dict[Category, Table], total: Counts, *, steps: int) -> Encoding:
-    length = entry.length
-    if entry.after_neurons or steps == 1 or length not in (1, steps):
-        return Encoding(per_step=total, cached=total)
-    if length == 1:
-        every = {name: table * steps for name, table in tally.items()}
-        return Encoding(per_step=_totals(every, partial=total.partial), cached=total)
+def _encoding(entry: Entry, tally: Tables, *, steps: int) -> dict[Reading, Tables]:
+    """Return both conventions, over all ``steps`` of the network, where they are not as run."""
+    if entry.length not in (1, steps):
+        once = {name: _at_first_step(table.sum(1), steps) for name, table in tally.items()}
+        return {"per_step": once, "cached": once}
+    if entry.after_neurons or entry.differs or steps == 1:
+        return {}
+    if entry.length == 1:
+        return {"per_step": {name: table.repeat(steps, 1) for name, table in tally.items()}}
     fresh = ~entry.repeats()
-    once = {name: table * fresh for name, table in tally.items()}
-    return Encoding(per_step=total, cached=_totals(once, partial=total.partial))
+    if fresh.all():
+        return {}
+    return {"cached": {name: table * fresh for name, table in tally.items()}}
+
+
+def _at_first_step(
+    counts: NDArray[np.int64],  # [samples]
+    steps: int,
+) -> Table:
+    table = np.zeros((len(counts), steps), np.int64)
+    table[:, 0] = counts
+    return table

@@ -36,6 +36,7 @@ from torch import nn
 
 from harness.contracts.errors import CountingError
 from harness.contracts.neuron import NeuronSpec
+from harness.neurons.spiking import SpikingNeuron
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,14 +86,13 @@ def recognised(module: nn.Module, name: str) -> Recognised | None:
     Raises:
         CountingError: If it looks like neurons whose cost nobody declared.
     """
-    spec = getattr(module, "spec", None)
-    if isinstance(spec, NeuronSpec):
+    if isinstance(module, SpikingNeuron):
         if any(weight.ndim > 1 for weight in module.parameters()):
             raise CountingError(
-                f"module {name!r} has a NeuronSpec and weights, which would not be counted; "
-                "give the spec to its neurons alone"
+                f"module {name!r} is a SpikingNeuron with weights, which would not be counted; "
+                "let its neurons alone be one"
             )
-        return Recognised(cost=cost(spec), time_major=True)
+        return Recognised(cost=cost(module.spec), time_major=True)
     if getattr(module, "spikes_once", False):
         once = NeuronCost(adds=1, products=0, resets=0)
         return Recognised(cost=once, time_major=True, binary=False, timed=True)
@@ -103,7 +103,7 @@ def recognised(module: nn.Module, name: str) -> Recognised | None:
         kind = f"{type(module).__module__}.{type(module).__qualname__}"
         raise CountingError(
             f"module {name!r} is a {kind}, which looks like spiking neurons of unknown cost; "
-            "give it an attribute 'spec' with a NeuronSpec and time-major input, "
+            "derive it from SpikingNeuron, with its NeuronSpec and time-major input, "
             "or add its type to harness/meter/neurons.py"
         )
     return None
@@ -186,6 +186,8 @@ SIMULATORS = (
 
 
 def _looks_like_a_neuron(module: nn.Module) -> bool:
+    if isinstance(getattr(module, "spec", None), NeuronSpec):
+        return True
     kind = type(module)
     if kind.__module__.startswith("torch."):
         return False

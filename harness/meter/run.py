@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts.errors import CountingError, SpecError
-from harness.contracts.ledger import Measurement, Policy
+from harness.contracts.ledger import Ledger, Policy
 from harness.meter import axes as ax
-from harness.meter.book import ledger, steps_of
+from harness.meter.book import layers, steps_of
 from harness.meter.operations import count
 from harness.meter.trace import Trace, unseen
 
@@ -25,7 +25,7 @@ def measure(
     policy: Policy | None = None,
     call: Callable[[Tensor], Any] | None = None,
     allow_partial: bool = False,
-) -> Measurement:
+) -> Ledger:
     """Return what ``model`` costs on ``stimulus``, which may be an iterable of batches.
 
     The model runs in its present mode, without gradients; its answers are those it
@@ -65,7 +65,7 @@ def measure(
     if not samples:
         raise SpecError("there is nothing to measure: the stimulus has no sample")
     with unseen():
-        return _measurement(trace, policy or Policy(), samples=samples, steps=steps)
+        return _ledger(trace, policy or Policy(), samples=samples, steps=steps)
 
 
 def _close(trace: Trace, present: int, declared: int | None, *, steps: int) -> int:
@@ -86,12 +86,12 @@ def _close(trace: Trace, present: int, declared: int | None, *, steps: int) -> i
     return now
 
 
-def _measurement(trace: Trace, policy: Policy, *, samples: int, steps: int) -> Measurement:
+def _ledger(trace: Trace, policy: Policy, *, samples: int, steps: int) -> Ledger:
     uncounted = tuple(trace.uncounted.values())
     missed = sum(item.calls for item in uncounted)
     entries = list(trace.entries.values())
-    return Measurement(
-        layers=ledger(entries, policy, steps=steps, partial=bool(uncounted)),
+    return Ledger(
+        layers=layers(entries, policy, steps=steps, partial=bool(uncounted)),
         samples=samples,
         steps=steps,
         policy=policy,

@@ -148,6 +148,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         self._names: dict[int, str] = {}
         self._neurons: dict[int, Recognised] = {}
         self._leaves: set[str] = set()
+        self._one_a_step: set[str] = set()
         self._taken: set[str] = set()
         self._contents: dict[int, tuple[StorageWeakRef, Content]] = {}
         self._sweep_at = _SWEEP
@@ -163,7 +164,12 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
     def _recognise(self, model: nn.Module) -> None:
         inside: tuple[str, ...] = ()
         for name, module in model.named_modules():
-            self._names[id(module)] = name
+            whole = next((each for each in self._one_a_step if name.startswith(f"{each}.")), name)
+            self._names[id(module)] = whole
+            if getattr(module, "one_a_step", False):
+                # Its modules are one layer, of which each step runs another one.
+                self._one_a_step.add(name)
+                self._leaves.add(name)
             owns_synapses = any(weight.ndim > 1 for weight in module.parameters(recurse=False))
             if next(module.children(), None) is None and not owns_synapses:
                 self._leaves.add(name)
@@ -449,7 +455,9 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             return self.entries[key]
         alone = path in self._leaves and self.scope not in self._taken
         label = operation.lstrip("_")
-        return self.entry(key, self.scope if alone else f"{path}.{label}".lstrip("."), kind)
+        entry = self.entry(key, self.scope if alone else f"{path}.{label}".lstrip("."), kind)
+        entry.differs = path in self._one_a_step
+        return entry
 
     def not_counted(self, operation: str, remedy: str) -> None:
         """Note an operation that cannot be counted.

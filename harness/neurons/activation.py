@@ -5,8 +5,9 @@ from collections.abc import Callable
 from torch import nn
 
 from harness.contracts.backend import Backend
-from harness.contracts.errors import UnsupportedError
+from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
+from harness.neurons.spiking import SpikingNeuron
 
 
 def activation(
@@ -16,6 +17,7 @@ def activation(
 
     Raises:
         UnsupportedError: If the simulator cannot mean ``spec``; in its words.
+        SpecError: If it makes no ``SpikingNeuron``, once one is made.
     """
     if reason := backend.unsupported(spec):
         raise UnsupportedError(f"{backend.name} cannot mean this neuron: {reason}")
@@ -23,5 +25,15 @@ def activation(
         # Late: the compiler takes half a second to import, as long as a digits cell trains.
         from harness.neurons.compiled import compiled
 
-        return lambda: compiled(backend.neuron(spec))
-    return lambda: backend.neuron(spec)
+        return lambda: compiled(_made(backend, spec))
+    return lambda: _made(backend, spec)
+
+
+def _made(backend: Backend, spec: NeuronSpec) -> nn.Module:
+    neuron = backend.neuron(spec)
+    if not isinstance(neuron, SpikingNeuron):
+        raise SpecError(
+            f"{backend.name}.neuron made a {type(neuron).__name__}, which would pass for a "
+            "stateless layer; derive that class from harness.neurons.spiking.SpikingNeuron"
+        )
+    return neuron

@@ -11,8 +11,8 @@ A folder may declare deviations beside its ``__init__.py``, in ``deviations.toml
 
 import math
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import get_args
 
@@ -24,6 +24,7 @@ from harness.contracts.backend import Backend
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec, Reset, Surrogate, SurrogateName
 from harness.neurons import oracle
+from harness.neurons.spiking import SpikingNeuron
 from harness.neurons.surrogate import derivative
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -66,7 +67,7 @@ class Outcome:
 
     Attributes:
         name: The law's.
-        passed: Whether it held, or failed as declared.
+        passed: Whether it held, failed as declared, or is about what is unsupported alone.
         error: The measured error that came nearest to its bound.
         bound: What that error may be.
         cases: How many numbers or properties were judged.
@@ -94,7 +95,7 @@ class Outcome:
 
     def line(self) -> str:
         """Return the outcome as one line of text."""
-        verdict = "ok  " if self.passed else "FAIL"
+        verdict = ("ok  " if self.cases else "none") if self.passed else "FAIL"
         judged = f"{self.cases} cases" + (f", {self.excused} excused" if self.excused else "")
         measured = f"error {self.error:.2e} of {self.bound:.2e}"
         words = f"; {self.detail}" if self.detail else ""
@@ -102,7 +103,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Compared:
     """One comparison within a law."""
 
     what: str
@@ -115,14 +116,26 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """One simulator on one device."""
+    """One simulator on one device.
+
+    Attributes:
+        backend: The simulator.
+        device: Where its neurons are.
+        declined: What it has said so far of what it cannot mean.
+    """
 
     backend: Backend
     device: torch.device
+    declined: list[str] = field(default_factory=list)
 
-    def supported(self, specs: Sequence[NeuronSpec]) -> Iterator[NeuronSpec]:
+    def supported(self, specs: Iterable[NeuronSpec]) -> Iterator[NeuronSpec]:
         """Yield what the simulator can mean."""
-        return (spec for spec in specs if self.backend.unsupported(spec) is None)
+        for spec in specs:
+            reason = self.backend.unsupported(spec)
+            if reason is None:
+                yield spec
+            else:
+                self.declined.append(reason)
 
     def neuron(self, spec: NeuronSpec) -> nn.Module:
         """Return a fresh layer."""
@@ -150,7 +163,7 @@ class Law:
 
     name: str
     statement: str
-    findings: Callable[[Probe], Iterator[Finding]]
+    findings: Callable[[Probe], Iterator[Compared]]
 
     def __call__(self, backend: Backend, /, *, device: str = "cpu") -> Outcome:
         """Hold ``backend`` to the law. What it raises is an outcome too."""
@@ -158,28 +171,30 @@ class Law:
         try:
             found = list(self.findings(probe))
         except _RAISED as error:
-            found = [Finding(what=f"{type(error).__name__}: {error}", cases=1, wrong=1)]
-        nearest = max(found, key=_nearness, default=Finding(what="", cases=0, wrong=0))
+            found = [Compared(what=f"{type(error).__name__}: {error}", cases=1, wrong=1)]
+        nearest = max(found, key=_nearness, default=Compared(what="", cases=0, wrong=0))
         broken = [finding for finding in found if finding.wrong]
+        cases = sum(finding.cases for finding in found)
+        unjudged = f"no case: {probe.declined[0] if probe.declined else 'nothing was compared'}"
         return Outcome(
             name=self.name,
-            passed=not broken,
+            passed=not broken and bool(cases or probe.declined),
             error=nearest.error,
             bound=nearest.bound,
-            cases=sum(finding.cases for finding in found),
+            cases=cases,
             excused=sum(finding.excused for finding in found),
-            detail=_words(broken) if found else "nothing here is supported",
+            detail=_words(broken) if cases else unjudged,
             device=device,
         )
 
 
-def _nearness(finding: Finding) -> float:
+def _nearness(finding: Compared) -> float:
     if math.isnan(finding.error):
         return math.inf
     return finding.error / finding.bound if finding.bound else finding.error and math.inf
 
 
-def _words(broken: Sequence[Finding]) -> str:
+def _words(broken: Sequence[Compared]) -> str:
     if not broken:
         return ""
     wrong = sum(finding.wrong for finding in broken)
@@ -260,26 +275,26 @@ def _run(probe: Probe, spec: NeuronSpec, current: Tensor) -> _Run:
     spikes = neuron(current, record)
     membrane = record[0]
     path = oracle.follow(
-        spec, current.detach(), spikes.detach(), leak=_leak(neuron), dtype=membrane.dtype
+        spec, current.detach(), spikes.detach(), leak=_leak(spec, neuron), dtype=membrane.dtype
     )
     return _Run(neuron=neuron, current=current, spikes=spikes, membrane=membrane, path=path)
 
 
-def _leak(neuron: nn.Module) -> float:
+def _leak(spec: NeuronSpec, neuron: nn.Module) -> float:
     w = neuron.state_dict().get("w")
-    return oracle.leak_of(neuron.spec, None if w is None else float(w))  # type: ignore[arg-type]  # torch types every attribute of a module as tensor or module
+    return oracle.leak_of(spec, None if w is None else float(w))
 
 
-def _within(what: str, found: Tensor, expected: Tensor, bound: Tensor) -> Finding:
+def _within(what: str, found: Tensor, expected: Tensor, bound: Tensor) -> Compared:
     """Compare numbers; keep the error that comes nearest to its bound. NaN is wrong."""
     error = (found.detach().double() - expected).abs().flatten()
     bound = bound.expand_as(expected).flatten()
     wrong = ~(error <= bound)
     if not len(error):
-        return Finding(what=what, cases=0, wrong=0)
+        return Compared(what=what, cases=0, wrong=0)
     nearness = torch.where(bound > 0, error / bound, torch.where(error > 0, math.inf, 0.0))
     place = int(nearness.nan_to_num(math.inf).argmax())
-    return Finding(
+    return Compared(
         what=f"{what}: error {float(error[place]):.3g}, bound {float(bound[place]):.3g}",
         cases=len(error),
         wrong=int(wrong.sum()),
@@ -288,15 +303,20 @@ def _within(what: str, found: Tensor, expected: Tensor, bound: Tensor) -> Findin
     )
 
 
-def _true(what: str, *truths: bool) -> Finding:
-    return Finding(what=what, cases=len(truths), wrong=truths.count(False))
+def _true(what: str, *truths: bool) -> Compared:
+    return Compared(what=what, cases=len(truths), wrong=truths.count(False))
 
 
-def _decisions(what: str, run: _Run) -> Finding:
+def _equal(what: str, found: object, expected: object) -> Compared:
+    words = f"{what}: expected {expected}, got {found}"
+    return Compared(what=words, cases=1, wrong=int(found != expected))
+
+
+def _decisions(what: str, run: _Run) -> Compared:
     """Compare every decision that rounding leaves no choice about."""
     decided = ~run.path.undecided
     wrong = (run.spikes.double() != run.path.should_fire.double()) & decided
-    return Finding(
+    return Compared(
         what=f"spikes of {what}",
         cases=int(decided.sum()),
         wrong=int(wrong.sum()),
@@ -323,14 +343,14 @@ def _short(spec: NeuronSpec, dtype: torch.dtype) -> str:
 # The laws. The first line of each is what it states.
 
 
-def spikes_are_the_oracles(probe: Probe) -> Iterator[Finding]:
+def spikes_are_the_oracles(probe: Probe) -> Iterator[Compared]:
     """Random currents make the oracle's spikes, but for the membranes rounding may move."""
     for spec, dtype in product(probe.supported(_with_constants(FORMS)), DTYPES):
         current = probe.current(spec, STEPS, SAMPLES, dtype=dtype)
         yield _decisions(_short(spec, dtype), _run(probe, spec, current))
 
 
-def spikes_are_the_oracles_near_threshold(probe: Probe) -> Iterator[Finding]:
+def spikes_are_the_oracles_near_threshold(probe: Probe) -> Iterator[Compared]:
     """Currents that aim at the threshold, and just beside it, make the oracle's spikes."""
     for spec, dtype in product(probe.supported(_with_constants(FORMS)), DTYPES):
         current = _grazing(probe, spec, dtype)
@@ -342,7 +362,7 @@ def _grazing(probe: Probe, spec: NeuronSpec, dtype: torch.dtype) -> Tensor:
 
     It aims at the threshold itself and at up to 4096 roundoffs above and below.
     """
-    leak = _leak(probe.neuron(spec))
+    leak = _leak(spec, probe.neuron(spec))
     gain = leak if spec.scale_input and spec.kind != "if" else 1.0
     powers = 2.0 ** torch.arange(SAMPLES // 2 - 1).remainder(13)
     sides = torch.cat([torch.zeros(2), powers, -powers]).double().to(probe.device)
@@ -358,14 +378,14 @@ def _grazing(probe: Probe, spec: NeuronSpec, dtype: torch.dtype) -> Tensor:
     return torch.stack(currents)
 
 
-def membrane_is_within_rounding(probe: Probe) -> Iterator[Finding]:
+def membrane_is_within_rounding(probe: Probe) -> Iterator[Compared]:
     """The recorded membrane is the oracle's before reset, within the rounding bound."""
     for spec, dtype in product(probe.supported(_with_constants(FORMS)), DTYPES):
         run = _run(probe, spec, probe.current(spec, STEPS, SAMPLES, dtype=dtype, seed=2))
         yield _within(_short(spec, dtype), run.membrane, run.path.v, run.path.v_error)
 
 
-def exact_ties_fire(probe: Probe) -> Iterator[Finding]:
+def exact_ties_fire(probe: Probe) -> Iterator[Compared]:
     """A membrane exactly at threshold fires, and numbers that need no rounding have none.
 
     Currents are quarters up to 4 and ``tau`` is 2, so a membrane after six steps is a
@@ -389,7 +409,7 @@ def exact_ties_fire(probe: Probe) -> Iterator[Finding]:
             )
 
 
-def a_step_resets_once(probe: Probe) -> Iterator[Finding]:
+def a_step_resets_once(probe: Probe) -> Iterator[Compared]:
     """Five and a quarter thresholds of charge in one step make one spike and one reset.
 
     With ``tau`` 2 and threshold 1, the next membrane is 0, or (5.25 - 1)(1 - 1/tau).
@@ -407,7 +427,7 @@ def a_step_resets_once(probe: Probe) -> Iterator[Finding]:
         yield _within(f"spikes of {_short(spec, dtype)}", run.spikes, fired, zero)
 
 
-def huge_currents_are_contained(probe: Probe) -> Iterator[Finding]:
+def huge_currents_are_contained(probe: Probe) -> Iterator[Compared]:
     """Currents of 1e30 and 3e38 are charged and reset like any, and gradients stay finite."""
     sizes = torch.tensor([1e30, -1e30, 3e38, -3e38], dtype=torch.float64, device=probe.device)
     for spec, dtype in product(probe.supported(_with_surrogates(attached=True)), DTYPES):
@@ -421,7 +441,7 @@ def huge_currents_are_contained(probe: Probe) -> Iterator[Finding]:
             yield _true(f"finite gradient of {what}", *gradient.isfinite().all(0).tolist())
 
 
-def infinite_currents_do_not_pass_for_silence(probe: Probe) -> Iterator[Finding]:
+def infinite_currents_do_not_pass_for_silence(probe: Probe) -> Iterator[Compared]:
     """An infinite current fires, or makes NaN; it never makes a silent neuron."""
     for spec, dtype in product(probe.supported(FORMS), DTYPES):
         current = probe.current(spec, STEPS, 2, dtype=dtype)
@@ -431,7 +451,7 @@ def infinite_currents_do_not_pass_for_silence(probe: Probe) -> Iterator[Finding]
         yield _true(_short(spec, dtype), alright)
 
 
-def subnormal_currents_are_kept(probe: Probe) -> Iterator[Finding]:
+def subnormal_currents_are_kept(probe: Probe) -> Iterator[Compared]:
     """Subnormal currents are neither lost nor do they fire."""
     for spec, dtype in product(probe.supported(FORMS), DTYPES):
         smallest = torch.finfo(dtype).smallest_normal
@@ -442,7 +462,7 @@ def subnormal_currents_are_kept(probe: Probe) -> Iterator[Finding]:
         yield _true(f"silence of {what}", bool((run.spikes == 0).all()))
 
 
-def nan_is_refused_or_carried(probe: Probe) -> Iterator[Finding]:
+def nan_is_refused_or_carried(probe: Probe) -> Iterator[Compared]:
     """NaN raises, or makes that neuron's spikes NaN from then on, and no other's."""
     for spec, dtype in product(probe.supported(FORMS), DTYPES):
         neuron = probe.neuron(spec)
@@ -451,6 +471,7 @@ def nan_is_refused_or_carried(probe: Probe) -> Iterator[Finding]:
         current[2, 7] = math.nan
         answered = _answer(neuron, current)
         if answered is None:
+            yield _equal(f"answer to NaN of {_short(spec, dtype)}", answered, None)
             continue
         others = torch.arange(SAMPLES, device=probe.device) != 7
         yield _true(
@@ -481,15 +502,17 @@ def _with_surrogates(
     ]
 
 
-def _differentiated(forms: Sequence[NeuronSpec]) -> Iterator[tuple[NeuronSpec, torch.dtype]]:
+def _differentiated(
+    probe: Probe, forms: Sequence[NeuronSpec]
+) -> Iterator[tuple[NeuronSpec, torch.dtype]]:
     """Yield what gradients are compared for."""
     for attached, dtype in product((False, True), DTYPES):
         surrogates = (*SURROGATES, *AT_ONE) if dtype == torch.float32 else SURROGATES
-        for spec in _with_surrogates(forms, surrogates, attached=attached):
+        for spec in probe.supported(_with_surrogates(forms, surrogates, attached=attached)):
             yield spec, dtype
 
 
-def surrogate_is_its_formula(probe: Probe) -> Iterator[Finding]:
+def surrogate_is_its_formula(probe: Probe) -> Iterator[Compared]:
     """In one step from rest the gradient is ``g(v - v_threshold)`` times the input's gain.
 
     Distances are multiples of 1/64 up to 3, so none is rounded, and a rectangle's edge
@@ -510,25 +533,23 @@ def surrogate_is_its_formula(probe: Probe) -> Iterator[Finding]:
         yield _within(_short(alike, dtype), gradient[0], gain * formula, gain * bound)
 
 
-def gradients_are_the_oracles(probe: Probe) -> Iterator[Finding]:
+def gradients_are_the_oracles(probe: Probe) -> Iterator[Compared]:
     """Over several steps the current's gradient is the adjoint's, within its bound."""
-    for spec, dtype in _differentiated(FORMS):
-        if probe.backend.unsupported(spec) is None:
-            for finding, _ in _gradient_findings(probe, spec, dtype):
-                yield finding
+    for spec, dtype in _differentiated(probe, FORMS):
+        for finding, _ in _gradient_findings(probe, spec, dtype):
+            yield finding
 
 
-def tau_gradient_is_the_oracles(probe: Probe) -> Iterator[Finding]:
+def tau_gradient_is_the_oracles(probe: Probe) -> Iterator[Compared]:
     """The gradient by a ``plif``'s ``w`` is the adjoint's, within its bound."""
-    for spec, dtype in _differentiated([spec for spec in FORMS if spec.kind == "plif"]):
-        if probe.backend.unsupported(spec) is None:
-            for _, finding in _gradient_findings(probe, spec, dtype):
-                yield finding
+    for spec, dtype in _differentiated(probe, [spec for spec in FORMS if spec.kind == "plif"]):
+        for _, finding in _gradient_findings(probe, spec, dtype):
+            yield finding
 
 
 def _gradient_findings(
     probe: Probe, spec: NeuronSpec, dtype: torch.dtype
-) -> Iterator[tuple[Finding, Finding]]:
+) -> Iterator[tuple[Compared, Compared]]:
     """Yield what is found of the gradients by current and ``w``, unrecorded and recorded."""
     current = probe.current(spec, STEPS, 16, dtype=dtype, seed=3).requires_grad_()
     run, what = _run(probe, spec, current), _short(spec, dtype)
@@ -544,15 +565,15 @@ def _gradient_findings(
 
 def _compared(
     what: str, run: _Run, found: Sequence[Tensor], by_spikes: Tensor, by_membrane: Tensor
-) -> tuple[Finding, Finding]:
+) -> tuple[Compared, Compared]:
     exact = oracle.gradients(run.path, by_spikes, by_membrane, dtype=run.current.dtype)
     by_current = _within(f"d/dx of {what}", found[0], exact.current, exact.current_error)
     if len(found) == 1:
-        return by_current, Finding(what=what, cases=0, wrong=0)
+        return by_current, Compared(what=what, cases=0, wrong=0)
     return by_current, _within(f"d/dw of {what}", found[1], exact.w, exact.w_error)
 
 
-def detaching_the_reset_is_obeyed(probe: Probe) -> Iterator[Finding]:
+def detaching_the_reset_is_obeyed(probe: Probe) -> Iterator[Compared]:
     """Attached and detached resets have the gradients derived here, and these differ.
 
     Two steps, ``tau`` 2, threshold 1, triangle of alpha 1/2; currents make the membrane
@@ -563,7 +584,7 @@ def detaching_the_reset_is_obeyed(probe: Probe) -> Iterator[Finding]:
     triangle = Surrogate(name="triangle", alpha=0.5)
     for form, detached, dtype in product(FORMS, (True, False), DTYPES):
         spec = replace(form, detach_reset=detached, surrogate=triangle)
-        if probe.backend.unsupported(spec) is not None:
+        if not list(probe.supported([spec])):
             continue
         leak = 0.0 if spec.kind == "if" else 0.5
         gain = leak if spec.scale_input and leak else 1.0
@@ -580,7 +601,7 @@ def detaching_the_reset_is_obeyed(probe: Probe) -> Iterator[Finding]:
         yield _within(_short(spec, dtype), gradient[0], expected.to(probe.device), zero)
 
 
-def one_step_is_the_first_of_many(probe: Probe) -> Iterator[Finding]:
+def one_step_is_the_first_of_many(probe: Probe) -> Iterator[Compared]:
     """A call with ``T = 1`` gives the first step of a longer one, in its shape."""
     for spec, dtype in product(probe.supported(FORMS), DTYPES):
         neuron = probe.neuron(spec)
@@ -589,7 +610,7 @@ def one_step_is_the_first_of_many(probe: Probe) -> Iterator[Finding]:
         yield _true(_short(spec, dtype), torch.equal(first, neuron(current)[:1]))
 
 
-def an_empty_batch_passes_through(probe: Probe) -> Iterator[Finding]:
+def an_empty_batch_passes_through(probe: Probe) -> Iterator[Compared]:
     """No samples make no spikes, in the right shape, forward and backward."""
     for spec, dtype, steps in product(probe.supported(FORMS), DTYPES, (1, STEPS)):
         current = torch.zeros(steps, 0, 3, dtype=dtype, device=probe.device).requires_grad_()
@@ -602,7 +623,7 @@ def an_empty_batch_passes_through(probe: Probe) -> Iterator[Finding]:
         yield _true(_short(spec, dtype), record[0].shape == current.shape)
 
 
-def memory_layout_is_kept(probe: Probe) -> Iterator[Finding]:
+def memory_layout_is_kept(probe: Probe) -> Iterator[Compared]:
     """Each step's layout, plain or channels-last, is that of its spikes and gradient.
 
     For frames, for one step, and for a constant current expanded over time.
@@ -636,7 +657,7 @@ def _laid_out(signal: Tensor, layout: torch.memory_format) -> bool:
     return all(step.is_contiguous(memory_format=layout) for step in signal)
 
 
-def strides_do_not_matter(probe: Probe) -> Iterator[Finding]:
+def strides_do_not_matter(probe: Probe) -> Iterator[Compared]:
     """A transposed, strided, expanded or channels-last current gives what its copy gives."""
     for spec, dtype in product(probe.supported(_with_constants(FORMS)), DTYPES):
         wide = probe.current(spec, 4, 6, 8, 4, 4, dtype=dtype)
@@ -652,7 +673,7 @@ def strides_do_not_matter(probe: Probe) -> Iterator[Finding]:
             yield _true(f"{name} {what}", torch.equal(neuron(current), neuron(copy)))
 
 
-def dtype_and_device_are_kept(probe: Probe) -> Iterator[Finding]:
+def dtype_and_device_are_kept(probe: Probe) -> Iterator[Compared]:
     """Spikes and gradient have the current's type and place, and a spike is 0 or 1."""
     for spec, dtype in product(probe.supported(FORMS), DTYPES):
         current = probe.current(spec, STEPS, SAMPLES, dtype=dtype).requires_grad_()
@@ -676,7 +697,7 @@ def dtype_and_device_are_kept(probe: Probe) -> Iterator[Finding]:
         )
 
 
-def calls_share_no_memory(probe: Probe) -> Iterator[Finding]:
+def calls_share_no_memory(probe: Probe) -> Iterator[Compared]:
     """Every call starts from rest: what came before leaves no trace, in any state."""
     for spec, dtype in product(probe.supported(FORMS), DTYPES):
         neuron = probe.neuron(spec)
@@ -698,7 +719,7 @@ def calls_share_no_memory(probe: Probe) -> Iterator[Finding]:
         )
 
 
-def samples_do_not_hear_each_other(probe: Probe) -> Iterator[Finding]:
+def samples_do_not_hear_each_other(probe: Probe) -> Iterator[Compared]:
     """A sample's spikes are the same alone and among others, however wild these are."""
     for spec, dtype in product(probe.supported(FORMS), DTYPES):
         neuron = probe.neuron(spec)
@@ -714,7 +735,7 @@ def samples_do_not_hear_each_other(probe: Probe) -> Iterator[Finding]:
         )
 
 
-def recording_changes_nothing(probe: Probe) -> Iterator[Finding]:
+def recording_changes_nothing(probe: Probe) -> Iterator[Compared]:
     """Spikes are the same whether or not the membrane is recorded."""
     for spec, dtype in product(probe.supported(_with_constants(FORMS)), DTYPES):
         neuron = probe.neuron(spec)
@@ -723,7 +744,7 @@ def recording_changes_nothing(probe: Probe) -> Iterator[Finding]:
         yield _true(_short(spec, dtype), torch.equal(neuron(current), neuron(current, record)))
 
 
-def the_current_is_left_alone(probe: Probe) -> Iterator[Finding]:
+def the_current_is_left_alone(probe: Probe) -> Iterator[Compared]:
     """Nothing is written into the current, and the spikes do not alias it."""
     for spec, dtype, steps in product(probe.supported(FORMS), DTYPES, (1, STEPS)):
         current = probe.current(spec, steps, SAMPLES, dtype=dtype)
@@ -733,7 +754,7 @@ def the_current_is_left_alone(probe: Probe) -> Iterator[Finding]:
         yield _true(_short(spec, dtype), torch.equal(current, before))
 
 
-def a_neuron_has_the_contracts_parts(probe: Probe) -> Iterator[Finding]:
+def a_neuron_has_the_contracts_parts(probe: Probe) -> Iterator[Compared]:
     """A neuron has ``spec``; ``plif`` alone has a weight, ``w = -ln(tau - 1)``.
 
     Building one draws no random numbers, and what is unsupported is refused in words.
@@ -742,33 +763,36 @@ def a_neuron_has_the_contracts_parts(probe: Probe) -> Iterator[Finding]:
         generator = torch.random.get_rng_state()
         reason, what = probe.backend.unsupported(spec), _short(spec, torch.float32)
         if reason is not None:
-            yield _true(f"refusal of {what}", bool(reason), _refuses(probe, spec))
+            yield _true(f"a reason why {what} is unsupported", bool(reason))
+            yield _equal(f"answer to the unsupported {what}", _answer_to(probe, spec), "refused")
             continue
         neuron = probe.neuron(spec)
-        drew_none = torch.equal(generator, torch.random.get_rng_state())
+        drew = not torch.equal(generator, torch.random.get_rng_state())
         names = ["w"] if spec.kind == "plif" else []
-        yield _true(
-            what,
-            drew_none,
-            neuron.spec == spec,
-            list(neuron.state_dict()) == [name for name, _ in neuron.named_parameters()] == names,
-        )
+        yield _equal(f"random numbers drawn for {what}", drew, expected=False)
+        yield _equal(f"{what} is a SpikingNeuron", isinstance(neuron, SpikingNeuron), expected=True)
+        yield _equal(f"spec of {what}", getattr(neuron, "spec", None), spec)
+        yield _equal(f"state of {what}", list(neuron.state_dict()), names)
+        yield _equal(f"weights of {what}", [name for name, _ in neuron.named_parameters()], names)
         for w in neuron.parameters():
             exact = torch.full_like(w.detach(), -math.log(spec.tau - 1), dtype=torch.float64)
             bound = exact.abs() * oracle.unit_roundoff(torch.float32)
             yield _within(f"w of {what}", w.detach(), exact, bound)
-            yield _true(f"w of {what}", w.dtype == torch.float32, w.dim() == 0, w.requires_grad)
+            yield _equal(
+                f"type, axes and gradient of {what}'s w",
+                (w.dtype, w.dim(), w.requires_grad),
+                (torch.float32, 0, True),
+            )
 
 
-def _refuses(probe: Probe, spec: NeuronSpec) -> bool:
+def _answer_to(probe: Probe, spec: NeuronSpec) -> str:
     try:
-        probe.neuron(spec)
+        return f"a {type(probe.neuron(spec)).__name__}"
     except UnsupportedError:
-        return True
-    return False
+        return "refused"
 
 
-_LAWS: tuple[Callable[[Probe], Iterator[Finding]], ...] = (
+_LAWS: tuple[Callable[[Probe], Iterator[Compared]], ...] = (
     a_neuron_has_the_contracts_parts,
     spikes_are_the_oracles,
     spikes_are_the_oracles_near_threshold,

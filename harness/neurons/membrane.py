@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts.neuron import NeuronSpec
+from harness.neurons.precision import wide
 
 
 def at_rest(
@@ -20,7 +21,7 @@ def at_rest(
     threshold is a multiple of 1/256, so simulators that round in another order would
     disagree on one spike in a few hundred.
     """
-    return torch.zeros_like(step, dtype=torch.promote_types(step.dtype, torch.float32))
+    return torch.zeros_like(step, dtype=wide(step.dtype))
 
 
 def trainable_decay(spec: NeuronSpec) -> nn.Parameter:
@@ -28,7 +29,7 @@ def trainable_decay(spec: NeuronSpec) -> nn.Parameter:
 
     From ``1/tau = 1 / (1 + exp(-w))`` follows ``w = -ln(tau - 1)``.
     """
-    return nn.Parameter(torch.tensor(-math.log(spec.tau - 1), dtype=torch.float32))
+    return nn.Parameter(torch.tensor(-math.log(spec.tau - 1)))
 
 
 def carried(

@@ -2,53 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from harness.contracts.record import Row
-from harness.report._groups import Group, Leaderboard, Setting, leaderboard
+from harness.contracts.row import Row
+from harness.contracts.suite import Suite
+from harness.report._board import Leaderboard, Line, Setting, leaderboard
 from harness.report._markdown import render
 from harness.report._tables import to_csv, to_json
-from harness.store import write_atomically
+from harness.store import write_text
 
-__all__ = ["Group", "Leaderboard", "Setting", "leaderboard", "render", "to_csv", "to_json", "write"]
+__all__ = ["Leaderboard", "Line", "Setting", "leaderboard", "render", "to_csv", "to_json", "write"]
 
 
 def write(
-    rows: Iterable[Row | Mapping[str, Any]],
-    folder: Path,
-    /,
-    *,
-    command: str,
-    baseline: str,
-    remarks: Mapping[str, str],
+    rows: Iterable[Row], folder: Path, /, *, teachers: Sequence[Row], command: str, suite: Suite
 ) -> list[Path]:
     """Write ``leaderboard.md``, ``.csv`` and ``.json`` into ``folder``; return their paths.
 
-    The same rows, in whatever order, give the same bytes.
+    The same rows, in whatever order, give the same bytes at the same energy prices.
 
     Args:
-        rows: Rows, or their columns.
+        rows: Of ``suite``.
         folder: Made if it does not exist.
-        command: What regenerates the page, printed on it.
-        baseline: The method over which gains are counted.
-        remarks: By method, what a reader must know of its numbers.
+        teachers: The rows of the teachers that ``rows`` name.
+        command: What the page says it is regenerated with.
+        suite: What was asked.
 
     Raises:
         SpecError: If there is no row, or a cell occurs twice.
         StoreError: If the disk refuses.
     """
-    board = leaderboard(rows, baseline=baseline)
+    board = leaderboard(rows, suite=suite, teachers=teachers)
     texts = {
-        "leaderboard.md": render(board, command=command, remarks=remarks),
+        "leaderboard.md": render(board, command=command),
         "leaderboard.csv": to_csv(board),
         "leaderboard.json": to_json(board, command=command),
     }
     for name, text in texts.items():
-        _put(folder / name, text.encode())
+        write_text(folder / name, text)
     return [folder / name for name in texts]
-
-
-def _put(path: Path, content: bytes) -> None:
-    write_atomically(path, lambda file: file.write(content))

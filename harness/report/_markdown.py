@@ -2,57 +2,54 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
-from typing import Any
+from dataclasses import fields, is_dataclass
+from typing import Any, NamedTuple
 
-from harness.energy import BREAK_EVENS
+from harness.contracts.cell import TeacherIdentity
+from harness.contracts.row import EarlyExit, Provenance
+from harness.energy import BREAK_EVENS, BreakEven
 from harness.report import _words as words
-from harness.report._groups import Contest, Failure, Group, Leaderboard, Setting
-from harness.statistics import MIN_SEEDS_FOR_CLAIMS
+from harness.report._answers import BASELINES, Baseline, exit_energy_pj
+from harness.report._board import Contest, Failure, Leaderboard, Line, Setting, Transfer, average
+from harness.report._words import Column, table
+from harness.statistics import MIN_SEEDS_FOR_CLAIMS, critical_t
 
 # What the literature prints, under the convention by which our networks run: what stands
 # before the first neuron is computed once.
 _USUAL_ENERGY = "horowitz_45nm_fp32:cached"
 
-# The artificial networks that a bill is compared with, by column.
-_BASELINES = {
-    "energy_ratio_ann": "dense",
-    "energy_ratio_effective": "effective",
-    "energy_ratio_twin": "quantised",
-}
 # Percentage points that an early exit may cost on the validation data.
 _ALLOWED_DROP = "0.5"
+_BASELINE_WORDS: Mapping[Baseline, str] = {
+    "dense": "dense",
+    "effective": "effective",
+    "twin": "quantised",
+}
 
 _HOW_TO_READ = """\
 Test accuracy in per cent after the last epoch, on a split fixed in advance: mean over
-seeds ± half of its 95 % t interval. **Bold**: rank 1, the methods that noise cannot tell
-from the best. A rank is one more than the number of methods that are clearly better,
-paired by seed. *Within noise*: the 95 % interval of the paired difference includes 0. A
-question mark: fewer than {seeds} seeds, provisional. *One seed ±*: half of the widest 95 %
-Wilson interval of a single network over the test samples. A dash: unknown, never zero."""
+seeds ± half of its 95 % t interval; a line or cell that lacks seeds says how many of how
+many it has. *Group*: no method of the table is significantly better than those of group 1;
+group 2 likewise, without group 1; and so on. Significant: paired t tests over the common
+seeds of every two methods, p adjusted by Holm over all pairs of the table, 5 %. Groups need
+two seeds, **bold** is group 1 and needs {claims}. *Verdict*: on the paired difference to
+`{baseline}` alone, not adjusted; *within noise*: its 95 % interval includes 0. A question
+mark: fewer than {claims} seeds, provisional. *Wilson half-width*: of the widest 95 % Wilson
+interval of a single network over the test samples. A dash: unknown, never zero."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Column:
-    """A column of a table; left out where it is unknown for every line."""
-
-    title: str
-    text: Callable[[Group], str]
-    left: bool = False
-
-
-def render(board: Leaderboard, /, *, command: str, remarks: Mapping[str, str]) -> str:
+def render(board: Leaderboard, /, *, command: str) -> str:
     """Return the page; the same rows give the same bytes."""
     suites = sorted({setting.cell.suite for setting in board.settings})
     notes = _notes(board)
     parts = [
         f"# Leaderboard: {', '.join(suites)}",
-        _HOW_TO_READ.format(seeds=MIN_SEEDS_FOR_CLAIMS),
+        *([board.suite.caution] if board.suite.caution else []),
+        _HOW_TO_READ.format(claims=MIN_SEEDS_FOR_CLAIMS, baseline=board.suite.baseline),
+        _power(board),
         *(part for setting in board.settings for part in _section(setting, board, notes)),
-        *_remarks(board, remarks),
+        *_remarks(board),
         *_failures(board),
         *_notes_section(notes),
         f"## Regenerate\n\n```\n{command}\n```",
@@ -60,234 +57,254 @@ def render(board: Leaderboard, /, *, command: str, remarks: Mapping[str, str]) -
     return "\n\n".join(parts) + "\n"
 
 
+def _power(board: Leaderboard) -> str:
+    """Return what these numbers of seeds and methods can tell apart, a sentence."""
+    tables = [lines for setting in board.settings for lines in setting.tables.values()]
+    seeds = max(len(line.answers) for lines in tables for line in lines)
+    if seeds < 2:
+        return "Here is one seed, which tells no method from another: no groups, nothing bold."
+    methods = max(sum(len(line.answers) > 1 for line in lines) for lines in tables)
+    pairs = methods * (methods - 1) // 2
+    told = f"Here are up to {seeds} seeds and {pairs} pairs a table"
+    if not pairs:
+        return f"{told}: nothing is compared."
+    errors = critical_t(seeds, hypotheses=pairs)
+    weak = (
+        "Tests so weak leave far worse methods in group 1: there, order alone is no evidence."
+        if seeds < MIN_SEEDS_FOR_CLAIMS
+        else "Methods of one group are not shown to be equal."
+    )
+    return f"{told}: a difference must first exceed {errors:.3g} of its standard errors. {weak}"
+
+
 def _section(setting: Setting, board: Leaderboard, notes: Mapping[str, int]) -> Iterable[str]:
     cell = setting.cell
     marks = "".join(f" [{notes[note]}]" for note in _data_notes(setting))
-    yield f"## {cell.dataset}, {cell.model}, recipe `{_name(cell.recipe)}`{marks}"
+    yield f"## {cell.dataset}, {cell.model}, training budget `{cell.recipe_name}`{marks}"
     yield "\n".join(f"- {line}" for line in _circumstances(setting))
     yield "### At a glance"
     yield _overview(setting)
     headline = _headline(setting)
-    for (timesteps, backend), groups in setting.tables.items():
+    for (timesteps, backend), lines in setting.tables.items():
         yield f"### T = {timesteps}, {backend}"
-        yield _table(groups, _columns(groups, board.baseline, headline))
+        yield table(lines, _columns(board.suite.baseline, headline))
     if headline is not None:
-        yield f"Spikes, operations and energy are a sample's; energy is `{headline}`."
+        yield f"Spikes, operations and energy estimate are a sample's; energy is `{headline}`."
     yield from _curves(setting)
     yield from _exits(setting)
     yield from _simulators(setting)
-    yield from _energies(setting)
+    yield from _energies(setting, headline)
     yield from _break_evens(setting)
 
 
 def _circumstances(setting: Setting) -> Iterable[str]:
     """Yield what all lines of a section share."""
-    cell, rows = setting.cell, setting.rows
-    metrics = [row.metrics for row in rows if row.metrics is not None]
-    at = [row.provenance for row in rows]
-    yield f"Recipe `{_name(cell.recipe)}`: {_settings(cell.recipe, but=('name',))}"
-    yield f"Neuron: {_settings(cell.neuron)}"
+    cell = setting.cell
+    metrics = [answer.metrics for answer in setting.answers]
+    made = [answer.row.provenance for answer in setting.answers]
+    yield f"Training budget `{cell.recipe_name}`: {_settings(cell.recipe)}"
+    yield f"Neuron: {_settings(cell.neuron) or 'none'}"
+    encodings = sorted({where.encoding for where in made if where.encoding})
+    yield f"Input encoding: {'; '.join(encodings) or cell.encoder or 'a constant current'}"
     teachers = [one.teacher_accuracy for one in metrics if one.teacher_accuracy is not None]
     accuracy = f", test accuracy {_range(teachers, words.percent)} %" if teachers else ""
     yield f"Teacher: {_teacher(cell.teacher)}{accuracy}"
-    for note in sorted({where.teacher_note for where in at if where.teacher_note}):
+    for note in sorted({where.teacher_note for where in made if where.teacher_note}):
         yield f"Teacher note: {note}"
     artificial = [one.ann_accuracy for one in metrics if one.ann_accuracy is not None]
     if artificial:
         ours = _range(artificial, words.percent)
         yield f"The student's topology as an artificial network: {ours} %"
-    seeds = sorted({seed for group in setting.groups for seed in group.tried})
-    yield f"Seeds: {', '.join(map(str, seeds)) or 'none'}"
+    seeds = sorted({seed for line in setting.lines for seed in line.asked})
+    yield f"Seeds: {', '.join(map(str, seeds))}"
     yield f"Test samples: {_range([one.n_test for one in metrics], str) or words.UNKNOWN}"
-    versions = {(row.cell.backend, row.provenance.backend_version) for row in rows}
-    simulators = sorted(f"{name} {version or ''}".strip() for name, version in versions)
-    yield f"Simulators: {', '.join(simulators) or words.UNKNOWN}"
-    machines = sorted({f"{where.gpu or where.cpu}, torch {where.torch}" for where in at})
-    yield f"Ran on: {'; '.join(machines) or words.UNKNOWN}"
+    versions = {
+        f"{answer.row.cell.backend} {answer.row.provenance.backend_version or ''}".strip()
+        for answer in setting.answers
+    }
+    yield f"Simulators: {', '.join(sorted(versions)) or words.UNKNOWN}"
+    yield _ran_on(made)
+    yield _precision(cell.recipe.precision)
+
+
+def _ran_on(made: Sequence[Provenance]) -> str:
+    """Return which machines and which versions of which libraries made the rows."""
+    machines = sorted({_machine(where) for where in made})
+    names = sorted({name for where in made for name in where.versions})
+    versions = [
+        f"{name} {' and '.join(sorted({at.versions[name] for at in made if name in at.versions}))}"
+        for name in names
+    ]
+    several = f"{len(machines)} kinds of machine: " if len(machines) > 1 else ""
+    told = ", ".join(versions) or "libraries unknown"
+    return f"Ran on {several}{'; '.join(machines) or words.UNKNOWN}. With {told}"
+
+
+def _machine(where: Provenance) -> str:
+    """Return the processor with its instruction sets and the limits upon them."""
+    limits = [
+        f"{name} {text}"
+        for name, text in sorted(where.processor.items())
+        if name not in ("processor", "architecture", "instructions")
+    ]
+    sets = [where.processor.get("instructions", "instruction sets unknown"), *limits]
+    gpu = [where.gpu] if where.gpu else []
+    return ", ".join([*gpu, f"{where.cpu or 'unknown CPU'} ({'; '.join(sets)})"])
+
+
+def _precision(precision: str) -> str:
+    if precision == "float64":
+        return "Precision float64: the same decisions are expected on every machine"
+    return (
+        f"Precision {precision}: on another machine rounding is another draw of the seed, so "
+        "comparisons across machines are statistical"
+    )
 
 
 def _overview(setting: Setting) -> str:
     tables = setting.tables
     best: dict[str, float] = {}
-    for groups in tables.values():
-        for group in groups:
-            value = group.accuracy.value if group.accuracy else 0.0
-            best[group.method] = max(value, best.get(group.method, 0.0))
-    head = ["method", *(f"T={steps} {backend}" for steps, backend in tables)]
-    lines = []
-    for method in sorted(best, key=lambda name: (-best[name], name)):
-        found = [_only(groups, method) for groups in tables.values()]
-        lines.append([method, *(_glance(group) for group in found)])
-    return words.grid(head, lines, left=1)
+    for line in setting.lines:
+        value = line.accuracy.value if line.accuracy else 0.0
+        best[line.method] = max(value, best.get(line.method, 0.0))
+
+    def glance(lines: Sequence[Line]) -> Callable[[str], str]:
+        by_method = {line.method: line for line in lines}
+        return lambda method: _glance(by_method.get(method))
+
+    columns = [
+        Column(f"T={steps} {backend}", glance(lines)) for (steps, backend), lines in tables.items()
+    ]
+    methods = sorted(best, key=lambda name: (-best[name], name))
+    return table(methods, [Column("method", str, left=True), *columns])
 
 
-def _only(groups: Sequence[Group], method: str) -> Group | None:
-    return next((group for group in groups if group.method == method), None)
-
-
-def _glance(group: Group | None) -> str:
-    if group is None:
+def _glance(line: Line | None) -> str:
+    if line is None:
         return words.UNKNOWN
-    if group.accuracy is None:
-        return group.outcome()
-    text = words.accuracy(group.accuracy, _widest_wilson(group))
-    failed = f" ({group.outcome()})" if group.failures else ""
-    return f"**{text}**{failed}" if group.rank == 1 else f"{text}{failed}"
+    if line.accuracy is None:
+        return line.outcome()
+    text = words.accuracy(line.accuracy, _widest_wilson(line))
+    lacking = f" ({line.outcome()})" if len(line.answers) < len(line.asked) else ""
+    return f"**{text}**{lacking}" if line.is_first else f"{text}{lacking}"
 
 
 def _headline(setting: Setting) -> str | None:
     """Return the energy model of the tables: the usual one, or else the first with a total."""
-    metrics = [row.metrics for row in setting.rows if row.metrics is not None]
-    priced = {name for one in metrics for name, pj in one.energy_pj.items() if pj is not None}
+    priced = {model for line in setting.lines for model in line.energies}
     return _USUAL_ENERGY if _USUAL_ENERGY in priced else min(priced, default=None)
 
 
-def _columns(groups: Sequence[Group], baseline: str, headline: str | None) -> list[_Column]:
-    ranks = [group.rank for group in groups]
-
-    def rank(group: Group) -> str:
-        if group.rank is None:
-            return words.UNKNOWN
-        return f"{group.rank}{'=' if ranks.count(group.rank) > 1 else ''}"
-
-    def energy(group: Group) -> str:
-        return words.energy(group.average_of("energy_pj", headline) if headline else None)
-
-    def average(column: str, text: Callable[[float | None], str]) -> Callable[[Group], str]:
-        return lambda group: text(group.average(column))
+def _columns(baseline: str, headline: str | None) -> list[Column[Line]]:
+    def average(figure: str, text: Callable[[float | None], str]) -> Callable[[Line], str]:
+        return lambda line: text(line.average(figure))
 
     return [
-        _Column(title="rank", text=rank),
-        _Column(title="method", text=lambda group: group.method, left=True),
-        _Column(
-            title="accuracy %",
-            text=lambda group: words.accuracy(group.accuracy, _widest_wilson(group)),
-        ),
-        _Column(title="one seed ±", text=_one_seed),
-        _Column(title=f"over {baseline}", text=lambda group: words.difference(group.gain)),
-        _Column(title="verdict", text=lambda group: words.verdict(group.gain), left=True),
-        _Column(title="agreement %", text=average("agreement", words.percent)),
-        _Column(title="steps to decide", text=average("mean_steps_to_decide", words.figure)),
-        _Column(title="spikes", text=average("spikes_per_sample", words.quantity)),
-        _Column(title="AC", text=average("acs_per_sample", words.quantity)),
-        _Column(title="MAC", text=average("macs_per_sample", words.quantity)),
-        _Column(title="energy", text=energy),
-        _Column(title="latency ms", text=lambda group: words.figure(group.timing("latency_ms_b1"))),
-        _Column(title="train s", text=lambda group: words.figure(group.timing("train_seconds"))),
-        _Column(title="seeds", text=Group.outcome, left=True),
+        Column("group", _group),
+        Column("method", lambda line: line.method, left=True),
+        Column("accuracy %", lambda line: words.accuracy(line.accuracy, _widest_wilson(line))),
+        Column("Wilson half-width", _wilson),
+        Column(f"over {baseline}", lambda line: words.difference(line.gain)),
+        Column("verdict", lambda line: words.verdict(line.gain), left=True),
+        Column("agreement %", average("agreement", words.percent)),
+        Column("settling time (steps)", average("mean_steps_to_decide", words.figure)),
+        Column("spikes", average("spikes_per_sample", words.quantity)),
+        Column("firing rate", average("firing_rate", words.figure)),
+        Column("AC", average("acs_per_sample", words.quantity)),
+        Column("MAC", average("macs_per_sample", words.quantity)),
+        Column("energy estimate", lambda line: words.energy(line.energies.get(headline or ""))),
+        Column("latency ms", lambda line: words.figure(line.timing("latency_ms_b1"))),
+        Column("train s", lambda line: words.figure(line.timing("train_seconds"))),
+        Column("seeds", Line.outcome, left=True),
     ]
 
 
-def _table(groups: Sequence[Group], columns: Iterable[_Column]) -> str:
-    texts = [(column, [column.text(group) for group in groups]) for column in columns]
-    known = [(column, cells) for column, cells in texts if set(cells) != {words.UNKNOWN}]
-    head = [column.title for column, _ in known]
-    lines = [list(line) for line in zip(*(cells for _, cells in known), strict=True)]
-    return words.grid(head, lines, lefts=[column.left for column, _ in known])
+def _group(line: Line) -> str:
+    if line.group is None:
+        return words.UNKNOWN
+    return f"{line.group}{'?' * (len(line.answers) < MIN_SEEDS_FOR_CLAIMS)}"
 
 
-def _widest_wilson(group: Group) -> float:
-    return max((interval.half_width for interval in group.wilson()), default=0.0)
+def _widest_wilson(line: Line) -> float:
+    return max((interval.half_width for interval in line.wilson()), default=0.0)
 
 
-def _one_seed(group: Group) -> str:
-    half = 100 * _widest_wilson(group)
-    return f"{half:.{words.decimals(half)}f}" if group.rows else words.UNKNOWN
+def _wilson(line: Line) -> str:
+    half = 100 * _widest_wilson(line)
+    return f"{half:.{words.decimals(half)}f}" if line.answers else words.UNKNOWN
+
+
+# Of anything that stands in one table. Any: a column of everything suits each of them.
+_T = Column[Any]("T", lambda one: str(one.timesteps))
+_SIMULATOR = Column[Any]("simulator", lambda one: one.backend, left=True)
+_METHOD = Column[Any]("method", lambda one: one.label, left=True)
 
 
 def _curves(setting: Setting) -> Iterable[str]:
     """Yield the accuracies after each step, where there is more than one."""
-    longest = max((len(group.by_step) for group in setting.groups), default=0)
-    if longest < 2:
+    lines = [line for line in setting.lines if len(line.by_step) > 1]
+    if not lines:
         return
+
+    def after(step: int) -> Callable[[Line], str]:
+        return lambda line: words.percent(line.by_step[step].value) if step < line.timesteps else ""
+
+    longest = max(len(line.by_step) for line in lines)
+    steps = [Column(str(step + 1), after(step)) for step in range(longest)]
     yield "### Accuracy % after each step"
-    head = ["T", "simulator", "method", *(str(step + 1) for step in range(longest))]
-    lines = [
-        [
-            str(group.timesteps),
-            group.backend,
-            group.method,
-            *(words.percent(mean.value) for mean in group.by_step),
-            *[""] * (longest - len(group.by_step)),
-        ]
-        for group in setting.groups
-        if len(group.by_step) > 1
-    ]
-    yield words.grid(head, lines, lefts=[False, True, True, *[False] * longest])
+    yield table(lines, [_T, _SIMULATOR, _METHOD, *steps])
+
+
+class _Rule(NamedTuple):
+    """What exiting early under one rule brings one line."""
+
+    line: Line
+    name: str
+    points: Sequence[EarlyExit | None]  # by seed; None is unknown
+
+    def mean(self, figure: Callable[[EarlyExit], float | None]) -> float | None:
+        """Return the mean over seeds; None if any does not know it."""
+        return average([None if point is None else figure(point) for point in self.points])
+
+
+def _of_line(column: Column[Any]) -> Column[_Rule]:
+    return Column(column.title, lambda rule: column.text(rule.line), left=column.left)
+
+
+_EXITS: tuple[Column[_Rule], ...] = (
+    *map(_of_line, (_T, _SIMULATOR, _METHOD)),
+    Column("rule", lambda rule: rule.name, left=True),
+    Column("accuracy %", lambda rule: _percent(rule.mean(lambda one: one.correct / one.samples))),
+    Column("all steps %", lambda rule: _percent(rule.line.average("test_accuracy"))),
+    Column("steps", lambda rule: words.figure(rule.mean(lambda one: one.steps / one.samples))),
+    Column("energy estimate", lambda rule: words.energy(rule.mean(_exit_energy_pj))),
+)
+
+
+def _percent(fraction: float | None) -> str:
+    return words.percent(fraction, places=2)
+
+
+def _exit_energy_pj(point: EarlyExit) -> float | None:
+    return exit_energy_pj(point, _USUAL_ENERGY)
 
 
 def _exits(setting: Setting) -> Iterable[str]:
-    """Yield what leaving early brings, where there is more than one step."""
-    lines = [
-        [str(group.timesteps), group.backend, group.method, rule, *_exit(group, rule)]
-        for group in setting.groups
-        for rule in sorted({rule for one in group.metrics for rule in one.early_exit})
+    """Yield what early exits bring, where there is more than one step."""
+    rules = [
+        _Rule(line, name, [one.early_exit.get(name, {}).get(_ALLOWED_DROP) for one in line.metrics])
+        for line in setting.lines
+        for name in sorted({name for one in line.metrics for name in one.early_exit})
     ]
-    if not lines:
+    if not rules:
         return
-    yield "### Leaving early"
+    yield "### Early exit"
     yield (
         f"Thresholds fitted on validation data for at most {_ALLOWED_DROP} points of accuracy lost "
-        "there; accuracy, mean steps and mean energy (`horowitz_45nm_fp32:cached`) are the test "
+        f"there; accuracy, mean steps and mean energy estimate (`{_USUAL_ENERGY}`) are the test "
         "split's, means over seeds. Rules: docs/latency.md."
     )
-    head = ["T", "simulator", "method", "rule", "accuracy %", "all steps %", "steps", "energy"]
-    yield words.grid(head, lines, lefts=[False, True, True, True, False, False, False, False])
-
-
-def _exit(group: Group, rule: str) -> list[str]:
-    """Return accuracy at the exit and after all steps, steps and energy, as texts."""
-    known = [one for one in group.metrics if rule in one.early_exit]
-    points = [one.early_exit[rule][_ALLOWED_DROP] for one in known]
-
-    def mean(column: str) -> float | None:
-        values = [point[column] for point in points]
-        return None if None in values else fmean(value for value in values if value is not None)
-
-    return [
-        words.percent(mean("accuracy"), places=2),
-        words.percent(fmean(one.test_accuracy for one in known), places=2),
-        words.figure(mean("mean_steps")),
-        words.energy(mean("mean_energy_pj")),
-    ]
-
-
-def _simulators(setting: Setting) -> Iterable[str]:
-    """Yield how far the simulators are apart, trained and evaluated."""
-    if setting.contests or setting.transfers:
-        yield "### Simulators compared"
-    if setting.contests:
-        yield "Trained on either, paired by seed: same data order, same initial weights."
-        head = ["T", "method", "first", "accuracy %", "second", "accuracy %", "first - second", ""]
-        lines = [
-            [
-                str(one.timesteps),
-                one.method,
-                one.first,
-                words.percent(one.first_accuracy, places=2),
-                one.second,
-                words.percent(one.second_accuracy, places=2),
-                words.difference(one.comparison),
-                _winner(one),
-            ]
-            for one in setting.contests
-        ]
-        lefts = [False, True, True, False, True, False, False, True]
-        yield words.grid(head, lines, lefts=lefts)
-    if setting.transfers:
-        yield "Trained on one and evaluated, with the same weights, on another:"
-        head = ["T", "trained on", "evaluated on", "differing decisions", "differing students"]
-        lines = [
-            [
-                str(one.timesteps),
-                one.trained_on,
-                one.evaluated_on,
-                f"{one.differing:,} of {one.decisions:,}",
-                f"{one.cells_differing} of {one.cells}",
-            ]
-            for one in setting.transfers
-        ]
-        yield words.grid(head, lines, lefts=[False, True, True, False, False])
+    yield table(rules, _EXITS)
 
 
 def _winner(one: Contest) -> str:
@@ -296,128 +313,203 @@ def _winner(one: Contest) -> str:
     return names.get(said.rstrip("?"), said.rstrip("?")) + "?" * said.endswith("?")
 
 
-def _energies(setting: Setting) -> Iterable[str]:
+_CONTEST: tuple[Column[Contest], ...] = (
+    _T,
+    Column("method", lambda one: one.method, left=True),
+    Column("first", lambda one: one.first, left=True),
+    Column("accuracy %", lambda one: _percent(one.first_accuracy)),
+    Column("second", lambda one: one.second, left=True),
+    Column("accuracy %", lambda one: _percent(one.second_accuracy)),
+    Column("first - second", lambda one: words.difference(one.comparison)),
+    Column("", _winner, left=True),
+)
+_TRANSFER: tuple[Column[Transfer], ...] = (
+    _T,
+    Column("trained on", lambda one: one.trained_on, left=True),
+    Column("evaluated on", lambda one: one.evaluated_on, left=True),
+    Column("differing decisions", lambda one: f"{one.differing:,} of {one.decisions:,}"),
+    Column("differing students", lambda one: f"{one.cells_differing} of {one.cells}"),
+)
+
+
+def _simulators(setting: Setting) -> Iterable[str]:
+    """Yield how far the simulators are apart, trained and evaluated."""
+    if setting.contests or setting.transfers:
+        yield "### Simulators compared"
+    if setting.contests:
+        yield "Trained on either, paired by seed: same data order, same initial weights."
+        yield table(setting.contests, _CONTEST)
+    if setting.transfers:
+        yield "Trained on one and evaluated, with the same weights, on another:"
+        yield table(setting.transfers, _TRANSFER)
+
+
+class _Estimate(NamedTuple):
+    """What one energy model makes of one table."""
+
+    timesteps: int
+    backend: str
+    model: str
+    lines: Sequence[Line]  # with an estimate
+    tau: str
+
+    def cheapest(self) -> str:
+        """Return the method with the least energy estimate."""
+        return min(self.lines, key=lambda line: (line.energies[self.model], line.method)).label
+
+    def over(self, baseline: Baseline) -> str:
+        """Return the range of the ratios to an artificial network."""
+        known = [line.ratios[baseline].get(self.model) for line in self.lines]
+        return _range([one for one in known if one is not None], words.figure) or words.UNKNOWN
+
+
+def _energies(setting: Setting, headline: str | None) -> Iterable[str]:
     """Yield what each energy model makes of each table."""
-    headline = _headline(setting)
     if headline is None:
         return
-    lines = [
-        line
-        for (timesteps, backend), groups in setting.tables.items()
-        for line in _energy_lines(groups, setting.stability[timesteps, backend], headline)
-    ]
-    yield "### Energy under every model"
+    yield "### Energy estimates under every model"
     yield (
-        "Estimates, a sample; compare methods, not joules. The dense ANN multiplies every "
-        "weight, the effective one skips zero activations, the quantised one has as many "
-        "activation bits as T steps of spikes can tell apart. *Kendall's tau*: how alike this "
-        f"model and `{headline}` order the methods, 1 is alike, -1 reversed. Models with no "
-        "total for any method are left out."
+        "A sample's, priced from the rows' counts when this page was made; compare methods, not "
+        "joules. The dense ANN multiplies every weight, the effective one skips zero activations, "
+        "the quantised one has as many activation bits as T steps of spikes can tell apart. "
+        f"*Kendall's tau*: how alike this model and `{headline}` order the methods, 1 is alike, "
+        "-1 reversed. Models with no total for any method are left out."
     )
-    over = [f"over {name} ANN" for name in _BASELINES.values()]
-    head = ["T", "simulator", "model", "cheapest", "energy", *over, "Kendall's tau"]
-    yield words.grid(head, lines, lefts=[False, True, True, True, *[False] * (len(over) + 2)])
-
-
-def _energy_lines(
-    groups: Sequence[Group], taus: Mapping[tuple[str, str], float | None], headline: str
-) -> Iterable[list[str]]:
-    models = {name for group in groups for one in group.metrics for name in one.energy_pj}
-    for model in sorted(models):
-        priced = {group.method: group.average_of("energy_pj", model) for group in groups}
-        known = {method: pj for method, pj in priced.items() if pj is not None}
-        if not known:
-            continue
-        ratios = [
-            [group.average_of(baseline, model) for group in groups] for baseline in _BASELINES
-        ]
-        first, second = sorted((model, headline))
-        yield [
-            str(groups[0].timesteps),
-            groups[0].backend,
+    estimates = [
+        _Estimate(
+            *key,
             model,
-            min(known, key=lambda method: (known[method], method)),
-            _range(list(known.values()), words.energy),
-            *(
-                _range([ratio for ratio in each if ratio is not None], words.figure)
-                or words.UNKNOWN
-                for each in ratios
+            [line for line in lines if model in line.energies],
+            _tau(setting, key, model, headline),
+        )
+        for key, lines in setting.tables.items()
+        for model in sorted({model for line in lines for model in line.energies})
+    ]
+
+    def over(baseline: Baseline) -> Callable[[_Estimate], str]:
+        return lambda one: one.over(baseline)
+
+    yield table(
+        estimates,
+        [
+            _T,
+            _SIMULATOR,
+            Column("model", lambda one: one.model, left=True),
+            Column("cheapest", _Estimate.cheapest, left=True),
+            Column(
+                "energy estimate",
+                lambda one: _range([line.energies[one.model] for line in one.lines], words.energy),
             ),
-            "1" if model == headline else words.figure(taus.get((first, second))),
-        ]
+            *(Column(f"over {_BASELINE_WORDS[each]} ANN", over(each)) for each in BASELINES),
+            Column("Kendall's tau", lambda one: one.tau),
+        ],
+    )
+
+
+def _tau(setting: Setting, key: tuple[int, str], model: str, headline: str) -> str:
+    first, second = sorted((model, headline))
+    return "1" if first == second else words.figure(setting.stability[key].get((first, second)))
+
+
+class _Density(NamedTuple):
+    """The spikes a synapse sees in the lines of one table."""
+
+    timesteps: int
+    backend: str
+    sigmas: Sequence[float]
 
 
 def _break_evens(setting: Setting) -> Iterable[str]:
     """Yield the spikes per synapse and where published thresholds put them."""
-    lines = []
-    for (timesteps, backend), groups in setting.tables.items():
-        sigmas = [sigma for sigma in map(Group.spikes_per_synapse, groups) if sigma is not None]
-        if sigmas:
-            sides = [_range([min(sigmas), max(sigmas)], known.side) for known in BREAK_EVENS]
-            lines.append([str(timesteps), backend, _range(sigmas, words.figure), *sides])
-    if not lines:
+    densities = [
+        _Density(
+            *key, [sigma for line in lines if (sigma := line.spikes_per_synapse()) is not None]
+        )
+        for key, lines in setting.tables.items()
+    ]
+    if not (known := [one for one in densities if one.sigmas]):
         return
+
+    def side(threshold: BreakEven) -> Callable[[_Density], str]:
+        return lambda one: _range([min(one.sigmas), max(one.sigmas)], threshold.side)
+
     yield (
         "Accumulates per synapse of the artificial network and inference, and on which side "
         "of the published break-even they lie; below, spiking pays:"
     )
-    thresholds = [
-        f"{known.source} ({_range([known.low, known.high], words.figure)})" for known in BREAK_EVENS
-    ]
-    head = ["T", "simulator", "per synapse", *thresholds]
-    yield words.grid(head, lines, lefts=[False, True, False, *[True] * len(thresholds)])
+    yield table(
+        known,
+        [
+            _T,
+            _SIMULATOR,
+            Column("per synapse", lambda one: _range(one.sigmas, words.figure)),
+            *(
+                Column(
+                    f"{each.source} ({_range([each.low, each.high], words.figure)})",
+                    side(each),
+                    left=True,
+                )
+                for each in BREAK_EVENS
+            ),
+        ],
+    )
 
 
-def _remarks(board: Leaderboard, remarks: Mapping[str, str]) -> Iterable[str]:
+def _remarks(board: Leaderboard) -> Iterable[str]:
     """Yield what is to be said of the methods that are here."""
-    present = {row.cell.method for setting in board.settings for row in setting.rows}
-    present |= {failure.method for failure in board.failures}
-    lines = [f"- `{name}`: {text}" for name, text in sorted(remarks.items()) if name in present]
-    if lines:
+    lines = (line for setting in board.settings for line in setting.lines)
+    present = {line.method.partition(" (")[0] for line in lines}
+    remarks = sorted(board.suite.remarks.items())
+    if told := [f"- `{name}`: {text}" for name, text in remarks if name in present]:
         yield "## Remarks"
-        yield "\n".join(lines)
+        yield "\n".join(told)
 
 
 def _failures(board: Leaderboard) -> Iterable[str]:
     if not board.failures:
         return
+    alike: dict[tuple[str, str, int, str, str], list[Failure]] = {}
+    for one in board.failures:
+        key = one.method, one.backend, one.timesteps, one.status, one.error
+        alike.setdefault(key, []).append(one)
+    columns: list[Column[list[Failure]]] = [
+        Column("method", lambda ended: ended[0].method, left=True),
+        Column("simulator", lambda ended: ended[0].backend, left=True),
+        Column("T", lambda ended: str(ended[0].timesteps)),
+        Column("seeds", lambda ended: ", ".join(str(one.seed) for one in ended), left=True),
+        Column("status", lambda ended: ended[0].status, left=True),
+        Column("reason", lambda ended: ended[0].error, left=True),
+        Column("log", _logs, left=True),
+    ]
     yield "## Without a number"
     yield "These cells count as what they are, not as zero, and are in no mean."
-    alike: dict[tuple[str, str, int, str, str], list[Failure]] = defaultdict(list)
-    for one in board.failures:
-        alike[one.method, one.backend, one.timesteps, one.status, one.error].append(one)
-    head = ["method", "simulator", "T", "seeds", "status", "reason", "log"]
-    lines = [
-        [
-            method,
-            backend,
-            str(timesteps),
-            ", ".join(str(one.seed) for one in ended),
-            status,
-            error,
-            # Who was skipped did nothing that a log could tell.
-            " ".join(one.log_path or words.UNKNOWN for one in ended if status != "skipped"),
-        ]
-        for (method, backend, timesteps, status, error), ended in alike.items()
-    ]
-    yield words.grid(head, lines, lefts=[True, True, False, True, True, True, True])
+    yield table(alike.values(), columns)
+
+
+def _logs(ended: Sequence[Failure]) -> str:
+    # Who was skipped did nothing that a log could tell.
+    return " ".join(one.log_path or words.UNKNOWN for one in ended if one.status != "skipped")
 
 
 def _notes(board: Leaderboard) -> dict[str, int]:
-    """Return every note with its number."""
+    """Return every note with its number: of the data, and of the energy in the tables."""
     data = [note for setting in board.settings for note in _data_notes(setting)]
-    energy = [
-        sentence
-        for setting in board.settings
-        for row in setting.rows
-        for sentence in (row.metrics.energy_assumptions if row.metrics else ())
-    ]
+    energy = {note for setting in board.settings for note in _energy_notes(setting)}
     unique = dict.fromkeys([*data, *sorted(energy)])
     return {note: number for number, note in enumerate(unique, start=1)}
 
 
 def _data_notes(setting: Setting) -> list[str]:
-    return sorted({note for row in setting.rows for note in row.provenance.data_notes})
+    return sorted({note for answer in setting.answers for note in answer.row.provenance.data_notes})
+
+
+def _energy_notes(setting: Setting) -> Iterable[str]:
+    """Yield what the model of the tables, and its variants, take for granted."""
+    file = (_headline(setting) or "").partition(":")[0]
+    for panel in {id(one.panel): one.panel for one in setting.answers if one.panel}.values():
+        for model, line in panel.lines.items():
+            if model.partition(":")[0] == file:
+                yield from (f"{model}: {text}" for text in line.bill.assumptions)
 
 
 def _notes_section(notes: Mapping[str, int]) -> Iterable[str]:
@@ -426,33 +518,31 @@ def _notes_section(notes: Mapping[str, int]) -> Iterable[str]:
         yield "\n".join(f"{number}. {note}" for note, number in notes.items())
 
 
-def _name(recipe: Mapping[str, Any]) -> str:
-    return str(recipe.get("name", words.UNKNOWN))
-
-
-def _teacher(teacher: Mapping[str, Any] | None) -> str:
+def _teacher(teacher: TeacherIdentity | None) -> str:
     if teacher is None:
         return "none"
-    rest = {name: value for name, value in teacher.items() if name not in ("model", "dataset")}
-    return f"{teacher.get('model', words.UNKNOWN)} ({_settings(rest) or 'no details'})"
+    return f"{teacher.model} ({_settings(teacher, but=('model', 'dataset'))})"
 
 
-def _settings(values: Mapping[str, Any], *, but: Sequence[str] = ()) -> str:
-    """Return a mapping in one line, by name; what is off or empty is left out."""
+def _settings(value: Any, *, but: Sequence[str] = ()) -> str:
+    """Return a value's fields in one line, by name; what is off or empty is left out."""
+    given = (
+        {} if value is None else {item.name: getattr(value, item.name) for item in fields(value)}
+    )
     told = (
-        f"{name} {_setting(value)}"
-        for name, value in sorted(values.items())
-        if name not in but and not (value is None or value is False or value in ([], {}))
+        f"{name} {_setting(part)}"
+        for name, part in sorted(given.items())
+        if name not in but and not (part is None or part is False or part == ())
     )
     return ", ".join(told)
 
 
-def _setting(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"({_settings(value)})"
-    if isinstance(value, list):
-        return " + ".join(map(str, value))
-    return "yes" if value is True else f"{value}"
+def _setting(part: Any) -> str:
+    if is_dataclass(part):
+        return f"({_settings(part)})"
+    if isinstance(part, tuple):
+        return " + ".join(map(str, part))
+    return "yes" if part is True else f"{part}"
 
 
 def _range(values: Sequence[Any], text: Callable[[Any], str]) -> str:

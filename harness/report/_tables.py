@@ -1,4 +1,4 @@
-"""The leaderboard for programs: every digit, one line or object a group."""
+"""The leaderboard for programs: every digit, one line or object a method, simulator and T."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping
 from io import StringIO
 from typing import Any
 
-from harness.report._groups import Contest, Group, Leaderboard, Setting
-from harness.statistics import Comparison, Interval, Mean
+from harness.contracts.values import identifying
+from harness.report._answers import COUNTED, PricedRow
+from harness.report._board import Contest, Leaderboard, Line, Setting
+from harness.statistics import Comparison, Mean
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _AVERAGED = (
     "teacher_accuracy",
@@ -19,12 +21,6 @@ _AVERAGED = (
     "agreement",
     "mean_steps_to_decide",
     "parameter_count",
-    "spikes_per_sample",
-    "firing_rate",
-    "macs_per_sample",
-    "acs_per_sample",
-    "dense_macs",
-    "coverage",
     "train_samples",
 )
 _TIMED = (
@@ -35,27 +31,27 @@ _TIMED = (
     "peak_memory_bytes",
 )
 _MEAN = ("mean", "deviation", "low", "high", "n")
-_COMPARISON = (*_MEAN, "verdict", "provisional", "p_t", "p_sign_flip")
+_COMPARISON = (*_MEAN, "verdict", "provisional", "p_t")
 
 
 def to_json(board: Leaderboard, /, *, command: str) -> str:
     """Return everything that the tables rest on; the same rows give the same bytes."""
     whole = {
         "schema_version": SCHEMA_VERSION,
-        "baseline": board.baseline,
+        "baseline": board.suite.baseline,
         "command": command,
         "settings": [_setting(setting) for setting in board.settings],
         "failures": [vars(failure) for failure in board.failures],
     }
-    return json.dumps(whole, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return f"{_laid_out(whole, depth=4)}\n"
 
 
 def to_csv(board: Leaderboard, /) -> str:
-    """Return one line a group, all digits; empty is unknown."""
+    """Return one line a method, simulator and T, all digits; empty is unknown."""
     lines = [
-        {**_identity(setting), **_line(group)}
+        {**_identity(setting), **_flat_line(line)}
         for setting in board.settings
-        for group in setting.groups
+        for line in setting.lines
     ]
     columns = dict.fromkeys(name for line in lines for name in line)
     text = StringIO()
@@ -65,10 +61,20 @@ def to_csv(board: Leaderboard, /) -> str:
     return text.getvalue()
 
 
+def _laid_out(part: Any, *, depth: int) -> str:
+    """Return JSON with an entry a line, ``depth`` levels down: a line of a table on one."""
+    if depth and isinstance(part, dict):
+        items = (f"{json.dumps(k)}: {_laid_out(part[k], depth=depth - 1)}" for k in sorted(part))
+        return "{\n" + ",\n".join(items) + "\n}"
+    if depth and isinstance(part, list):
+        return "[\n" + ",\n".join(_laid_out(item, depth=depth - 1) for item in part) + "\n]"
+    return json.dumps(part, sort_keys=True, allow_nan=False, ensure_ascii=False)
+
+
 def _setting(setting: Setting) -> dict[str, Any]:
     return {
         "shared": _shared(setting),
-        "groups": [_group(group) for group in setting.groups],
+        "lines": [_line(line) for line in setting.lines],
         "simulators": [_contest(contest) for contest in setting.contests],
         "transfers": [vars(transfer) for transfer in setting.transfers],
         "energy_rank_stability": [
@@ -77,7 +83,7 @@ def _setting(setting: Setting) -> dict[str, Any]:
             for pair, tau in taus.items()
             if tau is not None
         ],
-        "data_notes": sorted({n for row in setting.rows for n in row.provenance.data_notes}),
+        "data_notes": sorted({n for a in setting.answers for n in a.row.provenance.data_notes}),
     }
 
 
@@ -89,89 +95,88 @@ def _shared(setting: Setting) -> dict[str, Any]:
         "dataset": cell.dataset,
         "split": cell.split,
         "model": cell.model,
-        "teacher": cell.teacher,
-        "recipe": cell.recipe,
-        "neuron": cell.neuron,
-        "precision": cell.precision,
+        "teacher": cell.teacher and cell.teacher.identity(),
+        "recipe": {"name": cell.recipe_name, **identifying(cell.recipe)},
+        "neuron": cell.neuron and identifying(cell.neuron),
+        "encoder": cell.encoder,
     }
 
 
-def _group(group: Group) -> dict[str, Any]:
+def _line(line: Line) -> dict[str, Any]:
     return {
-        "method": group.method,
-        "params": group.params,
-        "backend": group.backend,
-        "timesteps": group.timesteps,
-        "seeds_tried": list(group.tried),
-        "outcome": group.outcome(),
-        "rank": group.rank,
-        "test_accuracy": _mean(group.accuracy),
-        "single_seeds": [_seed(group, index) for index in range(len(group.rows))],
-        "accuracy_by_step": [_mean(step) for step in group.by_step],
-        "gain": _comparison(group.gain),
-        "gain_p_holm": group.gain_p_holm,
-        **_measured(group),
-        "energy_pj": _mapping(group, "energy_pj"),
-        "energy_ratio_ann": _mapping(group, "energy_ratio_ann"),
+        "method": line.method,
+        "params": line.params,
+        "backend": line.backend,
+        "timesteps": line.timesteps,
+        "seeds_asked": list(line.asked),
+        "outcome": line.outcome(),
+        "group": line.group,
+        "test_accuracy": _mean(line.accuracy),
+        "single_seeds": [_seed(answer) for answer in line.answers],
+        "accuracy_by_step": [_mean(step) for step in line.by_step],
+        "gain": _comparison(line.gain),
+        "gain_p_holm": line.gain_p_holm,
+        **_measured(line),
+        "energy_pj": line.energies,
+        "energy_over_artificial": line.ratios,
     }
 
 
-def _seed(group: Group, index: int) -> dict[str, Any]:
-    row, metrics = group.rows[index], group.metrics[index]
+def _seed(answer: PricedRow) -> dict[str, Any]:
+    metrics = answer.metrics
     return {
-        "seed": row.cell.seed,
-        "cell_id": row.cell.cell_id,
+        "seed": answer.row.cell.seed,
+        "cell_id": answer.row.cell_id,
         "test_accuracy": metrics.test_accuracy,
-        "wilson": _interval(group.wilson()[index]),
+        "wilson": {"low": metrics.accuracy_low, "high": metrics.accuracy_high},
         "n_test": metrics.n_test,
     }
 
 
 def _identity(setting: Setting) -> dict[str, Any]:
-    shared = _shared(setting)
-    names = ("suite", "protocol", "dataset", "split", "model", "precision")
-    teacher = setting.cell.teacher or {}
-    return {name: shared[name] for name in names} | {
-        "recipe": setting.cell.recipe.get("name"),
-        "teacher": teacher.get("model"),
+    cell = setting.cell
+    names = ("suite", "protocol", "dataset", "split", "model", "encoder")
+    return {name: getattr(cell, name) for name in names} | {
+        "precision": cell.recipe.precision,
+        "recipe": cell.recipe_name,
+        "teacher": cell.teacher and cell.teacher.model,
     }
 
 
-def _line(group: Group) -> dict[str, Any]:
-    """Return a group as flat columns, the same for every group."""
-    versions = sorted({row.provenance.backend_version or "" for row in group.rows})
+def _flat_line(line: Line) -> dict[str, Any]:
+    """Return a line as flat columns; those of energies are where there is an estimate."""
+    versions = sorted({answer.row.provenance.backend_version or "" for answer in line.answers})
     return {
-        "backend": group.backend,
+        "backend": line.backend,
         "backend_version": " ".join(versions),
-        "timesteps": group.timesteps,
-        "method": group.method,
-        "params": json.dumps(group.params, sort_keys=True),
-        "rank": group.rank,
-        "seeds_tried": len(group.tried),
-        "outcome": group.outcome(),
-        **_flat("test_accuracy", _mean(group.accuracy), _MEAN),
+        "timesteps": line.timesteps,
+        "method": line.method,
+        "params": json.dumps(line.params, sort_keys=True),
+        "group": line.group,
+        "seeds_asked": len(line.asked),
+        "outcome": line.outcome(),
+        **_flat("test_accuracy", _mean(line.accuracy), _MEAN),
         "test_accuracy_by_seed": _joined(
-            f"{seed}:{value!r}" for seed, value in group.by_seed().items()
+            f"{seed}:{value!r}" for seed, value in line.by_seed().items()
         ),
-        "wilson_low": min((interval.low for interval in group.wilson()), default=None),
-        "wilson_high": max((interval.high for interval in group.wilson()), default=None),
-        **_flat("gain", _comparison(group.gain), _COMPARISON),
-        "gain_p_holm": group.gain_p_holm,
-        "accuracy_by_step": _joined(f"{mean.value!r}" for mean in group.by_step),
-        **_measured(group),
-        **{f"energy_pj {name}": pj for name, pj in _mapping(group, "energy_pj").items()},
-        **{f"energy_ratio_ann {n}": r for n, r in _mapping(group, "energy_ratio_ann").items()},
+        "wilson_low": min((interval.low for interval in line.wilson()), default=None),
+        "wilson_high": max((interval.high for interval in line.wilson()), default=None),
+        **_flat("gain", _comparison(line.gain), _COMPARISON),
+        "gain_p_holm": line.gain_p_holm,
+        "accuracy_by_step": _joined(f"{mean.value!r}" for mean in line.by_step),
+        **_measured(line),
+        **{f"energy_pj {model}": pj for model, pj in line.energies.items()},
+        **{
+            f"energy_over_{baseline} {model}": ratio
+            for baseline, ratios in line.ratios.items()
+            for model, ratio in ratios.items()
+        },
     }
 
 
-def _measured(group: Group) -> dict[str, float | None]:
-    averaged = {name: group.average(name) for name in _AVERAGED}
-    return averaged | {name: group.timing(name) for name in _TIMED}
-
-
-def _mapping(group: Group, column: str) -> dict[str, float | None]:
-    names = sorted({name for metrics in group.metrics for name in getattr(metrics, column)})
-    return {name: group.average_of(column, name) for name in names}
+def _measured(line: Line) -> dict[str, float | None]:
+    averaged = {name: line.average(name) for name in (*_AVERAGED, *COUNTED)}
+    return averaged | {name: line.timing(name) for name in _TIMED}
 
 
 def _contest(contest: Contest) -> dict[str, Any]:
@@ -187,7 +192,6 @@ def _comparison(found: Comparison | None) -> dict[str, Any] | None:
         "verdict": found.verdict,
         "provisional": found.provisional,
         "p_t": found.p_t,
-        "p_sign_flip": found.p_sign_flip,
     }
 
 
@@ -206,10 +210,6 @@ def _mean(mean: Mean | None) -> dict[str, Any] | None:
         "high": high,
         "n": mean.n,
     }
-
-
-def _interval(interval: Interval) -> Mapping[str, float]:
-    return {"low": interval.low, "high": interval.high}
 
 
 def _joined(texts: Iterable[str]) -> str:

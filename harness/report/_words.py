@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from harness.statistics import Comparison, Mean
 
 UNKNOWN = "—"
+Item = TypeVar("Item")
 
 
 def decimals(half_width: float, /) -> int:
@@ -91,15 +94,27 @@ def cell(text: str, /) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def grid(
-    head: Sequence[str],
-    lines: Iterable[Sequence[str]],
-    *,
-    left: int = 0,
-    lefts: Sequence[bool] | None = None,
-) -> str:
-    """Return a Markdown table; the first ``left`` columns, or ``lefts``, are text."""
-    sides = lefts or [index < left for index in range(len(head))]
-    rule = ["---" if side else "---:" for side in sides]
-    table = [head, rule, *([cell(text) for text in line] for line in lines)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in table)
+@dataclass(frozen=True)
+class Column(Generic[Item]):
+    """A column of a table; left out where it is unknown on every line.
+
+    Attributes:
+        title: Its head.
+        text: What it says of an item.
+        left: Whether it is text, not figures.
+    """
+
+    title: str
+    text: Callable[[Item], str]
+    left: bool = False
+
+
+def table(items: Iterable[Item], columns: Iterable[Column[Item]]) -> str:
+    """Return a Markdown table with a line an item."""
+    items = list(items)
+    texts = [(column, [cell(column.text(item)) for item in items]) for column in columns]
+    known = [(column, cells) for column, cells in texts if set(cells) != {UNKNOWN}]
+    head = [column.title for column, _ in known]
+    rule = ["---" if column.left else "---:" for column, _ in known]
+    lines = zip(*(cells for _, cells in known), strict=True)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))

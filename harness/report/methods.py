@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
+from typing import cast
 
 from harness import discovery
 from harness.contracts.method import Claim, MethodCard
+from harness.contracts.row import Row
 from harness.contracts.suite import Suite
 from harness.report import _words as words
+from harness.report._words import Column, table
+from harness.results import published
 
 _HEAD = """\
 # Methods
@@ -34,15 +36,13 @@ def page(results: Path) -> str:
     return "\n\n".join([_HEAD, _table(known, costs), *sections]) + "\n"
 
 
-def _costs(results: Path, suite: str) -> dict[str, float]:
+def _costs(folder: Path, suite: str) -> dict[str, float]:
     """Return the training time of each method of ``suite`` over its baseline's."""
     baseline = cast(Suite, discovery.load("suites", suite)).baseline
-    seconds: dict[str, dict[str, float]] = defaultdict(dict)
-    for file in sorted((results / suite).glob("*.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            if row["train_seconds"]:
-                seconds[row["method"]][_question(row)] = row["train_seconds"]
+    seconds: dict[str, dict[Hashable, float]] = defaultdict(dict)
+    for row in published(suite, results=folder).rows.values():
+        if row.metrics and row.metrics.train_seconds:
+            seconds[row.cell.method][_question(row)] = row.metrics.train_seconds
     mine = seconds.get(baseline, {})
     ratios = {
         method: [cost / mine[asked] for asked, cost in theirs.items() if asked in mine]
@@ -51,28 +51,33 @@ def _costs(results: Path, suite: str) -> dict[str, float]:
     return {method: median(found) for method, found in ratios.items() if found}
 
 
-def _question(row: Mapping[str, Any]) -> str:
-    """Return what a row answers, whatever the method."""
-    names = ("model", "backend", "timesteps", "seed", "recipe", "neuron", "cpu", "gpu", "threads")
-    return json.dumps([row[name] for name in names], sort_keys=True)
+def _question(row: Row) -> Hashable:
+    """Return what a row answers, and on which machine, whatever the method."""
+    cell, made = row.cell, row.provenance
+    asked = cell.model, cell.backend, cell.timesteps, cell.seed, cell.recipe, cell.neuron
+    return *asked, cell.encoder, made.cpu, made.gpu, made.threads
 
 
 def _table(cards: Mapping[str, MethodCard], costs: Mapping[str, Mapping[str, float]]) -> str:
-    head = ["method", "idea", "signal", "extras", *(f"cost, {suite}" for suite in costs)]
-    head += ["fidelity", "claims"]
-    lines = [
+    def cost(found: Mapping[str, float]) -> Callable[[str], str]:
+        return lambda name: _ratio(found.get(name))
+
+    return table(
+        cards,
         [
-            f"[`{name}`](#{name})",
-            card.title,
-            ", ".join(card.signals),
-            "; ".join(card.extras) or "none",
-            *(_ratio(found.get(name)) for found in costs.values()),
-            card.fidelity,
-            str(len(card.claims)),
-        ]
-        for name, card in cards.items()
-    ]
-    return words.grid(head, lines, left=len(head))
+            _text("method", lambda name: f"[`{name}`](#{name})"),
+            _text("idea", lambda name: cards[name].title),
+            _text("signal", lambda name: ", ".join(cards[name].signals)),
+            _text("extras", lambda name: "; ".join(cards[name].extras) or "none"),
+            *(_text(f"cost, {suite}", cost(found)) for suite, found in costs.items()),
+            _text("fidelity", lambda name: cards[name].fidelity),
+            _text("claims", lambda name: str(len(cards[name].claims))),
+        ],
+    )
+
+
+def _text(title: str, text: Callable[[str], str]) -> Column[str]:
+    return Column(title, text, left=True)
 
 
 def _ratio(value: float | None) -> str:
@@ -89,15 +94,21 @@ def _section(name: str, card: MethodCard) -> Iterable[str]:
     if lists := [*_list("Reconstructed", card.reconstructed), *_list("Differs", card.departures)]:
         yield "\n".join(lists)
     if card.claims:
-        head = ["claimed", "data set", "architecture", "T", "where"]
-        yield words.grid(head, [_claim(claim) for claim in card.claims], left=len(head))
+        yield table(card.claims, _CLAIM)
 
 
 def _list(title: str, phrases: Sequence[str]) -> Iterable[str]:
     return (f"- {title}: {phrase}" for phrase in phrases)
 
 
-def _claim(claim: Claim) -> list[str]:
-    steps = words.UNKNOWN if claim.timesteps is None else str(claim.timesteps)
-    percent = words.percent(claim.accuracy, places=2)
-    return [f"{percent} %", claim.dataset, claim.architecture, steps, claim.where]
+_CLAIM: tuple[Column[Claim], ...] = (
+    Column(
+        "claimed",
+        lambda claim: f"{words.percent(claim.accuracy, places=2)} %",
+        left=True,
+    ),
+    Column("data set", lambda claim: claim.dataset, left=True),
+    Column("architecture", lambda claim: claim.architecture, left=True),
+    Column("T", lambda claim: str(claim.timesteps or "not said"), left=True),
+    Column("where", lambda claim: claim.where, left=True),
+)

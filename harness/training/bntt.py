@@ -25,6 +25,7 @@ class BatchNormThroughTime(nn.Module):
     """
 
     sees_time = True
+    one_a_step = True  # for a meter: its modules are one layer
 
     def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, timesteps: int) -> None:
         """Begin as ``norm`` would, ``timesteps`` times."""
@@ -101,22 +102,3 @@ def norm_through_time(student: Student, /) -> None:
 
 def _is_unrolled(module: nn.Module) -> bool:
     return isinstance(module, BatchNormThroughTime)
-
-
-def exit_step(network: nn.Module, /, *, delta: float = 0.1) -> int:
-    """Return after how many steps inference may stop, as the learnt scales have it.
-
-    That is the first step from which on the mean scale of every layer is below ``delta``: what
-    still comes hardly moves a membrane. If there is no such step, it is the last one. That
-    the scales tell is the authors' (abstract); the rule and ``delta`` are ours.
-
-    Raises:
-        SpecError: If nothing in ``network`` is normalised through time.
-    """
-    norms = [each for each in network.modules() if isinstance(each, BatchNormThroughTime)]
-    if not norms:
-        raise SpecError("no batch norm through time; call norm_through_time(student) first")
-    means = torch.stack([norm.scales.detach().mean(1) for norm in norms])  # [layer, T]
-    quiet = (means < delta).all(0)  # [T]
-    at_the_end = int(quiet.flip(0).cumprod(0).sum())
-    return min(len(quiet), len(quiet) - at_the_end + 1)

@@ -5,36 +5,21 @@ the other.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from harness.contracts.neuron import NeuronSpec
+from harness.neurons.precision import widened
+from harness.neurons.spiking import SpikingLayer, SpikingNeuron
 from harness.training.student import Student
 
 _INTEGRATOR = NeuronSpec(kind="if", reset="subtract")
 _SAMPLED = 2**20  # of more values than these, a quantile is taken of every n-th
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scaled:
-    """What a scaled neuron says of itself, so that it is asked for its membrane.
-
-    It is no ``NeuronSpec``: of that the meter would expect zeros and ones. It counts the
-    neuron inside.
-
-    Attributes:
-        inside: The neuron of threshold 1.
-        share: Of its threshold, where its membrane starts.
-    """
-
-    inside: NeuronSpec
-    share: float
-
-
-class _Integrator(nn.Module):
+class _Integrator(SpikingNeuron):
     """A simulator's integrators, of any threshold and start, that answer 0 or 1.
 
     The division is how a neuron of threshold 1 is given another threshold, and what is
@@ -43,9 +28,8 @@ class _Integrator(nn.Module):
     """
 
     def __init__(self, neuron: nn.Module, *, share: float) -> None:
-        super().__init__()
+        super().__init__(_INTEGRATOR)
         self.neuron = neuron
-        self.spec = cast(NeuronSpec, neuron.spec)
         self.share = share
 
     def forward(
@@ -55,7 +39,7 @@ class _Integrator(nn.Module):
         record: list[Tensor] | None = None,
     ) -> Tensor:
         # Ties decide spikes: bfloat16 would move the threshold by a part in 256.
-        charge = current.to(torch.promote_types(current.dtype, torch.float32)) / scale
+        charge = widened(current) / scale
         if self.share:
             steps = torch.arange(len(current), device=current.device)
             first = (steps == 0).view(-1, *(1 for _ in current.shape[1:]))
@@ -64,7 +48,7 @@ class _Integrator(nn.Module):
         return spikes
 
 
-class ScaledIntegrator(nn.Module):
+class ScaledIntegrator(SpikingLayer):
     """A simulator's integrate-and-fire neurons with threshold and spikes of size ``scale``.
 
     Meant is, from ``v = share * scale`` on,
@@ -86,7 +70,6 @@ class ScaledIntegrator(nn.Module):
         """Wrap ``neuron``, an integrator of threshold 1 that subtracts it."""
         super().__init__()
         self.integrator = _Integrator(neuron, share=share)
-        self.spec = Scaled(inside=self.integrator.spec, share=share)
         self.register_buffer("scale", torch.tensor(scale))
 
     def forward(
@@ -129,7 +112,7 @@ class QcfsActivation(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         """Return ``h(current)``, of the same shape and dtype."""
-        exact = current.to(torch.promote_types(current.dtype, torch.float32))
+        exact = widened(current)
         share = (exact / self.scale).clamp(0, 1)
         steps = (share * self.levels + 0.5).floor() / self.levels
         # In this order the value is exactly ``steps``, and the gradient that of ``share``.
@@ -156,7 +139,7 @@ class QuantileRelu(nn.Module):
         """Return ``max(current, 0)``."""
         answer = current.relu()
         if self.training:
-            self._note(answer.detach().float())
+            self._note(widened(answer.detach()))
         return answer
 
     def _note(self, answer: Tensor) -> None:

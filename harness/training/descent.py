@@ -10,10 +10,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from harness.contracts.errors import DivergedError
 from harness.contracts.method import Progress
 from harness.contracts.model import Output
-from harness.contracts.suite import Recipe
+from harness.contracts.recipe import Recipe
 from harness.training.lesson import Answer, Lesson
 from harness.training.student import Student
 
+# What weights of a float64 recipe are multiples of; below 4 they are float32 numbers, too.
+GRID = 2.0**-22
 Loss = Callable[[Output, Answer, Tensor], Tensor]
 Forward = Callable[[Tensor, Sequence[str]], Output]
 
@@ -81,6 +83,8 @@ def optimiser_of(
     """Return the recipe's optimiser over all parameters, and its schedule.
 
     Biases, norms and neuron parameters (anything with fewer than two axes) do not decay.
+    With float64 every step ends on multiples of ``GRID``: what another processor rounded
+    differently is a part in 1e8 of that, so it is gone before the next step can enlarge it.
     """
     parameters = [weight for module in modules for weight in module.parameters()]
     groups = [
@@ -95,6 +99,8 @@ def optimiser_of(
         if recipe.optimiser == "sgd"
         else torch.optim.AdamW(groups, lr=recipe.learning_rate)
     )
+    if recipe.precision == "float64":
+        optimiser.register_step_post_hook(_to_grid)
     rising = max(1, round(recipe.warmup * steps)) if recipe.warmup else 0
 
     def share(step: int) -> float:
@@ -104,3 +110,10 @@ def optimiser_of(
         return 0.5 + 0.5 * math.cos(math.pi * (step - rising) / max(1, steps - rising))
 
     return optimiser, LambdaLR(optimiser, share)
+
+
+@torch.no_grad()
+def _to_grid(optimiser: torch.optim.Optimizer, *_: object) -> None:
+    for group in optimiser.param_groups:
+        for weight in group["params"]:
+            weight.div_(GRID).round_().mul_(GRID)  # exact but for the rounding: a power of 2

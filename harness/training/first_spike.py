@@ -4,7 +4,7 @@ The B1 model of Stanojevic et al. (Nat. Commun. 2024), with its identity mapping
 of the ReLU network are weights of the spiking one, ``J = W``. Times are continuous.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -120,28 +120,6 @@ def latency(network: nn.Module) -> float:
     In the units of the stimulus' window.
     """
     return float(first_spike_layers(network)[-1].t_max)
-
-
-def cut_off(network: nn.Module, run: Callable[[], object]) -> int:
-    """Return how many spikes come before their window while ``run()`` runs ``network``.
-
-    In evaluation each of them is moved to ``t_min``, so the network is its ReLU twin on
-    these stimuli exactly if there is none.
-    """
-    found: list[int] = []
-
-    def look(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
-        if isinstance(layer, FirstSpike):
-            found.append(int((layer.times(args[0]) < layer.t_min).sum()))
-
-    hooks = [layer.register_forward_pre_hook(look) for layer in first_spike_layers(network)]
-    try:
-        with torch.no_grad():
-            run()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return sum(found)
 
 
 def fused(

@@ -1,7 +1,7 @@
 """The batches, the teacher's answers and the budget: the same for every method."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.model import Output
-from harness.contracts.suite import Precision, Recipe
+from harness.contracts.recipe import Precision, Recipe
 from harness.data.encoding import normalised
+from harness.neurons.precision import widened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class Teacher:
         The gradient flows through to ``feature``.
         """
         logits: Tensor = self.network.tail(name, feature.unsqueeze(0))  # type: ignore[operator]  # nn.Module types every attribute as Tensor or Module
-        return logits[0].float()
+        return widened(logits[0])
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ class Answer:
 
     @property
     def logits(self) -> Tensor:
-        """float32 ``[N, K]``."""
-        return self._output.logits[0].float()
+        """Out of reduced precision, ``[N, K]``."""
+        return widened(self._output.logits[0])
 
     @property
     def taps(self) -> Mapping[str, Tensor]:
@@ -153,3 +154,20 @@ class Lesson:
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """Return the context for forward passes at ``precision``."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+@contextmanager
+def computing(precision: Precision) -> Iterator[None]:
+    """Let all that a job makes be as wide as ``precision`` asks: data, weights, buffers.
+
+    What a method makes for itself is then of the student's type without a word about it.
+    Random numbers are drawn in that type too: of normal ones, float32's last digits depend
+    on the processor and float64's do not. It is torch's default type, one for the whole
+    process, and as it was again afterwards.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64 if precision == "float64" else torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

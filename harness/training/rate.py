@@ -23,6 +23,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
 from harness.contracts.neuron import NeuronSpec
+from harness.neurons.precision import widened
+from harness.neurons.spiking import SpikingNeuron
 from harness.neurons.surrogate import derivative
 from harness.training.descent import Forward
 from harness.training.student import Student
@@ -39,7 +41,7 @@ def by_rate(student: Student, /) -> Forward:
 
     def forward(stimulus: Tensor, taps: Sequence[str]) -> Output:
         answer = rate_pass(student.network, stimulus, student.timesteps, taps)
-        return Output(logits=answer.logits.float(), taps=answer.taps)
+        return Output(logits=widened(answer.logits), taps=answer.taps)
 
     return forward
 
@@ -121,7 +123,7 @@ class _Part(nn.Module):
 def _parts(network: nn.Module, samples: int) -> dict[str, _Part]:
     parts: dict[str, _Part] = {}
     for name, module in network.named_modules(remove_duplicate=False):
-        if isinstance(getattr(module, "spec", None), NeuronSpec):
+        if isinstance(module, SpikingNeuron):
             parts[name] = _Neurons(module)
         elif isinstance(module, _BatchNorm) and module.training:
             parts[name] = _Norm(module)
@@ -157,7 +159,7 @@ def _given(signal: Tensor, value: Tensor, slope: Tensor | None = None) -> Tensor
 class _Neurons(_Part):
     """Neurons, then their rates with the gradient that their eligibility carries."""
 
-    def __init__(self, neuron: nn.Module) -> None:
+    def __init__(self, neuron: SpikingNeuron) -> None:
         super().__init__()
         self.neuron = neuron
 
@@ -209,7 +211,7 @@ def _empty_steps(
 
 
 def eligibility(
-    neuron: nn.Module,
+    neuron: SpikingNeuron,
     current: Tensor,  # [T, N, ...]
     membrane: Tensor,  # [T, N, ...], before reset
     spikes: Tensor,  # [T, N, ...]
@@ -226,7 +228,7 @@ def eligibility(
     by its ``w``: the source is ``k (1 - k) (x[t] - u[t-1])``, or ``-k (1 - k) u[t-1]``
     where the input is not scaled, in the place of ``b``; ``k = sigmoid(w) = 1/tau``.
     """
-    spec: NeuronSpec = neuron.spec  # type: ignore[assignment]  # nn.Module types every attribute as Tensor or Module
+    spec = neuron.spec
     k = _inverse_tau(neuron, spec)
     gain = k if spec.kind != "if" and spec.scale_input else 1.0
     trained = spec.kind == "plif"

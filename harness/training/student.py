@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
 from harness.contracts.neuron import NeuronSpec
+from harness.neurons.precision import widened
 
 
 def no_simulator(spec: NeuronSpec) -> nn.Module:
@@ -43,7 +45,7 @@ class Student:
     def __call__(self, stimulus: Tensor, taps: Sequence[str] = ()) -> Output:
         """Answer ``stimulus``; logits and membranes leave reduced precision here."""
         answer: Output = self.network(stimulus, self.timesteps, taps)
-        return Output(logits=answer.logits.float(), taps=answer.taps)
+        return Output(logits=widened(answer.logits), taps=answer.taps)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Return everything the optimiser may change."""
@@ -54,3 +56,12 @@ class Student:
         """How many channels each tap has."""
         channels: Mapping[str, int] = self.network.tap_channels  # type: ignore[assignment]  # nn.Module types every attribute as Tensor or Module
         return channels
+
+    @property
+    def classes(self) -> int:
+        """How many logits the classifier has."""
+        device = next(self.parameters()).device
+        nothing = torch.zeros(1, 1, self.tap_channels["penultimate"], device=device)
+        with torch.no_grad():
+            logits: Tensor = self.network.tail("penultimate", nothing)  # type: ignore[operator]  # nn.Module types every attribute as Tensor or Module
+        return logits.shape[-1]

@@ -17,8 +17,8 @@ import numpy as np
 
 from harness.contracts.dataset import (
     DatasetCard,
+    DatasetProvenance,
     Finding,
-    Provenance,
     PublishedFile,
     Samples,
     Splits,
@@ -68,7 +68,7 @@ class CifarBinary:
     label_bytes: int = 1
     python: PythonBatches | None = None
 
-    def provenance(self, root: Path | None, /) -> Provenance:
+    def provenance(self, root: Path | None, /) -> DatasetProvenance:
         """Return which bytes are expected under ``root``; looks at names and sizes only."""
         return self._found(root)[0].provenance()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.contracts.dataset import DatasetCard, Finding, Provenance, Samples, Splits
+from harness.contracts.dataset import DatasetCard, DatasetProvenance, Finding, Samples, Splits
 from harness.contracts.errors import DataError
 from harness.data.events.cache import Decoder, cached_frames, cut
 from harness.data.events.framing import Events, Framing, frames
@@ -65,7 +65,7 @@ class EventSet:
     framing: Framing
     find: Callable[[Path | None], Found]
 
-    def provenance(self, root: Path | None, /) -> Provenance:
+    def provenance(self, root: Path | None, /) -> DatasetProvenance:
         """Return which recordings are used, by name and size, and what is amiss with them."""
         found = self.find(root)
         lines = [
@@ -74,7 +74,7 @@ class EventSet:
             for recording in listed.recordings
         ]
         fingerprint = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-        return Provenance(fingerprint=fingerprint, notes=found.notes)
+        return DatasetProvenance(fingerprint=fingerprint, notes=found.notes)
 
     def load(self, root: Path | None, /, *, timesteps: int = 1) -> Splits:
         """Map the frames, after building them if they are not in the cache."""

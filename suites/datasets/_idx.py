@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts.dataset import DatasetCard, Finding, Provenance, Samples, Splits
+from harness.contracts.dataset import DatasetCard, DatasetProvenance, Finding, Samples, Splits
 from harness.contracts.errors import DataError
 from harness.data import checksums
 from suites.datasets._splits import divided, labelled
@@ -30,7 +30,7 @@ class IdxImages:
     card: DatasetCard
     folders: tuple[str, ...]
 
-    def provenance(self, root: Path | None, /) -> Provenance:
+    def provenance(self, root: Path | None, /) -> DatasetProvenance:
         """Return which bytes are expected under ``root``; looks at names and sizes only."""
         return checksums.find(root, self.card, folders=self.folders).provenance()
 

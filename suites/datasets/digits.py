@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts.dataset import Dataset, DatasetCard, Provenance, Samples, Splits
+from harness.contracts.dataset import Dataset, DatasetCard, DatasetProvenance, Samples, Splits
 from harness.contracts.errors import DataError
 
 _SHA256 = "a19cb3d96bba7deace8ee5a513a6eb7bad0403d528f00bf4d351b6a7a55baa91"
@@ -28,9 +28,9 @@ class Digits:
 
     card: DatasetCard
 
-    def provenance(self, root: Path | None, /) -> Provenance:  # noqa: ARG002  it needs no root
+    def provenance(self, root: Path | None, /) -> DatasetProvenance:  # noqa: ARG002  it needs no root
         """Return the checksum that ``load`` insists on."""
-        return Provenance(fingerprint=_SHA256)
+        return DatasetProvenance(fingerprint=_SHA256)
 
     def load(self, root: Path | None, /, *, timesteps: int = 1) -> Splits:  # noqa: ARG002  needs neither
         """Read and verify the images."""

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.contracts.dataset import Dataset, DatasetCard, Finding, Provenance, Source, Splits
+from harness.contracts.dataset import (
+    Dataset,
+    DatasetCard,
+    DatasetProvenance,
+    Finding,
+    Source,
+    Splits,
+)
 from harness.contracts.errors import DataError
 from suites.datasets import _folder
 from suites.datasets._folder import ImageFiles, by_label, by_synset, class_folders
@@ -56,10 +63,10 @@ class ImageNet:
     card: DatasetCard
     folders: tuple[str, ...]
 
-    def provenance(self, root: Path | None, /) -> Provenance:
+    def provenance(self, root: Path | None, /) -> DatasetProvenance:
         """Return which files there are; looks at names and sizes only."""
         found = self._found(root)
-        return Provenance(
+        return DatasetProvenance(
             fingerprint=_folder.fingerprint(found.train, found.validation, found.test),
             notes=found.notes,
         )

@@ -8,8 +8,8 @@ from harness.contracts.dataset import (
     Archive,
     Dataset,
     DatasetCard,
+    DatasetProvenance,
     Finding,
-    Provenance,
     Samples,
     Splits,
 )
@@ -34,10 +34,10 @@ class TinyImageNet:
     card: DatasetCard
     folders: tuple[str, ...]
 
-    def provenance(self, root: Path | None, /) -> Provenance:
+    def provenance(self, root: Path | None, /) -> DatasetProvenance:
         """Return which files there are; looks at names and sizes only."""
         train, test = self._found(root)
-        return Provenance(
+        return DatasetProvenance(
             fingerprint=_folder.fingerprint(train, test),
             notes=(
                 *self._shortfall("train and validation", train, TRAIN_IMAGES),

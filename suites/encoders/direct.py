@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Direct:
+class ConstantCurrent:
     """Holds the image without copying it; draws nothing."""
 
     words: str = "direct: the image as a constant current in every step"
@@ -22,4 +22,4 @@ class Direct:
         return images.expand(timesteps, *images.shape)
 
 
-ENCODER = Direct()
+ENCODER = ConstantCurrent()

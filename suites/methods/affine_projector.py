@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend, softened_kl
 from harness.training.losses.projection import same_size, stages_in_common
 
@@ -102,8 +103,8 @@ class Alignment(nn.Module):
     ) -> Tensor:
         """Return the mean squared error at the coarser of both resolutions."""
         ours, theirs = same_size(ours, theirs)
-        projected = self.norm_student(self.projector(ours).float())
-        return mse_loss(projected, self.norm_teacher(theirs.float()))
+        projected = self.norm_student(widened(self.projector(ours)))
+        return mse_loss(projected, self.norm_teacher(widened(theirs)))
 
 
 METHOD: Method = AffineProjector()

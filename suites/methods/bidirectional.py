@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy, logsigmoid, mse_loss
 from torch.optim.lr_scheduler import LambdaLR
 
 from harness.contracts.method import Method, MethodCard, Progress
+from harness.neurons.precision import widened
 from harness.training import Lesson, Student, softened_kl
 from harness.training.descent import finite, optimiser_of
 from harness.training.losses.projection import same_size, stages_in_common
@@ -89,7 +90,7 @@ class Bidirectional:
                     output = student(batch.stimulus, (stage,))
                     own = output.logits.mean(0)
                     risen = min(1.0, step / max(1.0, self.rise * lesson.steps))
-                    theirs_now = guide.network(guide.stimulus(batch.images)).logits[0].float()
+                    theirs_now = widened(guide.network(guide.stimulus(batch.images)).logits[0])
                     reverse = self.teacher_loss(theirs_now, own, batch.labels, risen=risen)
                 descend_once(theirs, reverse)
                 guide.network.eval()
@@ -166,7 +167,7 @@ def feature_error(
 ) -> Tensor:
     """Return the mean squared error at the coarser of both resolutions."""
     decoded, feature = same_size(decoded, feature)
-    return mse_loss(decoded.float(), feature.float())
+    return mse_loss(widened(decoded), widened(feature))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.projection import last_stage, same_size
 
@@ -144,7 +145,7 @@ def restoration_error(
     feature: Tensor,  # [N, C, H, W]
 ) -> Tensor:
     """Return the squared error of a sample, summed over its map, on average."""
-    return (restored.float() - feature.float()).square().flatten(1).sum(1).mean()
+    return (widened(restored) - widened(feature)).square().flatten(1).sum(1).mean()
 
 
 def weighted_soft_labels(

@@ -9,8 +9,9 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend, softened_kl
-from harness.training.losses.projection import same_size, stages_in_common
+from harness.training.losses.projection import mean_of, same_size, stages_in_common
 from harness.training.losses.spectra import (
     cosine_spectrum,
     mean_band_energy,
@@ -83,7 +84,7 @@ class Bsd:
             return (
                 cross_entropy(mean, labels)
                 + softened_kl(mean, answer.logits, temperature=self.temperature)
-                + self.residual_weight * sum(errors[1:], errors[0]) / len(errors)
+                + self.residual_weight * mean_of(errors)
                 + self.semantic_weight * semantic_error(mean, answer.logits)
             )
 
@@ -116,8 +117,8 @@ class SpectralFilter(nn.Module):
         self,
         maps: Tensor,  # [N, C, H, W]
     ) -> Tensor:
-        """Return the filtered maps, float32 ``[N, C, H, W]``."""
-        maps = maps.float()
+        """Return the filtered maps, ``[N, C, H, W]``."""
+        maps = widened(maps)
         channels, height, width = maps.shape[1:]
         band = radial_bands(height, width, bands=self.bands, device=maps.device)
         group = torch.arange(channels, device=maps.device) * len(self.gain) // channels

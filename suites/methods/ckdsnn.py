@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, Teacher, descend, softened_kl
 from harness.training.losses.projection import last_stage, same_size
 
@@ -153,7 +154,7 @@ def class_map(
 
     The gradient is that of the class's logit (Selvaraju et al., ICCV 2017, eqs. 1 and 2).
     """
-    feature = feature.float().requires_grad_()
+    feature = widened(feature).requires_grad_()
     logits = teacher.tail(stage, feature)
     # In evaluation no sample hears another, so one sum has the gradients of all.
     chosen = logits.gather(1, classes[:, None]).sum()
@@ -166,7 +167,7 @@ def spike_map(
     spikes: Tensor,  # [T, N, C, H, W]
 ) -> Tensor:
     """Return how much each site says, over all channels and steps, ``[N, H, W]``."""
-    return spikes.float().sum((0, 2))
+    return widened(spikes).sum((0, 2))
 
 
 def map_divergence(

@@ -11,9 +11,10 @@ from torch.nn.functional import cross_entropy
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training.classifier import WeakClassifier
 from harness.training.rate import by_rate, slowed
-from suites.methods.tssd import WeakClassifier, classes
 
 CARD = MethodCard(
     title="Branches at the stages and the network itself learn from those of them that are right",
@@ -79,7 +80,7 @@ class Esd:
         branches = branches_of(student).to(lesson.device)
 
         def loss(output: Output, _answer: Answer, labels: Tensor) -> Tensor:
-            said = [branch(output.taps[name].mean(0)).float() for name, branch in branches.items()]
+            said = [widened(branch(output.taps[name].mean(0))) for name, branch in branches.items()]
             total = self.loss(output.logits.mean(0), said, labels)
             return slowed(total, timesteps=student.timesteps if self.divide_by_timesteps else 1)
 
@@ -133,10 +134,9 @@ def branches_of(student: Student) -> nn.ModuleDict:
     stages = [name for name in channels if name.startswith("stage")]
     if not stages:
         raise UnsupportedError("the student has no stage where a branch could begin")
-    known = classes(student)
     return nn.ModuleDict(
         {
-            name: branch([channels[stage] for stage in stages[index:]], known=known)
+            name: branch([channels[stage] for stage in stages[index:]], known=student.classes)
             for index, name in enumerate(stages[:-1] or stages)
         }
     )

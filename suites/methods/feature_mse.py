@@ -8,8 +8,9 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend
-from harness.training.losses.projection import projectors, same_size, stages_in_common
+from harness.training.losses.projection import mean_of, projectors, same_size, stages_in_common
 
 CARD = MethodCard(
     title="Squared error between projected firing rates and the teacher's stages",
@@ -43,7 +44,7 @@ class FeatureMse:
                 feature_error(regressors[name], output.taps[name].mean(0), answer.taps[name])
                 for name in stages
             ]
-            hint = sum(errors[1:], errors[0]) / len(errors)
+            hint = mean_of(errors)
             return cross_entropy(output.logits.mean(0), labels) + self.weight * hint
 
         return descend(
@@ -58,7 +59,7 @@ def feature_error(
 ) -> Tensor:
     """Return the mean squared error at the coarser of both resolutions."""
     rate, feature = same_size(rate, feature)
-    return mse_loss(regressor(rate).float(), feature.float())
+    return mse_loss(widened(regressor(rate)), widened(feature))
 
 
 METHOD: Method = FeatureMse()

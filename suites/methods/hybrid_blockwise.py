@@ -10,7 +10,7 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, Teacher, descend, softened_kl
-from harness.training.losses.projection import projector, stages_in_common
+from harness.training.losses.projection import mean_of, projector, stages_in_common
 from harness.training.rate import by_rate, slowed
 
 CARD = MethodCard(
@@ -71,7 +71,7 @@ class HybridBlockwise:
             ]
             errors = [self.pair(logits, answer.logits, labels) for logits in hybrids]
             own = self.pair(output.logits.mean(0), answer.logits, labels)
-            total = own + self.hybrid_weight * sum(errors[1:], errors[0]) / len(errors)
+            total = own + self.hybrid_weight * mean_of(errors)
             return slowed(total, timesteps=student.timesteps if self.divide_by_timesteps else 1)
 
         return descend(

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend, taught_share
 from harness.training.losses.projection import same_size, stages_in_common
 
@@ -113,7 +114,7 @@ def feature_error(
 ) -> Tensor:
     """Return the squared error, summed over a sample and averaged over samples."""
     rate, feature = same_size(rate, feature)
-    difference: Tensor = align(rate).float() - feature.float()
+    difference: Tensor = widened(align(rate)) - widened(feature)
     return difference.square().flatten(1).sum(1).mean()
 
 

@@ -10,7 +10,7 @@ from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, descend, softened_kl
 from harness.training.losses.attention import attention_map
-from harness.training.losses.projection import same_size, stages_in_common
+from harness.training.losses.projection import mean_of, same_size, stages_in_common
 
 CARD = MethodCard(
     title="Attention maps of firing rates, layer by layer, beside the logits",
@@ -59,7 +59,7 @@ class Lasnn:
             errors = [
                 attention_error(output.taps[name].mean(0), answer.taps[name]) for name in stages
             ]
-            looks = sum(errors[1:], errors[0]) / len(errors)
+            looks = mean_of(errors)
             from_teacher = softened_kl(mean, answer.logits, temperature=self.temperature)
             return (
                 cross_entropy(mean, labels) + self.logit_weight * from_teacher + self.weight * looks

@@ -9,8 +9,9 @@ from torch.nn.functional import avg_pool2d, cross_entropy
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend, softened_kl
-from harness.training.losses.projection import stages_in_common
+from harness.training.losses.projection import stages_in_common, summed
 from harness.training.losses.transport import squared_distances, transport_cost
 
 CARD = MethodCard(
@@ -82,11 +83,11 @@ class OtKd:
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
             costs = [
                 self.transport(
-                    projectors[name], output.taps[name].float().mean(0), answer.taps[name]
+                    projectors[name], widened(output.taps[name]).mean(0), answer.taps[name]
                 )
                 for name in stages
             ]
-            from_features = next(transport_weights) * sum(costs[1:], costs[0])
+            from_features = next(transport_weights) * summed(costs)
             mean = output.logits.mean(0)
             from_logits = softened_kl(mean, answer.logits, temperature=self.temperature)
             return cross_entropy(mean, labels) + self.logit_weight * from_logits + from_features

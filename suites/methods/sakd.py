@@ -8,8 +8,9 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend, softened_kl
-from harness.training.losses.projection import stages_in_common
+from harness.training.losses.projection import stages_in_common, summed
 from harness.training.transfer import copy_weights
 
 CARD = MethodCard(
@@ -116,11 +117,11 @@ class Sakd:
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
             errors = [
                 mse_loss(
-                    transforms[name](output.taps[name].mean(0)).float(), answer.taps[name].float()
+                    widened(transforms[name](output.taps[name].mean(0))), widened(answer.taps[name])
                 )
                 for name in stages
             ]
-            from_features = sum(errors[1:], errors[0])
+            from_features = summed(errors)
             mean = output.logits.mean(0)
             from_logits = softened_kl(mean, answer.logits, temperature=self.temperature)
             imitation = next(feature_weights) * from_features + self.logit_weight * from_logits

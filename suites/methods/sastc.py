@@ -17,6 +17,7 @@ from torch.nn.functional import (
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend, softened_kl
 
 CARD = MethodCard(
@@ -153,7 +154,7 @@ class Calibration(nn.Module):
         return weighted.sum(-1).mean()
 
     def attention(self, spikes: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
-        """Return ``alpha``, float32 ``[T, N, ours, theirs]``: its sum over ``theirs`` is 1.
+        """Return ``alpha``, ``[T, N, ours, theirs]``: its sum over ``theirs`` is 1.
 
         ``alpha_n^ij(t)`` is the softmax over ``j`` of the product of the query
         ``norm(MLP^i(G_S^i(t)))_n`` and the key ``norm(MLP^j(G_A^j))_n``, where ``G`` holds
@@ -174,7 +175,7 @@ class Calibration(nn.Module):
         ]
 
     def errors(self, spikes: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
-        """Return each pair's mean squared error, float32 ``[T, N, ours, theirs]``.
+        """Return each pair's mean squared error, ``[T, N, ours, theirs]``.
 
         Both maps are brought to the smaller resolution, the student's by its maxima, the
         teacher's by its means.
@@ -186,8 +187,8 @@ class Calibration(nn.Module):
             row = []
             for feature in features:
                 size = _smaller(maps, feature)
-                value = next(regressors)(_maxima(maps.flatten(0, 1), size)).float()
-                target = adaptive_avg_pool2d(feature.float(), size)
+                value = widened(next(regressors)(_maxima(maps.flatten(0, 1), size)))
+                target = adaptive_avg_pool2d(widened(feature), size)
                 difference = value.view(steps, samples, *target.shape[1:]) - target
                 row.append(difference.square().mean((-3, -2, -1)))
             rows.append(torch.stack(row, -1))
@@ -200,7 +201,7 @@ def similarities(
     width: int,
 ) -> Tensor:
     """Return the products of each sample's map with every other's, ``[..., N, width]``."""
-    flat = maps.flatten(-3).float()
+    flat = widened(maps.flatten(-3))
     products = flat @ flat.mT
     return pad(products, (0, width - products.shape[-1]))
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.contracts.neuron import NeuronSpec
+from harness.neurons.precision import widened
+from harness.neurons.spiking import SpikingNeuron
 from harness.training import Answer, Lesson, Student, descend, put_in_slots
 
 CARD = MethodCard(
@@ -69,8 +71,8 @@ class SpikeBackprop:
         Raises:
             UnsupportedError: If the neuron's leak has no such derivative.
         """
-        leak = leak_of(student.spec)
-        put_in_slots(student, lambda: TracedNeuron(student.neuron(student.spec), leak=leak))
+        spec = student.spec
+        put_in_slots(student, lambda: TracedNeuron(student.neuron(spec), spec))
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend the squared error."""
@@ -101,15 +103,14 @@ def leak_of(spec: NeuronSpec) -> float:
     return leak
 
 
-class TracedNeuron(nn.Module):
+class TracedNeuron(SpikingNeuron):
     """A simulator's neurons: its spikes, and our derivative."""
 
-    def __init__(self, neuron: nn.Module, *, leak: float) -> None:
-        """Wrap ``neuron``, which keeps ``leak`` of its membrane a step."""
-        super().__init__()
+    def __init__(self, neuron: nn.Module, spec: NeuronSpec) -> None:
+        """Wrap ``neuron``, which means ``spec``."""
+        super().__init__(spec)
         self.neuron = neuron
-        self.spec = cast(NeuronSpec, neuron.spec)
-        self.leak = leak
+        self.leak = leak_of(spec)
 
     def forward(
         self,
@@ -162,7 +163,7 @@ def derivative(
     leak: float,
 ) -> Tensor:
     """Return ``1 + ln(leak) f(T) / N``, ``[N, ...]``; 0 for neurons of no recent spike."""
-    exact = spikes.to(torch.promote_types(spikes.dtype, torch.float32))
+    exact = widened(spikes)
     trace = torch.zeros_like(exact[0])
     for spike in exact:
         trace = leak * trace + spike

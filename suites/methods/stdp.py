@@ -12,6 +12,7 @@ from torch.nn.grad import conv2d_weight
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Network, Output
+from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend, slots
 
 CARD = MethodCard(
@@ -94,7 +95,7 @@ class Stdp:
                     with watched(learning.convolution, neurons) as seen:
                         features = student(stimulus, ["penultimate"]).taps["penultimate"]
                     self.change(learning, seen)
-            return Output(logits=network.tail("penultimate", features).float())
+            return Output(logits=widened(network.tail("penultimate", features)))
 
         return descend(student, lesson, self.loss, forward=forward)
 
@@ -109,11 +110,11 @@ class Stdp:
         taught = round(self.share * steps)
         return (chosen[step * len(chosen) // taught] for step in range(taught))
 
-    def change(self, learning: "Learning", seen: "Seen") -> None:
+    def change(self, learning: "Learning", seen: "OnePass") -> None:
         """Move the kernels of one layer."""
-        current, spikes = seen.current.float(), seen.spikes.float()
+        current, spikes = widened(seen.current), widened(seen.spikes)
         steps, samples = spikes.shape[:2]
-        given = seen.given.float()
+        given = widened(seen.given)
         given = given.view(-1, samples, *given.shape[1:]).expand(steps, *(-1 for _ in given.shape))
         given = given - given.mean((0, 1, 3, 4), keepdim=True)
         wins = winners(current, spikes, learning.tiredness)
@@ -164,7 +165,7 @@ def norms_of(
 
 
 @dataclass(kw_only=True)
-class Seen:
+class OnePass:
     """What a convolution was given in one pass, and what the neurons after it made of it.
 
     Attributes:
@@ -179,9 +180,9 @@ class Seen:
 
 
 @contextmanager
-def watched(convolution: nn.Module, neurons: Sequence[nn.Module]) -> Iterator[Seen]:
+def watched(convolution: nn.Module, neurons: Sequence[nn.Module]) -> Iterator[OnePass]:
     """Look at ``convolution`` and at the first of ``neurons`` that fires after it."""
-    seen = Seen()
+    seen = OnePass()
 
     def before(_: nn.Module, given: tuple[Tensor, ...]) -> None:
         seen.given = given[0]

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy, mse_loss, smooth_l1_loss
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.projection import stages_in_common
 from harness.training.losses.relations import (
@@ -78,7 +79,7 @@ class SuperSnn:
         error = _ERRORS[self.relation]
 
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
-            rate = output.taps[tap].float().mean(0).flatten(1)
+            rate = widened(output.taps[tap]).mean(0).flatten(1)
             relational = error(rate, answer.taps[tap].flatten(1))
             return cross_entropy(output.logits.mean(0), labels) + self.weight * relational
 

@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, cross_entropy
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training.classifier import WeakClassifier
 
 CARD = MethodCard(
     title="Self-distillation from more timesteps and into an early classifier",
@@ -80,7 +81,7 @@ class Tssd:
                 network nothing between its first neurons and its last stage.
         """
         stage = early_stage(student)
-        weak = WeakClassifier(student.tap_channels[stage], classes(student)).to(lesson.device)
+        weak = WeakClassifier(student.tap_channels[stage], student.classes).to(lesson.device)
         longer = replace(student, timesteps=self.stretch * student.timesteps)
 
         def forward(stimulus: Tensor, taps: Sequence[str]) -> Output:
@@ -93,7 +94,7 @@ class Tssd:
 
         def loss(output: Output, _answer: Answer, labels: Tensor) -> Tensor:
             rate = output.taps[stage][: student.timesteps].mean(0)
-            return self.loss(output.logits, student.timesteps, weak(rate).float(), labels)
+            return self.loss(output.logits, student.timesteps, widened(weak(rate)), labels)
 
         return descend(student, lesson, loss, also_train=[weak], taps=[stage], forward=forward)
 
@@ -123,29 +124,6 @@ def early_stage(student: Student) -> str:
     if len(maps) < 2:
         raise UnsupportedError("a weak classifier needs a tap before the last stage: none here")
     return maps[-2]
-
-
-class WeakClassifier(nn.Linear):
-    """Reads averaged maps."""
-
-    def forward(
-        self,
-        maps: Tensor,  # [N, C, H, W]
-    ) -> Tensor:
-        """Return logits ``[N, K]``."""
-        # avg_pool2d: the gradients of a mean and of the adaptive pool are slow or vary on a GPU.
-        averages = avg_pool2d(maps, list(maps.shape[-2:])).flatten(1)
-        return super().forward(averages)
-
-
-def classes(student: Student) -> int:
-    """Return how many logits the student's classifier has."""
-    reads = "penultimate"
-    device = next(student.parameters()).device
-    nothing = torch.zeros(1, 1, student.tap_channels[reads], device=device)
-    with torch.no_grad():
-        logits: Tensor = student.network.tail(reads, nothing)  # type: ignore[operator]  # nn.Module types every attribute as Tensor or Module
-    return logits.shape[-1]
 
 
 METHOD: Method = Tssd()

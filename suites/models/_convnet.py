@@ -24,10 +24,10 @@ class ConvNet:
         self, activation: Activation, /, *, classes: int, shape: tuple[int, int, int]
     ) -> nn.Module:
         """Return the topology with ``activation()`` in every slot."""
-        return _Network(self, activation, classes=classes, shape=shape)
+        return _ConvNetwork(self, activation, classes=classes, shape=shape)
 
 
-class _Network(nn.Module):
+class _ConvNetwork(nn.Module):
     """A realisation of a small topology."""
 
     def __init__(
@@ -60,15 +60,21 @@ class _Network(nn.Module):
 
     def forward(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
         visit = self.socket.visit(timesteps, taps)
-        signal = through(self.socket.signal(stimulus, timesteps), self.conv1, self.bn1)
-        signal = visit.fire(self.activation1, signal, "stem")
-        visit.keep("stem", signal)
-        signal = through(signal, self.conv2, self.bn2)
-        signal = visit.fire(self.activation2, signal, "stage1")
-        visit.keep("stage1", signal)
-        features = through(signal, self.flatten)
-        visit.keep("penultimate", features)
-        return Output(logits=through(features, self.fc), taps=visit.taken)
+        logits = through(
+            self.socket.signal(stimulus, timesteps),
+            self.conv1,
+            self.bn1,
+            visit.firing(self.activation1, "stem"),
+            visit.keeping("stem"),
+            self.conv2,
+            self.bn2,
+            visit.firing(self.activation2, "stage1"),
+            visit.keeping("stage1"),
+            self.flatten,
+            visit.keeping("penultimate"),
+            self.fc,
+        )
+        return Output(logits=logits, taps=visit.taken)
 
     def tail(self, name: str, signal: Tensor, /) -> Tensor:
         """Return the logits that follow from ``signal`` in the place of the tap ``name``."""

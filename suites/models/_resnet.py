@@ -19,6 +19,7 @@ from harness.contracts.errors import SpecError
 from harness.contracts.model import Output
 from suites.models._signal import (
     Activation,
+    Layer,
     PadShortcut,
     Socket,
     Visit,
@@ -68,7 +69,7 @@ class ResNet:
         self, activation: Activation, /, *, classes: int, shape: tuple[int, int, int]
     ) -> nn.Module:
         """Return the topology with ``activation()`` in every slot."""
-        return _Network(self, activation, classes=classes, shape=shape)
+        return _ResNetwork(self, activation, classes=classes, shape=shape)
 
 
 class _Block(nn.Module):
@@ -98,9 +99,15 @@ def _way_around(inputs: int, outputs: int, *, stride: int, shortcut: Shortcut) -
 
 class _StandardBlock(_Block):
     def forward(self, signal: Tensor, visit: Visit, *makes: str) -> Tensor:
-        inner = through(signal, self.conv1, self.bn1)
-        inner = through(visit.fire(self.activation1, inner), self.conv2, self.bn2)
-        return visit.fire(self.activation2, add(inner, through(signal, self.downsample)), *makes)
+        inner = visit.firing(self.activation1)
+        return visit.fire(
+            self.activation2,
+            add(
+                through(signal, self.conv1, self.bn1, inner, self.conv2, self.bn2),
+                through(signal, self.downsample),
+            ),
+            *makes,
+        )
 
 
 class _SewBlock(_Block):
@@ -113,18 +120,18 @@ class _SewBlock(_Block):
         self.activation_around = activation() if projects else None
 
     def forward(self, signal: Tensor, visit: Visit, *makes: str) -> Tensor:
-        inner = through(signal, self.conv1, self.bn1)
-        inner = through(visit.fire(self.activation1, inner), self.conv2, self.bn2)
+        fires = visit.firing(self.activation1), visit.firing(self.activation2, *makes)
+        inner = through(signal, self.conv1, self.bn1, fires[0], self.conv2, self.bn2, fires[1])
         around = through(signal, self.downsample)
         if self.activation_around is not None:
             around = visit.fire(self.activation_around, around)
-        return add(visit.fire(self.activation2, inner, *makes), around)
+        return add(inner, around)
 
 
 class _MsBlock(_Block):
     def forward(self, signal: Tensor, visit: Visit, *makes: str) -> Tensor:  # noqa: ARG002  a sum has no membrane
-        inner = through(visit.fire(self.activation1, signal), self.conv1, self.bn1)
-        inner = through(visit.fire(self.activation2, inner), self.conv2, self.bn2)
+        fires = visit.firing(self.activation1), visit.firing(self.activation2)
+        inner = through(signal, fires[0], self.conv1, self.bn1, fires[1], self.conv2, self.bn2)
         return add(inner, through(signal, self.downsample))
 
 
@@ -135,7 +142,7 @@ _BLOCKS: dict[Style, type[_Block]] = {
 }
 
 
-class _Network(nn.Module):
+class _ResNetwork(nn.Module):
     """A realisation of a residual topology."""
 
     def __init__(
@@ -167,11 +174,14 @@ class _Network(nn.Module):
 
     def forward(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
         visit = self.socket.visit(timesteps, taps)
-        signal = through(self.socket.signal(stimulus, timesteps), self.conv1, self.bn1)
+        stem: list[Layer] = [self.conv1, self.bn1]
         if self.activation is not None:
-            signal = visit.fire(self.activation, signal, "stem")
-        visit.keep("stem", signal)
-        return Output(logits=self._onwards(signal, visit, after=0), taps=visit.taken)
+            stem.append(visit.firing(self.activation, "stem"))
+        signal = self.socket.signal(stimulus, timesteps)
+        logits = self._onwards(
+            through(signal, *stem, visit.keeping("stem"), self.pool), visit, after=0
+        )
+        return Output(logits=logits, taps=visit.taken)
 
     def tail(self, name: str, signal: Tensor, /) -> Tensor:
         """Return the logits that follow from ``signal`` in the place of the tap ``name``."""
@@ -181,9 +191,7 @@ class _Network(nn.Module):
         return self._onwards(signal, self.socket.visit(signal.shape[0], ()), after=after)
 
     def _onwards(self, signal: Tensor, visit: Visit, *, after: int) -> Tensor:
-        """Return the logits, given what stage ``after`` made; 0 is the stem."""
-        if after == 0:
-            signal = through(signal, self.pool)
+        """Return the logits, given what stage ``after`` made; 0 is the pooled stem."""
         for stage, blocks in enumerate(self.topology.blocks[after:], start=after + 1):
             name = f"stage{stage}"
             for index, block in enumerate(self.get_submodule(f"layer{stage}").children(), start=1):

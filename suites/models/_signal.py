@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
 
-from harness.contracts.errors import SpecError
+from harness.contracts.errors import SpecError, UnsupportedError
+from harness.neurons.spiking import SpikingLayer
 
 Activation = Callable[[], nn.Module]
 Layer = Callable[[Tensor], Tensor]
@@ -30,14 +31,15 @@ def through(
     """Apply ``layers`` once, to all steps of all samples together.
 
     A layer that says ``sees_time`` is given ``[T, N, ...]``, and may answer a constant
-    signal with one that is not.
+    signal with one that is not. A signal between two layers is gone once the second has
+    answered, unless the gradient needs it.
     """
     steps, samples = signal.shape[:2]
     value = signal.flatten(0, 1)
     for layer in layers:
         if getattr(layer, "sees_time", False):
-            over_time = layer(value.view(steps, samples, *value.shape[1:]))
-            steps, value = over_time.shape[0], over_time.flatten(0, 1)
+            value = layer(value.view(steps, samples, *value.shape[1:]))
+            steps, value = value.shape[0], value.flatten(0, 1)
         else:
             value = layer(value)
     return value.view(steps, samples, *value.shape[1:])
@@ -155,6 +157,18 @@ def averaged(
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimeLayer:
+    """A layer for ``through`` that is given all steps apart, ``[T, N, ...]``."""
+
+    layer: Layer
+    sees_time = True
+
+    def __call__(self, signal: Tensor) -> Tensor:
+        """Return the layer's answer, ``[T, N, ...]``."""
+        return self.layer(signal)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Visit:
     """One forward pass: how many steps it has and what of it is to be kept.
 
@@ -190,10 +204,24 @@ class Visit:
         self.taken.update(dict.fromkeys(names, membrane))
         return spikes
 
+    def firing(self, activation: nn.Module, *makes: str) -> TimeLayer:
+        """Return a layer for ``through`` that does what ``fire`` does."""
+        return TimeLayer(layer=lambda signal: self.fire(activation, signal, *makes))
+
+    def keeping(self, *names: str) -> TimeLayer:
+        """Return a layer for ``through`` that keeps its signal by ``names`` and hands it on."""
+
+        def kept(signal: Tensor) -> Tensor:
+            for name in names:
+                self.keep(name, signal)
+            return signal
+
+        return TimeLayer(layer=kept)
+
 
 def _with_membrane(activation: nn.Module, current: Tensor) -> tuple[Tensor, Tensor]:
     """Return the answer and what was compared with the threshold before any reset."""
-    if not hasattr(activation, "spec"):  # not a Neuron: stateless, its input is the membrane
+    if not isinstance(activation, SpikingLayer):  # stateless: its input is the membrane
         return activation(current), current
     record: list[Tensor] = []
     spikes: Tensor = activation(current, record)
@@ -219,14 +247,18 @@ class Socket:
 
         Raises:
             SpecError: If there is no such tap, or nothing to simulate.
+            UnsupportedError: If a tap has no membrane, and it is asked for.
         """
         if timesteps < 1:
             raise SpecError(f"timesteps must be at least 1, got {timesteps!r}")
-        known = [
-            *self.channels,
-            *(f"{name}{MEMBRANE}" for name in self.channels if name in self.membranes),
-        ]
+        membranes = [f"{name}{MEMBRANE}" for name in self.channels if name in self.membranes]
+        known = [*self.channels, *membranes]
         for name in taps:
+            if name not in known and (tap := name.removesuffix(MEMBRANE)) in self.channels:
+                raise UnsupportedError(
+                    f"no neuron of this network made {tap!r}, so it has no membrane; there are: "
+                    f"{', '.join(membranes) or 'none'}"
+                )
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""

@@ -4,7 +4,7 @@ Simonyan & Zisserman, ICLR 2015, with the norms and the short classifier that ar
 customary for small images. Stages end in max-pooling: of spikes it makes spikes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ from harness.contracts.errors import SpecError
 from harness.contracts.model import Output
 from suites.models._signal import (
     Activation,
+    Layer,
     Socket,
     Visit,
     averaged,
@@ -53,21 +54,20 @@ class VGG:
                 f"this VGG halves the image {len(self.widths)} times and needs at least "
                 f"{smallest} pixels a side, got {shape[1]} x {shape[2]}"
             )
-        return _Network(self, activation, classes=classes, shape=shape)
+        return _VggNetwork(self, activation, classes=classes, shape=shape)
 
 
 class _Layer(nn.Module):
+    """What ``through`` is given one by one, so that a layer's input goes before its neurons."""
+
     def __init__(self, activation: Activation, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv = conv3x3(inputs, outputs)
         self.bn = nn.BatchNorm2d(outputs)
         self.activation = activation()
 
-    def forward(self, signal: Tensor, visit: Visit, *makes: str) -> Tensor:
-        return visit.fire(self.activation, through(signal, self.conv, self.bn), *makes)
 
-
-class _Network(nn.Module):
+class _VggNetwork(nn.Module):
     """A realisation of a plain topology."""
 
     def __init__(
@@ -96,8 +96,9 @@ class _Network(nn.Module):
 
     def forward(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
         visit = self.socket.visit(timesteps, taps)
-        signal = self.socket.signal(stimulus, timesteps)
-        return Output(logits=self._onwards(signal, visit, after=0), taps=visit.taken)
+        layers = self._onwards(visit, after=0)
+        logits = through(self.socket.signal(stimulus, timesteps), *layers)
+        return Output(logits=logits, taps=visit.taken)
 
     def tail(self, name: str, signal: Tensor, /) -> Tensor:
         """Return the logits that follow from ``signal`` in the place of the tap ``name``."""
@@ -105,24 +106,25 @@ class _Network(nn.Module):
             return through(signal, self.fc)
         after = stage_of(name, stages=len(self.topology.widths))
         visit = self.socket.visit(signal.shape[0], ())
-        return self._onwards(through(signal, self.pool), visit, after=after)
+        return through(signal, self.pool, *self._onwards(visit, after=after))
 
-    def _onwards(self, signal: Tensor, visit: Visit, *, after: int) -> Tensor:
-        """Return the logits, given what stage ``after`` made, pooled; 0 is the stimulus."""
+    def _onwards(self, visit: Visit, *, after: int) -> Iterator[Layer]:
+        """Yield all layers behind the pooling of stage ``after``; 0 is the stimulus."""
         for stage, widths in enumerate(self.topology.widths[after:], start=after + 1):
             for index, layer in enumerate(self.get_submodule(f"layer{stage}").children()):
                 makes = ["stem"] if stage == 1 and index == 0 else []
                 makes += [f"stage{stage}"] if index == len(widths) - 1 else []
-                signal = layer(signal, visit, *makes)
-                for name in makes:
-                    visit.keep(name, signal)
-            signal = through(signal, self.pool)
-        features = through(signal, partial(averaged, side=self.topology.side))
+                yield layer.get_submodule("conv")
+                yield layer.get_submodule("bn")
+                yield visit.firing(layer.get_submodule("activation"), *makes)
+                yield visit.keeping(*makes)
+            yield self.pool
+        yield partial(averaged, side=self.topology.side)
         if self.hidden is not None:
-            current = through(features, self.hidden)
-            features = visit.fire(self.activation_hidden, current, "penultimate")
-        visit.keep("penultimate", features)
-        return through(features, self.fc)
+            yield self.hidden
+            yield visit.firing(self.activation_hidden, "penultimate")
+        yield visit.keeping("penultimate")
+        yield self.fc
 
 
 def _socket(topology: VGG, shape: tuple[int, int, int], features: int) -> Socket:

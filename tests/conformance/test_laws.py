@@ -15,6 +15,7 @@ from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
 from harness.neurons import conformance
 from harness.neurons.conformance import Law, Outcome, conform, deviations_of, devices, laws
+from harness.neurons.spiking import SpikingNeuron
 
 LAWS = {law.name: law for law in laws()}
 
@@ -41,13 +42,13 @@ def test_simulator_obeys(
 Record = list[Tensor] | None
 
 
-class Wrong(nn.Module):
+class Wrong(SpikingNeuron):
     """The reference's neuron, told ``misread`` and answering through ``change``."""
 
     def __init__(self, spec: NeuronSpec, misread: NeuronSpec, change: "Change") -> None:
-        super().__init__()
+        super().__init__(spec)
         neuron = reference().neuron(misread)
-        self.spec, self.change = spec, change
+        self.change = change
         self.told = [neuron]  # a list: no part of this one's state
         self.seen: Tensor | None = None
         if hasattr(neuron, "w"):
@@ -319,9 +320,28 @@ def test_what_is_unsupported_is_judged_by_no_law() -> None:
                 raise UnsupportedError(reason)
             return super().neuron(spec)
 
+    none = LAWS["tau_gradient_is_the_oracles"](OnlyIntegrates())
+    assert none.passed
+    assert none.cases == 0
+    assert none.line().startswith("none")
+    assert "no case: it cannot leak" in none.line()
     few, all_ = LAWS["exact_ties_fire"](OnlyIntegrates()), LAWS["exact_ties_fire"](Flawed())
     assert few.passed
     assert few.cases == all_.cases / 5  # one kind of the five in the grid
+
+
+def test_a_law_that_judged_nothing_of_what_is_supported_does_not_pass() -> None:
+    law = Law(name="idle", statement="Nothing.", findings=lambda _: iter(()))
+    outcome = law(Flawed())
+    assert not outcome.passed
+    assert outcome.line().startswith("FAIL")
+    assert "no case: nothing was compared" in outcome.detail
+
+
+def test_what_a_neuron_has_and_should_have_are_both_told() -> None:
+    law = LAWS["a_neuron_has_the_contracts_parts"]
+    assert "expected ['w'], got ['tau']" in law(Flawed(build=renamed)).detail
+    assert "expected False, got True" in law(Flawed(build=drawing)).detail
 
 
 def test_random_currents_excuse_less_than_one_decision_in_a_thousand(simulator: Backend) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from harness.meter import Measurement, measure
+from harness.meter import Ledger, measure
 from tests.cross_check.networks import STEPS, converted, diagonal, linear, two_layers
 
 Built = tuple[nn.Module, Tensor]
@@ -77,7 +77,7 @@ CASES = (
 )
 
 
-def ours(case: Case) -> Measurement:
+def ours(case: Case) -> Ledger:
     """Return our measurement of ``case``."""
     network, inputs = case.build()
     if case.steps == 1:

@@ -175,7 +175,7 @@ def test_a_spiking_network_costs_the_same_under_four_meters() -> None:
     data: Any = network.hook_data
     synops = data["synops_per_timestep"]
     for place in (2, 5):
-        assert measured.layers[str(place)].ac == float(synops[place]) * len(frames)
+        assert measured.layers[str(place)].total.ac == float(synops[place]) * len(frames)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

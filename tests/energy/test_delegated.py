@@ -7,9 +7,10 @@ from spikingjelly.activation_based.op_counter.neuromc import estimate_neuromc_ru
 from spikingjelly.activation_based.op_counter.spikesim import estimate_spikesim_energy
 from torch import Tensor, nn
 
+from harness.contracts.ledger import Ledger
 from harness.energy import bill, panel, spikingjelly_neuromc, spikingjelly_spikesim
 
-NOTHING = {"samples": 1, "timesteps": 1, "layers": {}}
+NOTHING = Ledger(samples=1, steps=1, layers={})
 
 
 @pytest.fixture

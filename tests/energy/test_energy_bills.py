@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,62 +11,49 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.contracts.errors import SpecError, UnknownPluginError
-from harness.contracts.ledger import Counts, Encoding, Layer, Measurement, Uncounted
-from harness.energy import Ledger, bill, model_names, panel, twin_bits
+from harness.contracts.ledger import CATEGORIES, Encode, Ledger, Shape, Uncounted
+from harness.energy import bill, model_names, operations_pj, panel, twin_bits
 from harness.energy import devices as device_table
 from harness.energy import yan_2024 as yan
+from tests.energy.ledgers import made, random_ledger
 
 # Two inputs, two integrate-and-fire neurons, two outputs, T = 4, one sample. Input (1, .5)
 # by [[.5,.25],[.9,0]] gives the currents (.625, .9); thresholds 1, reset by subtraction:
 # spikes [0,0],[1,1],[0,1],[1,1], five in all. Layer 1: 4 products a step, 16, or 4 once.
 # Layer 2: 5 spikes to 2 outputs, 10 accumulates. Dense: 8 a frame, 32 over T.
-G7: Mapping[str, Any] = {
-    "samples": 1,
-    "timesteps": 4,
-    "layers": {
-        "fc1": {
-            "operand": "analog",
-            "steps": 4,
-            "ac": 0,
-            "mac": 16,
-            "bias_add": 0,
-            "dense_valid": 16,
-            "inputs_nonzero": 8,
-            "cached": {"mac": 4},
-            "synapses": {"in_channels": 2, "out_channels": 2},
-        },
-        "neurons": {
-            "operand": "binary",
-            "steps": 4,
-            "spikes": 5,
-            "compare": 8,
-            "reset": 5,
-            "neuron_add": 8,
-            "neuron_mul": 0,
-            "neurons": {"units": 2, "leak": False},
-        },
-        "fc2": {
-            "operand": "binary",
-            "steps": 4,
-            "ac": 10,
-            "mac": 0,
-            "bias_add": 0,
-            "dense_valid": 16,
-            "inputs_nonzero": 5,
-            "synapses": {"in_channels": 2, "out_channels": 2},
-        },
+LAYERS: Mapping[str, dict[str, Any]] = {
+    "fc1": {
+        "operand": "analog",
+        "mac": 16,
+        "dense_valid": 16,
+        "inputs_nonzero": 8,
+        "cached": {"mac": 4},
+        "shape": Shape(in_channels=2, out_channels=2),
+    },
+    "neurons": {"spikes": 5, "compare": 8, "reset": 5, "neuron_add": 8, "neurons": 2},
+    "fc2": {
+        "ac": 10,
+        "dense_valid": 16,
+        "inputs_nonzero": 5,
+        "shape": Shape(in_channels=2, out_channels=2),
     },
 }
+G7 = made(1, 4, **LAYERS)
 
 
-def changed(layer: str, **values: Any) -> dict[str, Any]:
-    layers = {**G7["layers"], layer: {**G7["layers"][layer], **values}}
-    return {**G7, "layers": layers}
+def changed(layer: str, **values: Any) -> Ledger:
+    return made(1, 4, **{**LAYERS, layer: {**LAYERS[layer], **values}})
 
 
-def without(layer: str, *categories: str) -> dict[str, Any]:
-    kept = {key: value for key, value in G7["layers"][layer].items() if key not in categories}
-    return {**G7, "layers": {**G7["layers"], layer: kept}}
+def without(layer: str, *categories: str) -> Ledger:
+    """Return G7 where nobody counted ``categories``, which ``layer`` alone has."""
+    kept = {key: value for key, value in LAYERS[layer].items() if key not in categories}
+    return made(1, 4, unknown=categories, **{**LAYERS, layer: kept})
+
+
+def with_gap(ledger: Ledger) -> Ledger:
+    gap = Uncounted(layer="fc1", operation="aten::fft", calls=1, remedy="none")
+    return replace(ledger, uncounted=(gap,))
 
 
 @pytest.mark.parametrize(
@@ -119,11 +107,7 @@ def test_the_data_type_alone_moves_the_gain_by_eight() -> None:
 
 def test_three_artificial_baselines() -> None:
     # The same topology with ReLU: two of four products of the second layer see a zero.
-    artificial = {
-        "samples": 2,
-        "timesteps": 1,
-        "layers": {"all": {"operand": "analog", "steps": 1, "ac": 0, "mac": 12}},
-    }
+    artificial = made(2, 1, all={"operand": "analog", "mac": 12})
     ratio = panel(G7, artificial=artificial).lines["horowitz_45nm_fp32:cached"].ratio
     assert ratio["dense"] == pytest.approx(27.4 / (8 * 4.6))
     assert ratio["effective"] == pytest.approx(27.4 / (12 / 2 * 4.6))
@@ -156,10 +140,7 @@ def test_yans_closed_forms() -> None:
 
 
 def test_two_spikes_into_five_outputs_cost_nine_to_add_and_998_to_fetch() -> None:
-    layer = {"operand": "binary", "steps": 1, "ac": 10, "mac": 0, "bias_add": 0}
-    found = bill(
-        {"samples": 1, "timesteps": 1, "layers": {"fc": layer}}, "spikingjelly_simple:per_step"
-    )
+    found = bill(made(1, 1, fc={"ac": 10}), "spikingjelly_simple:per_step")
     assert found.by_category["ac"] == pytest.approx(9.0)
     assert found.by_category["weights"] == pytest.approx(998.4)  # 10 weights, 4 bytes, 24.96
     assert found.total_pj == pytest.approx(1007.4)
@@ -169,35 +150,34 @@ def test_sigma_and_its_three_verdicts() -> None:
     found = panel(G7)
     assert found.sigma == 10 / 8  # accumulates over dense products of one frame
     assert [side for _, side in found.verdicts] == ["below", "within", "above"]
-    assert panel(without("fc2", "ac", "mac") | {"layers": {}}).verdicts == ()
+    assert panel(made(1, 4)).verdicts == panel(without("fc2", "ac")).verdicts == ()
 
 
 @pytest.mark.parametrize(
-    ("summary", "model", "said"),
+    ("ledger", "model", "said"),
     [
         (without("neurons", "compare"), "yan_2024:compute", "compare was not counted"),
         (without("neurons", "neuron_mul"), "horowitz_45nm_int8:cached_with_neurons", "neuron_mul"),
         (G7, "devices:odin", "4 multiply-accumulates a sample, which the chip cannot do"),
         (G7, "devices:odin", "neuron updates"),
         (G7, "devices:loihi_sana_fe_dense", "messages of 111 pJ"),
-        ({**G7, "uncounted": ["aten::fft"]}, "horowitz_45nm_fp32:cached", "uncounted: aten::fft"),
+        (with_gap(G7), "horowitz_45nm_fp32:cached", "uncounted: aten::fft"),
     ],
 )
 def test_a_missing_price_gives_a_partial_bill_that_says_so(
-    summary: dict[str, Any], model: str, said: str
+    ledger: Ledger, model: str, said: str
 ) -> None:
-    found = bill(summary, model)
+    found = bill(ledger, model)
     assert found.total_pj is None
     assert found.partial_pj > 0
     assert any(said in item for item in found.unpriced)
     assert found.label.startswith("at least ")
     assert "unpriced: " in found.label
-    assert all(line.ratio["dense"] is None for line in [panel(summary).lines[model]])
+    assert all(line.ratio["dense"] is None for line in [panel(ledger).lines[model]])
 
 
 def test_a_category_that_no_layer_counted_is_unknown_and_not_zero() -> None:
-    summary = {"samples": 1, "timesteps": 1, "layers": {"fc": {"operand": "analog", "steps": 1}}}
-    found = bill(summary, "horowitz_45nm_fp32:cached")
+    found = bill(made(1, 1, unknown=CATEGORIES, fc={}), "horowitz_45nm_fp32:cached")
     assert found.unpriced == ("ac was not counted", "mac was not counted")
     assert found.label == "missing: ac was not counted; mac was not counted"
 
@@ -232,16 +212,12 @@ def test_what_is_only_remembered_or_quoted_says_so() -> None:
 @given(copies=st.integers(1, 50))
 @settings(max_examples=20, deadline=None)
 def test_a_bill_is_per_sample_whatever_the_number_of_samples(copies: int) -> None:
-    layers = {
-        path: {
-            key: value * copies if isinstance(value, int) and key != "steps" else value
-            for key, value in layer.items()
-            if key != "cached"
-        }
-        for path, layer in G7["layers"].items()
-    }
-    layers["fc1"]["cached"] = {"mac": 4 * copies}
-    many = {**G7, "samples": copies, "layers": layers}
+    def times(said: Any) -> Any:
+        if isinstance(said, dict):
+            return {key: value if key == "neurons" else times(value) for key, value in said.items()}
+        return said * copies if isinstance(said, int) else said
+
+    many = made(copies, 4, **times({f"layer {name}": said for name, said in LAYERS.items()}))
     one, all_of_them = panel(G7).lines, panel(many).lines
     for name, line in one.items():
         assert dict(all_of_them[name].bill.by_category) == pytest.approx(line.bill.by_category)
@@ -250,67 +226,51 @@ def test_a_bill_is_per_sample_whatever_the_number_of_samples(copies: int) -> Non
 @given(ac=st.integers(0, 10**9), mac=st.integers(0, 10**9))
 @settings(max_examples=30, deadline=None)
 def test_more_operations_never_cost_less(ac: int, mac: int) -> None:
-    def of(ac: int, mac: int) -> dict[str, Any]:
-        layer = {"operand": "analog", "steps": 1, "ac": ac, "mac": mac, "bias_add": 0}
-        return {"samples": 1, "timesteps": 1, "layers": {"fc": layer}}
+    def of(ac: int, mac: int) -> Ledger:
+        return made(1, 1, fc={"operand": "analog", "ac": ac, "mac": mac})
 
     for name, line in panel(of(ac, mac)).lines.items():
         more = bill(of(ac + 1, mac + 1), name).partial_pj
         assert more >= line.bill.partial_pj
 
 
-def test_a_measurement_is_billed_like_the_summary_of_it() -> None:
-    def layer(name: str, counts: Counts, cached: Counts, neurons: int = 0) -> Layer:
-        shown = {item: getattr(counts, item) for item in vars(counts)}
-        return Layer(
-            **shown,
-            name=name,
-            kind="linear",
-            operand="binary",
-            steps=4,
-            neurons=neurons,
-            encoding=Encoding(per_step=counts, cached=cached),
-            explicit=counts,
-        )
+@pytest.mark.parametrize("name", model_names())
+def test_samples_apart_or_summed_or_from_a_row_cost_the_same(name: str) -> None:
+    apart = random_ledger(3)
+    summed = apart.summed()
+    found = bill(apart, name)
+    assert found == bill(summed, name) == bill(Ledger.from_plain(summed.to_plain()), name)
+    assert found.by_category or found.unpriced
 
-    first, second = Counts(mac=16, dense_valid=16), Counts(ac=10, dense_valid=16)
-    fired = Counts(spikes=5, compare=8, reset=5, neuron_add=8)
-    measured = Measurement(
-        layers={
-            "fc1": layer("fc1", first, Counts(mac=4, dense_valid=4)),
-            "neurons": layer("neurons", fired, fired, neurons=2),
-            "fc2": layer("fc2", second, second),
-        },
-        samples=1,
-        steps=4,
+
+def test_what_the_meter_missed_no_model_can_price() -> None:
+    assert bill(with_gap(G7), "horowitz_45nm_fp32:cached").unpriced == (
+        "uncounted: aten::fft in fc1",
     )
-    for name in model_names():
-        if not name.startswith("lemaire"):  # needs shapes, which a measurement has not
-            assert bill(measured, name).label == bill(G7, name).label
-    assert panel(measured).sigma == 1.25
-    gap = Uncounted(layer="fc1", operation="fft", calls=1, remedy="none")
-    partial = Measurement(layers=measured.layers, samples=1, steps=4, uncounted=(gap,))
-    assert bill(partial, "horowitz_45nm_fp32:cached").unpriced == ("uncounted: fft in fc1",)
 
 
-@pytest.mark.parametrize(
-    ("summary", "message"),
-    [
-        ({"samples": 1}, "lacks timesteps, layers; it has: samples"),
-        ({**G7, "samples": 0}, "Ledger.samples must be at least 1, got 0"),
-        (without("fc1", "steps"), "layer 'fc1' lacks steps"),
-        (changed("fc1", mca=3), "layer 'fc1': no category 'mca' in a ledger; did you mean mac?"),
-        (changed("fc1", mac=3.5), "count of mac must be an integer of 0 or more, got 3.5"),
-        (changed("fc1", mac=-1), "count of mac must be an integer of 0 or more, got -1"),
-        (changed("fc1", operand="fuzzy"), "operand must be one of silent, binary"),
-        (without("fc1", "operand"), "layer 'fc1': operand must be one of"),
-        (changed("fc1", synapses={"in_channels": 0, "out_channels": 2}), "positive integers"),
-        (changed("fc1", synapses={"inputs": 2}), "layer 'fc1'"),
-    ],
-)
-def test_a_summary_that_is_none_is_refused_by_name(summary: dict[str, Any], message: str) -> None:
-    with pytest.raises(SpecError, match=message.replace("(", r"\(")):
-        Ledger.from_mapping(summary)
+BY_OPERATION = [name for name in model_names() if name.startswith(("horowitz", "yan"))]
+
+
+@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("seed", range(5))
+def test_operations_cost_what_the_bill_says_if_nothing_else_is_priced(seed: int, name: str) -> None:
+    ledger = random_ledger(seed)
+    counts = {encode: vars(counts) for encode, counts in vars(ledger.encoding).items()}
+    found = operations_pj(counts, name)
+    assert (found is not None) == (name in BY_OPERATION)
+    if found is not None:
+        total = bill(ledger, name).total_pj
+        assert total is not None
+        # 32 products and sums, each rounding by 2^-53, and as many in the bill.
+        assert found / ledger.samples == pytest.approx(total, rel=128 * 2**-53)
+
+
+def test_a_convention_is_priced_by_the_models_that_follow_it() -> None:
+    counts: dict[Encode, dict[str, int]] = {"per_step": {"mac": 16, "ac": 10}, "cached": {"mac": 4}}
+    assert operations_pj(counts, "horowitz_45nm_fp32:per_step") == pytest.approx(82.6)
+    assert operations_pj(counts, "horowitz_45nm_fp32:cached") == pytest.approx(4 * 4.6)
+    assert operations_pj({}, "horowitz_45nm_fp32:cached") == 0.0
 
 
 def test_an_unknown_model_is_answered_with_the_nearest() -> None:

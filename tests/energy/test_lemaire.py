@@ -1,5 +1,6 @@
 """One layer under every reading of Lemaire's model, and SpikingJelly on the same network."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,41 +9,33 @@ from spikingjelly.activation_based import functional, layer, neuron
 from spikingjelly.activation_based.op_counter.analytical_energy import estimate_lemaire_energy
 from torch import nn
 
+from harness.contracts.ledger import Ledger, Shape
 from harness.energy import bill, panel
 from harness.energy.lemaire_2022 import bus64_pj, piecewise_pj, regression_pj
+from tests.energy.ledgers import made
 
-SHAPE = {
-    "in_channels": 2,
-    "out_channels": 3,
-    "kernel": [3, 3],
-    "stride": [1, 1],
-    "input_size": [4, 4],
-    "output_size": [4, 4],
-    "bias": True,
-}
+OF_LINEAR = Shape(in_channels=3, out_channels=5)
+SHAPE = Shape(
+    in_channels=2,
+    out_channels=3,
+    kernel=(3, 3),
+    stride=(1, 1),
+    input_size=(4, 4),
+    output_size=(4, 4),
+    bias=True,
+)
 
 
-def summary(spikes_in: int, spikes_out: int) -> dict[str, Any]:
-    """Return Conv2d(2, 3, 3, padding=1, bias) on 4x4 and 48 leaky neurons, T = 4."""
-    return {
-        "samples": 1,
-        "timesteps": 4,
-        "layers": {
-            "conv": {
-                "operand": "binary",
-                "steps": 4,
-                "ac": 1,
-                "inputs_nonzero": spikes_in,
-                "synapses": SHAPE,
-            },
-            "lif": {
-                "operand": "binary",
-                "steps": 4,
-                "spikes": spikes_out,
-                "neurons": {"units": 48, "leak": True},
-            },
-        },
-    }
+def convolution(
+    spikes_in: int, spikes_out: int, *, samples: int = 1, shape: Shape = SHAPE, neurons: int = 48
+) -> Ledger:
+    """Return Conv2d(2, 3, 3, padding=1, bias) on 4x4 and leaky neurons, T = 4."""
+    return made(
+        samples,
+        4,
+        conv={"operand": "binary", "shape": shape, "ac": 1, "inputs_nonzero": spikes_in},
+        lif={"neurons": neurons, "spikes": spikes_out, "neuron_mul": 4 * neurons * samples},
+    )
 
 
 # 10 spikes in, 72 out. Operations: 10*9*3 + 4*48 + 72 = 534 adds and 4*48 = 192 MAC:
@@ -66,7 +59,7 @@ def summary(spikes_in: int, spikes_out: int) -> dict[str, Any]:
 def test_one_layer_with_the_same_counts_costs_fourteen_times_as_much(
     variant: str, total: float, published: int
 ) -> None:
-    found = bill(summary(10, 72), f"lemaire_2022:{variant}")
+    found = bill(convolution(10, 72), f"lemaire_2022:{variant}")
     assert found.total_pj == pytest.approx(total, rel=1e-12)
     assert round(total) == published  # specs/measurement.md, finding 3
 
@@ -87,33 +80,20 @@ def test_three_readings_of_an_access(words: int, piecewise: float, regression: f
     assert regression_pj(words) == pytest.approx(regression, rel=1e-12)
 
 
-def linear(operand: str, steps: int) -> dict[str, Any]:
-    """Return Linear(3, 5) without bias, two events in, and five IF neurons that fire once."""
-    return {
-        "samples": 1,
-        "timesteps": steps,
-        "layers": {
-            "fc": {
-                "operand": operand,
-                "steps": steps,
-                "ac": 1,
-                "dense_valid": 15 * steps,
-                "inputs_nonzero": 2,
-                "synapses": {"in_channels": 3, "out_channels": 5},
-            },
-            "if": {
-                "operand": "binary",
-                "steps": steps,
-                "spikes": 1,
-                "neurons": {"units": 5, "leak": False},
-            },
-        },
-    }
+def linear(operand: str, *, shape: Shape | None = OF_LINEAR, **more: Any) -> Ledger:
+    """Return Linear(3, 5) without bias, two events in, and five IF neurons of which one fires."""
+    return made(
+        1,
+        1,
+        fc={"operand": operand, "shape": shape, "ac": 1, "dense_valid": 15, "inputs_nonzero": 2},
+        **{"if": {"neurons": 5, "spikes": 1}},
+        **more,
+    )
 
 
 def test_the_errata_move_exactly_what_they_say() -> None:
     def operations(operand: str, variant: str) -> tuple[float, float]:
-        found = bill(linear(operand, 1), f"lemaire_2022:{variant}").by_category
+        found = bill(linear(operand), f"lemaire_2022:{variant}").by_category
         return found["operations"], found["addressing"]
 
     # Two spikes to 5 outputs, one reset: 11 adds. As printed: 2 * 3 * 5 and no reset: 30.
@@ -125,8 +105,8 @@ def test_the_errata_move_exactly_what_they_say() -> None:
 
 
 def test_the_artificial_baseline_is_the_artificial_columns() -> None:
-    ratio = panel(linear("binary", 1)).lines["lemaire_2022:bus64"].ratio
-    spiking = bill(linear("binary", 1), "lemaire_2022:bus64").total_pj
+    ratio = panel(linear("binary")).lines["lemaire_2022:bus64"].ratio
+    spiking = bill(linear("binary"), "lemaire_2022:bus64").total_pj
     assert spiking is not None
     # 15 MAC, 8 addresses, and reads of 3 inputs, 15 weights, writes of 5 outputs at 5 pJ.
     assert ratio["dense"] == pytest.approx(spiking / (15 * 3.2 + 0.8 + 23 * 5))
@@ -134,12 +114,9 @@ def test_the_artificial_baseline_is_the_artificial_columns() -> None:
 
 
 def test_without_shapes_or_beyond_its_layers_there_is_no_total() -> None:
-    shapeless = linear("binary", 1)
-    del shapeless["layers"]["fc"]["synapses"]
-    found = bill(shapeless, "lemaire_2022:bus64")
+    found = bill(linear("binary", shape=None), "lemaire_2022:bus64")
     assert found.unpriced == ("layer 'fc', whose shape the ledger does not have",)
-    foreign = linear("binary", 1)
-    foreign["layers"]["sum"] = {"operand": "integer", "steps": 1, "residual_add": 4}
+    foreign = linear("binary", sum={"operand": "integer", "residual_add": 4})
     assert "residual_add" in bill(foreign, "lemaire_2022:bus64").unpriced[0]
 
 
@@ -150,10 +127,13 @@ def test_spikingjelly_agrees_on_what_it_ran() -> None:
     stimulus = (torch.rand(4, 5, 2, 4, 4) > 0.5).float()  # [T, N, C, H, W]
     report = estimate_lemaire_energy(network.eval(), stimulus)
     functional.reset_net(network)
-    ours = summary(int(stimulus.sum()), int(network(stimulus).sum()))
-    ours["samples"] = 5
-    ours["layers"]["conv"]["synapses"] = {**SHAPE, "stride": [2, 2], "output_size": [2, 2]}
-    ours["layers"]["lif"]["neurons"]["units"] = 12
+    ours = convolution(
+        int(stimulus.sum()),
+        int(network(stimulus).sum()),
+        samples=5,
+        shape=replace(SHAPE, stride=(2, 2), output_size=(2, 2)),
+        neurons=12,
+    )
     found = bill(ours, "lemaire_2022:piecewise_merged_bias").by_category
     # SpikingJelly takes the potentials of the whole batch for one memory; ours are a
     # sample's, so what lies below 8 KiB costs a fifth.

@@ -1,17 +1,17 @@
 """A neuron written from the contract, so that counting needs no simulator to be tested."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.contracts.neuron import NeuronSpec
+from harness.neurons.spiking import SpikingNeuron
 
 
-class PlainNeuron(nn.Module):
+class PlainNeuron(SpikingNeuron):
     """Integrate and fire, time-major, from rest in every call."""
 
     def __init__(self, spec: NeuronSpec) -> None:
-        super().__init__()
-        self.spec = spec
+        super().__init__(spec)
 
     def forward(
         self,
@@ -29,7 +29,7 @@ class PlainNeuron(nn.Module):
         return torch.stack(fired)
 
 
-class Given(nn.Module):
+class Given(SpikingNeuron):
     """A neuron whose spikes are given, whatever its current is."""
 
     def __init__(
@@ -37,8 +37,7 @@ class Given(nn.Module):
         spikes: Tensor,  # [T, N, ...]
         spec: NeuronSpec | None = None,
     ) -> None:
-        super().__init__()
-        self.spec = spec or NeuronSpec(kind="if")
+        super().__init__(spec or NeuronSpec(kind="if"))
         self.spikes = spikes
 
     def forward(self, current: Tensor) -> Tensor:

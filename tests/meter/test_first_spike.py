@@ -49,19 +49,29 @@ def test_a_spike_is_one_event_whenever_it_comes() -> None:
     # Each spike adds 3 weights to 3 slopes, which arithmetic multiplies by the time left.
     assert second.per_sample()["ac"].tolist() == [3, 6, 0]
     assert second.per_sample()["neuron_mul"].tolist() == [3, 6, 0]
-    assert (second.mac, second.operand, second.inputs_nonzero) == (0, "binary", 3)
+    assert (second.total.mac, second.operand, second.total.inputs_nonzero) == (0, "binary", 3)
     # 2 neurons and 3 samples: a time and a comparison each, and nothing to reset.
-    assert (neuron.neuron_add, neuron.neuron_mul, neuron.compare, neuron.reset) == (6, 0, 6, 0)
+    assert (
+        neuron.total.neuron_add,
+        neuron.total.neuron_mul,
+        neuron.total.compare,
+        neuron.total.reset,
+    ) == (6, 0, 6, 0)
     assert (neuron.neurons, neuron.operand, neuron.rate()) == (2, "binary", 3 / 6)
     # Stimuli are no spikes: their 5 values that are not zero meet 2 weights each.
-    assert (first.mac, first.ac, first.neuron_mul) == (2 * 4 + 2 * 1, 0, 0)
+    assert (first.total.mac, first.total.ac, first.total.neuron_mul) == (2 * 4 + 2 * 1, 0, 0)
     assert (measured.steps, measured.coverage) == (1, 1.0)
 
 
 def test_neurons_that_never_spike_are_silent() -> None:
     measured = measure(TwoLayers(), torch.tensor([[0.0, -1.0]]))
     layer = measured.layers["fc2"]
-    assert (layer.operand, layer.ac, layer.neuron_mul, measured.total.spikes) == ("silent", 0, 0, 0)
+    assert (layer.operand, layer.total.ac, layer.total.neuron_mul, measured.total.spikes) == (
+        "silent",
+        0,
+        0,
+        0,
+    )
 
 
 def given(*times_left: float) -> Tensor:
@@ -77,7 +87,12 @@ def test_the_earliest_of_some_spikes_is_a_spike() -> None:
         call=lambda x: network["fc"](max_pool2d(network["neuron"](x), 2).flatten(1)),
     )
     layer = measured.layers["fc"]
-    assert (layer.operand, layer.ac, layer.neuron_mul, layer.mac) == ("binary", 5, 5, 0)
+    assert (layer.operand, layer.total.ac, layer.total.neuron_mul, layer.total.mac) == (
+        "binary",
+        5,
+        5,
+        0,
+    )
 
 
 def test_an_average_of_spikes_is_their_synapses() -> None:
@@ -89,7 +104,12 @@ def test_an_average_of_spikes_is_their_synapses() -> None:
     )
     layer = measured.layers["fc"]
     # Each of 3 spikes reaches 5 outputs, through weights that are a quarter.
-    assert (layer.operand, layer.ac, layer.neuron_mul, layer.mac) == ("binary", 15, 15, 0)
+    assert (layer.operand, layer.total.ac, layer.total.neuron_mul, layer.total.mac) == (
+        "binary",
+        15,
+        15,
+        0,
+    )
     # By itself the average makes one value a sample of them, which multiplies.
     assert (layer.explicit.ac, layer.explicit.mac, layer.explicit.neuron_mul) == (0, 10, 0)
 
@@ -115,7 +135,7 @@ def test_spikes_stay_spikes_when_they_are_moved(
     network["conv"](move(stimuli))
     measured = measure(network, stimuli, call=lambda x: network["conv"](move(network["neuron"](x))))
     layer = measured.layers["conv"]
-    assert layer.mac == 0
+    assert layer.total.mac == 0
     assert layer.per_sample()["ac"].tolist() == [3 * spikes] * 2
     assert layer.per_sample()["neuron_mul"].tolist() == [3 * spikes] * 2
 
@@ -149,12 +169,12 @@ def test_events_are_the_products_that_relu_would_need(name: str) -> None:
     assert ours.coverage == 1.0
     layers = [layer for layer in ours.layers.values() if layer.kind == "convolution"]
     first, *later = layers
-    assert first.mac == theirs.layers[first.name].mac > 0
+    assert first.total.mac == theirs.layers[first.name].total.mac > 0
     for layer in later:
         twin = theirs.layers[layer.name]
         assert layer.operand == "binary"
-        assert layer.ac == layer.neuron_mul == twin.mac > 0
-        assert layer.mac == twin.ac == 0
+        assert layer.total.ac == layer.total.neuron_mul == twin.total.mac > 0
+        assert layer.total.mac == twin.total.ac == 0
     neurons = [layer for layer in ours.layers.values() if layer.neurons]
     assert all(0 < layer.rate() < 1 for layer in neurons)
     assert ours.total.reset == 0

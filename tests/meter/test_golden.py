@@ -1,5 +1,7 @@
 """Counts derived by hand, each with its derivation."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from torch.nn import functional
 from harness.contracts.ledger import Counts, Shape
 from harness.contracts.neuron import NeuronSpec
 from harness.meter import measure
+from harness.training.bntt import BatchNormThroughTime
 from tests.meter.neurons import Given, PlainNeuron
 
 
@@ -47,9 +50,9 @@ def test_g1_a_linear_layer_costs_what_its_operand_class_says(
     measured = measure(linear(), torch.tensor([values], dtype=torch.float32))
     layer = measured.layers["model"]
     assert layer.operand == operand
-    assert (layer.ac, layer.mac, layer.bias_add) == (ac, mac, 0)
-    assert layer.dense_valid == layer.dense_padded == 3 * 5
-    assert layer.inputs_nonzero == sum(value != 0 for value in values)
+    assert (layer.total.ac, layer.total.mac, layer.total.bias_add) == (ac, mac, 0)
+    assert layer.total.dense_valid == layer.total.dense_padded == 3 * 5
+    assert layer.total.inputs_nonzero == sum(value != 0 for value in values)
 
 
 def test_g1_a_residual_sum_of_spikes_costs_a_unit_a_spike() -> None:
@@ -117,12 +120,12 @@ def test_g7_a_network_of_two_layers_and_four_steps() -> None:
     # Currents (.625, .9): spikes by step [0,0], [1,1], [0,1], [1,1].
     neurons, first, second = (measured.layers[name] for name in ("neuron", "fc1", "fc2"))
     assert neurons.per_step()["spikes"].tolist() == [0, 2, 1, 2]
-    assert (neurons.spikes, neurons.reset, neurons.compare) == (5, 5, 8)
-    assert (neurons.neuron_add, neurons.neuron_mul) == (8, 0)
+    assert (neurons.total.spikes, neurons.total.reset, neurons.total.compare) == (5, 5, 8)
+    assert (neurons.total.neuron_add, neurons.total.neuron_mul) == (8, 0)
     assert neurons.rate() == 5 / (2 * 4)
     # Two values x 2 outputs, once or in each of 4 steps.
-    assert (first.mac, first.encoding.cached.mac, first.encoding.per_step.mac) == (4, 4, 16)
-    assert (second.ac, second.mac, second.dense_valid) == (10, 0, 16)
+    assert (first.total.mac, first.encoding.cached.mac, first.encoding.per_step.mac) == (4, 4, 16)
+    assert (second.total.ac, second.total.mac, second.total.dense_valid) == (10, 0, 16)
     assert second.per_step()["ac"].tolist() == [0, 4, 2, 4]
     # Dense over T: 2 layers x 4 products x 4 steps.
     assert measured.encoding.per_step.dense_valid == 32
@@ -139,9 +142,9 @@ def test_g7_costs_the_same_if_the_input_is_repeated_by_hand() -> None:
 
     frames = torch.tensor([[[1.0, 0.5]]]).repeat(4, 1, 1)
     measured = measure(network, frames, batch_axis=1, time_axis=0, call=run)
-    assert measured.layers["fc1"].mac == 16
+    assert measured.layers["fc1"].total.mac == 16
     assert measured.encoding.cached.mac == 4
-    assert measured.layers["fc2"].ac == 10
+    assert measured.layers["fc2"].total.ac == 10
 
 
 # Convolutions.
@@ -270,7 +273,7 @@ def test_average_pooling_of_spikes_is_one_linear_map_with_the_layer_after_it() -
     spikes = spikes_at((1, 4, 4), (0, 0, 0), (0, 1, 1), (0, 3, 3)).unsqueeze(0)
     measured = measure(PooledSpikes(spikes), torch.zeros(1, 1, 1, 4, 4))
     fc, pool = measured.layers["fc"], measured.layers["pool"]
-    assert (fc.operand, fc.ac, fc.mac, pool.pool_add) == ("binary", 9, 0, 0)
+    assert (fc.operand, fc.total.ac, fc.total.mac, pool.total.pool_add) == ("binary", 9, 0, 0)
     assert (fc.explicit.ac, fc.explicit.mac, pool.explicit.pool_add) == (0, 6, 3)
     assert (measured.explicit.pool_add, measured.total.pool_add) == (3, 0)
 
@@ -374,9 +377,9 @@ def test_a_sew_block_passes_integers_on() -> None:
     inner = spikes_at((1, 2, 3), (0, 0, 0), (0, 1, 1), (0, 1, 2))
     outer = spikes_at((1, 2, 3), (0, 0, 0), (0, 0, 1))
     measured = measure(SewBlock(inner.unsqueeze(0)), outer)
-    assert measured.layers["conv1"].ac == 2
+    assert measured.layers["conv1"].total.ac == 2
     second = measured.layers["conv2"]
-    assert (second.operand, second.ac, second.inputs_nonzero) == ("integer", 20, 4)
+    assert (second.operand, second.total.ac, second.total.inputs_nonzero) == ("integer", 20, 4)
     assert measured.total.residual_add == 6
 
 
@@ -401,7 +404,7 @@ def test_a_converted_network_accumulates_although_its_spikes_are_scaled() -> Non
     spikes = torch.tensor([[[[[1.0, 1], [1, 0]]], [[[0, 0], [0, 1]]]]])  # [T, N, C, H, W]
     measured = measure(Converted(spikes), torch.zeros(1, 2, 1, 2, 2), batch_axis=1, time_axis=0)
     fc = measured.layers["fc"]
-    assert (fc.operand, fc.ac, fc.mac) == ("scaled", 32, 0)
+    assert (fc.operand, fc.total.ac, fc.total.mac) == ("scaled", 32, 0)
     assert fc.per_sample()["ac"].tolist() == [24, 8]
     assert (measured.total.mac, measured.total.pool_add) == (0, 0)
 
@@ -459,7 +462,7 @@ def test_a_norm_does_not_fold_if_its_input_is_needed_as_it_is() -> None:
 
     measured = measure(network, torch.ones(1, 1), call=run)
     assert not measured.layers["norm"].folded
-    assert (measured.layers["norm"].mac, measured.layers["layer"].bias_add) == (3, 0)
+    assert (measured.layers["norm"].total.mac, measured.layers["layer"].total.bias_add) == (3, 0)
     assert measured.total.residual_add == 3
 
 
@@ -479,7 +482,7 @@ def test_a_norm_does_not_fold_if_its_input_was_needed_before() -> None:
 
     measured = measure(network, torch.ones(1, 1), call=run)
     assert not measured.layers["norm"].folded
-    assert (measured.layers["norm"].mac, measured.total.compare) == (3, 3)
+    assert (measured.layers["norm"].total.mac, measured.total.compare) == (3, 3)
 
 
 def test_a_weighted_sum_of_activations_multiplies() -> None:
@@ -547,14 +550,14 @@ def test_a_transformer_block_is_counted_whole() -> None:
     measured = measure(Block(), torch.randn(3, 2, 2))
     of = measured.layers
     # 3 samples x 2 tokens x 2 features x 2 outputs, three times.
-    assert [of[name].mac for name in ("query", "key", "value")] == [24, 24, 24]
+    assert [of[name].total.mac for name in ("query", "key", "value")] == [24, 24, 24]
     # Q K^T: 2 x 2 scores of 2 products; softmax of 4 scores; shares times values again.
-    assert [of[name].mac for name in ("matmul", "matmul_1")] == [3 * 8, 3 * 8]
-    assert of["softmax"].function == 3 * 4 * 2
-    assert of["out"].mac == 24
+    assert [of[name].total.mac for name in ("matmul", "matmul_1")] == [3 * 8, 3 * 8]
+    assert of["softmax"].total.function == 3 * 4 * 2
+    assert of["out"].total.mac == 24
     # x + f(x), and the difference to the largest score in the softmax.
-    assert (of["add"].residual_add, of["softmax"].residual_add) == (12, 12)
-    assert of["norm"].mac == 3 * 4 * 3
+    assert (of["add"].total.residual_add, of["softmax"].total.residual_add) == (12, 12)
+    assert of["norm"].total.mac == 3 * 4 * 3
     assert of["query"].per_sample()["mac"].tolist() == [8, 8, 8]
     assert measured.coverage == 1.0
 
@@ -602,8 +605,8 @@ def test_a_recurrent_network_is_counted_step_by_step() -> None:
     measured = measure(Recurrent(), torch.ones(3, 1, 1), batch_axis=1, time_axis=0)
     recurrent = measured.layers["recurrent"]
     assert recurrent.per_step()["ac"].tolist() == [0, 2, 4]
-    assert recurrent.dense_valid == 3 * 4
-    assert measured.layers["heard"].ac == 3 * 2
+    assert recurrent.total.dense_valid == 3 * 4
+    assert measured.layers["heard"].total.ac == 3 * 2
     assert measured.layers["neuron"].per_step()["spikes"].tolist() == [1, 2, 2]
     assert (measured.total.residual_add, measured.total.bias_add) == (3 * 2, 0)
 
@@ -621,7 +624,7 @@ def test_frames_that_stay_are_computed_once_when_cached() -> None:
 
     measured = measure(network, frames, batch_axis=1, time_axis=0, call=run)
     fc = measured.layers["fc"]
-    assert fc.mac == fc.encoding.per_step.mac == (2 + 2 + 1 + 1 + 2) * 10
+    assert fc.total.mac == fc.encoding.per_step.mac == (2 + 2 + 1 + 1 + 2) * 10
     assert fc.encoding.cached.mac == (2 + 1 + 2) * 10
 
 
@@ -676,7 +679,7 @@ def test_spikes_written_over_something_else_do_not_make_it_spikes() -> None:
 
     measured = measure(both, torch.full((1, 2, 2), 0.3), batch_axis=1, call=run)
     assert measured.layers["1"].operand == "analog"
-    assert measured.layers["1"].mac == 2 * 4 * 3
+    assert measured.layers["1"].total.mac == 2 * 4 * 3
 
 
 @pytest.mark.parametrize("buffered", [False, True])
@@ -696,8 +699,79 @@ def test_frames_one_by_one_are_cached_like_frames_at_once(*, buffered: bool) -> 
 
     measured = measure(network, frames, batch_axis=1, time_axis=0, call=run)
     layer = measured.layers["0"]
-    assert layer.mac == layer.encoding.per_step.mac == 5 * 20
+    assert layer.total.mac == layer.encoding.per_step.mac == 5 * 20
     assert layer.encoding.cached.mac == (5 if buffered else 3) * 20
+
+
+class Unrolled(nn.Module):
+    """A layer, a norm of which each step has one of its own, neurons, a read-out; T = 3."""
+
+    def __init__(self, timesteps: int = 3) -> None:
+        super().__init__()
+        self.timesteps = timesteps
+        self.fc1 = nn.Linear(2, 5, bias=False)
+        self.norm = BatchNormThroughTime(nn.BatchNorm1d(5), timesteps)
+        self.neuron = PlainNeuron(NeuronSpec(kind="if"))
+        self.norm2 = BatchNormThroughTime(nn.BatchNorm1d(5), timesteps)
+        self.fc2 = nn.Linear(5, 2, bias=False)
+        self.eval()
+
+    def forward(self, stimulus: Tensor) -> Tensor:
+        current = self.fc1(stimulus)
+        given = current if current.ndim == 3 else current.unsqueeze(0)
+        spikes = self.neuron(self.norm(given))
+        answer: Tensor = self.fc2(self.norm2(spikes).flatten(0, 1))
+        return answer
+
+
+@pytest.mark.parametrize("form", ["image", "frames", "equal frames"])
+def test_a_norm_of_each_step_is_charged_to_its_step(form: str) -> None:
+    # A product for each of 5 elements, in every step by another norm, so that nothing
+    # repeats; 2 x 5 products in the layer before it, or one a step.
+    image = torch.tensor([[0.3, 0.4], [0.5, 0.6]])
+    frames = torch.stack([image * (1 if form == "equal frames" else step) for step in (1, 2, 3)])
+    if form == "image":
+        measured = measure(Unrolled(), image)
+    else:
+        measured = measure(Unrolled(), frames, batch_axis=1, time_axis=0)
+    assert [name for name, layer in measured.layers.items() if layer.kind == "norm"] == [
+        "norm",
+        "norm2",
+    ]
+    for name in ("norm", "norm2"):
+        norm = measured.layers[name]
+        assert (norm.steps, norm.folded) == (3, False)
+        assert norm.per_sample()["mac"].tolist() == [15, 15]
+        assert norm.per_step()["mac"].tolist() == [10, 10, 10]
+        assert norm.encoding.per_step == norm.encoding.cached == norm.total
+    once = form != "frames"
+    assert measured.layers["fc1"].encoding.cached.mac == 20 * (1 if once else 3)
+    first = {name: measured.layers[name] for name in ("fc1", "norm")}
+    cached = replace(measured, layers=first).tally("cached")["mac"]
+    assert cached.tolist() == [[15, 5, 5] if once else [15, 15, 15]] * 2
+
+
+def test_what_runs_for_other_steps_stands_at_the_first_under_both_conventions() -> None:
+    # A read-out of the last 2 of 4 steps: 1 and 2 spikes x 3 outputs.
+    spikes = torch.tensor([[1.0, 0], [1, 1], [0, 1], [1, 1]]).unsqueeze(1)
+    network = nn.ModuleList([Given(spikes), nn.Linear(2, 3, bias=False)])
+    measured = measure(
+        network,
+        torch.zeros(4, 1, 2),
+        batch_axis=1,
+        time_axis=0,
+        call=lambda x: network[1](network[0](x)[2:].flatten(0, 1)),
+    )
+    assert measured.layers["1"].per_step()["ac"].tolist() == [3, 6]
+    for encode in ("per_step", "cached"):
+        assert measured.tally(encode)["ac"].tolist() == [[9, 0, 0, 0]]
+        assert getattr(measured.encoding, encode).ac == 9
+
+
+def test_a_norm_of_the_only_step_folds() -> None:
+    measured = measure(Unrolled(timesteps=1), torch.tensor([[0.3, 0.4]]))
+    assert measured.layers["norm"].folded
+    assert (measured.layers["norm"].total.mac, measured.layers["fc1"].total.bias_add) == (0, 5)
 
 
 @pytest.mark.parametrize(

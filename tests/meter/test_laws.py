@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from harness.contracts.ledger import CATEGORIES, Counts, Measurement
+from harness.contracts.ledger import CATEGORIES, Counts, Ledger
 from harness.contracts.neuron import NeuronSpec
 from harness.meter import measure
+from harness.neurons.spiking import SpikingNeuron
 from tests.meter.networks import SpikingNet, random_spikes, seeds, stimuli
 from tests.meter.neurons import Given
 
@@ -60,7 +61,7 @@ def test_samples_and_steps_add_up_to_the_total(seed: int) -> None:
         total = getattr(measured.total, category)
         assert measured.per_sample()[category].sum() == total
         assert measured.per_step()[category].sum() == total
-        assert sum(getattr(layer, category) for layer in measured.layers.values()) == total
+        assert sum(getattr(layer.total, category) for layer in measured.layers.values()) == total
 
 
 @few
@@ -189,7 +190,7 @@ def test_silent_steps_cost_only_what_is_clocked(seed: int, silent: int) -> None:
     spikes = random_spikes(seed, 2, 3, 4)  # [T, N, C]
     longer = torch.cat([spikes, torch.zeros(silent, 3, 4)])
 
-    def run(given_: Tensor) -> Measurement:
+    def run(given_: Tensor) -> Ledger:
         network = nn.Sequential(Given(given_), nn.Flatten(0, 1), nn.Linear(4, 5))
         return measure(network, given_, batch_axis=1, time_axis=0)
 
@@ -265,14 +266,12 @@ def test_the_meter_leaves_every_answer_as_it_was_and_no_trace_of_itself() -> Non
 
 
 def test_an_error_in_the_model_leaves_no_trace_either() -> None:
-    class Failing(nn.Module):
-        spec = NeuronSpec()
-
+    class Failing(SpikingNeuron):
         def forward(self, x: Tensor) -> Tensor:
             raise ValueError(list(x.shape))
 
     with pytest.raises(ValueError, match="1, 2"):
-        measure(nn.Sequential(nn.Linear(2, 2), Failing()), torch.ones(1, 2))
+        measure(nn.Sequential(nn.Linear(2, 2), Failing(NeuronSpec())), torch.ones(1, 2))
     assert not _get_current_dispatch_mode_stack()
     assert not nn.modules.module._global_forward_hooks
     assert measure(nn.Linear(2, 2), torch.ones(1, 2)).total.ac == 4
@@ -281,7 +280,7 @@ def test_an_error_in_the_model_leaves_no_trace_either() -> None:
 def test_two_meters_one_in_the_other_count_as_if_alone() -> None:
     network, other = SpikingNet(0), nn.Sequential(nn.Linear(72, 4), nn.ReLU())
     images = stimuli(0, 3)
-    inner: list[Measurement] = []
+    inner: list[Ledger] = []
 
     def both(x: Tensor) -> Any:
         inner.append(measure(network, x))
@@ -358,8 +357,8 @@ def test_layers_before_the_first_neuron_scale_with_time_only_by_convention(
     network, images = SpikingNet(seed), stimuli(seed, 2)
     measured = measure(network, images, call=lambda x: network(x, timesteps))
     first = measured.layers["conv1"]
-    assert first.encoding.cached.mac == first.mac
-    assert first.encoding.per_step.mac == timesteps * first.mac
+    assert first.encoding.cached.mac == first.total.mac
+    assert first.encoding.per_step.mac == timesteps * first.total.mac
     assert measured.steps == timesteps
     rest = measured.layers["conv2"]
     assert rest.encoding.cached == rest.encoding.per_step

@@ -10,6 +10,7 @@ from harness.contracts.errors import CountingError, SpecError
 from harness.contracts.ledger import Policy
 from harness.contracts.neuron import NeuronSpec
 from harness.meter import measure
+from harness.neurons.spiking import SpikingNeuron
 from tests.meter.networks import SpikingNet, stimuli
 from tests.meter.neurons import Given
 
@@ -44,7 +45,7 @@ def test_a_partial_result_says_so_everywhere() -> None:
     assert measured.total.partial
     assert measured.explicit.partial
     assert measured.encoding.cached.partial
-    assert measured.layers["fc"].partial
+    assert measured.layers["fc"].total.partial
     assert measured.to_frame()["partial"].all()
     assert measured.total.ac == 2 * 4 * 3  # of equal inputs: spikes of one height
 
@@ -76,9 +77,16 @@ def test_a_neuron_that_breaks_its_promise_is_refused() -> None:
 
 
 def test_a_network_is_not_mistaken_for_a_neuron() -> None:
+    network = SpikingNeuron(NeuronSpec())
+    network.add_module("weights", nn.Linear(2, 2))
+    with pytest.raises(CountingError, match=r"'model' is a SpikingNeuron with weights"):
+        measure(network, torch.ones(1, 2))
+
+
+def test_a_specification_without_the_mark_of_neurons_is_refused() -> None:
     network = nn.Sequential(nn.Linear(2, 2))
     network.spec = NeuronSpec()  # type: ignore[assignment]  # what a user may do
-    with pytest.raises(CountingError, match=r"'model' has a NeuronSpec and weights"):
+    with pytest.raises(CountingError, match=r"'model'.*derive it from SpikingNeuron"):
         measure(network, torch.ones(1, 2))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts.errors import CountingError
-from harness.contracts.ledger import Measurement
+from harness.contracts.ledger import Ledger
 from harness.contracts.neuron import NeuronSpec
 from harness.meter import measure
 from tests.meter.networks import SpikingNet, random_spikes, stimuli
@@ -49,7 +49,7 @@ def spikingjelly_network() -> nn.Sequential:
     return network.eval()
 
 
-def run_spikingjelly(network: nn.Module, mode: str, images: Tensor) -> Measurement:
+def run_spikingjelly(network: nn.Module, mode: str, images: Tensor) -> Ledger:
     functional: Any = import_module("spikingjelly.activation_based.functional")
     functional.set_step_mode(network, mode[0])
     functional.reset_net(network)
@@ -130,12 +130,12 @@ def test_a_converted_network_accumulates() -> None:
     pooled, last = measured.layers["3"], measured.layers["6"]
     neurons = [layer for layer in measured.layers.values() if layer.kind == "neuron"]
     assert (pooled.operand, last.operand) == ("scaled", "scaled")
-    assert last.ac == neurons[1].spikes * 10
+    assert last.total.ac == neurons[1].total.spikes * 10
     # Every spike of a 6 x 6 map is in a 3 x 3 average; the 4 corners of those are read
     # 4 times, the edges 6, the centre 9, by 3 channels.
-    assert neurons[0].spikes * 4 * 3 <= pooled.ac <= neurons[0].spikes * 9 * 3
+    assert neurons[0].total.spikes * 4 * 3 <= pooled.total.ac <= neurons[0].total.spikes * 9 * 3
     # Only the first layer multiplies: 4 steps of the same image.
-    assert measured.total.mac == measured.layers["0"].mac
+    assert measured.total.mac == measured.layers["0"].total.mac
     assert measured.encoding.cached.mac * 4 == measured.total.mac
 
 
@@ -157,11 +157,11 @@ def test_norse_networks_are_counted_cell_by_cell() -> None:
 
     measured = measure(network, frames, batch_axis=1, time_axis=0, call=run)
     first, cell, second, readout = (measured.layers[name] for name in "0123")
-    assert first.ac == int(frames.sum()) * 5
-    assert second.ac == cell.spikes * 3 > 0
+    assert first.total.ac == int(frames.sum()) * 5
+    assert second.total.ac == cell.total.spikes * 3 > 0
     # Leaky integrate and fire without a synapse: our lif; 4 steps, 2 samples, 5 neurons.
-    assert (cell.neuron_add, cell.neuron_mul, cell.compare) == (80, 40, 40)
-    assert (readout.spikes, readout.compare, readout.reset) == (0, 0, 0)
+    assert (cell.total.neuron_add, cell.total.neuron_mul, cell.total.compare) == (80, 40, 40)
+    assert (readout.total.spikes, readout.total.compare, readout.total.reset) == (0, 0, 0)
     assert measured.steps == 4
     assert second.per_step()["ac"].tolist() == (cell.per_step()["spikes"] * 3).tolist()
 

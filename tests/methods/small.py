@@ -12,7 +12,7 @@ from harness.contracts.backend import Backend
 from harness.contracts.method import Method, Realises
 from harness.contracts.model import Model
 from harness.contracts.neuron import NeuronSpec
-from harness.contracts.suite import Recipe
+from harness.contracts.recipe import Recipe
 from harness.training import Batch, Lesson, Student, Teacher
 from suites.models._convnet import ConvNet
 from suites.models._resnet import ResNet

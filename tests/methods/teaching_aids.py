@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts.model import Output
-from harness.contracts.suite import Recipe
+from harness.contracts.recipe import Recipe
 from harness.training import Batch, Lesson, Student, Teacher
 
 

@@ -1,15 +1,19 @@
 """The affine projector against numbers worked out by hand."""
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method
 from suites.methods.affine_projector import AffineProjector, Alignment
 from suites.methods.logit_kd import LogitKd
+from suites.models._resnet import ResNet
+from suites.models._signal import Activation
 from tests.methods import small
 
 
@@ -99,3 +103,16 @@ def test_a_student_of_another_width_learns() -> None:
     before = learner.network.get_parameter("conv1.weight").clone()
     list(AffineProjector(feature="membrane").fit(learner, small.lesson(guide)))
     assert not torch.equal(before, learner.network.get_parameter("conv1.weight"))
+
+
+def test_currents_that_are_summed_have_no_membrane_to_align() -> None:
+    def topology(activation: Activation) -> nn.Module:
+        made = ResNet(blocks=(1, 1), widths=(4, 8), style="ms")
+        return made.build(activation, classes=small.CLASSES, shape=small.STATIC)
+
+    usual = small.student("resnet")
+    learner = replace(usual, network=topology(lambda: usual.neuron(usual.spec)), twin=topology)
+    course = small.lesson(small.teacher("resnet"))
+    with pytest.raises(UnsupportedError, match=r"no neuron of this network made 'stage2'"):
+        list(AffineProjector(feature="membrane").fit(learner, course))
+    assert list(AffineProjector().fit(learner, course))

@@ -11,7 +11,7 @@ from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.model import Model
 from harness.meter import measure
 from harness.training import Student, put_in_slots
-from harness.training.bntt import EPS, BatchNormThroughTime, exit_step, norm_through_time
+from harness.training.bntt import EPS, BatchNormThroughTime, norm_through_time
 from suites.models._resnet import ResNet
 from suites.models._vgg import VGG
 from tests.methods.small import student
@@ -157,40 +157,6 @@ def test_a_network_without_norms_is_refused() -> None:
     network = nn.Linear(2, 2)
     with pytest.raises(UnsupportedError, match="no batch norm that could have one a step"):
         norm_through_time(Student(network=network, timesteps=2, twin=lambda _: network))
-
-
-@pytest.mark.parametrize(
-    ("scales", "expected"),
-    [
-        # Mean scales of two layers in four steps, against 0.1.
-        ([[1.0, 0.5, 0.05, 0.05], [1.0, 0.05, 0.05, 0.05]], 3),
-        ([[1.0, 0.05, 0.05, 0.05], [1.0, 0.05, 0.05, 0.05]], 2),
-        ([[0.05, 0.05, 0.05, 0.05], [0.05, 0.05, 0.05, 0.05]], 1),
-        ([[1.0, 0.05, 0.05, 0.2], [1.0, 0.05, 0.05, 0.05]], 4),  # quiet, then not
-        ([[1.0, 1.0, 1.0, 1.0], [1.0, 0.05, 0.05, 0.05]], 4),
-        ([[1.0, 1.0, 1.0, 0.05], [1.0, 1.0, 1.0, 0.05]], 4),
-    ],
-)
-def test_inference_stops_at_the_first_step_after_which_all_scales_stay_low(
-    scales: list[list[float]], expected: int
-) -> None:
-    network = nn.Sequential(_norm(4, channels=2), _norm(4, channels=2))
-    for norm, means in zip(network, scales, strict=True):
-        for single, mean in zip(norm.steps, means, strict=True):  # type: ignore[arg-type]  # nn.Sequential forgets its modules' type
-            # Only the mean counts: one channel is above 0.1 wherever the mean is 0.05.
-            single.weight.data.copy_(torch.tensor([mean - 0.06, mean + 0.06]))
-    assert exit_step(network) == expected
-
-
-def test_the_exit_moves_with_delta() -> None:
-    network = nn.Sequential(_norm(3))
-    assert exit_step(network, delta=1.5) == 1  # scales begin at 1
-    assert exit_step(network, delta=0.5) == 3
-
-
-def test_there_is_no_exit_without_norms_through_time() -> None:
-    with pytest.raises(SpecError, match="call norm_through_time"):
-        exit_step(nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize("frames", [False, True])

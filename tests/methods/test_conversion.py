@@ -173,14 +173,14 @@ def test_the_meter_counts_scaled_spikes_and_no_scaling(backend: str) -> None:
     weights = [layer for layer in found.layers.values() if layer.kind in {"convolution", "linear"}]
     assert weights[0].operand == "analog"
     assert {layer.operand for layer in weights[1:]} == {"scaled"}
-    assert sum(layer.mac for layer in found.layers.values()) == weights[0].mac
+    assert sum(layer.total.mac for layer in found.layers.values()) == weights[0].total.mac
     neurons = [layer for layer in found.layers.values() if layer.kind == "neuron"]
     assert len(neurons) == len(slots(learner))
     # An integrator adds and compares once a step, whatever its threshold and its start.
     steps = [4 * 3 * layer.neurons for layer in neurons]
-    assert [layer.neuron_add for layer in neurons] == steps
-    assert [layer.compare for layer in neurons] == steps
-    assert all(layer.neuron_mul == 0 for layer in neurons)
+    assert [layer.total.neuron_add for layer in neurons] == steps
+    assert [layer.total.compare for layer in neurons] == steps
+    assert all(layer.total.neuron_mul == 0 for layer in neurons)
 
 
 def test_the_neurons_are_the_simulators_own() -> None:

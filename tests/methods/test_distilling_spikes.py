@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.model import Output
+from harness.neurons.spiking import SpikingNeuron
 from harness.training import Answer, Lesson, Student
 from harness.training.losses.windows import windowed
 from suites.methods import distilling_spikes
@@ -134,7 +135,7 @@ def test_the_teacher_is_made_of_the_artificial_ones_weights_and_our_neurons() ->
     theirs = guide.network.state_dict()
     assert all(torch.equal(spiking.state_dict()[name], theirs[name]) for name in theirs)
     assert not any(isinstance(module, nn.ReLU) for module in spiking.modules())
-    neurons = [module for module in spiking.modules() if hasattr(module, "spec")]
+    neurons = [module for module in spiking.modules() if isinstance(module, SpikingNeuron)]
     assert len(neurons) == sum(isinstance(module, nn.ReLU) for module in guide.network.modules())
     assert {neuron.spec for neuron in neurons} == {learner.spec}
     assert all(weight.requires_grad for weight in spiking.parameters())

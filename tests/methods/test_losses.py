@@ -10,7 +10,7 @@ from torch import nn
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
 from harness.training import Answer, Batch, Teacher, softened_kl
-from harness.training.losses.projection import same_size
+from harness.training.losses.projection import mean_of, same_size, summed
 from suites.methods.direct import Direct
 from suites.methods.feature_mse import FeatureMse, feature_error
 from suites.methods.kl_low_latency import KlLowLatency
@@ -37,6 +37,13 @@ class _Said(Answer):
     @property
     def logits(self) -> torch.Tensor:
         return TEACHER
+
+
+def test_errors_of_stages_are_added_and_averaged() -> None:
+    errors = [torch.tensor(each, requires_grad=True) for each in (1.0, 2.0, 6.0)]
+    assert (summed(errors).item(), mean_of(errors).item()) == (9.0, 3.0)
+    assert torch.autograd.grad(mean_of(errors), errors[1])[0].item() == pytest.approx(1 / 3)
+    assert (summed(errors[:1]).item(), mean_of(errors[:1]).item()) == (1.0, 1.0)
 
 
 def test_softened_kl_is_the_divergence_times_temperature_squared() -> None:

@@ -14,13 +14,15 @@ from torch.nn.functional import cross_entropy
 from harness import discovery
 from harness.contracts.backend import Backend
 from harness.contracts.errors import UnsupportedError
-from harness.contracts.model import Output
+from harness.contracts.model import Model, Output
 from harness.contracts.neuron import Kind, NeuronSpec, Reset, Surrogate, SurrogateName
 from harness.neurons.compiled import can_compile, compiled
+from harness.neurons.spiking import SpikingNeuron
 from harness.training import Student, descend
 from harness.training.rate import _NormOfRates, by_rate, eligibility, rate_pass, slowed
 from suites.models._resnet import ResNet
 from suites.models._signal import hold, through
+from tests.live_bytes import LiveBytes
 from tests.methods.small import (
     CLASSES,
     EVENTS,
@@ -159,6 +161,7 @@ def test_the_eligibility_leaks_and_scales_as_the_membrane_does(
 
 def _eligibility_under(current: float, spec: NeuronSpec, *, timesteps: int) -> float:
     neuron = cast(Backend, discovery.load("backends", "reference")).neuron(spec)
+    assert isinstance(neuron, SpikingNeuron)
     constant = torch.full((timesteps, 1), current, dtype=torch.float64)
     record: list[Tensor] = []
     spikes = neuron(constant, record)
@@ -286,7 +289,7 @@ def test_neurons_are_never_given_all_samples_of_all_steps() -> None:
         seen.append(given[0].shape[1])
 
     for module in network.modules():
-        if hasattr(module, "spec"):
+        if isinstance(module, SpikingNeuron):
             module.register_forward_pre_hook(spy)
     rate_pass(network, _stimulus(STATIC, 3), 3)
     assert max(seen) * 3 <= SAMPLES  # no more elements at once than one step of the batch has
@@ -305,6 +308,46 @@ def test_what_is_kept_for_the_gradient_does_not_grow_with_the_steps() -> None:
         return sum(sizes)
 
     assert kept(8) == kept(1) > 0
+
+
+def test_the_counter_of_memory_counts_what_is_alive_and_views_once() -> None:
+    with LiveBytes() as live:
+        first = torch.zeros(10)  # 40 bytes
+        second = first.view(2, 5) + 1
+        assert (live.now, live.peak) == (80, 80)
+        del first
+        assert live.now == 40
+        third = second * 2
+        assert (live.now, live.peak) == (80, 80)
+        del second, third
+    assert (live.now, live.peak) == (0, 80)
+
+
+def _peak_bytes(model: str, samples: int, timesteps: int) -> int:
+    """Return the most that the tensors of both passes and the gradient need; computes nothing."""
+    made = cast(Backend, discovery.load("backends", "reference"))
+    topology = cast(Model, discovery.load("models", model))
+    with torch.device("meta"):
+        network = topology.build(lambda: made.neuron(NeuronSpec()), classes=10, shape=(3, 32, 32))
+        stimulus = torch.empty(samples, 3, 32, 32)
+        labels = torch.empty(samples, dtype=torch.long)
+    with LiveBytes() as live:
+        output = rate_pass(network, stimulus, timesteps)
+        cross_entropy(output.logits.mean(0), labels).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return live.peak
+
+
+@pytest.mark.parametrize("model", ["resnet20", "vgg9"])
+def test_the_peak_of_memory_hardly_grows_with_the_steps(model: str) -> None:
+    assert _peak_bytes(model, 16, 8) <= 1.25 * _peak_bytes(model, 16, 1)
+
+
+def test_never_more_than_two_signals_of_all_steps_are_in_memory() -> None:
+    # In a batch this large the gradient of the weights, which has no steps, hides nothing.
+    samples = 128
+    widest = 4 * samples * 64 * 32 * 32  # bytes a step
+    grown = _peak_bytes("vgg9", samples, 8) - _peak_bytes("vgg9", samples, 1)
+    assert grown <= 2 * (8 - 1) * widest
 
 
 @pytest.mark.parametrize("taps", [["stage1"], ["nowhere"]], ids=["done", "broken off"])
@@ -360,7 +403,7 @@ def test_reduced_precision_reaches_every_weight(kind: Kind) -> None:
 def test_compiled_neurons_have_the_same_gradient() -> None:
     plain, fast = (_network("vgg", NeuronSpec()).float() for _ in range(2))
     for module in fast.modules():
-        if hasattr(module, "spec"):
+        if isinstance(module, SpikingNeuron):
             compiled(module)
     stimulus = _stimulus(STATIC, 2).float()
     expected = _gradients(plain, rate_pass(plain, stimulus, 2))

@@ -39,7 +39,7 @@ def test_a_spike_so_long_ago_that_its_trace_is_gone_counts_as_none() -> None:
 
 
 def _gradient(spec: NeuronSpec, current: list[float], weights: list[float]) -> list[float]:
-    neurons = TracedNeuron(student().neuron(spec), leak=leak_of(spec))
+    neurons = TracedNeuron(student().neuron(spec), spec)
     given = torch.tensor(current).view(-1, 1, 1).requires_grad_()
     spikes = neurons(given)
     (spikes * torch.tensor(weights).view(-1, 1, 1)).sum().backward()

@@ -7,7 +7,7 @@ from torch import nn
 from harness.training import slots
 from suites.methods.stdp import (
     Learning,
-    Seen,
+    OnePass,
     Stdp,
     kernel_change,
     norms_of,
@@ -138,7 +138,7 @@ def test_a_kernel_turns_to_what_made_it_win() -> None:
         convolution.weight.copy_(torch.tensor([[3.0, 4.0], [0.0, 2.0]]).view(2, 2, 1, 1))
     learning = Learning.of(convolution)
     learning.tiredness.fill_(0.5)
-    seen = Seen()
+    seen = OnePass()
     seen.given = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).view(2, 2, 1, 1)
     seen.spikes = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).view(1, 2, 2, 1, 1)
     seen.current = seen.spikes
@@ -159,7 +159,7 @@ def test_a_kernel_learns_a_mean_over_its_wins() -> None:
         convolution = nn.Conv2d(1, 1, 1, bias=False)
         with torch.no_grad():
             convolution.weight.fill_(1.0)
-        seen = Seen()
+        seen = OnePass()
         seen.given = torch.tensor([3.0, -1.0]).repeat(samples).view(-1, 1, 1, 1)
         seen.spikes = (seen.given > 0).float().unsqueeze(0)
         seen.current = seen.spikes

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
-from harness.contracts.suite import Recipe
+from harness.contracts.recipe import Recipe
 from harness.discovery import load
 from harness.training import Batch, Lesson, Student, Teacher
 from harness.training.conversion import integrators

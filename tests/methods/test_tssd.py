@@ -8,7 +8,7 @@ from torch import nn
 
 from harness.contracts.errors import UnsupportedError
 from suites.methods import tssd
-from suites.methods.tssd import Tssd, classes, early_stage
+from suites.methods.tssd import Tssd, early_stage
 from tests.methods.small import EVENTS, Kind, lesson, student
 
 # Logits (0, x) give odds 1 : e^x. Own steps: the first of two, x = 0; all: x = ln 3 on average.
@@ -128,7 +128,7 @@ def test_the_weak_classifier_reads_its_own_steps_alone(monkeypatch: pytest.Monke
 def test_the_early_stage_is_the_one_before_the_last(kind: Kind, stage: str) -> None:
     learner = student(kind)
     assert early_stage(learner) == stage
-    assert classes(learner) == 3
+    assert learner.classes == 3
 
 
 def test_a_network_without_an_early_stage_is_refused() -> None:

@@ -1,6 +1,5 @@
 """The page about methods, from files and rows made for it."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from harness import discovery
 from harness.contracts.method import Claim, MethodCard
 from harness.report import methods
+from tests.report.rows import right, with_metrics, with_provenance, wrong
 
 CARD = MethodCard(
     title="An idea",
@@ -29,18 +29,15 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(discovery, "method_card", lambda _: CARD)
 
 
-def _row(method: str, seed: int, seconds: float | None) -> str:
-    row = dict.fromkeys(["model", "backend", "timesteps", "recipe", "neuron", "cpu", "gpu"], "x")
-    return json.dumps(
-        row | {"method": method, "seed": seed, "train_seconds": seconds, "threads": 1}
-    )
-
-
 def _publish(results: Path, method: str, seconds: dict[int, float | None]) -> None:
     folder = results / "digits"
     folder.mkdir(exist_ok=True, parents=True)
-    lines = [f"{_row(method, seed, cost)}\n" for seed, cost in seconds.items()]
-    (folder / f"{method}.jsonl").write_text("".join(lines), encoding="utf-8")
+    rows = (
+        with_metrics(right(method, 360, seed=seed), train_seconds=cost)
+        for seed, cost in seconds.items()
+    )
+    lines = "".join(f"{row.to_json()}\n" for row in rows)
+    (folder / f"{method}.jsonl").write_text(lines, encoding="utf-8")
 
 
 @pytest.mark.usefixtures("known")
@@ -54,6 +51,18 @@ def test_a_cost_is_the_median_ratio_over_the_same_questions(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("known")
+def test_cells_of_other_machines_and_without_a_number_are_no_pair(tmp_path: Path) -> None:
+    _publish(tmp_path, "direct", {0: 1.0, 1: 2.0})
+    elsewhere = with_provenance(right("logit_kd", 360), processor={"processor": "another CPU"})
+    rows = [elsewhere, wrong("logit_kd", "oom", "too large", seed=1)]
+    lines = "".join(f"{row.to_json()}\n" for row in rows)
+    (tmp_path / "digits" / "logit_kd.jsonl").write_text(lines, encoding="utf-8")
+    assert "| [`logit_kd`](#logit_kd) | An idea | logits | a projector | — |" in methods.page(
+        tmp_path
+    )
+
+
+@pytest.mark.usefixtures("known")
 def test_without_rows_there_is_no_column_of_costs(tmp_path: Path) -> None:
     assert "cost," not in methods.page(tmp_path)
 
@@ -63,7 +72,7 @@ def test_what_a_file_says_is_on_the_page(tmp_path: Path) -> None:
     text = methods.page(tmp_path)
     assert "## logit_kd\n\nAn idea. Somebody. A paper. 2020." in text
     assert "- Reconstructed: the weight\n- Differs: the authors forget a square" in text
-    assert "| 74.42 % | d | a | — | abstract |" in text
+    assert "| 74.42 % | d | a | not said | abstract |" in text
     assert "`temperature = 4.0`" in text
 
 

@@ -129,7 +129,8 @@ class _Plan:
 
     def array(self, content: str) -> Path:
         """Return where the frames of recordings with these checksums lie."""
-        code = fingerprint.of_code(["harness.data.events.framing", self.decode.__module__])
+        modules = ["harness.data.events.framing", self.decode.__module__]
+        code = fingerprint.of_closure(fingerprint.closure(modules))
         cuts = [recording.cuts for recording in self.recordings]
         made_of = [content, asdict(self.framing), cuts, self.decode.__qualname__, code]
         key = _hash(json.dumps(made_of, sort_keys=True))

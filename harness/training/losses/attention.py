@@ -3,6 +3,8 @@
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from harness.neurons.precision import widened
+
 
 def attention_map(
     maps: Tensor,  # [..., C, H, W]
@@ -12,4 +14,4 @@ def attention_map(
     Activation-based attention (Zagoruyko & Komodakis, ICLR 2017, section 3.1, p = 2). A
     positive factor on ``maps`` leaves it as it is; maps of zeros have an attention of zeros.
     """
-    return normalize(maps.float().square().sum(-3).flatten(-2), dim=-1)
+    return normalize(widened(maps).square().sum(-3).flatten(-2), dim=-1)

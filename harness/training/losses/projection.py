@@ -50,6 +50,16 @@ def projector(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
 
 
+def summed(errors: Sequence[Tensor]) -> Tensor:
+    """Return the sum of one or more ``errors``, one a stage."""
+    return sum(errors[1:], errors[0])
+
+
+def mean_of(errors: Sequence[Tensor]) -> Tensor:
+    """Return the mean of one or more ``errors``, one a stage."""
+    return summed(errors) / len(errors)
+
+
 def same_size(
     first: Tensor,  # [N, C, H, W]
     second: Tensor,  # [N, C', H', W']

@@ -7,6 +7,8 @@ have cosines close to 1, which bfloat16 does not tell apart.
 import torch
 from torch import Tensor
 
+from harness.neurons.precision import widened
+
 SILENCE = 1e-6  # a length below this is rounding: a rate that is not 0 is at least 1 / (T H W)
 
 
@@ -14,7 +16,7 @@ def directions(
     vectors: Tensor,  # [..., D]
 ) -> Tensor:
     """Return the vectors at length 1; a silent one becomes 0 and gets no gradient."""
-    vectors = _wide(vectors)
+    vectors = widened(vectors)
     length: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     # By infinity, not by a small number: that would make the gradient of silence huge.
     return vectors / length.where(length > SILENCE, torch.inf)
@@ -24,7 +26,7 @@ def centred(
     vectors: Tensor,  # [N, D]
 ) -> Tensor:
     """Return the vectors as seen from their mean."""
-    vectors = _wide(vectors)
+    vectors = widened(vectors)
     return vectors - vectors.mean(0)
 
 
@@ -32,7 +34,7 @@ def inner_products(
     vectors: Tensor,  # [N, D] or [J, N, D]
 ) -> Tensor:
     """Return those of all pairs, ``[N, N]`` or ``[J, N, N]``."""
-    vectors = _wide(vectors)
+    vectors = widened(vectors)
     with torch.autocast(vectors.device.type, enabled=False):
         return vectors @ vectors.mT
 
@@ -51,7 +53,7 @@ def relative_distances(
 
     The potential ``psi_D`` of Park et al., CVPR 2019, eq. 6 and 7.
     """
-    vectors = _wide(vectors)
+    vectors = widened(vectors)
     with torch.autocast(vectors.device.type, enabled=False):
         # Without matrix products: by those a vector is not at 0 from itself.
         apart = torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist")
@@ -67,10 +69,5 @@ def angles(
     The potential ``psi_A`` of Park et al., CVPR 2019, eq. 10. Where two of the three
     coincide it is 0.
     """
-    vectors = _wide(vectors)
+    vectors = widened(vectors)
     return inner_products(directions(vectors.unsqueeze(0) - vectors.unsqueeze(1)))
-
-
-def _wide(vectors: Tensor) -> Tensor:
-    """Return ``vectors`` in float32, or in float64 if they come so."""
-    return vectors.to(torch.promote_types(vectors.dtype, torch.float32))

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from harness.neurons.precision import widened
+
 EPSILON = 1e-2  # of a variance; smaller ones let a channel that hardly fires drown the others
 
 
@@ -13,8 +15,8 @@ def standardised(
     values: Tensor,
     axes: tuple[int, ...],
 ) -> Tensor:
-    """Return ``values`` in float32 with mean 0 and variance ``v / (v + EPSILON)`` over ``axes``."""
-    values = values.float()
+    """Return ``values`` with mean 0 and variance ``v / (v + EPSILON)`` over ``axes``."""
+    values = widened(values)
     centred = values - values.mean(axes, keepdim=True)
     variance = centred.square().mean(axes, keepdim=True)
     return centred * (variance + EPSILON).rsqrt()
@@ -39,13 +41,13 @@ def band_energies(
     *,
     bands: int,
 ) -> Tensor:
-    """Return the energy of each radial band, float32 ``[..., bands]``.
+    """Return the energy of each radial band, ``[..., bands]``.
 
     The transform is orthonormal, so the energies add up to the sum of squares over pixels
     (Parseval).
     """
     height, width = maps.shape[-2:]
-    spectrum = torch.fft.fft2(maps.float(), norm="ortho")
+    spectrum = torch.fft.fft2(widened(maps), norm="ortho")
     power = torch.view_as_real(spectrum).square().sum(-1)
     band = radial_bands(height, width, bands=bands, device=maps.device).flatten()
     member = one_hot(band, bands).to(power.dtype)  # [H W, bands]
@@ -74,10 +76,11 @@ def mean_band_energy(
 def cosine_spectrum(
     values: Tensor,  # [..., K]
 ) -> Tensor:
-    """Return the orthonormal DCT-II along the last axis, float32 ``[..., K]``."""
+    """Return the orthonormal DCT-II along the last axis, ``[..., K]``."""
     size = values.shape[-1]
     places = torch.arange(size, dtype=torch.float64, device=values.device)
     basis = torch.cos(math.pi / size * (places + 0.5) * places[:, None]) * math.sqrt(2 / size)
     basis[0] *= math.sqrt(0.5)
+    values = widened(values)
     with torch.autocast(values.device.type, enabled=False):
-        return values.float() @ basis.T.float()
+        return values @ basis.T.to(values.dtype)

@@ -10,13 +10,15 @@ import math
 import torch
 from torch import Tensor
 
+from harness.neurons.precision import widened
+
 
 def squared_distances(
     ours: Tensor,  # [N, n, D]
     theirs: Tensor,  # [N, m, D]
 ) -> Tensor:
-    """Return ``|x_i - y_j|^2 / D``, ``[N, n, m]``, in float32 inside autocast too."""
-    ours, theirs = ours.float(), theirs.float()
+    """Return ``|x_i - y_j|^2 / D``, ``[N, n, m]``, at least float32 inside autocast too."""
+    ours, theirs = widened(ours), widened(theirs)
     with torch.autocast(ours.device.type, enabled=False):
         inner = ours @ theirs.mT
     squares = ours.square().sum(-1).unsqueeze(2) + theirs.square().sum(-1).unsqueeze(1)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear as apply_linear
 from torch.utils.data import DataLoader, TensorDataset
 
-from harness.contracts.ledger import Counts, Measurement
+from harness.contracts.ledger import Counts, Ledger
 from harness.meter import measure
 from tests.cross_check import tools
 from tests.cross_check.known import Known
@@ -79,10 +79,10 @@ def effective(network: nn.Module, inputs: Tensor) -> float:
 
 def by_weights(samples: int) -> float:
     layers = counted(Lstm(), rows(samples, 6, 3)).layers.values()
-    return sum(layer.mac for layer in layers if layer.kind == "linear")
+    return sum(layer.total.mac for layer in layers if layer.kind == "linear")
 
 
-def counted(network: nn.Module, inputs: Tensor) -> Measurement:
+def counted(network: nn.Module, inputs: Tensor) -> Ledger:
     """Return our measurement, with the operators that torch has a fused form of apart."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

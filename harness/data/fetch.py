@@ -1,4 +1,4 @@
-"""What ``python -m harness data VERB NAME`` does: describe, fetch, verify, look at.
+"""Downloading and unpacking what a data set's card names.
 
 Downloads go into the data root, next to what is unpacked from them. Nothing that is not
 ours is overwritten or deleted: a file in the way is an error that names it.
@@ -12,58 +12,19 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import Any
 
-from harness import discovery
-from harness.contracts.dataset import Archive, Dataset, DatasetCard, Finding, Verifiable
+from harness.contracts.dataset import Archive, Dataset, DatasetCard
 from harness.contracts.errors import DataError
+from harness.data.catalogue import load
 
 _CHUNK_BYTES = 1 << 16  # what an interrupt can lose
 _TIMEOUT_S = 60
 # Called with a file's name, the bytes done and the bytes in all, or None if unknown.
 Progress = Callable[[str, int, int | None], None]
-
-
-def load(name: str, /) -> Dataset[Any]:
-    """Return the data set called ``name``."""
-    return cast("Dataset[Any]", discovery.load("datasets", name))
-
-
-def about(name: str, /) -> dict[str, Any]:
-    """Return all that is known of a data set without opening it."""
-    return {"name": name} | asdict(load(name).card)
-
-
-# Verify
-
-
-def verify(name: str, root: Path | None, /) -> Iterator[Finding]:
-    """Yield what was expected and found, file by file, reading every byte.
-
-    A data set that cannot tell its files apart is loaded as a whole.
-
-    Raises:
-        DataError: If it is not there at all.
-    """
-    dataset = load(name)
-    if isinstance(dataset, Verifiable):
-        yield from dataset.findings(root)
-        return
-    known = dataset.provenance(root)
-    expected = f"fingerprint {known.fingerprint}"
-    try:
-        dataset.load(root)
-    except DataError as error:
-        yield Finding(path=name, expected=expected, found=str(error), ok=False)
-        return
-    notes = f"; {' '.join(known.notes)}" if known.notes else ""
-    yield Finding(path=name, expected=expected, found=f"loaded as expected{notes}", ok=True)
-
-
-# Fetch
 
 
 @dataclass(frozen=True, kw_only=True)

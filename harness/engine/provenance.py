@@ -2,12 +2,12 @@
 
 import platform
 from datetime import UTC, datetime
-from pathlib import Path
 
 from harness import discovery, fingerprint
+from harness.contracts.cell import Cell
 from harness.contracts.errors import DataError
-from harness.contracts.record import Cell, Provenance, Row, Status
-from harness.engine.freshness import fingerprints
+from harness.contracts.row import Provenance, Row, Status
+from harness.engine.freshness import data_fingerprint, fast_fingerprint, fingerprints
 from harness.engine.grid import load_dataset
 from harness.engine.jobs import Order
 
@@ -18,30 +18,37 @@ def provenance(
     started: datetime,
     backend_version: str | None = None,
     gpu: str | None = None,
+    weights_sha256: str | None = None,
+    teacher_sha256: str | None = None,
 ) -> Provenance:
     """Return where, when and with what a cell was run."""
     cell, conditions = order.cell, order.conditions
     commit, dirty = fingerprint.git_state()
+    fps = fingerprints(cell)
     return Provenance(
-        **fingerprints(cell, conditions.data_root),
+        train_fp=fps["train"],
+        measure_fp=fps["measure"],
+        fast_fp=fast_fingerprint(cell, conditions.device),
+        data_fp=data_fingerprint(cell.dataset, conditions.data_root),
+        versions=dict(fingerprint.versions(discovery.packages_of(cell.backend))),
         backend_version=backend_version,
         device=conditions.device,
+        threads=conditions.threads,
+        processor=dict(fingerprint.processor()),
+        deterministic=conditions.deterministic,
+        weights_sha256=weights_sha256,
+        teacher_sha256=teacher_sha256,
+        data_notes=_data_notes(cell, order),
+        encoding=_encoding(cell),
         log_path=str(order.log_path.relative_to(conditions.runs)),
         git_sha=commit,
         git_dirty=dirty,
         lock_sha=fingerprint.of_lock(),
-        python=platform.python_version(),
-        torch=fingerprint.installed("torch"),
         os=platform.platform(),
-        cpu=_processor_name(),
         gpu=gpu,
         started_at=started.isoformat(timespec="seconds"),
         ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
         command=conditions.command,
-        deterministic=conditions.deterministic,
-        threads=conditions.threads,
-        encoding=_encoding(cell),
-        data_notes=_data_notes(cell.dataset, conditions.data_root),
     )
 
 
@@ -59,17 +66,8 @@ def _encoding(cell: Cell) -> str:
     return discovery.encoder_words(cell.encoder)
 
 
-def _data_notes(dataset: str, data_root: Path | None) -> tuple[str, ...]:
+def _data_notes(cell: Cell, order: Order) -> tuple[str, ...]:
     try:
-        return load_dataset(dataset).provenance(data_root).notes
+        return load_dataset(cell.dataset).provenance(order.conditions.data_root).notes
     except DataError:  # the row's own error tells it
         return ()
-
-
-def _processor_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return platform.processor() or platform.machine()
-    lines = info.read_text(encoding="utf-8").splitlines()
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()

@@ -1,0 +1,131 @@
+"""What is asked: one method, on one simulator, with one student, at one T, for one seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import field
+from functools import cached_property
+from typing import Any
+
+from harness.contracts.errors import SpecError
+from harness.contracts.neuron import NeuronSpec
+from harness.contracts.recipe import Recipe
+from harness.contracts.values import Plain, identifying, value
+
+TEACHERS = "teachers"  # the suite that teachers are cells of
+LABELS_ALONE = "direct"  # the method without a teacher: how teachers learn, what others must beat
+
+
+@value
+class TeacherIdentity:
+    """Which trained artificial network teaches.
+
+    Attributes:
+        dataset: What it knows.
+        model: A file under ``suites/models/``.
+        recipe: How it is trained, or None if it is imported.
+        seed: Of its training.
+        split: The identity of the split it is trained on.
+        weights_sha256: Of an imported one, which nothing else identifies.
+    """
+
+    dataset: str
+    model: str
+    recipe: Recipe | None = None
+    seed: int | None = None
+    split: str | None = None
+    weights_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        trained = None not in (self.recipe, self.seed, self.split)
+        if trained == (self.weights_sha256 is not None):
+            raise SpecError(
+                "TeacherIdentity is of a trained network (recipe, seed, split) or of an imported "
+                f"one (weights_sha256), got {self!r}"
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes this teacher this teacher."""
+        return {name: part for name, part in identifying(self).items() if part is not None}
+
+    def is_of(self, cell: Cell, /) -> bool:
+        """Return whether ``cell`` is the one that this teacher is."""
+        if (cell.suite, cell.dataset, cell.model) != (TEACHERS, self.dataset, self.model):
+            return False
+        if self.weights_sha256 is not None:
+            return cell.recipe_name == f"imported {self.weights_sha256}"
+        return (cell.recipe, cell.seed, cell.split) == (self.recipe, self.seed, self.split)
+
+
+@value
+class Cell:
+    """One question of a suite, answered by one method on one simulator.
+
+    A teacher is a cell too: of ReLU, on no simulator, of the suite ``teachers``.
+
+    Attributes:
+        suite: A file under ``suites/``, or ``teachers``.
+        protocol: The suite's; raised when old rows may no longer stand beside new ones.
+        method: A file under ``suites/methods/``.
+        params: The method's parameters, all of them, defaults included.
+        dataset: A file under ``suites/datasets/``.
+        split: The identity of its fixed split.
+        model: The student, a file under ``suites/models/``.
+        teacher: What identifies the teacher, or None if the suite has none.
+        backend: A folder under ``backends/``; None for an artificial network.
+        timesteps: T, at least 1.
+        seed: Of initial weights, data order and augmentation.
+        recipe_name: Of the suite's recipes.
+        recipe: The training budget.
+        neuron: In every slot; None for an artificial network.
+        encoder: A file under ``suites/encoders/``, or None for a constant current.
+    """
+
+    suite: str
+    protocol: int
+    method: str
+    params: Plain
+    dataset: str
+    split: str
+    model: str
+    teacher: TeacherIdentity | None
+    backend: str | None
+    timesteps: int
+    seed: int
+    recipe_name: str
+    recipe: Recipe
+    neuron: NeuronSpec | None
+    encoder: str | None = field(default=None, metadata={"later": True})
+
+    def __post_init__(self) -> None:
+        if self.timesteps < 1:
+            raise SpecError(f"Cell.timesteps must be at least 1, got {self.timesteps!r}")
+        if self.seed < 0:
+            raise SpecError(f"Cell.seed must not be negative, got {self.seed!r}")
+        if (self.backend is None) != (self.neuron is None):
+            raise SpecError(
+                f"a cell has a simulator and a neuron or neither, got {self.backend!r} "
+                f"and {self.neuron!r}"
+            )
+
+    def identity(self) -> str:
+        """Return the canonical JSON: keys sorted, no whitespace, floats by ``repr``."""
+        what = identifying(self)
+        what["recipe"] = {"name": what.pop("recipe_name"), **what["recipe"]}
+        what["precision"] = self.recipe.precision
+        if self.teacher is not None:
+            what["teacher"] = self.teacher.identity()
+        return json.dumps(what, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @cached_property
+    def cell_id(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 over ``identity``."""
+        return hashlib.sha256(self.identity().encode()).hexdigest()[:16]
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        if self.suite == TEACHERS:
+            return f"teacher {self.model} seed={self.seed}"
+        return f"{self.method} {self.model} {self.backend} T={self.timesteps} seed={self.seed}"

@@ -1,0 +1,277 @@
+"""What came of one cell: numbers, counts, a canary and where they were made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import field
+from typing import Any, Literal
+
+from harness.contracts.cell import Cell
+from harness.contracts.errors import SpecError
+from harness.contracts.ledger import Ledger
+from harness.contracts.values import from_json, to_plain, value
+
+Status = Literal["ok", "failed", "timeout", "oom", "diverged", "skipped"]
+Stage = Literal["train", "measure"]
+
+
+@value
+class EarlyExit:
+    """What leaving early brings under one rule, its threshold fitted on validation data.
+
+    Attributes:
+        threshold: In the rule's own unit.
+        correct: Right answers at the exits, on the test split.
+        samples: Test samples.
+        steps: Until the exits, of all test samples together.
+        spent: By convention for encoding and category, all that ran until the exits, for
+            ``harness.energy.operations_pj``; empty if unknown.
+    """
+
+    threshold: float
+    correct: int
+    samples: int
+    steps: int
+    spent: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+@value
+class Elsewhere:
+    """What the same weights answer on another simulator.
+
+    Attributes:
+        test_accuracy: There.
+        differing: Test samples that it decides otherwise.
+    """
+
+    test_accuracy: float
+    differing: int
+
+
+@value
+class Metrics:
+    """What a finished cell measured. None is unknown, never 0.
+
+    Attributes:
+        test_accuracy: A fraction, after the last epoch, on the fixed test split.
+        accuracy_low: Lower end of its 95 % Wilson interval over test samples.
+        accuracy_high: Upper end.
+        n_test: Test samples.
+        teacher_accuracy: The teacher's, on the same samples.
+        ann_accuracy: Of the student's topology as an artificial network.
+        agreement: Fraction of test samples on which student and teacher decide alike.
+        accuracy_by_step: After 1, 2, ... T steps of the same pass.
+        accuracy_by_step_low: Lower ends of their 95 % Wilson intervals.
+        accuracy_by_step_high: Upper ends.
+        accuracy_area: Under accuracy over t / T: the mean of ``accuracy_by_step``.
+        mean_steps_to_decide: Steps after which a sample's decision no longer changes.
+        mean_cutoff_steps: Steps after which it stays right; T for a sample that ends wrong.
+        first_spike_steps: Until the last spiking layer fires, over samples that make it.
+        silent_samples: Test samples that do not.
+        early_exit: By rule and allowed loss of validation accuracy in percentage points.
+        cross_backend: By other simulator.
+        parameter_count: Trainable numbers of the student at inference.
+        latency_ms_b1: Median wall clock of a batch of one.
+        latency_ms_b1_iqr: Its interquartile range.
+        throughput_sps: Samples a second, best batch.
+        train_seconds: Wall clock of the training.
+        train_samples: Seen in training, with repetition.
+        peak_memory_bytes: Of the process, or of the device if there is one.
+    """
+
+    test_accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    n_test: int
+    teacher_accuracy: float | None = None
+    ann_accuracy: float | None = None
+    agreement: float | None = None
+    accuracy_by_step: tuple[float, ...] | None = None
+    accuracy_by_step_low: tuple[float, ...] | None = None
+    accuracy_by_step_high: tuple[float, ...] | None = None
+    accuracy_area: float | None = None
+    mean_steps_to_decide: float | None = None
+    mean_cutoff_steps: float | None = None
+    first_spike_steps: float | None = None
+    silent_samples: int | None = None
+    early_exit: dict[str, dict[str, EarlyExit]] = field(default_factory=dict)
+    cross_backend: dict[str, Elsewhere] = field(default_factory=dict)
+    parameter_count: int | None = None
+    latency_ms_b1: float | None = None
+    latency_ms_b1_iqr: float | None = None
+    throughput_sps: float | None = None
+    train_seconds: float | None = None
+    train_samples: int | None = None
+    peak_memory_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.accuracy_low <= self.test_accuracy <= self.accuracy_high <= 1:
+            raise SpecError(
+                "accuracies are fractions and an interval holds its estimate; got "
+                f"{self.accuracy_low!r} <= {self.test_accuracy!r} <= {self.accuracy_high!r}"
+            )
+        if self.n_test < 1:
+            raise SpecError(f"Metrics.n_test must be at least 1, got {self.n_test!r}")
+        for name in ("teacher_accuracy", "ann_accuracy", "agreement", "accuracy_area"):
+            fraction = getattr(self, name)
+            if fraction is not None and not 0 <= fraction <= 1:
+                raise SpecError(f"Metrics.{name} must be a fraction, got {fraction!r}")
+
+
+@value
+class Canary:
+    """What the cell's own first steps give, in float64 on the processor.
+
+    It is the same on every machine: integers exactly, floats but for rounding. So it tells
+    whether changed code still means the same (``harness.engine.canary``).
+
+    Attributes:
+        losses: Of each step.
+        weights: A projection of each tensor of the student's state, in their order.
+        logits: A projection of each step's, on the first test samples.
+        elsewhere: Likewise, with the same weights on other simulators.
+        counts: What the meter counts there, by layer: a hash of all it says.
+        metrics: All that is measured there and is no time, number by number.
+    """
+
+    losses: tuple[float, ...]
+    weights: tuple[float, ...]
+    logits: tuple[float, ...]
+    elsewhere: dict[str, tuple[float, ...]]
+    counts: tuple[str, ...]
+    metrics: tuple[int | float | str, ...]
+
+
+@value
+class Provenance:
+    """Where, when and with what a cell ran. None is unknown.
+
+    Attributes:
+        train_fp: Fingerprint of the code that trained.
+        measure_fp: Of the code that evaluated and counted.
+        fast_fp: Of the fast paths that were taken and no canary takes; None if none was.
+        data_fp: Of the data.
+        versions: Of Python and of the libraries whose arithmetic was used.
+        backend_version: The simulator's.
+        device: ``cpu`` or ``cuda``.
+        threads: Of the cell's process; another number rounds sums in another order.
+        processor: Its model, instruction sets and limits upon them.
+        deterministic: Whether torch's deterministic algorithms were on.
+        weights_sha256: Of the file with the trained weights.
+        teacher_sha256: Of the file with the teacher's.
+        normalisation: Of an imported teacher, the mean and deviation it was trained with.
+        data_notes: Deviations from the published files, a sentence each.
+        encoding: What the student is given in a step.
+        teacher_note: What a reader must know of the teacher.
+        log_path: Relative to the store.
+        git_sha: Of this project.
+        git_dirty: Whether the working tree had changes.
+        lock_sha: Of the lock file.
+        os: Name and release.
+        gpu: Model, or None without one.
+        started_at: UTC, ISO 8601.
+        ended_at: UTC, ISO 8601.
+        command: What runs this cell again.
+    """
+
+    train_fp: str | None = None
+    measure_fp: str | None = None
+    fast_fp: str | None = None
+    data_fp: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    backend_version: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    processor: dict[str, str] = field(default_factory=dict)
+    deterministic: bool | None = None
+    weights_sha256: str | None = None
+    teacher_sha256: str | None = None
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    data_notes: tuple[str, ...] = ()
+    encoding: str | None = None
+    teacher_note: str | None = None
+    log_path: str | None = None
+    git_sha: str | None = None
+    git_dirty: bool | None = None
+    lock_sha: str | None = None
+    os: str | None = None
+    gpu: str | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    command: str | None = None
+
+    @property
+    def cpu(self) -> str | None:
+        """The processor's model."""
+        return self.processor.get("processor")
+
+
+@value
+class Row:
+    """The outcome of one cell. A run without a number did not score zero.
+
+    Attributes:
+        cell: What was asked.
+        status: How it ended.
+        metrics: What was measured; None unless ``status`` is ``ok``.
+        ledger: What inference cost, summed over the test samples; likewise.
+        canary: What tells later code from this; None where it could not be had.
+        error: Why there are no metrics, one line; None if ``ok``.
+        provenance: Where and with what.
+        cell_id: Of ``cell``; written so that an edited row is found out.
+        schema_version: Of this layout.
+    """
+
+    cell: Cell
+    status: Status
+    metrics: Metrics | None = None
+    ledger: Ledger | None = None
+    canary: Canary | None = None
+    error: str | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+    cell_id: str = ""
+    schema_version: Literal[2] = 2
+
+    def __post_init__(self) -> None:
+        if self.status == "ok":
+            if self.metrics is None or self.error:
+                raise SpecError(f"an 'ok' row needs metrics and has no error, got {self.error!r}")
+        elif self.metrics is not None or not self.error:
+            raise SpecError(f"a {self.status!r} row needs an error and has no metrics")
+        found = self.cell.cell_id
+        if self.cell_id not in ("", found):
+            raise SpecError(
+                f"row says cell_id {self.cell_id!r} but its cell gives {found!r}; "
+                "it was edited: run its cell again"
+            )
+        object.__setattr__(self, "cell_id", found)
+
+    def to_json(self) -> str:
+        """Return the row on one line, keys sorted, what is unknown left out."""
+        plain: dict[str, Any] = to_plain(self)
+        for name in ("metrics", "provenance"):
+            plain[name] = _known(plain[name])
+        return json.dumps(_known(plain, but="cell"), sort_keys=True, allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str | bytes, /) -> Row:
+        """Return the row of one line that ``to_json`` wrote, of this schema or the one before.
+
+        Raises:
+            SpecError: If it is no such line: an unknown schema or field, a wrong type, or a
+                ``cell_id`` that its cell has not.
+        """
+        if isinstance(text, str):
+            text = text.encode()
+        if b'"schema_version": 1,' in text:
+            from harness.contracts.schema_1 import migrated
+
+            return migrated(text)
+        return from_json(Row, text)
+
+
+def _known(part: dict[str, Any] | None, *, but: str = "") -> dict[str, Any] | None:
+    """Return a mapping without its unknown and empty entries."""
+    if part is None:
+        return None
+    return {key: item for key, item in part.items() if key == but or item not in (None, {}, [])}

@@ -1,0 +1,199 @@
+"""Two sets of rows, cell by cell: what is identical, and what differs by how much.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import statistics
+from harness.contracts.errors import StoreError
+from harness.contracts.row import Row
+from harness.contracts.values import to_plain
+
+# Of the metrics, what a clock or the system measures.
+TIMES = (
+    "latency_ms_b1",
+    "latency_ms_b1_iqr",
+    "throughput_sps",
+    "train_seconds",
+    "peak_memory_bytes",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One cell whose accuracy is not the same on both sides.
+
+    Attributes:
+        cell_id: Which.
+        label: What people call it.
+        then: Accuracy on the first side.
+        now: On the second.
+        half_width: Half of the 95 % interval over seeds on the first side; None if there
+            is one seed.
+    """
+
+    cell_id: str
+    label: str
+    then: float
+    now: float
+    half_width: float | None
+
+    @property
+    def within(self) -> bool | None:
+        """Whether the difference is smaller than what seeds make; None if that is unknown."""
+        return None if self.half_width is None else abs(self.now - self.then) <= self.half_width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How two sets of rows agree.
+
+    Attributes:
+        common: Cells with numbers on both sides.
+        identical: Of these, cells with the same accuracy.
+        same_counts: Of these, cells with the same ledger too.
+        differences: The others, the largest first.
+        only_then: Cells of the first side alone.
+        only_now: Of the second.
+        status: Cells that ended otherwise: name, then, now.
+    """
+
+    common: int
+    identical: int
+    same_counts: int
+    differences: tuple[Difference, ...]
+    only_then: int
+    only_now: int
+    status: tuple[tuple[str, str, str], ...]
+
+    def line(self, there: str) -> str:
+        """Return the agreement with ``there`` in one line."""
+        same = f"{self.identical} of {self.common} accuracies identical"
+        counts = f", {self.same_counts} in every count"
+        if not self.differences:
+            return f"agreement with {there}: {same}{counts if self.common else ''}"
+        largest = self.differences[0]
+        inside = sum(one.within is True for one in self.differences)
+        return (
+            f"agreement with {there}: {same}{counts}; {len(self.differences)} differ, by up to "
+            f"{100 * abs(largest.now - largest.then):.2f} points, {inside} of them by less than "
+            "half of the interval over seeds"
+        )
+
+
+def compare(then: Mapping[str, Row], now: Mapping[str, Row], /) -> Agreement:
+    """Return how the rows ``now`` agree with those ``then``, both by ``cell_id``."""
+    common = sorted(then.keys() & now.keys())
+    pairs = [(then[name], now[name]) for name in common]
+    scored = [(a, b) for a, b in pairs if a.metrics and b.metrics]
+    alike = [(a, b) for a, b in scored if _accuracy(a) == _accuracy(b)]
+    spread = _half_widths(then.values())
+    differences = [
+        Difference(
+            cell_id=a.cell_id,
+            label=a.cell.label,
+            then=_accuracy(a),
+            now=_accuracy(b),
+            half_width=spread.get(_over_seeds(a)),
+        )
+        for a, b in scored
+        if _accuracy(a) != _accuracy(b)
+    ]
+    return Agreement(
+        common=len(scored),
+        identical=len(alike),
+        same_counts=sum(_counts(a) == _counts(b) for a, b in alike),
+        differences=tuple(sorted(differences, key=lambda one: -abs(one.now - one.then))),
+        only_then=len(then.keys() - now.keys()),
+        only_now=len(now.keys() - then.keys()),
+        status=tuple((a.cell.label, a.status, b.status) for a, b in pairs if a.status != b.status),
+    )
+
+
+def unlike(then: Row, now: Row, /) -> list[str]:
+    """Return the names of what two rows of one cell say differently, times apart."""
+    first, second = to_plain(then), to_plain(now)
+    ours, theirs = first["metrics"] or {}, second["metrics"] or {}
+    names = [
+        name
+        for name in (*ours, *theirs)
+        if name not in TIMES and ours.get(name) != theirs.get(name)
+    ]
+    status = ["status"] if then.status != now.status else []
+    ledger = ["ledger"] if first["ledger"] != second["ledger"] else []
+    return [*status, *dict.fromkeys(names), *ledger]
+
+
+def rows_of(place: str, suite: str, /) -> dict[str, Row]:
+    """Return the rows of ``suite`` in a folder of runs or results, or in a git revision.
+
+    Raises:
+        StoreError: If ``place`` is neither, or holds no row of it.
+    """
+    folder = Path(place)
+    rows = _in_folder(folder, suite) if folder.is_dir() else _in_revision(place, suite)
+    if not rows:
+        raise StoreError(f"{place} holds no rows of {suite}")
+    return {row.cell_id: row for row in rows}
+
+
+def _in_folder(folder: Path, suite: str) -> list[Row]:
+    files = [*folder.glob(f"{suite}/*/row.json"), *folder.glob("*/row.json")]
+    files += [*folder.glob(f"{suite}/*.jsonl"), *folder.glob("*.jsonl")]
+    lines = [line for path in sorted(set(files)) for line in path.read_bytes().splitlines()]
+    return _of_suite(lines, suite)
+
+
+def _in_revision(revision: str, suite: str) -> list[Row]:
+    listed = _git("ls-tree", "--name-only", revision, f"results/{suite}/").decode().split()
+    files = [path for path in listed if path.endswith(".jsonl")]
+    lines = [line for path in files for line in _git("show", f"{revision}:{path}").splitlines()]
+    return _of_suite(lines, suite)
+
+
+def _of_suite(lines: Iterable[bytes], suite: str) -> list[Row]:
+    rows = (Row.from_json(line) for line in lines if b'"cell_id"' in line)
+    return [row for row in rows if row.cell.suite == suite]
+
+
+def _git(*words: str) -> bytes:
+    try:
+        done = subprocess.run(["git", *words], check=True, capture_output=True)  # noqa: S603, S607  the user's git
+    except (OSError, subprocess.CalledProcessError) as error:
+        told = getattr(error, "stderr", b"") or b""
+        raise StoreError(
+            f"{words[-1].partition(':')[0]!r} is no folder, and git knows no such revision: "
+            f"{told.decode().strip() or error}"
+        ) from error
+    return done.stdout
+
+
+def _accuracy(row: Row) -> float:
+    return row.metrics.test_accuracy if row.metrics else 0.0
+
+
+def _counts(row: Row) -> object:
+    return row.ledger and row.ledger.to_plain()
+
+
+def _over_seeds(row: Row) -> str:
+    cell = row.cell
+    return (
+        f"{cell.method} {sorted(cell.params.items())} {cell.model} {cell.backend} {cell.timesteps}"
+    )
+
+
+def _half_widths(rows: Iterable[Row]) -> dict[str, float]:
+    """Return half of the interval over seeds, by what is alike but for the seed."""
+    by_question: dict[str, list[float]] = {}
+    for row in rows:
+        if row.metrics:
+            by_question.setdefault(_over_seeds(row), []).append(row.metrics.test_accuracy)
+    means = {name: statistics.mean_over_seeds(values) for name, values in by_question.items()}
+    return {name: one.interval.half_width for name, one in means.items() if one.interval}

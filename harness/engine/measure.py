@@ -1,0 +1,140 @@
+"""The second stage of a cell: what the trained student answers, and what that costs."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import discovery
+from harness.contracts.dataset import Samples, Source
+from harness.contracts.ledger import Ledger
+from harness.contracts.row import Elsewhere
+from harness.engine.resolve import Resolved
+from harness.engine.train import Trained
+from harness.evaluation.cost import Running, early_exits
+from harness.evaluation.evaluate import Verdict, evaluate
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherVerdict:
+    """What a student is compared with: its teacher on the same test samples.
+
+    Attributes:
+        accuracy: A fraction.
+        predictions: int64 ``[N]``.
+        same_topology: Whether it is the student's with ReLU.
+    """
+
+    accuracy: float
+    predictions: NDArray[np.int64]
+    same_topology: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Everything about a trained student that is no wall clock.
+
+    Attributes:
+        verdict: On the test split.
+        elsewhere: By other simulator, projections of what the same weights answer there.
+        ledger: What the test split cost, sample by sample.
+        metrics: The columns that follow from these.
+        running: To be timed.
+    """
+
+    verdict: Verdict
+    elsewhere: Mapping[str, tuple[float, ...]]
+    ledger: Ledger
+    metrics: dict[str, Any]
+    running: Running
+
+
+def measure(
+    found: Resolved,
+    trained: Trained,
+    test: Samples | Source,
+    validation: Samples | Source,
+    reference: TeacherVerdict | None,
+) -> Measured:
+    """Look at the test split, once a simulator.
+
+    Thresholds of early exits are fitted on ``validation`` alone.
+    """
+    verdict = _verdict(found, trained, test)
+    running = Running(
+        trained.student, test, trained.presentation, trained.device, found.recipe.precision
+    )
+    ledger = running.counted()
+    others = dict(_elsewhere(found, trained, test, verdict))
+    spiking: dict[str, Any] = {}
+    if found.backend is not None:
+        spiking = early_exits(_verdict(found, trained, validation), verdict, ledger)
+    return Measured(
+        verdict=verdict,
+        elsewhere={name: projections for name, (_, projections) in others.items()},
+        ledger=ledger,
+        running=running,
+        metrics={
+            **_quality(verdict),
+            **_beside(verdict, reference),
+            **spiking,
+            "cross_backend": {name: answer for name, (answer, _) in others.items()},
+        },
+    )
+
+
+def _verdict(found: Resolved, trained: Trained, samples: Samples | Source) -> Verdict:
+    return evaluate(
+        trained.student, samples, trained.presentation, trained.device, found.recipe.precision
+    )
+
+
+def _quality(verdict: Verdict) -> dict[str, Any]:
+    """Return the columns about right and wrong."""
+    low, high = verdict.accuracy.interval
+    steps = verdict.over_time.accuracy
+    return {
+        "test_accuracy": verdict.accuracy.value,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "n_test": verdict.accuracy.samples,
+        "accuracy_by_step": tuple(step.value for step in steps),
+        "accuracy_by_step_low": tuple(step.interval.low for step in steps),
+        "accuracy_by_step_high": tuple(step.interval.high for step in steps),
+        "accuracy_area": verdict.over_time.area,
+        "mean_steps_to_decide": verdict.over_time.mean_settling_steps,
+        "mean_cutoff_steps": verdict.over_time.mean_cutoff_steps,
+    }
+
+
+def _beside(verdict: Verdict, reference: TeacherVerdict | None) -> dict[str, Any]:
+    """Return the columns about the teacher."""
+    if reference is None:
+        return {}
+    return {
+        "teacher_accuracy": reference.accuracy,
+        "ann_accuracy": reference.accuracy if reference.same_topology else None,
+        "agreement": float((reference.predictions == verdict.predictions[-1]).mean()),
+    }
+
+
+def _elsewhere(
+    found: Resolved, trained: Trained, test: Samples | Source, verdict: Verdict
+) -> Iterator[tuple[str, tuple[Elsewhere, tuple[float, ...]]]]:
+    """Yield what the same weights answer on every other simulator that is here."""
+    if found.backend is None:
+        return
+    state = trained.student.network.state_dict()
+    for name in discovery.names("backends"):
+        if name == found.cell.backend or (other := found.on(name)) is None:
+            continue
+        student = other.student(trained.device)
+        student.network.load_state_dict(state)
+        theirs = evaluate(
+            student, test, trained.presentation, trained.device, found.recipe.precision
+        )
+        unlike = theirs.predictions[-1] != verdict.predictions[-1]
+        answer = Elsewhere(test_accuracy=theirs.accuracy.value, differing=int(unlike.sum()))
+        yield name, (answer, theirs.projections)

@@ -1,0 +1,19 @@
+"""What cells take long to import, imported once, in the server that they are forked from.
+
+Nothing here runs a tensor operation: threads that it would start do not survive the fork.
+"""
+
+from contextlib import suppress
+from importlib import import_module
+
+import torch
+import torch._dynamo  # the first optimiser imports it, which takes a second
+
+from harness import discovery
+from harness.engine import cell, worker
+
+for _name in discovery.names("backends"):
+    with suppress(Exception):  # not installed or broken: its own cells will say so
+        import_module(f"{discovery.module_of('backends', _name)}.neuron")
+
+__all__ = ["cell", "torch", "worker"]

@@ -1,0 +1,157 @@
+"""A cell's names, looked up once: its plug-ins as values, and its student."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from harness import discovery
+from harness.contracts.backend import Backend
+from harness.contracts.cell import Cell
+from harness.contracts.dataset import Dataset, DatasetCard
+from harness.contracts.errors import SpecError
+from harness.contracts.method import Method, Realises
+from harness.contracts.model import Model
+from harness.contracts.neuron import NeuronSpec
+from harness.contracts.recipe import Recipe
+from harness.data.encoding import Encoder, Presentation, direct
+from harness.neurons.activation import activation
+from harness.seeds import torch_seed
+from harness.training.student import Student, no_simulator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """What a cell's names stand for.
+
+    Attributes:
+        cell: As asked.
+        dataset: Unopened.
+        model: The student's topology.
+        method: With the cell's parameters.
+        uses_teacher: Whether it asks one.
+        backend: None for an artificial network.
+        encoder: None for a constant current.
+    """
+
+    cell: Cell
+    dataset: Dataset[Any]
+    model: Model
+    method: Method
+    uses_teacher: bool
+    backend: Backend | None
+    encoder: Encoder | None
+
+    @property
+    def card(self) -> DatasetCard:
+        """What is known of the data set."""
+        return self.dataset.card
+
+    @property
+    def recipe(self) -> Recipe:
+        """The training budget."""
+        return self.cell.recipe
+
+    def presentation(self) -> Presentation:
+        """Return how samples reach the student."""
+        plain = direct(self.card)
+        if self.encoder is None:
+            return plain
+        timesteps, seed = self.cell.timesteps, self.cell.seed
+        return replace(plain, encoder=self.encoder, timesteps=timesteps, seed=seed)
+
+    def student(self, device: torch.device) -> Student:
+        """Return the network that learns, untrained.
+
+        Raises:
+            UnsupportedError: If simulator or method cannot mean it, with the reason.
+        """
+        cell, backend, spec = self.cell, self.backend, self.cell.neuron
+        drawn: Any = {"seed": cell.seed, "timesteps": cell.timesteps, "device": device}
+        if backend is None or spec is None:
+            return build(self.model, nn.ReLU, self.card, **drawn)
+
+        def neuron(spec: NeuronSpec) -> nn.Module:
+            return activation(backend, spec, through_compiler=self.recipe.compiled)()
+
+        student = build(
+            self.model, lambda: neuron(spec), self.card, **drawn, spec=spec, neuron=neuron
+        )
+        if isinstance(self.method, Realises):
+            self.method.realise(student)
+        return student
+
+    def on(self, name: str) -> "Resolved | None":
+        """Return the same on another simulator, or None if that is not here or cannot mean it."""
+        try:
+            backend = cast(Backend, discovery.load("backends", name))
+        except ModuleNotFoundError:  # not installed: nothing to compare with
+            return None
+        if self.cell.neuron is None or backend.unsupported(self.cell.neuron):
+            return None
+        return replace(self, cell=replace(self.cell, backend=name), backend=backend)
+
+
+def resolve(cell: Cell) -> Resolved:
+    """Look everything up that ``cell`` names.
+
+    Raises:
+        UnknownPluginError: For a name that does not exist.
+        SpecError: If the method does not take the cell's parameters.
+    """
+    said = discovery.method_card(cell.method)
+    return Resolved(
+        cell=cell,
+        dataset=cast(Dataset[Any], discovery.load("datasets", cell.dataset)),
+        model=cast(Model, discovery.load("models", cell.model)),
+        method=_method(cell.method, cell.params),
+        uses_teacher=cell.teacher is not None and (said is None or said.uses_teacher),
+        backend=cast(Backend, discovery.load("backends", cell.backend)) if cell.backend else None,
+        encoder=cast(Encoder, discovery.load("encoders", cell.encoder)) if cell.encoder else None,
+    )
+
+
+def _method(name: str, params: Mapping[str, Any]) -> Method:
+    method = cast(Method, discovery.load("methods", name))
+    try:
+        return replace(method, **params)  # type: ignore[type-var]  # every method is a frozen dataclass
+    except TypeError as error:
+        raise SpecError(f"suites/methods/{name}.py: {error}") from error
+
+
+def build(
+    model: Model,
+    activation: Callable[[], nn.Module],
+    card: DatasetCard,
+    /,
+    *,
+    seed: int,
+    timesteps: int,
+    device: torch.device,
+    spec: NeuronSpec | None = None,
+    neuron: Callable[[NeuronSpec], nn.Module] = no_simulator,
+) -> Student:
+    """Return ``model`` with ``activation`` in its slots and weights drawn from ``seed``.
+
+    The weights depend on the seed alone, so realisations of one topology start equal.
+    ``spec`` and ``neuron`` are what the student says of its simulator.
+    """
+
+    def realised(activation: Callable[[], nn.Module]) -> nn.Module:
+        # Any: torch's stubs know no memory_format.
+        network: Any = model.build(activation, classes=card.classes, shape=card.shape)
+        placed: nn.Module = network.to(device=device, memory_format=torch.channels_last)
+        return placed
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(seed, "weights"))
+        network = realised(activation)
+    return Student(
+        network=network,
+        timesteps=timesteps,
+        twin=realised,
+        spec=spec or NeuronSpec(),
+        neuron=neuron,
+    )

@@ -1,0 +1,138 @@
+"""Run the canaries of rows whose code moved, not their cells.
+
+A stage whose numbers come out as the row itself holds them is noted in ``verified.jsonl``
+and is fresh again. Two runs that differ from each other are no verdict.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness import discovery, fingerprint
+from harness.contracts.errors import HarnessError, StoreError
+from harness.contracts.row import Row, Stage
+from harness.engine import verified, worker
+from harness.engine.freshness import fingerprints, has_moved
+from harness.engine.processes import Job, News, run_jobs
+from harness.engine.teachers import cell_of
+from harness.engine.verified import PARTS, Proof, key_of
+from harness.results import published
+from harness.store import Store
+
+_PATIENCE_S = 86_400.0
+
+Outcome = Literal["same", "moved", "no verdict", "no canary", "not run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What came of one row.
+
+    Attributes:
+        row: Which.
+        outcome: ``same`` if every stage is.
+        words: What is not the same, or why there is nothing to compare.
+        proofs: Of the stages that are the same.
+    """
+
+    row: Row
+    outcome: Outcome
+    words: str = ""
+    proofs: tuple[Proof, ...] = ()
+
+
+def verify(row: Row, data_root: Path | None, /) -> Verification:
+    """Compute the canary of ``row`` anew and compare it with the one it holds."""
+    from harness.engine.canary import canary_of, differing
+
+    if row.canary is None:
+        return Verification(row=row, outcome="no canary", words="run its cell again")
+    try:
+        now = canary_of(row.cell, data_root)
+        moved = {stage: differing(row.canary, now, stage) for stage in PARTS}
+        if any(moved.values()) and any(
+            differing(now, canary_of(row.cell, data_root), stage) for stage in PARTS
+        ):
+            return Verification(row=row, outcome="no verdict", words="two runs here differ")
+    except HarnessError as error:
+        return Verification(row=row, outcome="not run", words=str(error))
+    words = "; ".join(f"{stage}: {', '.join(parts)}" for stage, parts in moved.items() if parts)
+    return Verification(
+        row=row,
+        outcome="moved" if words else "same",
+        words=words,
+        proofs=tuple(_proof(row, stage) for stage, parts in moved.items() if not parts),
+    )
+
+
+def _proof(row: Row, stage: Stage) -> Proof:
+    return Proof(
+        stage=stage,
+        fingerprint=fingerprints(row.cell)[stage],
+        versions=dict(fingerprint.versions(discovery.packages_of(row.cell.backend))),
+        canaries=(key_of(row, stage),),
+    )
+
+
+def verify_all(
+    rows: Sequence[Row], data_root: Path | None, /, *, slots: int, logs: Path
+) -> Iterator[Verification]:
+    """Verify ``rows``, in ``slots`` processes of one thread; yield as they come.
+
+    Raises:
+        StoreError: If a process died; names its log.
+    """
+    # Rows of one data set, T and teacher together: each process opens them once.
+    ordered = sorted(rows, key=lambda row: (row.cell.dataset, row.cell.timesteps, row.cell_id))
+    size = -(-len(ordered) // slots) if ordered else 1
+    jobs = [
+        Job(
+            name=f"canaries {start + 1} to {start + len(ordered[start : start + size])}",
+            work=worker.work_on_canaries,
+            argument=(ordered[start : start + size], data_root),
+            log_path=logs / f"reverify-{time.time_ns()}-{start}.txt",
+        )
+        for start in range(0, len(ordered), size)
+    ]
+    for happening in run_jobs(jobs, slots=slots, timeout_s=_PATIENCE_S):
+        if isinstance(happening, News):
+            yield happening.value
+        elif happening.ending != "done":
+            raise StoreError(f"{happening.job.name}: died; see {happening.job.log_path}")
+
+
+def suspects(suite: str, runs: Path, folder: Path, /, *, sample: int | None) -> list[Row]:
+    """Return the rows of ``suite``, and of its teachers, whose code or libraries moved.
+
+    Or ``sample`` rows, evenly over all there are, as if theirs had.
+    """
+    store, known = Store(runs), published(suite, results=folder)
+    rows = {**known.rows, **{row.cell_id: row for row in store.rows(suite)}}
+    identities = {row.cell.teacher for row in rows.values() if row.cell.teacher}
+    for cell in map(cell_of, identities):
+        rows |= {
+            row.cell_id: row for row in (known.teachers.get(cell.cell_id), store.load(cell)) if row
+        }
+    ok = [row for row in rows.values() if row.status == "ok"]
+    if sample is not None:
+        return ok[:: max(1, len(ok) // sample)][:sample]
+    proofs = verified.read(folder, runs)
+    return [row for row in ok if has_moved(row, proofs)]
+
+
+def note(
+    rows: Sequence[Row], runs: Path, folder: Path, data_root: Path | None, /, *, slots: int
+) -> Iterator[Verification]:
+    """Verify ``rows`` and note the proofs, also of a run that is cut short."""
+    proofs: list[Proof] = []
+    try:
+        for found in verify_all(rows, data_root, slots=slots, logs=runs / "reverify"):
+            proofs += found.proofs
+            yield found
+    finally:
+        place = folder if folder.is_dir() else runs
+        verified.write(place, [*verified.read(place).proofs, *proofs])

@@ -1,0 +1,117 @@
+"""The first stage of a cell: spend the lesson."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from harness.contracts.dataset import DatasetCard, Samples, Source, Splits
+from harness.contracts.method import Progress
+from harness.contracts.recipe import Recipe
+from harness.data.batches import Feed
+from harness.data.encoding import Presentation
+from harness.data.streaming import Stream, batches_for
+from harness.engine.resolve import Resolved
+from harness.seeds import torch_seed
+from harness.training.lesson import Batch, Lesson, Teacher
+from harness.training.student import Student
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What is known once the lesson is spent.
+
+    Attributes:
+        student: Trained.
+        presentation: How samples reach it.
+        device: Where it is.
+        samples: Seen in training, with repetition.
+        seconds: Wall clock.
+    """
+
+    student: Student
+    presentation: Presentation
+    device: torch.device
+    samples: int
+    seconds: float
+
+
+def train(
+    found: Resolved,
+    splits: Splits[Any],
+    teacher: Teacher | None,
+    device: torch.device,
+    report: Callable[[Progress], None],
+) -> Trained:
+    """Spend the lesson of a cell, telling ``report`` after every step.
+
+    Raises:
+        UnsupportedError: If simulator, model or method cannot mean it.
+        DivergedError: If the loss leaves the finite numbers.
+    """
+    student, presentation = found.student(device), found.presentation()
+    lesson = lesson_of(
+        found.recipe,
+        splits.train,
+        found.card,
+        presentation=presentation,
+        seed=found.cell.seed,
+        teacher=teacher,
+        device=device,
+    )
+    torch.manual_seed(torch_seed(found.cell.seed, "method"))
+    begun = time.perf_counter()
+    progress = None
+    for progress in found.method.fit(student, lesson):
+        report(progress)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return Trained(
+        student=student,
+        presentation=presentation,
+        device=device,
+        samples=progress.samples if progress else 0,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def lesson_of(
+    recipe: Recipe,
+    samples: Samples | Source,
+    card: DatasetCard,
+    /,
+    *,
+    presentation: Presentation,
+    seed: int,
+    teacher: Teacher | None,
+    device: torch.device,
+) -> Lesson:
+    """Return what a method may spend: the same batches for every method and simulator."""
+    feed = batches_for(recipe, samples, card, seed=seed, device=device)
+    return Lesson(
+        recipe=recipe,
+        epochs=_Epochs(feed=feed, presentation=presentation, epochs=recipe.epochs),
+        steps=recipe.epochs * len(feed),
+        budget_samples=recipe.epochs * len(feed) * feed.batch_size,
+        teacher=teacher,
+        device=device,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Epochs:
+    """Batches ready for a student, epoch by epoch."""
+
+    feed: Feed | Stream
+    presentation: Presentation
+    epochs: int
+
+    def __iter__(self) -> Iterator[Iterator[Batch]]:
+        return (self._epoch(epoch) for epoch in range(self.epochs))
+
+    def _epoch(self, epoch: int) -> Iterator[Batch]:
+        stimulus_of = self.presentation.begin(f"epoch/{epoch}")
+        for indices, images, labels in self.feed.epoch(epoch):
+            yield Batch(stimulus=stimulus_of(images), labels=labels, indices=indices, images=images)

@@ -1,0 +1,105 @@
+"""Which moved code was proved to mean the same: one line a stage and fingerprint.
+
+A line says that code with this fingerprint gave the canaries listed, each named after what
+the row itself holds. So no chain of proofs can drift away from a row. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.contracts.errors import SpecError, StoreError
+from harness.contracts.row import Row, Stage
+from harness.contracts.values import from_json, to_plain, value
+from harness.store import write_text
+
+FILE = "verified.jsonl"
+PARTS: Mapping[Stage, tuple[str, ...]] = {
+    "train": ("losses", "weights"),
+    "measure": ("logits", "elsewhere", "counts", "metrics"),
+}
+
+
+@value
+class Proof:
+    """One computation that came out the same.
+
+    Attributes:
+        stage: Of which the canaries were compared.
+        fingerprint: Of the code that ran.
+        versions: Of the libraries that it ran on.
+        canaries: Names of what rows hold, and the code gave again.
+    """
+
+    stage: Stage
+    fingerprint: str
+    versions: dict[str, str | None]
+    canaries: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """All proofs there are."""
+
+    proofs: tuple[Proof, ...] = ()
+
+    def holds(self, row: Row, stage: Stage, fingerprint: str) -> bool:
+        """Return whether code with ``fingerprint`` was proved to mean what made ``row``."""
+        return row.canary is not None and any(
+            key_of(row, stage) in proof.canaries
+            for proof in self.proofs
+            if (proof.stage, proof.fingerprint) == (stage, fingerprint)
+        )
+
+    def covers(self, row: Row, versions: Mapping[str, str | None]) -> bool:
+        """Return whether every stage of ``row`` was proved on libraries of ``versions``."""
+        known = {proof.stage for proof in self.proofs if self._covers(proof, row, versions)}
+        return row.canary is not None and known == set(PARTS)
+
+    @staticmethod
+    def _covers(proof: Proof, row: Row, versions: Mapping[str, str | None]) -> bool:
+        return proof.versions == versions and key_of(row, proof.stage) in proof.canaries
+
+
+def key_of(row: Row, stage: Stage, /) -> str:
+    """Return the name of what the canary of ``row`` holds of ``stage``."""
+    plain = to_plain(row.canary)
+    parts = [row.cell_id, *(plain[name] for name in PARTS[stage])]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def read(*folders: Path) -> Verified:
+    """Return the proofs noted in ``folders``.
+
+    Raises:
+        StoreError: If a file is damaged; names it and the line.
+    """
+    return Verified(tuple(proof for folder in folders for proof in _proofs(folder / FILE)))
+
+
+def write(folder: Path, proofs: Iterable[Proof], /) -> Path:
+    """Note ``proofs``, those of one computation together on one line; return the file."""
+    together: dict[str, set[str]] = {}
+    for proof in proofs:
+        ran = to_plain(proof) | {"canaries": []}
+        together.setdefault(json.dumps(ran, sort_keys=True), set()).update(proof.canaries)
+    lines = (
+        json.dumps(json.loads(ran) | {"canaries": sorted(keys)}, sort_keys=True)
+        for ran, keys in sorted(together.items())
+    )
+    write_text(folder / FILE, "".join(f"{line}\n" for line in lines))
+    return folder / FILE
+
+
+def _proofs(path: Path) -> Iterable[Proof]:
+    if not path.exists():
+        return
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            yield from_json(Proof, line)
+        except SpecError as error:
+            raise StoreError(f"{path} line {number}: {error}; delete the line") from error

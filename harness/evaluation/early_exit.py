@@ -1,0 +1,267 @@
+"""Leaving early: rules, thresholds fitted on validation data, what ran until the exit.
+
+``docs/latency.md`` has the formulas.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contracts.errors import SpecError
+from harness.contracts.ledger import Encode, Ledger
+from harness.evaluation.decisions import (
+    Accuracy,
+    Integers,
+    Numbers,
+    accuracy_of,
+    checked_logits,
+    checked_predictions,
+    decide,
+    running_sums,
+)
+
+Rule = Literal["margin", "confidence", "entropy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExitPoint:
+    """One threshold's bargain on one set of samples.
+
+    Attributes:
+        threshold: In the rule's own unit.
+        accuracy: Of the decisions at the exits.
+        mean_steps: Until the exit.
+    """
+
+    threshold: float
+    accuracy: Accuracy
+    mean_steps: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exits:
+    """Where each sample leaves under one threshold.
+
+    Attributes:
+        threshold: In the rule's own unit.
+        steps: ``[N]``; 1 to T.
+        predictions: ``[N]``; the decision at that step.
+        accuracy: Of these.
+    """
+
+    threshold: float
+    steps: Integers
+    predictions: Integers
+    accuracy: Accuracy
+
+    @property
+    def point(self) -> ExitPoint:
+        """The means."""
+        return ExitPoint(
+            threshold=self.threshold, accuracy=self.accuracy, mean_steps=float(self.steps.mean())
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Thresholds of one rule, fitted on validation data.
+
+    Attributes:
+        full: Accuracy on the validation data after all steps.
+        chosen: By allowed loss of accuracy, in percentage points: the point with the
+            fewest steps on the validation data.
+        curve: Every candidate's point there, from always to never exiting.
+    """
+
+    full: Accuracy
+    chosen: Mapping[float, ExitPoint]
+    curve: tuple[ExitPoint, ...]
+
+
+def fit_thresholds(
+    logits: NDArray[Any],  # [T, N, K], validation
+    labels: NDArray[Any],  # [N], validation
+    /,
+    *,
+    rule: Rule,
+    allowed_drops: Sequence[float] = (0.0, 0.5, 1.0),
+    quantiles: int = 101,
+) -> Thresholds:
+    """Return the thresholds that save most steps on *validation* data.
+
+    Candidates are quantiles of the scores before the last step, and always and never
+    exiting. Of those that lose no more than is allowed against all T steps, the one with
+    the fewest mean steps is taken; of equals the most accurate, then the most patient.
+
+    Args:
+        logits: Never those that ``apply`` will judge.
+        labels: Of the same samples.
+        rule: What is compared with the threshold.
+        allowed_drops: Of accuracy, in percentage points.
+        quantiles: How many thresholds to try, evenly over the scores.
+
+    Raises:
+        SpecError: As ``decide`` does; also for a drop outside [0, 100].
+    """
+    if bad := [drop for drop in allowed_drops if not 0 <= drop <= 100]:
+        raise SpecError(f"an allowed drop is in percentage points, 0 to 100, got {bad[0]!r}")
+    if not allowed_drops or quantiles < 2:
+        raise SpecError(
+            f"fitting needs a drop and two quantiles, got {allowed_drops!r} and {quantiles!r}"
+        )
+    judged = _judge(logits, labels, rule)
+    curve = tuple(_exits(judged, threshold).point for threshold in _candidates(judged, quantiles))
+    full = curve[-1].accuracy
+    chosen = {drop: _cheapest(curve, full, drop) for drop in allowed_drops}
+    return Thresholds(full=full, chosen=chosen, curve=curve)
+
+
+def apply(
+    rule: Rule,
+    threshold: float,
+    logits: NDArray[Any],  # [T, N, K]
+    labels: NDArray[Any],  # [N]
+    /,
+) -> Exits:
+    """Return where each sample exits and what it then answers.
+
+    A sample exits at the first step at which its score reaches the threshold, at step T
+    otherwise.
+
+    Args:
+        rule: ``margin`` and ``confidence`` exit at or above the threshold, ``entropy``
+            (in nats) at or below it.
+        threshold: As ``fit_thresholds`` found it on other data.
+        logits: Of every single step.
+        labels: The truth.
+
+    Raises:
+        SpecError: As ``decide`` does; also if the threshold is not finite.
+    """
+    return _exits(_judge(logits, labels, rule), threshold)
+
+
+def spent(
+    ledger: Ledger,
+    steps: Integers,  # [N]
+    /,
+) -> dict[Encode, dict[str, int]]:
+    """Return all operations until each sample's exit, by convention for encoding and category.
+
+    What does not run for each step stands at step 1: an early exit cannot save it.
+    ``harness.energy.operations_pj`` prices them.
+
+    Raises:
+        SpecError: If samples were summed, or ``steps`` are not those of the ledger's.
+    """
+    if steps.shape != (ledger.samples,):
+        raise SpecError(f"a ledger of {ledger.samples} samples has exits of {steps.shape} samples")
+    ran = np.arange(ledger.steps) < steps[:, None]  # [N, T]
+    found: dict[Encode, dict[str, int]] = {}
+    for encode in get_args(Encode):
+        sums = {name: int(table[ran].sum()) for name, table in ledger.tally(encode).items()}
+        found[encode] = {name: count for name, count in sums.items() if count}
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    """Decisions and how sure they are.
+
+    Attributes:
+        rule: Of the scores.
+        never: A threshold that no score reaches.
+        always: A threshold that every score reaches.
+        predictions: ``[T, N]``.
+        labels: ``[N]``.
+        surest: ``[T, N]``; the largest score so far, entropy negated.
+        scores: Before the last step, in the rule's own unit.
+    """
+
+    rule: Rule
+    never: float
+    always: float
+    predictions: Integers
+    labels: Integers
+    surest: Numbers
+    scores: Numbers
+
+
+def _judge(logits: NDArray[Any], labels: NDArray[Any], rule: Rule) -> _Judged:
+    if rule not in get_args(Rule):
+        raise SpecError(f"an exit rule is {', '.join(get_args(Rule))}, got {rule!r}")
+    values = checked_logits(logits)
+    classes = values.shape[2]
+    predictions, truth = checked_predictions(decide(values), labels, classes=classes)
+    means = (total / step for step, total in enumerate(running_sums(values), start=1))
+    scores = np.stack([_score(mean, rule) for mean in means])
+    # Probabilities lie in [0, 1], entropies in [0, ln K], give or take rounding.
+    entropic = rule == "entropy"
+    return _Judged(
+        rule=rule,
+        never=-1.0 if entropic else 2.0,
+        always=2 * math.log(classes) if entropic else 0.0,
+        predictions=predictions,
+        labels=truth,
+        surest=np.maximum.accumulate(_sign(rule) * scores, axis=0),
+        scores=scores[:-1].ravel(),
+    )
+
+
+def _score(means: Numbers, rule: Rule) -> Numbers:
+    """Return the rule's figure for the softmax of ``means [N, K]``."""
+    shifted = means - means.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    if rule == "entropy":
+        # Rounding may leave a certain answer an ulp below 0.
+        entropies: Numbers = np.maximum(-(np.exp(log_p) * log_p).sum(axis=1), 0.0)
+        return entropies
+    ordered = np.exp(np.partition(log_p, -2, axis=1)[:, -2:])  # second, first
+    return ordered[:, 1] if rule == "confidence" else ordered[:, 1] - ordered[:, 0]
+
+
+def _sign(rule: Rule) -> int:
+    return -1 if rule == "entropy" else 1
+
+
+def _candidates(judged: _Judged, quantiles: int) -> list[float]:
+    """Return thresholds from always to never exiting."""
+    found: list[float] = []
+    if judged.scores.size:
+        grid = np.linspace(0, 1, quantiles)
+        # Attained values, not means of two: with a threshold between them nothing changes.
+        found = np.quantile(judged.scores, grid, method="inverted_cdf").tolist()
+    between = set(found) - {judged.always, judged.never}
+    ordered = sorted(between, reverse=judged.rule == "entropy")
+    return [judged.always, *ordered, judged.never]
+
+
+def _cheapest(curve: tuple[ExitPoint, ...], full: Accuracy, drop: float) -> ExitPoint:
+    # The slack keeps 0.7 % of 1000 samples at 7, where rounding makes it 6.999...
+    enough = full.correct - math.floor(drop / 100 * full.samples + 1e-9)
+    able = [point for point in reversed(curve) if point.accuracy.correct >= enough]
+    return min(able, key=lambda point: (point.mean_steps, -point.accuracy.correct))
+
+
+def _exits(judged: _Judged, threshold: float) -> Exits:
+    if not math.isfinite(threshold):
+        raise SpecError(
+            f"the {judged.rule} threshold must be finite, got {threshold!r}; "
+            f"{judged.never} never exits, {judged.always:.3g} always does"
+        )
+    last, samples = len(judged.predictions), np.arange(len(judged.labels))
+    waiting = (judged.surest < _sign(judged.rule) * threshold).sum(axis=0)
+    steps = np.minimum(waiting + 1, last).astype(np.int64)
+    predictions = judged.predictions[steps - 1, samples]
+    return Exits(
+        threshold=threshold,
+        steps=steps,
+        predictions=predictions,
+        accuracy=accuracy_of(predictions == judged.labels),
+    )

@@ -1,0 +1,437 @@
+"""Rows, put together by what may be compared: the numbers behind every table."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import combinations
+from statistics import fmean
+from typing import Any, TypeVar
+
+from harness import statistics
+from harness.contracts.cell import Cell
+from harness.contracts.errors import SpecError
+from harness.contracts.row import Metrics, Row
+from harness.contracts.suite import Suite
+from harness.contracts.values import Plain, identifying
+from harness.report._answers import BASELINES, Baseline, PricedRow, answers
+from harness.statistics import Comparison, Interval, Mean
+
+Item = TypeVar("Item")
+Key = TypeVar("Key")
+
+# What a cell may differ in and still be averaged over or set beside another.
+_FREE = {"method", "params", "backend", "timesteps", "seed"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A cell without numbers, which is not a cell with the number 0."""
+
+    method: str
+    backend: str
+    timesteps: int
+    seed: int
+    status: str
+    error: str
+    log_path: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of a table: one method on one simulator at one T, over its seeds.
+
+    Attributes:
+        method: Its name; parameters are added where the method occurs with several.
+        params: Of the method.
+        backend: The simulator.
+        timesteps: T.
+        asked: Seeds that the suite asks for, and any others that were tried.
+        answers: Of the seeds with numbers, by seed.
+        failures: The seeds that ended without.
+        accuracy: Mean over seeds; None if no seed has a number.
+        by_step: Likewise after each step; empty if unknown.
+        gain: Over the baseline, seed by seed; None for the baseline itself, or without it.
+        gain_p_holm: Its p of the t test, adjusted for the methods of its table.
+        group: See ``harness.statistics.significance_groups``; None below two seeds.
+    """
+
+    method: str
+    params: Plain
+    backend: str
+    timesteps: int
+    asked: tuple[int, ...]
+    answers: tuple[PricedRow, ...]
+    failures: tuple[Failure, ...]
+    accuracy: Mean | None
+    by_step: tuple[Mean, ...] = ()
+    gain: Comparison | None = None
+    gain_p_holm: float | None = None
+    group: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The method, with how many of how many seeds its means are over if not all."""
+        return _marked(self.method, len(self.answers), len(self.asked))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether enough seeds say that no method of the table is significantly better."""
+        return self.group == 1 and len(self.answers) >= statistics.MIN_SEEDS_FOR_CLAIMS
+
+    @property
+    def metrics(self) -> tuple[Metrics, ...]:
+        """What each seed measured."""
+        return tuple(answer.metrics for answer in self.answers)
+
+    @cached_property
+    def energies(self) -> dict[str, float]:
+        """The mean energy estimate of a sample in pJ, by energy model that has one."""
+        return self._by_model(PricedRow.energy_pj)
+
+    @cached_property
+    def ratios(self) -> dict[Baseline, dict[str, float]]:
+        """The mean of that over the artificial network's, by baseline and energy model."""
+        return {each: self._by_model(partial(PricedRow.ratio, baseline=each)) for each in BASELINES}
+
+    def spikes_per_synapse(self) -> float | None:
+        """Return accumulates an inference over the artificial network's synapses."""
+        accumulates, dense = self.average("acs_per_sample"), self.average("dense_macs")
+        return accumulates / dense if accumulates is not None and dense else None
+
+    def by_seed(self) -> dict[int, float]:
+        """Return the test accuracy of each seed that has one."""
+        return {answer.row.cell.seed: answer.metrics.test_accuracy for answer in self.answers}
+
+    def average(self, figure: str) -> float | None:
+        """Return the mean of a metric or count over seeds; None if any does not know it."""
+        return average([answer.figure(figure) for answer in self.answers])
+
+    def timing(self, figure: str) -> float | None:
+        """Return the mean of a wall-clock metric; None if it mixes kinds of machine."""
+        made = (answer.row.provenance for answer in self.answers)
+        kinds = {(at.device, at.cpu, at.gpu) for at in made}
+        return self.average(figure) if len(kinds) == 1 else None
+
+    def wilson(self) -> tuple[Interval, ...]:
+        """Return the interval over test samples of each seed."""
+        return tuple(Interval(one.accuracy_low, one.accuracy_high) for one in self.metrics)
+
+    def outcome(self) -> str:
+        """Return how many of how many seeds have numbers, and what became of the others."""
+        ended = Counter(failure.status for failure in self.failures)
+        told = [f"{count} {status}" for status, count in sorted(ended.items())]
+        if missing := len(self.asked) - len(self.answers) - len(self.failures):
+            told.append(f"{missing} missing")
+        found = str(len(self.answers))
+        return ", ".join([f"{found}/{len(self.asked)}", *told]) if told else found
+
+    def _by_model(self, figure: Callable[[PricedRow, str], float | None]) -> dict[str, float]:
+        models = self.answers[0].panel.lines if self.answers and self.answers[0].panel else ()
+        means = ((model, [figure(answer, model) for answer in self.answers]) for model in models)
+        return {model: mean for model, all_ in means if (mean := average(all_)) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """The same method and T on two simulators, over the seeds that both have."""
+
+    method: str
+    timesteps: int
+    first: str
+    second: str
+    first_accuracy: float
+    second_accuracy: float
+    comparison: Comparison
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """Trained on one simulator, evaluated on another, over all methods and seeds.
+
+    Attributes:
+        decisions: How many were compared.
+        differing: How many of them differ.
+        cells: How many students.
+        cells_differing: How many students differ at all.
+    """
+
+    trained_on: str
+    evaluated_on: str
+    timesteps: int
+    decisions: int
+    differing: int
+    cells: int
+    cells_differing: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all lines of a section have in common, and the lines.
+
+    Attributes:
+        cell: Any of its cells; all but method, parameters, simulator, T and seed is shared.
+        lines: By T, simulator and falling accuracy; those without a number last.
+        contests: Simulators against each other.
+        transfers: The same weights on other simulators.
+    """
+
+    cell: Cell
+    lines: tuple[Line, ...]
+    contests: tuple[Contest, ...]
+    transfers: tuple[Transfer, ...]
+
+    @property
+    def answers(self) -> tuple[PricedRow, ...]:
+        """Every seed with numbers."""
+        return tuple(answer for line in self.lines for answer in line.answers)
+
+    @cached_property
+    def tables(self) -> dict[tuple[int, str], list[Line]]:
+        """The lines by T and simulator, in order."""
+        return _by(self.lines, lambda line: (line.timesteps, line.backend))
+
+    @cached_property
+    def stability(self) -> dict[tuple[int, str], dict[tuple[str, str], float | None]]:
+        """Kendall's tau of the methods' order between energy models, by table and pair."""
+        return {key: _stability(lines) for key, lines in self.tables.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaderboard:
+    """Everything that the tables say.
+
+    Attributes:
+        suite: What was asked.
+        settings: One a section.
+    """
+
+    suite: Suite
+    settings: tuple[Setting, ...]
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Every cell without numbers."""
+        lines = (line for setting in self.settings for line in setting.lines)
+        return tuple(failure for line in lines for failure in line.failures)
+
+
+def leaderboard(
+    rows: Iterable[Row], /, *, suite: Suite, teachers: Sequence[Row] = ()
+) -> Leaderboard:
+    """Return what ``rows`` say, and only what they say.
+
+    Rows are averaged over seeds alone. Gains, groups and simulators are compared seed by
+    seed, over the seeds that both have. Energies are priced here, from the rows' ledgers.
+
+    Args:
+        rows: Of one suite.
+        suite: It names the baseline, the seeds asked for and the remarks.
+        teachers: Their rows, for the baseline that skips zero activations.
+
+    Raises:
+        SpecError: If there is no row, or a cell occurs twice.
+    """
+    found = list(rows)
+    if not found:
+        raise SpecError("a leaderboard needs rows; run the suite first")
+    counted = Counter(row.cell_id for row in found)
+    if twice := [cell for cell, count in counted.items() if count > 1]:
+        raise SpecError(f"cell {min(twice)} has {counted[min(twice)]} rows; pass each cell once")
+    priced = {answer.row.cell_id: answer for answer in answers(found, teachers)}
+    by_setting = _by(found, lambda row: _shared(row.cell))
+    return Leaderboard(
+        suite=suite,
+        settings=tuple(_setting(by_setting[key], priced, suite) for key in sorted(by_setting)),
+    )
+
+
+def average(values: Sequence[float | None]) -> float | None:
+    """Return the mean, or None if there is no value or one is unknown."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None
+
+
+def _setting(rows: Sequence[Row], priced: Mapping[str, PricedRow], suite: Suite) -> Setting:
+    labels = _labels(rows)
+    by_line = _by(rows, lambda row: (row.cell.timesteps, _backend(row.cell), _method(row.cell)))
+    lines = [_line(by_line[key], labels[key[-1]], priced, suite) for key in sorted(by_line)]
+    by_table = _by(lines, lambda line: (line.timesteps, line.backend))
+    judged = [line for key in sorted(by_table) for line in _judged(by_table[key], suite.baseline)]
+    return Setting(
+        cell=min((row.cell for row in rows), key=lambda cell: cell.cell_id),
+        lines=tuple(judged),
+        contests=tuple(_contests(judged)),
+        transfers=tuple(_transfers(rows)),
+    )
+
+
+def _line(rows: Sequence[Row], label: str, priced: Mapping[str, PricedRow], suite: Suite) -> Line:
+    rows = sorted(rows, key=lambda row: row.cell.seed)
+    cell = rows[0].cell
+    found = tuple(priced[row.cell_id] for row in rows if row.cell_id in priced)
+    step = _resolution([answer.metrics for answer in found])
+    curves = [curve for answer in found if (curve := answer.metrics.accuracy_by_step)]
+    scores = [answer.metrics.test_accuracy for answer in found]
+    return Line(
+        method=label,
+        params=cell.params,
+        backend=_backend(cell),
+        timesteps=cell.timesteps,
+        asked=tuple(sorted({*suite.seeds, *(row.cell.seed for row in rows)})),
+        answers=found,
+        failures=tuple(_failure(row, label) for row in rows if row.cell_id not in priced),
+        accuracy=statistics.mean_over_seeds(scores, resolution=step) if scores else None,
+        by_step=tuple(
+            statistics.mean_over_seeds(values, resolution=step)
+            for values in zip(*curves, strict=True)
+            if len(curves) == len(found)
+        ),
+    )
+
+
+def _failure(row: Row, label: str) -> Failure:
+    return Failure(
+        method=label,
+        backend=_backend(row.cell),
+        timesteps=row.cell.timesteps,
+        seed=row.cell.seed,
+        status=row.status,
+        error=row.error or "",
+        log_path=row.provenance.log_path,
+    )
+
+
+def _judged(lines: Sequence[Line], baseline: str) -> list[Line]:
+    """Return the lines of one table with groups and gains, in order."""
+    resolution = _resolution([one for line in lines for one in line.metrics])
+    groups = statistics.significance_groups(
+        {line.method: line.by_seed() for line in lines if line.answers}, resolution=resolution
+    )
+    lines = [replace(line, group=groups.get(line.method)) for line in lines]
+    bases = [line for line in lines if line.answers and line.answers[0].row.cell.method == baseline]
+    if len(bases) == 1:
+        lines = _with_gains(lines, bases[0], resolution)
+    return sorted(lines, key=_falling_accuracy)
+
+
+def _with_gains(lines: Sequence[Line], base: Line, resolution: float) -> list[Line]:
+    """Return the lines with their gain over ``base``, seed by seed."""
+    scores = base.by_seed()
+    gains = [
+        None
+        if line is base
+        else statistics.compare_common(line.by_seed(), scores, resolution=resolution)
+        for line in lines
+    ]
+    tested = [(i, gain.p_t) for i, gain in enumerate(gains) if gain and gain.p_t is not None]
+    adjusted = statistics.holm([p for _, p in tested])
+    holm = {i: p for (i, _), p in zip(tested, adjusted, strict=True)}
+    return [
+        replace(line, gain=gain, gain_p_holm=holm.get(i))
+        for i, (line, gain) in enumerate(zip(lines, gains, strict=True))
+    ]
+
+
+def _contests(lines: Sequence[Line]) -> Iterable[Contest]:
+    by_question = _by(lines, lambda line: (line.timesteps, line.method))
+    for timesteps, method in sorted(by_question):
+        rivals = sorted(by_question[timesteps, method], key=lambda line: line.backend)
+        for first, second in combinations(rivals, 2):
+            ours, theirs = first.by_seed(), second.by_seed()
+            common = sorted(ours.keys() & theirs.keys())
+            if not common:
+                continue
+            mine, others = [ours[seed] for seed in common], [theirs[seed] for seed in common]
+            step = _resolution([*first.metrics, *second.metrics])
+            yield Contest(
+                method=_marked(method, len(common), len({*first.asked, *second.asked})),
+                timesteps=timesteps,
+                first=first.backend,
+                second=second.backend,
+                first_accuracy=fmean(mine),
+                second_accuracy=fmean(others),
+                comparison=statistics.compare_paired(mine, others, resolution=step),
+            )
+
+
+def _transfers(rows: Sequence[Row]) -> Iterable[Transfer]:
+    found: dict[tuple[int, str, str], list[tuple[int, int]]] = defaultdict(list)
+    for cell, metrics in ((row.cell, row.metrics) for row in rows if row.metrics):
+        for other, answer in metrics.cross_backend.items():
+            key = cell.timesteps, _backend(cell), other
+            found[key].append((metrics.n_test, answer.differing))
+    for (timesteps, here, there), counts in sorted(found.items()):
+        yield Transfer(
+            trained_on=here,
+            evaluated_on=there,
+            timesteps=timesteps,
+            decisions=sum(samples for samples, _ in counts),
+            differing=sum(differing for _, differing in counts),
+            cells=len(counts),
+            cells_differing=sum(differing > 0 for _, differing in counts),
+        )
+
+
+def _stability(lines: Sequence[Line]) -> dict[tuple[str, str], float | None]:
+    """Return how alike energy models order the methods of one table."""
+    models = {model for line in lines for model in line.energies}
+    return statistics.rank_stability(
+        {model: [line.energies.get(model) for line in lines] for model in models}
+    )
+
+
+def _marked(method: str, found: int, asked: int) -> str:
+    """Return the method, with how many of how many seeds if some are not in the mean."""
+    return method if found == asked else f"{method}, {found}/{asked} seeds"
+
+
+def _labels(rows: Sequence[Row]) -> dict[str, str]:
+    """Return a name for each method and parameters; parameters only where they differ."""
+    found = {_method(row.cell): row.cell for row in rows}
+    by_method = _by(found.values(), lambda cell: cell.method)
+    return {key: _label(cell, by_method[cell.method]) for key, cell in found.items()}
+
+
+def _label(cell: Cell, rivals: Sequence[Cell]) -> str:
+    differing = [
+        f"{name}={value}"
+        for name, value in sorted(cell.params.items())
+        if any(rival.params.get(name) != value for rival in rivals)
+    ]
+    return f"{cell.method} ({', '.join(differing)})" if differing else cell.method
+
+
+def _backend(cell: Cell) -> str:
+    return cell.backend or "none"
+
+
+def _method(cell: Cell) -> str:
+    return _canonical({"method": cell.method, "params": cell.params})
+
+
+def _shared(cell: Cell) -> str:
+    return _canonical({k: part for k, part in identifying(cell).items() if k not in _FREE})
+
+
+def _canonical(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _resolution(metrics: Iterable[Metrics]) -> float:
+    """Return the step in which accuracies come: one test sample."""
+    return min((1 / one.n_test for one in metrics), default=0.0)
+
+
+def _falling_accuracy(line: Line) -> tuple[float, str]:
+    return (-line.accuracy.value if line.accuracy else 1.0), line.method
+
+
+def _by(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    grouped: dict[Key, list[Item]] = defaultdict(list)
+    for item in items:
+        grouped[key(item)].append(item)
+    return dict(grouped)

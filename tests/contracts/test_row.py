@@ -1,0 +1,269 @@
+"""Laws of the record: what a cell is called, and that no row can lie about its outcome."""
+
+import hashlib
+import json
+import lzma
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.contracts.cell import Cell, TeacherIdentity
+from harness.contracts.errors import SpecError
+from harness.contracts.neuron import NeuronSpec
+from harness.contracts.recipe import Recipe
+from harness.contracts.row import EarlyExit, Elsewhere, Metrics, Provenance, Row, Status
+from harness.energy import panel
+
+CELL = Cell(
+    suite="toy",
+    protocol=1,
+    method="plain",
+    params={"weight": 0.9, "taps": ["a", "b"]},
+    dataset="squares",
+    split="fixed-1",
+    model="tiny",
+    teacher=None,
+    backend="oracle",
+    timesteps=2,
+    seed=0,
+    recipe_name="default",
+    recipe=Recipe(epochs=3, batch_size=8),
+    neuron=NeuronSpec(),
+)
+METRICS = Metrics(test_accuracy=0.9, accuracy_low=0.8, accuracy_high=0.95, n_test=100)
+ROW = Row(cell=CELL, status="ok", metrics=METRICS)
+OLD = Path(__file__).parents[1] / "data" / "schema_1.jsonl.xz"
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+def test_identity_is_the_canonical_json_written_out_by_hand() -> None:
+    assert CELL.identity() == (
+        '{"backend":"oracle","dataset":"squares","method":"plain","model":"tiny",'
+        '"neuron":{"detach_reset":true,"kind":"lif","reset":"zero","scale_input":true,'
+        '"surrogate":{"alpha":2.0,"name":"atan"},"tau":2.0,"v_threshold":1.0},'
+        '"params":{"taps":["a","b"],"weight":0.9},"precision":"float32","protocol":1,'
+        '"recipe":{"augmentation":[],"batch_size":8,"compiled":false,"epochs":3,'
+        '"learning_rate":0.1,"name":"default","optimiser":"sgd","precision":"float32",'
+        '"train_samples":null,"warmup":0.0,"weight_decay":0.0005},"seed":0,'
+        '"split":"fixed-1","suite":"toy","teacher":null,"timesteps":2}'
+    )
+
+
+def test_cell_id_is_the_start_of_the_sha256_of_the_identity() -> None:
+    assert CELL.cell_id == hashlib.sha256(CELL.identity().encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("suite", "toys"),
+        ("protocol", 2),
+        ("method", "other"),
+        ("params", {"weight": 0.8, "taps": ["a", "b"]}),
+        ("dataset", "circles"),
+        ("split", "fixed-2"),
+        ("model", "small"),
+        ("teacher", TeacherIdentity(dataset="squares", model="big", weights_sha256="ab")),
+        ("backend", "another"),
+        ("timesteps", 3),
+        ("seed", 1),
+        ("recipe_name", "other"),
+        ("recipe", replace(CELL.recipe, precision="bfloat16")),
+        ("neuron", NeuronSpec(tau=2.5)),
+        ("encoder", "poisson"),
+    ],
+)
+def test_every_part_of_a_question_changes_its_name(name: str, other: Any) -> None:
+    assert replace(CELL, **{name: other}).cell_id != CELL.cell_id
+
+
+@given(params=st.dictionaries(st.text(max_size=5), plain, max_size=4))
+@settings(max_examples=50, deadline=None)
+def test_order_of_keys_and_a_trip_through_json_keep_the_name(params: dict[str, Any]) -> None:
+    cell = replace(CELL, params=params)
+    backwards = replace(CELL, params=dict(reversed(params.items())))
+    assert backwards.cell_id == cell.cell_id
+    assert Row.from_json(replace(ROW, cell=cell, cell_id="").to_json()).cell == cell
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"params": {"deep": [0.0, math.inf]}}, r"Cell\.params\.deep.*finite"),
+        ({"params": {1: "one"}}, r"Cell\.params.*valid string"),
+        ({"params": {"a": {1}}}, r"Cell\.params\.a"),
+        ({"timesteps": 0}, "timesteps must be at least 1, got 0"),
+        ({"timesteps": True}, r"Cell\.timesteps.*valid integer, got true"),
+        ({"seed": -1}, "seed must not be negative, got -1"),
+        ({"backend": None}, "a simulator and a neuron or neither"),
+        ({"neuron": {"tau": 2.0}}, r"Cell\.neuron.*instance of NeuronSpec"),
+    ],
+)
+def test_a_cell_refuses_what_it_cannot_mean(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        replace(CELL, **changes)
+
+
+def test_a_value_refuses_a_field_it_has_not() -> None:
+    with pytest.raises(SpecError, match=r"Recipe\.colour: unexpected keyword argument, got"):
+        Recipe(epochs=1, batch_size=1, colour="red")  # type: ignore[call-arg]  # the mistake under test
+
+
+def test_a_cell_does_not_change_when_its_makers_mapping_does() -> None:
+    taps = ["a"]
+    cell = replace(CELL, params={"taps": taps})
+    before = cell.identity()
+    taps.append("b")
+    assert cell.identity() == before
+
+
+def test_a_teacher_is_trained_or_imported_and_never_both() -> None:
+    with pytest.raises(SpecError, match=r"trained network .* or of an imported"):
+        TeacherIdentity(dataset="squares", model="big")
+    with pytest.raises(SpecError, match=r"trained network .* or of an imported"):
+        TeacherIdentity(
+            dataset="squares",
+            model="big",
+            recipe=CELL.recipe,
+            seed=0,
+            split="fixed-1",
+            weights_sha256="ab",
+        )
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout", "oom", "diverged", "skipped"])
+def test_a_run_without_a_number_has_a_reason_and_no_number(status: Status) -> None:
+    row = Row(cell=CELL, status=status, error="out of luck")
+    assert "metrics" not in json.loads(row.to_json())
+    with pytest.raises(SpecError, match="needs an error"):
+        Row(cell=CELL, status=status)
+    with pytest.raises(SpecError, match="has no metrics"):
+        Row(cell=CELL, status=status, error="out of luck", metrics=METRICS)
+
+
+def test_an_ok_row_has_numbers_and_no_reason() -> None:
+    with pytest.raises(SpecError, match="needs metrics"):
+        Row(cell=CELL, status="ok")
+    with pytest.raises(SpecError, match="has no error"):
+        Row(cell=CELL, status="ok", metrics=METRICS, error="fine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"test_accuracy": math.nan}, r"Metrics\.test_accuracy.*finite"),
+        ({"test_accuracy": None}, r"Metrics\.test_accuracy.*valid number"),
+        ({"test_accuracy": 90.0, "accuracy_high": 95.0}, "accuracies are fractions"),
+        ({"accuracy_low": 0.91}, "an interval holds its estimate"),
+        ({"n_test": 0}, "n_test must be at least 1"),
+        ({"agreement": 7.0}, "agreement must be a fraction, got 7.0"),
+        ({"accuracy_by_step": (0.5, math.nan)}, r"accuracy_by_step\.1.*finite"),
+    ],
+)
+def test_metrics_refuse_what_is_no_measurement(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        replace(METRICS, **changes)
+
+
+def test_a_row_survives_its_file_byte_for_byte() -> None:
+    point = EarlyExit(threshold=0.5, correct=9, samples=10, steps=12, spent={"cached": {"ac": 3}})
+    metrics = replace(
+        METRICS,
+        accuracy_by_step=(0.7, 0.9),
+        early_exit={"margin": {"0": point}},
+        cross_backend={"oracle": Elsewhere(test_accuracy=0.9, differing=0)},
+    )
+    made = Provenance(device="cpu", data_notes=("one file differs",), git_dirty=False)
+    row = Row(cell=CELL, status="ok", metrics=metrics, provenance=made)
+    line = row.to_json()
+    assert "\n" not in line
+    assert Row.from_json(line) == row
+    assert Row.from_json(line).to_json() == line
+
+
+def test_unknown_is_left_out_and_never_zero() -> None:
+    told = json.loads(ROW.to_json())
+    assert told["metrics"].keys() == {"test_accuracy", "accuracy_low", "accuracy_high", "n_test"}
+    assert Row.from_json(ROW.to_json()).metrics == METRICS
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 3}, r"Row\.schema_version: input should be 2, got 3"),
+        ({"cell_id": "0" * 16}, "it was edited: run its cell again"),
+        ({"cell": json.loads(ROW.to_json())["cell"] | {"seed": 7}}, "it was edited"),
+        ({"colour": "red"}, r"Row\.colour: unexpected keyword argument"),
+        ({"status": "splendid"}, r"Row\.status: input should be 'ok', 'failed'"),
+        ({"metrics": {"test_accuracy": 0.9}}, r"Row\.metrics\.accuracy_low: field required"),
+    ],
+)
+def test_a_row_that_is_not_ours_is_refused_by_the_field(
+    change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SpecError, match=message):
+        Row.from_json(json.dumps(json.loads(ROW.to_json()) | change))
+
+
+@pytest.mark.parametrize("line", ["{half", "[1]", "", "null", '{"schema_version": 1, "half'])
+def test_a_line_that_is_no_row_is_refused(line: str) -> None:
+    with pytest.raises(SpecError):
+        Row.from_json(line)
+
+
+def _old() -> Iterator[tuple[dict[str, Any], Row]]:
+    with lzma.open(OLD) as lines:
+        for line in lines:
+            yield json.loads(line), Row.from_json(line)
+
+
+def test_every_row_of_the_first_schema_is_read_and_keeps_its_name_and_its_numbers() -> None:
+    rows = list(_old())
+    assert len(rows) == 570
+    for columns, row in rows:
+        assert row.cell_id == columns["cell_id"]
+        assert row.status == columns["status"]
+        assert Row.from_json(row.to_json()) == row
+        if row.metrics is None or row.ledger is None:
+            assert columns["status"] != "ok"
+            continue
+        for name in ("test_accuracy", "agreement", "mean_steps_to_decide", "train_seconds"):
+            assert getattr(row.metrics, name) == columns[name]
+        for name in ("spikes_per_sample", "acs_per_sample", "macs_per_sample", "firing_rate"):
+            # Per sample was a quotient of whole numbers, and is one again.
+            assert getattr(row.ledger, name) == pytest.approx(columns[name], rel=1e-12)
+
+
+def test_counts_of_the_first_schema_cost_what_its_rows_said() -> None:
+    for number, (columns, row) in enumerate(_old()):
+        if number % 9 or row.ledger is None:
+            continue
+        lines = panel(row.ledger).lines
+        for name, pj in columns["energy_pj"].items():
+            if columns["method"] == "kd_bntt" and name.endswith(":per_step"):
+                continue  # its first norms were charged T times each, though each runs once
+            found = lines[name].bill.total_pj
+            # Sums in another order.
+            assert found == (None if pj is None else pytest.approx(pj, rel=1e-9)), name
+
+
+def test_the_record_needs_neither_torch_nor_pandas() -> None:
+    script = (
+        "import sys, harness.contracts.row;"
+        "print([m for m in ('torch', 'pandas', 'scipy') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
