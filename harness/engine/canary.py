@@ -7,6 +7,7 @@ itself was trained with. Text and names do not move them; a change of meaning do
 import hashlib
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -57,7 +58,7 @@ def _canary(cell: Cell, splits: Splits[Any], data_root: Path | None) -> Canary:
     trained = train(
         found,
         splits,
-        teacher if found.uses_teacher else None,
+        deepcopy(teacher) if found.uses_teacher else None,  # some methods teach their teacher
         _CPU,
         lambda progress: losses.append(progress.loss),
     )

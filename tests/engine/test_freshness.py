@@ -156,6 +156,18 @@ def test_a_forged_proof_fails(project: Path) -> None:
     assert "moved" in harness(project, "reverify", "digits", "--sample", "2", code=1)
 
 
+def test_other_versions_are_told_until_a_canary_was_computed_on_them(project: Path) -> None:
+    rows = project / "results" / "digits" / "direct.jsonl"
+    text, count = re.subn(r'"torch": "[^"]+"', '"torch": "2.11.0"', rows.read_text())
+    assert count == 2
+    rows.write_text(text)
+    before = states(project)
+    assert before["direct norse"].startswith("published made with torch 2.11.0, here 2.")
+    assert before["qcfs norse"] == "published "
+    assert "2 canaries: 2 same" in harness(project, "reverify", "digits")
+    assert set(states(project).values()) == {"published "}
+
+
 def test_zeroed_weights_of_a_teacher_are_refused(project: Path) -> None:
     few = ("--methods", "logit_kd", "--timesteps", "2", "--seeds", "0", "--backends", "norse")
     harness(project, "run", "digits", *few, "--again")

@@ -1,0 +1,119 @@
+"""A canary is the same at every run, different for every cell, and hears a change."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness import discovery
+from harness.contracts.cell import Cell
+from harness.contracts.row import Canary, Metrics, Row
+from harness.engine import canary, grid, reverify, verified
+from harness.engine.canary import canary_of, differing
+from harness.engine.grid import Axes
+from harness.engine.verified import Proof, Verified
+from harness.results import Published
+from harness.store import Store
+from harness.training import descent
+
+NOTHING = Store(Path("nothing"))
+
+
+def cell(method: str, *, timesteps: int = 2, backend: str = "reference") -> Cell:
+    axes = Axes(methods=(method,), timesteps=(timesteps,), seeds=(0,), backends=(backend,))
+    return grid.cells("digits", axes, NOTHING, Published())[0]
+
+
+def row(of: Cell, heard: Canary | None) -> Row:
+    metrics = Metrics(test_accuracy=0.5, accuracy_low=0.4, accuracy_high=0.6, n_test=9)
+    return Row(cell=of, status="ok", metrics=metrics, canary=heard)
+
+
+@pytest.mark.parametrize("method", discovery.names("methods"))
+def test_every_method_sings_the_same_twice_and_with_spikes(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledgers = []
+    measure = canary.measure
+
+    def heard(*arguments: Any) -> Any:
+        measured = measure(*arguments)
+        ledgers.append(measured.ledger)
+        return measured
+
+    monkeypatch.setattr(canary, "measure", heard)
+    of = cell(method, timesteps=1 if method == "ttfs" else 2)
+    first, second = canary_of(of, None), canary_of(of, None)
+    assert first == second
+    # A network that stays silent could not tell one neuron from another.
+    assert ledgers[-1].spikes_per_sample > 1
+    assert len(set(first.logits)) == of.timesteps
+    assert first.weights
+    assert set(first.elsewhere) <= set(discovery.names("backends"))
+
+
+def test_canaries_of_two_cells_differ() -> None:
+    songs = [canary_of(cell(method), None) for method in ("direct", "logit_kd", "bsd")]
+    songs += [canary_of(cell("direct", timesteps=steps), None) for steps in (1, 4)]
+    songs.append(canary_of(replace(cell("direct"), seed=1), None))
+    assert len({song.losses for song in songs}) == len({song.logits for song in songs}) == 6
+
+
+def test_it_is_float64_on_the_processor_whatever_the_recipe_says() -> None:
+    plain = cell("direct")
+    fast = replace(plain.recipe, precision="bfloat16", compiled=True, epochs=90, batch_size=512)
+    assert canary_of(replace(plain, recipe=fast), None) == canary_of(plain, None)
+    assert torch.get_default_dtype() == torch.float32  # as it was
+
+
+def test_a_changed_constant_moves_training_and_a_rounding_error_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of = cell("direct")
+    before = canary_of(of, None)
+    rounded = replace(before, losses=tuple(loss * (1 + 1e-13) for loss in before.losses))
+    assert differing(before, rounded, "train") == ()
+    off = replace(before, losses=(before.losses[0] + 1e-8, *before.losses[1:]))
+    assert differing(before, off, "train") == ("losses",)
+    monkeypatch.setattr(descent, "GRID", 2.0**-10)
+    assert "weights" in differing(before, canary_of(of, None), "train")
+
+
+def test_two_runs_that_differ_are_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    song = canary_of(cell("direct"), None)
+    runs = iter(replace(song, losses=(float(number),)) for number in range(9))
+    monkeypatch.setattr(canary, "canary_of", lambda *_: next(runs))
+    found = reverify.verify(row(cell("direct"), song), None)
+    assert (found.outcome, found.words, found.proofs) == ("no verdict", "two runs here differ", ())
+
+
+def test_only_the_stage_that_moved_is_not_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    song = canary_of(cell("direct"), None)
+    monkeypatch.setattr(canary, "canary_of", lambda *_: replace(song, counts=("another",)))
+    found = reverify.verify(row(cell("direct"), song), None)
+    assert (found.outcome, found.words) == ("moved", "measure: counts")
+    assert [proof.stage for proof in found.proofs] == ["train"]
+
+
+def test_a_row_without_a_canary_cannot_be_verified() -> None:
+    assert reverify.verify(row(cell("direct"), None), None).outcome == "no canary"
+
+
+def test_a_proof_is_of_one_stage_one_code_and_one_row(tmp_path: Path) -> None:
+    song = canary_of(cell("direct"), None)
+    ours, other = row(cell("direct"), song), row(cell("direct", timesteps=4), song)
+    key = verified.key_of(ours, "train")
+    proof = Proof(stage="train", fingerprint="f", versions={"torch": "2"}, canaries=(key,))
+    verified.write(tmp_path, [proof, replace(proof, canaries=("more",)), proof])
+    proofs = verified.read(tmp_path)
+    assert proofs == Verified((replace(proof, canaries=tuple(sorted([key, "more"]))),))
+    assert proofs.holds(ours, "train", "f")
+    assert not proofs.holds(ours, "measure", "f")
+    assert not proofs.holds(ours, "train", "g")
+    assert not proofs.holds(other, "train", "f")
+    assert not proofs.covers(ours, {"torch": "2"})  # of one stage alone
+    measured = replace(proof, stage="measure", canaries=(verified.key_of(ours, "measure"),))
+    assert Verified((*proofs.proofs, measured)).covers(ours, {"torch": "2"})
+    assert not Verified((*proofs.proofs, measured)).covers(ours, {"torch": "3"})
