@@ -164,7 +164,8 @@ def run(  # noqa: PLR0913  one option a filter
         )
         cells = [*_due_teachers(due, data_root, out, results), *due]
         failures = _conduct(cells, conditions, slots, timeout, as_json=as_json)
-        _tell_agreement(suite, axes, data_root, out, results, as_json=as_json)
+        asked = [one.cell for one in standings]
+        _tell_agreement(suite, asked, out, results, as_json=as_json)
     else:
         print(f"nothing to do: {_summary(standings)}", file=sys.stderr if as_json else sys.stdout)
     if left:
@@ -468,22 +469,18 @@ def _due_teachers(
 
 
 def _tell_agreement(
-    suite: str,
-    axes: "Axes",
-    data_root: Path | None,
-    out: Path,
-    results: Path,
-    *,
-    as_json: bool,
+    suite: str, cells: "Sequence[Cell]", out: Path, results: Path, *, as_json: bool
 ) -> None:
     """Say how what was made here agrees with what is published, if anything is."""
     from harness.engine.compare import compare as hold
     from harness.results import published
+    from harness.store import Store
 
-    known = published(suite, results=results).rows
-    standings = _standings(suite, axes, data_root, out, results, trust=False)
-    here = {one.cell.cell_id: one.row for one in standings if one.row is not None}
-    found = hold(known, here)
+    here = {cell.cell_id: Store(out).load(cell) for cell in cells}
+    found = hold(
+        published(suite, results=results).rows,
+        {name: row for name, row in here.items() if row is not None},
+    )
     if found.common:
         print(found.line("what is published"), file=sys.stderr if as_json else sys.stdout)
 

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import report, results
-from harness.contracts.errors import HarnessError
+from harness import discovery, report, results
 from harness.contracts.row import Row
 from harness.engine import freshness, grid, verified
 from harness.engine.compare import unlike
@@ -45,7 +44,7 @@ def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) 
         there = known.get(row.cell_id)
         if there is None or unlike(there, row) or _code_of(there) != _code_of(row):
             known[row.cell_id] = row
-    rows = sorted((row for row in known.values() if _is_current(row, store, before)), key=_order)
+    rows = sorted(_current(suite, list(known.values()), store, before), key=_order)
     if not rows:
         return Publication(rows=0, files=(), warnings=())
     asked = grid.load_suite(suite)
@@ -72,21 +71,27 @@ def _code_of(row: Row) -> tuple[str | None, str | None]:
     return row.provenance.train_fp, row.provenance.measure_fp
 
 
-def _is_current(row: Row, store: Store, before: Published) -> bool:
-    """Return whether the suite, asked today, would ask for exactly this cell."""
-    cell = row.cell
-    axes = Axes(
-        methods=(cell.method,),
-        timesteps=(cell.timesteps,),
-        seeds=(cell.seed,),
-        backends=(str(cell.backend),),
-        models=(cell.model,),
-        recipe=cell.recipe_name,
-    )
-    try:
-        return grid.cells(cell.suite, axes, store, before)[0].cell_id == cell.cell_id
-    except HarnessError:  # its method, recipe or simulator is no more
-        return False
+def _current(suite: str, rows: Sequence[Row], store: Store, before: Published) -> Iterable[Row]:
+    """Yield the rows of cells that the suite, asked today, would ask for exactly so."""
+    asked = set()
+    for recipe in grid.load_suite(suite).recipes:
+        cells = [row.cell for row in rows if row.cell.recipe_name == recipe]
+        axes = Axes(
+            # A method, model or simulator may be no more.
+            methods=_known("methods", {cell.method for cell in cells}),
+            models=_known("models", {cell.model for cell in cells}),
+            backends=_known("backends", {str(cell.backend) for cell in cells}),
+            timesteps=tuple({cell.timesteps for cell in cells}),
+            seeds=tuple({cell.seed for cell in cells}),
+            recipe=recipe,
+        )
+        if cells:
+            asked |= {cell.cell_id for cell in grid.cells(suite, axes, store, before)}
+    return (row for row in rows if row.cell_id in asked)
+
+
+def _known(kind: discovery.Kind, names: set[str]) -> tuple[str, ...]:
+    return tuple(sorted(names & set(discovery.names(kind))))
 
 
 def _order(row: Row) -> tuple[object, ...]:
