@@ -16,10 +16,9 @@ from pkgutil import iter_modules
 
 from harness.contracts.errors import UnknownPluginError
 from harness.contracts.ledger import Encode, Ledger
-from harness.energy._bill import Bill, EnergyModel, Price, twin_bits
+from harness.energy._bill import Bill, EnergyModel, twin_bits
 from harness.energy._operations import Prices, prices
-from harness.energy._panel import BREAK_EVENS, BreakEven, Panel, PanelLine
-from harness.energy._panel import build as _build
+from harness.energy._panel import BREAK_EVENS, BreakEven, Panel, PanelLine, build
 
 __all__ = [
     "BREAK_EVENS",
@@ -28,7 +27,6 @@ __all__ = [
     "EnergyModel",
     "Panel",
     "PanelLine",
-    "Price",
     "bill",
     "model_names",
     "operations_pj",
@@ -51,22 +49,15 @@ def bill(ledger: Ledger, model_name: str, /) -> Bill:
     return _model(model_name).bill(ledger, name=model_name)
 
 
-def panel(
-    ledger: Ledger,
-    /,
-    *,
-    artificial: Ledger | None = None,
-    delegated: Mapping[str, Bill] | None = None,
-) -> Panel:
-    """Return all models' bills, their ratios to three artificial baselines, and sigma.
+def panel(ledger: Ledger, /, *, artificial: Ledger | None = None) -> Panel:
+    """Return all models' bills, and their ratios to three artificial baselines.
 
     Args:
         ledger: Of the spiking network.
         artificial: The same topology with ReLU, run once; without it nothing is known
             of the ``effective`` baseline.
-        delegated: Bills that need the running network, by model name.
     """
-    return _build(ledger, _models(), artificial=artificial, delegated=delegated or {})
+    return build(ledger, _models(), artificial=artificial)
 
 
 def operations_pj(counts: Mapping[Encode, Mapping[str, int]], model_name: str, /) -> float | None:

@@ -67,15 +67,6 @@ class Bill:
         """The sum of what has a price; a total only if nothing is unpriced."""
         return sum(self.by_category.values(), start=0.0)
 
-    @property
-    def label(self) -> str:
-        """The figure in words, never a partial one for a total."""
-        if self.total_pj is not None:
-            return f"{self.total_pj:,.1f} pJ"
-        if not self.by_category:
-            return f"missing: {'; '.join(self.unpriced)}"
-        return f"at least {self.partial_pj:,.1f} pJ; unpriced: {'; '.join(self.unpriced)}"
-
 
 class EnergyModel(Protocol):
     """A way to price a ledger. Files of this folder provide several, as ``MODELS``."""
@@ -108,14 +99,3 @@ def twin_bits(steps: int) -> int:
     integrate-and-fire with reset by subtraction and a current in [0, threshold).
     """
     return steps.bit_length()
-
-
-def missing(name: str, reason: str, *, source: str) -> Bill:
-    """Return a bill without any figure, and why."""
-    return Bill(
-        model=name,
-        by_category={},
-        unpriced=(reason,),
-        assumptions=(),
-        source=source,
-    )

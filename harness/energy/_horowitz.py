@@ -41,15 +41,6 @@ def _access(value: float) -> Price:
 
 INT8_ADD = _operation(0.03, 8, "SpikingJelly 2.0 and qualia-plugin-snn")
 INT8_MULTIPLY = _operation(0.2, 8, "SpikingJelly 2.0 and qualia-plugin-snn")
-INT16_ADD = Price(
-    value=0.05,
-    unit="pJ/op",
-    source=SOURCE,
-    grade="derived",
-    evidence="memory",
-    technology_nm=45,
-    operand_bits=16,
-)
 INT32_ADD = _operation(0.1, 32, "SpikingJelly 2.0, qualia-plugin-snn and PMC8934428 table 3")
 INT32_MULTIPLY = _operation(3.1, 32, "SpikingJelly 2.0, qualia-plugin-snn and PMC8934428 table 3")
 FP16_ADD = _operation(0.4, 16, "SpikingJelly 2.0")
@@ -60,7 +51,6 @@ FP32_MULTIPLY = _operation(3.7, 32, "SpikingJelly 2.0 and PMC8934428 table 3")
 CACHE_8_KB = _access(10.0)
 CACHE_32_KB = _access(20.0)
 CACHE_1_MB = _access(100.0)
-DRAM = _access(1300.0)  # the lower end of 1,300 to 2,600
 
 # Priced like an addition; the AND in front of an AND-accumulate is taken as free.
 _SYNAPTIC_ADDS = ("ac", "and_ac")

@@ -78,42 +78,18 @@ class Panel:
 
     Attributes:
         lines: By model.
-        sigma: Accumulates a synapse of the artificial network and inference; None if
-            either was not counted.
-        verdicts: Where ``sigma`` lies, with each published break-even; empty without it.
     """
 
     lines: Mapping[str, PanelLine]
-    sigma: float | None
-    verdicts: tuple[tuple[BreakEven, Side], ...]
 
 
-def build(
-    ledger: Ledger,
-    models: Mapping[str, EnergyModel],
-    *,
-    artificial: Ledger | None,
-    delegated: Mapping[str, Bill],
-) -> Panel:
-    """Return the panel of ``ledger``; ``delegated`` bills replace those of their models."""
-    sigma = spikes_per_synapse(ledger)
+def build(ledger: Ledger, models: Mapping[str, EnergyModel], *, artificial: Ledger | None) -> Panel:
+    """Return the panel of ``ledger``."""
     lines = {}
     for name, model in models.items():
-        bill = delegated[name] if name in delegated else model.bill(ledger, name=name)
+        bill = model.bill(ledger, name=name)
         lines[name] = PanelLine(bill=bill, ratio=_ratios(bill, model, ledger, artificial))
-    return Panel(
-        lines=lines,
-        sigma=sigma,
-        verdicts=()
-        if sigma is None
-        else tuple((known, known.side(sigma)) for known in BREAK_EVENS),
-    )
-
-
-def spikes_per_synapse(ledger: Ledger) -> float | None:
-    """Return ``sigma``: accumulates an inference over the dense network's synapses."""
-    accumulates, dense = ledger.mean("ac"), ledger.dense_macs
-    return accumulates / dense if accumulates is not None and dense else None
+    return Panel(lines=lines)
 
 
 def _ratios(

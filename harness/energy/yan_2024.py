@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.contracts.errors import SpecError
 from harness.contracts.ledger import Ledger
 from harness.energy._bill import Baseline, Bill, Grade, Price, gaps, twin_bits
 
@@ -36,47 +35,6 @@ COMPARE = _price(0.05448, "pJ/op")
 SUBTRACT = _price(0.05448, "pJ/op")
 SPARSE_MOVE = _price(3.0, "pJ/bit/hop", grade="derived")  # from Loihi 1
 DENSE_MOVE = _price(0.25, "pJ/bit/hop", grade="derived")
-DRAM = Price(
-    value=1300.0,
-    unit="pJ/access",
-    source=SOURCE,
-    grade="derived",
-    evidence="secondary",
-    access_bits=64,
-)
-
-
-def break_even_rate(timesteps: int, *, twin_sparsity: float, mac_over_accumulate: float) -> float:
-    """Return the spike rate under which computing with spikes is cheaper.
-
-    ``T s_r < k (1 - gamma)`` with ``k = E_MAC / E_ACC``; computation only.
-
-    Raises:
-        SpecError: If the twin's ``gamma``, its fraction of zero activations, is no fraction.
-    """
-    _refuse_bad(timesteps, twin_sparsity)
-    return mac_over_accumulate * (1 - twin_sparsity) / timesteps
-
-
-def rate_bounds(timesteps: int, *, twin_sparsity: float) -> tuple[float, float]:
-    """Return the least and most spikes a neuron and step that equal the twin's activations.
-
-    ``(1 - gamma) / T <= s_r <= 1 - gamma``: an activation that is not zero is 1 to T spikes.
-
-    Raises:
-        SpecError: If the twin's sparsity is no fraction.
-    """
-    _refuse_bad(timesteps, twin_sparsity)
-    return (1 - twin_sparsity) / timesteps, 1 - twin_sparsity
-
-
-def dense_limit_ratio(timesteps: int) -> float:
-    """Return spiking over quantised energy where moving dense bits is all that costs.
-
-    ``T / ceil(log2(T + 1))``: one bit a step against ``b`` bits once.
-    """
-    _refuse_bad(timesteps, 0.0)
-    return timesteps / twin_bits(timesteps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +106,6 @@ class Yan:
             "the twin multiplies by b bits with b accumulates and skips no zeros",
             moved,
         )
-
-
-def _refuse_bad(timesteps: int, sparsity: float) -> None:
-    if timesteps < 1:
-        raise SpecError(f"timesteps must be at least 1, got {timesteps!r}")
-    if not 0 <= sparsity <= 1:
-        raise SpecError(f"twin_sparsity is a fraction of zeros, got {sparsity!r}")
 
 
 MODELS: Mapping[str, Yan] = {"compute": Yan(), "one_hop": Yan(hops=1.0)}
