@@ -15,8 +15,8 @@ from harness.contracts.recipe import Precision
 from harness.contracts.row import EarlyExit
 from harness.data.encoding import Presentation
 from harness.data.streaming import unaugmented
-from harness.evaluation.decisions import first_spikes, output_spikes
-from harness.evaluation.early_exit import Exits, Rule, apply, fit_thresholds, spent
+from harness.evaluation.decisions import first_spikes
+from harness.evaluation.early_exit import ALLOWED_DROPS, Exits, Rule, apply, fit_thresholds, spent
 from harness.evaluation.evaluate import Verdict
 from harness.meter import measure
 from harness.training.lesson import autocast
@@ -105,13 +105,15 @@ def early_exits(validation: Verdict, test: Verdict, ledger: Ledger, /) -> dict[s
     allowed there, in percentage points; what they bring is read off ``test``, whose ledger
     this is. ``early_exit`` has one by rule and allowed loss.
     """
-    first = first_spikes(output_spikes(ledger))
+    first = first_spikes(ledger)
     exits: dict[str, dict[str, EarlyExit]] = {}
     for rule in get_args(Rule) if len(test.logits) > 1 else ():
         fitted = fit_thresholds(validation.logits, validation.labels, rule=rule)
         exits[rule] = {
-            f"{drop:g}": _exit(apply(rule, chosen.threshold, test.logits, test.labels), ledger)
-            for drop, chosen in fitted.chosen.items()
+            f"{drop:g}": _exit(
+                apply(rule, fitted.cheapest(drop).threshold, test.logits, test.labels), ledger
+            )
+            for drop in ALLOWED_DROPS
         }
     return {
         "first_spike_steps": first.mean_steps,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,34 +18,8 @@ from harness.contracts.errors import SpecError
 from harness.contracts.ledger import Ledger
 from harness.statistics import Interval, wilson_interval
 
-Ties = Literal["first_class", "undecided"]
-Silence = Literal["read_out", "undecided"]
 Numbers = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-UNDECIDED = -1  # no class, so always wrong
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecisionPolicy:
-    """What counts as a decision. The defaults are those of the headline accuracy.
-
-    Attributes:
-        ties: Of classes with equal largest logits: ``first_class`` takes the one with
-            the smallest index, as argmax does; ``undecided`` takes none.
-        silence: Of a sample for which the last spiking layer has not fired so far:
-            ``read_out`` takes what the read-out answers, its biases; ``undecided`` none.
-    """
-
-    ties: Ties = "first_class"
-    silence: Silence = "read_out"
-
-    def __post_init__(self) -> None:
-        for name, known in (("ties", get_args(Ties)), ("silence", get_args(Silence))):
-            if (choice := getattr(self, name)) not in known:
-                raise SpecError(
-                    f"DecisionPolicy.{name} must be {' or '.join(known)}, got {choice!r}"
-                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +51,7 @@ class OverTime:
 
     Attributes:
         accuracy: After each step.
-        settling_steps: ``[N]``; the step after which the decision no longer changes;
-            T for a sample that ends undecided.
+        settling_steps: ``[N]``; the step after which the decision no longer changes.
         cutoff_steps: ``[N]``; the first step after which the decision stays right; T for
             a sample that ends wrong.
     """
@@ -130,40 +103,17 @@ class FirstSpikes:
 def decide(
     logits: NDArray[Any],  # [T, N, K]
     /,
-    *,
-    policy: DecisionPolicy | None = None,
-    spikes: NDArray[Any] | None = None,  # [N, T]
 ) -> Integers:
-    """Return the decision after every step, ``[T, N]``; ``UNDECIDED`` where there is none.
+    """Return the decision after every step, ``[T, N]``.
 
-    The decision after step t is the class with the largest mean logit of steps 1..t.
-
-    Args:
-        logits: Of every single step, not yet averaged.
-        policy: Of ties and silence.
-        spikes: Of the last spiking layer, a number for each sample and step.
+    The decision after step t is the class with the largest mean logit of steps 1..t; of
+    equals the first, as argmax has it.
 
     Raises:
-        SpecError: If an array is empty, misshapen or not finite, or silence matters and
-            there are no spikes.
+        SpecError: If there is no logit, or one that is not finite.
     """
-    policy, values = policy or DecisionPolicy(), checked_logits(logits)
-    steps, samples, _ = values.shape
-    predictions = np.empty((steps, samples), np.int64)
-    for step, total in enumerate(running_sums(values)):
-        predictions[step] = total.argmax(axis=1)
-        if policy.ties == "undecided":
-            largest = total.max(axis=1, keepdims=True)
-            predictions[step, (total == largest).sum(axis=1) > 1] = UNDECIDED
-    if policy.silence == "undecided":
-        if spikes is None:
-            raise SpecError(
-                "silence 'undecided' needs the spikes [N, T] of the last spiking layer, got "
-                "None; pass output_spikes(ledger), or choose silence 'read_out'"
-            )
-        counts = _checked_table(spikes, "spikes", samples=samples, steps=steps)
-        predictions[counts.cumsum(axis=1).T == 0] = UNDECIDED
-    return predictions
+    values = checked_logits(logits)
+    return np.stack([total.argmax(axis=1) for total in running_sums(values)])
 
 
 def over_time(
@@ -176,31 +126,21 @@ def over_time(
     Raises:
         SpecError: If an array is empty or misshapen.
     """
-    decided, truth = checked_predictions(predictions, labels)
-    right = decided == truth
+    if predictions.ndim != 2 or not predictions.size or labels.shape != predictions.shape[1:]:
+        raise SpecError(
+            f"predictions must be [T, N] with labels [N], got shapes {predictions.shape} and "
+            f"{labels.shape}; time goes first"
+        )
+    right = predictions == labels
     return OverTime(
         accuracy=tuple(accuracy_of(step) for step in right),
-        settling_steps=_settling_steps(decided),
+        settling_steps=_steps_until_stays(predictions == predictions[-1]),
         cutoff_steps=_steps_until_stays(right),
     )
 
 
-def first_spikes(
-    spikes: NDArray[Any],  # [N, T]
-    /,
-) -> FirstSpikes:
-    """Return when each sample first makes the last spiking layer fire.
-
-    Raises:
-        SpecError: If ``spikes`` is empty, misshapen, negative or not finite.
-    """
-    fired = _checked_table(spikes, "spikes") > 0
-    spiking = np.asarray(fired.any(axis=1))
-    return FirstSpikes(spiking=spiking, steps=fired[spiking].argmax(axis=1).astype(np.int64) + 1)
-
-
-def output_spikes(ledger: Ledger, /) -> Integers:
-    """Return the spikes of the last spiking layer of a metered run, ``[N, T]``.
+def first_spikes(ledger: Ledger, /) -> FirstSpikes:
+    """Return when each sample of a metered run first makes the last spiking layer fire.
 
     Raises:
         SpecError: If it has no neurons, the last ones ran for other steps, or samples were
@@ -217,7 +157,9 @@ def output_spikes(ledger: Ledger, /) -> Integers:
         )
     if last.is_summed:
         raise SpecError("samples were summed; ask the ledger that measure returned")
-    return last.tally["spikes"].copy()
+    fired = last.tally["spikes"] > 0  # [N, T]
+    spiking = np.asarray(fired.any(axis=1))
+    return FirstSpikes(spiking=spiking, steps=fired[spiking].argmax(axis=1) + 1)
 
 
 def running_sums(logits: NDArray[Any], /) -> Iterator[Numbers]:
@@ -230,14 +172,6 @@ def running_sums(logits: NDArray[Any], /) -> Iterator[Numbers]:
     for step in logits:
         total = total + step
         yield total
-
-
-def _settling_steps(
-    predictions: Integers,  # [T, N]
-) -> Integers:
-    last = predictions[-1]
-    # Who ends undecided has not settled, however early that began.
-    return _steps_until_stays((predictions == last) & (last != UNDECIDED))
 
 
 def _steps_until_stays(
@@ -270,38 +204,3 @@ def checked_logits(logits: NDArray[Any], /) -> NDArray[Any]:
             "numbers has diverged: train it again, with a smaller learning rate"
         )
     return values
-
-
-def checked_predictions(
-    predictions: NDArray[Any], labels: NDArray[Any], /, *, classes: int | None = None
-) -> tuple[Integers, Integers]:
-    """Return predictions ``[T, N]`` and labels ``[N]``, or refuse what are none."""
-    decided, truth = np.asarray(predictions), np.asarray(labels)
-    if decided.ndim != 2 or not decided.size or truth.shape != decided.shape[1:]:
-        raise SpecError(
-            f"predictions must be [T, N] with labels [N], got shapes {decided.shape} and "
-            f"{truth.shape}; time goes first"
-        )
-    for name, values in (("predictions", decided), ("labels", truth)):
-        if not np.issubdtype(values.dtype, np.integer):
-            raise SpecError(f"{name} must be integer classes, got {values.dtype}")
-    if truth.min() < 0 or (classes is not None and truth.max() >= classes):
-        upper = "" if classes is None else f" to {classes - 1}"
-        raise SpecError(
-            f"labels must be classes, 0{upper}, got {truth.min()} to {truth.max()}; "
-            f"{UNDECIDED} is kept for no decision"
-        )
-    return decided.astype(np.int64), truth.astype(np.int64)
-
-
-def _checked_table(
-    table: NDArray[Any], what: str, *, samples: int | None = None, steps: int | None = None
-) -> Numbers:
-    shape = np.shape(table)
-    if len(shape) != 2 or not np.size(table) or (samples or shape[0], steps or shape[1]) != shape:
-        wanted = f"[N, T] = [{samples or 'N'}, {steps or 'T'}]"
-        raise SpecError(f"{what} must be {wanted}, got shape {shape}; samples go first here")
-    numbers = np.asarray(table, dtype=np.float64)
-    if not np.all(np.isfinite(numbers)) or numbers.min() < 0:
-        raise SpecError(f"{what} must be finite and not negative; count or measure them again")
-    return numbers

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -21,12 +20,13 @@ from harness.evaluation.decisions import (
     Numbers,
     accuracy_of,
     checked_logits,
-    checked_predictions,
     decide,
     running_sums,
 )
 
 Rule = Literal["margin", "confidence", "entropy"]
+ALLOWED_DROPS = (0.0, 0.5, 1.0)  # of accuracy, in percentage points
+_QUANTILES = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +73,25 @@ class Thresholds:
     """Thresholds of one rule, fitted on validation data.
 
     Attributes:
-        full: Accuracy on the validation data after all steps.
-        chosen: By allowed loss of accuracy, in percentage points: the point with the
-            fewest steps on the validation data.
         curve: Every candidate's point there, from always to never exiting.
     """
 
-    full: Accuracy
-    chosen: Mapping[float, ExitPoint]
     curve: tuple[ExitPoint, ...]
+
+    @property
+    def full(self) -> Accuracy:
+        """Accuracy on the validation data after all steps."""
+        return self.curve[-1].accuracy
+
+    def cheapest(self, drop: float, /) -> ExitPoint:
+        """Return the point with the fewest steps that loses at most ``drop`` percentage points.
+
+        Of equals it is the most accurate, then the most patient.
+        """
+        # The slack keeps 0.7 % of 1000 samples at 7, where rounding makes it 6.999...
+        enough = self.full.correct - math.floor(drop / 100 * self.full.samples + 1e-9)
+        able = [point for point in reversed(self.curve) if point.accuracy.correct >= enough]
+        return min(able, key=lambda point: (point.mean_steps, -point.accuracy.correct))
 
 
 def fit_thresholds(
@@ -90,36 +100,24 @@ def fit_thresholds(
     /,
     *,
     rule: Rule,
-    allowed_drops: Sequence[float] = (0.0, 0.5, 1.0),
-    quantiles: int = 101,
 ) -> Thresholds:
-    """Return the thresholds that save most steps on *validation* data.
+    """Return what every threshold brings on *validation* data.
 
     Candidates are quantiles of the scores before the last step, and always and never
-    exiting. Of those that lose no more than is allowed against all T steps, the one with
-    the fewest mean steps is taken; of equals the most accurate, then the most patient.
+    exiting.
 
     Args:
         logits: Never those that ``apply`` will judge.
         labels: Of the same samples.
         rule: What is compared with the threshold.
-        allowed_drops: Of accuracy, in percentage points.
-        quantiles: How many thresholds to try, evenly over the scores.
 
     Raises:
-        SpecError: As ``decide`` does; also for a drop outside [0, 100].
+        SpecError: As ``decide`` does.
     """
-    if bad := [drop for drop in allowed_drops if not 0 <= drop <= 100]:
-        raise SpecError(f"an allowed drop is in percentage points, 0 to 100, got {bad[0]!r}")
-    if not allowed_drops or quantiles < 2:
-        raise SpecError(
-            f"fitting needs a drop and two quantiles, got {allowed_drops!r} and {quantiles!r}"
-        )
     judged = _judge(logits, labels, rule)
-    curve = tuple(_exits(judged, threshold).point for threshold in _candidates(judged, quantiles))
-    full = curve[-1].accuracy
-    chosen = {drop: _cheapest(curve, full, drop) for drop in allowed_drops}
-    return Thresholds(full=full, chosen=chosen, curve=curve)
+    return Thresholds(
+        curve=tuple(_exits(judged, threshold).point for threshold in _candidates(judged))
+    )
 
 
 def apply(
@@ -142,7 +140,7 @@ def apply(
         labels: The truth.
 
     Raises:
-        SpecError: As ``decide`` does; also if the threshold is not finite.
+        SpecError: As ``decide`` does.
     """
     return _exits(_judge(logits, labels, rule), threshold)
 
@@ -194,11 +192,7 @@ class _Judged:
 
 
 def _judge(logits: NDArray[Any], labels: NDArray[Any], rule: Rule) -> _Judged:
-    if rule not in get_args(Rule):
-        raise SpecError(f"an exit rule is {', '.join(get_args(Rule))}, got {rule!r}")
     values = checked_logits(logits)
-    classes = values.shape[2]
-    predictions, truth = checked_predictions(decide(values), labels, classes=classes)
     means = (total / step for step, total in enumerate(running_sums(values), start=1))
     scores = np.stack([_score(mean, rule) for mean in means])
     # Probabilities lie in [0, 1], entropies in [0, ln K], give or take rounding.
@@ -206,9 +200,9 @@ def _judge(logits: NDArray[Any], labels: NDArray[Any], rule: Rule) -> _Judged:
     return _Judged(
         rule=rule,
         never=-1.0 if entropic else 2.0,
-        always=2 * math.log(classes) if entropic else 0.0,
-        predictions=predictions,
-        labels=truth,
+        always=2 * math.log(values.shape[2]) if entropic else 0.0,
+        predictions=decide(values),
+        labels=labels,
         surest=np.maximum.accumulate(_sign(rule) * scores, axis=0),
         scores=scores[:-1].ravel(),
     )
@@ -230,31 +224,18 @@ def _sign(rule: Rule) -> int:
     return -1 if rule == "entropy" else 1
 
 
-def _candidates(judged: _Judged, quantiles: int) -> list[float]:
+def _candidates(judged: _Judged) -> list[float]:
     """Return thresholds from always to never exiting."""
     found: list[float] = []
     if judged.scores.size:
-        grid = np.linspace(0, 1, quantiles)
         # Attained values, not means of two: with a threshold between them nothing changes.
-        found = np.quantile(judged.scores, grid, method="inverted_cdf").tolist()
+        found = np.quantile(judged.scores, _QUANTILES, method="inverted_cdf").tolist()
     between = set(found) - {judged.always, judged.never}
     ordered = sorted(between, reverse=judged.rule == "entropy")
     return [judged.always, *ordered, judged.never]
 
 
-def _cheapest(curve: tuple[ExitPoint, ...], full: Accuracy, drop: float) -> ExitPoint:
-    # The slack keeps 0.7 % of 1000 samples at 7, where rounding makes it 6.999...
-    enough = full.correct - math.floor(drop / 100 * full.samples + 1e-9)
-    able = [point for point in reversed(curve) if point.accuracy.correct >= enough]
-    return min(able, key=lambda point: (point.mean_steps, -point.accuracy.correct))
-
-
 def _exits(judged: _Judged, threshold: float) -> Exits:
-    if not math.isfinite(threshold):
-        raise SpecError(
-            f"the {judged.rule} threshold must be finite, got {threshold!r}; "
-            f"{judged.never} never exits, {judged.always:.3g} always does"
-        )
     last, samples = len(judged.predictions), np.arange(len(judged.labels))
     waiting = (judged.surest < _sign(judged.rule) * threshold).sum(axis=0)
     steps = np.minimum(waiting + 1, last).astype(np.int64)

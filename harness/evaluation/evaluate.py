@@ -21,8 +21,6 @@ from harness.training.student import Student
 class Verdict:
     """What a network answered, from one pass, and the decisions that follow.
 
-    Ties go to the first class and silence to the read-out: ``DecisionPolicy``'s defaults.
-
     Attributes:
         logits: float32 ``[T, N, K]``, of each step by itself.
         labels: int64 ``[N]``.
