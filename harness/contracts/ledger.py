@@ -6,20 +6,33 @@ which is what rows keep, as plain JSON, and all that energy models read.
 
 from __future__ import annotations
 
-import difflib
+import json
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, get_args
 
 import numpy as np
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
+from typing_extensions import TypedDict
 
 from harness.contracts.errors import SpecError
+from harness.contracts.values import in_words, value
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+    from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
 OperandClass = Literal["silent", "binary", "ternary", "scaled", "integer", "analog"]
@@ -45,10 +58,11 @@ Category = Literal[
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 Encode = Literal["per_step", "cached"]
 Reading = Literal["per_step", "cached", "explicit"]
+Axes = tuple[PositiveInt, ...]
 Tables = Mapping[Category, "NDArray[np.int64]"]  # [samples, steps]; what is absent is 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@value
 class Policy:
     """Which operation an operand class costs, for every layer of a run.
 
@@ -62,14 +76,7 @@ class Policy:
     ternary: Operation = "ac"
     scaled: Operation = "ac"
     integer: Operation = "ac"
-    analog: Operation = "mac"
-
-    def __post_init__(self) -> None:
-        for operand in get_args(OperandClass):
-            if (choice := getattr(self, operand)) not in get_args(Operation):
-                raise SpecError(f"Policy.{operand} must be ac or mac, got {choice!r}")
-        if self.analog == "ac":
-            raise SpecError("Policy.analog must be mac: an analog value cannot be accumulated")
+    analog: Literal["mac"] = "mac"  # nothing adds up to an analog value
 
     def operation(self, operand: OperandClass, /) -> Operation:
         """Return what a value of class ``operand`` costs."""
@@ -139,7 +146,7 @@ class Encoding:
     cached: Counts
 
 
-@dataclass(frozen=True, kw_only=True)
+@value
 class Shape:
     """The shape of a layer with weights, for models that price its memory.
 
@@ -154,25 +161,19 @@ class Shape:
         bias: Whether it has one of its own.
     """
 
-    in_channels: int
-    out_channels: int
-    kernel: tuple[int, ...] = ()
-    stride: tuple[int, ...] = ()
-    input_size: tuple[int, ...] = ()
-    output_size: tuple[int, ...] = ()
-    groups: int = 1
+    in_channels: PositiveInt
+    out_channels: PositiveInt
+    kernel: Axes = ()
+    stride: Axes = ()
+    input_size: Axes = ()
+    output_size: Axes = ()
+    groups: PositiveInt = 1
     bias: bool = False
 
     def __post_init__(self) -> None:
-        sizes = [self.in_channels, self.out_channels, self.groups]
-        for name in ("kernel", "stride", "input_size", "output_size"):
-            axes = tuple(getattr(self, name))
-            object.__setattr__(self, name, axes)
-            if len(axes) != len(self.kernel):
+        for name in ("stride", "input_size", "output_size"):
+            if len(axes := getattr(self, name)) != len(self.kernel):
                 raise SpecError(f"Shape.{name} must have {len(self.kernel)} axes, got {axes!r}")
-            sizes.extend(axes)
-        if any(type(size) is not int or size < 1 for size in sizes) or type(self.bias) is not bool:
-            raise SpecError(f"a shape has positive integers, and a bias or none, got {self!r}")
 
     @cached_property
     def inputs(self) -> int:
@@ -225,13 +226,8 @@ class Layer:
     partial: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("samples", 1), ("steps", 1), ("neurons", 0)):
-            _refuse_small(f"layer {self.name!r}: {name}", getattr(self, name), least)
-        if self.operand not in _OPERANDS and (self.operand is not None or self.shape is not None):
-            raise SpecError(
-                f"layer {self.name!r}: operand must be one of {', '.join(_OPERANDS)}, "
-                f"got {self.operand!r}"
-            )
+        if self.operand is None and self.shape is not None:
+            raise SpecError(f"layer {self.name!r} has weights, and no class of operand")
 
     @cached_property
     def total(self) -> Counts:
@@ -305,7 +301,7 @@ class Layer:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@value
 class Uncounted:
     """An operation that the meter saw and could not count.
 
@@ -318,11 +314,8 @@ class Uncounted:
 
     layer: str
     operation: str
-    calls: int
+    calls: PositiveInt
     remedy: str
-
-    def __post_init__(self) -> None:
-        _refuse_small("Uncounted.calls", self.calls, 1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -348,11 +341,6 @@ class Ledger:
     not_counted: tuple[Category, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("samples", "steps"):
-            _refuse_small(f"Ledger.{name}", getattr(self, name), 1)
-        _refuse_unknown(self.not_counted)
-        if type(self.coverage) not in (int, float) or not 0 <= self.coverage <= 1:
-            raise SpecError(f"Ledger.coverage must be a fraction, got {self.coverage!r}")
         for layer in self.layers.values():
             if layer.samples != self.samples or layer.steps > self.steps:
                 raise SpecError(
@@ -496,32 +484,23 @@ class Ledger:
         Raises:
             SpecError: Names what is missing, unknown or wrong, and the layer.
         """
-        _refuse_fields(plain, "a ledger", needs=_NEEDED, knows=_KNOWN)
-        for name in ("samples", "steps"):
-            _refuse_small(f"Ledger.{name}", plain[name], 1)
-        uncounted = tuple(
-            _made(Uncounted, gap, "uncounted") for gap in _list(plain, "uncounted", dict)
-        )
-        return Ledger(
-            layers={
-                name: _layer(name, layer, plain, partial=bool(uncounted))
-                for name, layer in _mapping(plain["layers"], "layers of a ledger").items()
-            },
-            samples=plain["samples"],
-            steps=plain["steps"],
-            policy=_made(Policy, plain.get("policy", {}), "policy"),
-            coverage=plain.get("coverage", 1.0),
-            uncounted=uncounted,
-            not_counted=tuple(_list(plain, "not_counted", str)),
-        )
+        try:
+            return _LEDGER.validate_json(json.dumps(plain))
+        except ValidationError as error:
+            raise SpecError(in_words("Ledger", error)) from None
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> CoreSchema:
+    def __get_pydantic_core_schema__(
+        cls, _source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         """Return how pydantic reads and writes a field of this type."""
         from pydantic_core import core_schema
 
-        return core_schema.no_info_plain_validator_function(
-            lambda given: given if isinstance(given, Ledger) else Ledger.from_plain(given),
+        return core_schema.json_or_python_schema(
+            core_schema.no_info_after_validator_function(
+                _ledger, handler.generate_schema(_PlainLedger)
+            ),
+            core_schema.is_instance_schema(Ledger),
             serialization=core_schema.plain_serializer_function_ser_schema(Ledger.to_plain),
         )
 
@@ -538,27 +517,71 @@ class Ledger:
 
     @cached_property
     def _sums(self) -> Mapping[Reading | None, Mapping[str, int]]:
-        layers, readings = self.layers.values(), {None, *get_args(Reading)}
-        apart = {None, *(reading for layer in layers for reading in layer.readings)}
-        sums: dict[Reading | None, dict[str, int]] = {
-            reading: dict.fromkeys(CATEGORIES, 0) for reading in apart
+        found: dict[Reading | None, Counter[str]] = {
+            reading: Counter(dict.fromkeys(CATEGORIES, 0)) for reading in (None, *get_args(Reading))
         }
-        for reading, found in sums.items():
-            for layer in layers:
-                for category, count in layer.sums(reading).items():
-                    found[category] += count
-        return {reading: sums[reading if reading in apart else None] for reading in readings}
+        for reading, counts in found.items():
+            for layer in self.layers.values():
+                counts.update(layer.sums(reading))
+        return found
 
 
-_OPERANDS: tuple[OperandClass, ...] = get_args(OperandClass)
-_NEEDED = ("samples", "steps", "layers")
-_KNOWN = (*_NEEDED, "policy", "coverage", "uncounted", "not_counted")
-_NEEDED_OF_LAYER = ("kind", "operand", "steps", "counts")
-_DEFAULTS_OF_LAYER = {"neurons": 0, "folded": False}
-_KNOWN_OF_LAYER = (*_NEEDED_OF_LAYER, *_DEFAULTS_OF_LAYER, "shape", *get_args(Reading))
-_TOO_LARGE = 2**63
-_PARTS = {kind: {item.name: item for item in fields(kind)} for kind in (Shape, Policy, Uncounted)}
-Part = TypeVar("Part", Shape, Policy, Uncounted)
+Numbers = dict[Category, list[Annotated[int, Field(ge=0, lt=2**63)]]]  # by step
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@with_config(_STRICT)
+class _PlainLayer(TypedDict):
+    """A layer as JSON has it."""
+
+    kind: str
+    operand: OperandClass | None
+    steps: PositiveInt
+    counts: Numbers
+    neurons: NotRequired[NonNegativeInt]
+    folded: NotRequired[bool]
+    shape: NotRequired[Shape]
+    per_step: NotRequired[Numbers]
+    cached: NotRequired[Numbers]
+    explicit: NotRequired[Numbers]
+
+
+@with_config(_STRICT)
+class _PlainLedger(TypedDict):
+    """A ledger as JSON has it."""
+
+    samples: PositiveInt
+    steps: PositiveInt
+    layers: dict[str, _PlainLayer]
+    policy: NotRequired[Policy]
+    coverage: NotRequired[Annotated[float, Field(ge=0, le=1)]]
+    uncounted: NotRequired[tuple[Uncounted, ...]]
+    not_counted: NotRequired[tuple[Category, ...]]
+
+
+def _ledger(plain: dict[str, Any]) -> Ledger:
+    partial = bool(plain.get("uncounted"))
+    layers = {
+        name: _layer(name, layer, plain["samples"], partial=partial)
+        for name, layer in plain["layers"].items()
+    }
+    return Ledger(**plain | {"layers": layers})
+
+
+def _layer(name: str, plain: dict[str, Any], samples: int, *, partial: bool) -> Layer:
+    tally = _tables(plain.pop("counts"))
+    kinds: tuple[Reading, ...] = get_args(Reading)
+    readings = {kind: _tables(plain.pop(kind)) for kind in kinds if kind in plain}
+    return Layer(
+        name=name, samples=samples, tally=tally, readings=readings, partial=partial, **plain
+    )
+
+
+def _tables(numbers: Numbers) -> Tables:
+    return {category: np.array([steps], np.int64) for category, steps in numbers.items()}
+
+
+_LEDGER = TypeAdapter(Ledger)
 
 
 def _summed(tables: Tables) -> Tables:
@@ -575,22 +598,11 @@ def _agree(mine: Tables, theirs: Tables) -> bool:
 
 def _told(part: Shape | Policy | Uncounted) -> dict[str, Any]:
     """Return the fields that are no defaults."""
-    shown = {item.name: (getattr(part, item.name), item.default) for item in fields(part)}
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, (value, default) in shown.items()
-        if value != default
-    }
-
-
-def _made(kind: type[Part], plain: Any, where: str) -> Part:
-    known = _PARTS[kind]
-    needs = [name for name, item in known.items() if item.default is MISSING]
-    _refuse_fields(plain, where, needs=needs, knows=known)
-    try:
-        return kind(**plain)
-    except TypeError as error:
-        raise SpecError(f"{where}: {error}") from error
+    kind: Any = type(part)
+    told: dict[str, Any] = kind.__pydantic_serializer__.to_python(
+        part, mode="json", exclude_defaults=True
+    )
+    return told
 
 
 def _plain_layer(layer: Layer) -> dict[str, Any]:
@@ -600,9 +612,10 @@ def _plain_layer(layer: Layer) -> dict[str, Any]:
         "steps": layer.steps,
         "counts": _plain_tables(layer.tally),
     }
-    for name, default in _DEFAULTS_OF_LAYER.items():
-        if (value := getattr(layer, name)) != default:
-            plain[name] = value
+    if layer.neurons:
+        plain["neurons"] = layer.neurons
+    if layer.folded:
+        plain["folded"] = True
     if layer.shape is not None:
         plain["shape"] = _told(layer.shape)
     for reading, tables in layer.readings.items():
@@ -612,90 +625,6 @@ def _plain_layer(layer: Layer) -> dict[str, Any]:
 
 def _plain_tables(tables: Tables) -> dict[Category, list[int]]:
     return {category: table[0].tolist() for category, table in _summed(tables).items()}
-
-
-def _layer(name: str, plain: Any, ledger: Mapping[str, Any], *, partial: bool) -> Layer:
-    where = f"layer {name!r}"
-    _refuse_fields(plain, where, needs=_NEEDED_OF_LAYER, knows=_KNOWN_OF_LAYER)
-    shape, steps = plain.get("shape"), plain["steps"]
-    for item, kind in (("kind", str), ("folded", bool)):
-        if type(value := plain.get(item, False)) is not kind:
-            raise SpecError(f"{where}: {item} must be a {kind.__name__}, got {value!r}")
-    lengths: dict[Reading, int] = {
-        "per_step": ledger["steps"],
-        "cached": ledger["steps"],
-        "explicit": steps,
-    }
-    return Layer(
-        name=name,
-        kind=plain["kind"],
-        operand=plain["operand"],
-        samples=ledger["samples"],
-        steps=steps,
-        neurons=plain.get("neurons", 0),
-        tally=_tables(plain["counts"], where, steps),
-        readings={
-            reading: _tables(plain[reading], f"{where}, {reading}", length)
-            for reading, length in lengths.items()
-            if reading in plain
-        },
-        folded=plain.get("folded", False),
-        shape=None if shape is None else _made(Shape, shape, f"{where}, shape"),
-        partial=partial,
-    )
-
-
-def _tables(plain: Any, where: str, length: int) -> Tables:
-    counts: Mapping[Any, Any] = _mapping(plain, f"counts of {where}")
-    _refuse_unknown(counts, f"{where}: ")
-    for category, numbers in counts.items():
-        if type(numbers) is not list or len(numbers) != length:
-            raise SpecError(f"{where}: {category} must list {length} steps, got {numbers!r}")
-        for count in numbers:
-            if type(count) is not int or not 0 <= count < _TOO_LARGE:
-                raise SpecError(
-                    f"{where}: count of {category} must be an integer of 0 or more, got {count!r}"
-                )
-    values = np.array([*counts.values()], np.int64).reshape(len(counts), 1, length)
-    return dict(zip(counts, values, strict=True))
-
-
-def _mapping(plain: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(plain, Mapping):
-        raise SpecError(f"{where} must be a mapping, got {plain!r}")
-    return plain
-
-
-def _list(ledger: Mapping[str, Any], name: str, kind: type) -> list[Any]:
-    found = ledger.get(name, [])
-    if type(found) is not list or any(type(item) is not kind for item in found):
-        raise SpecError(f"{name} of a ledger must be a list of {kind.__name__}s, got {found!r}")
-    return found
-
-
-def _refuse_fields(
-    plain: Any, where: str, *, needs: Collection[str], knows: Collection[str]
-) -> None:
-    given = _mapping(plain, where)
-    if missing := [name for name in needs if name not in given]:
-        raise SpecError(f"{where} lacks {', '.join(missing)}; it has: {', '.join(given)}")
-    if unknown := [name for name in given if name not in knows]:
-        raise SpecError(f"{where} has unknown {', '.join(unknown)}; known: {', '.join(knows)}")
-
-
-def _refuse_small(where: str, number: object, least: int) -> None:
-    if type(number) is not int:
-        raise SpecError(f"{where} must be an integer, got {number!r}")
-    if number < least:
-        raise SpecError(f"{where} must be at least {least}, got {number!r}")
-
-
-def _refuse_unknown(categories: Collection[str], where: str = "") -> None:
-    for name in categories:
-        if name not in CATEGORIES:
-            near = difflib.get_close_matches(name, CATEGORIES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(CATEGORIES)}"
-            raise SpecError(f"{where}no category {name!r} in a ledger; {hint}")
 
 
 def _refuse_misshapen(layer: Layer, steps: int) -> None:
