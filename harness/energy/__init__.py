@@ -16,7 +16,7 @@ from pkgutil import iter_modules
 
 from harness.contracts.errors import UnknownPluginError
 from harness.contracts.ledger import Encode, Ledger
-from harness.energy._bill import Bill, EnergyModel, twin_bits
+from harness.energy._bill import Bill, EnergyModel
 from harness.energy._operations import Prices, prices
 from harness.energy._panel import BREAK_EVENS, BreakEven, Panel, PanelLine, build
 
@@ -31,7 +31,6 @@ __all__ = [
     "model_names",
     "operations_pj",
     "panel",
-    "twin_bits",
 ]
 
 

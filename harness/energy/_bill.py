@@ -92,6 +92,18 @@ def gaps(ledger: Ledger) -> tuple[str, ...]:
     return tuple(f"uncounted: {gap.operation} in {gap.layer}" for gap in ledger.uncounted)
 
 
+def artificial_macs(
+    ledger: Ledger, kind: Baseline, /, *, artificial: Ledger | None
+) -> float | None:
+    """Return the multiply-accumulates of one frame, or None if they are unknown.
+
+    All of them, or for ``effective`` those that the ``artificial`` network's run did not skip.
+    """
+    if kind != "effective":
+        return ledger.dense_macs
+    return None if artificial is None else artificial.mean("mac", encode="cached")
+
+
 def twin_bits(steps: int) -> int:
     """Return the bits of the quantised network that ``steps`` of spikes equal.
 

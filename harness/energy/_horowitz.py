@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.contracts.ledger import Encode, Ledger
-from harness.energy._bill import Baseline, Bill, Price, gaps, twin_bits
+from harness.energy._bill import Baseline, Bill, Price, artificial_macs, gaps, twin_bits
 
 SOURCE = "M. Horowitz, ISSCC 2014, 45 nm, 0.9 V"
 
@@ -115,10 +115,7 @@ class ComputeOnly:
         The twin multiplies by ``b`` bits with ``b`` additions where that is cheaper than
         a multiplication of full width; nobody publishes a price for ``b`` bits.
         """
-        if kind == "effective":
-            macs = None if artificial is None else artificial.mean("mac", encode="cached")
-        else:
-            macs = ledger.dense_macs
+        macs = artificial_macs(ledger, kind, artificial=artificial)
         if macs is None:
             return None
         bit_by_bit = twin_bits(ledger.steps) * self.add.value

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.contracts.ledger import Ledger
-from harness.energy._bill import Baseline, Bill, Price, gaps
+from harness.energy._bill import Baseline, Bill, Price, artificial_macs, gaps
 from harness.energy._horowitz import FP32_ADD, FP32_MULTIPLY
 
 SOURCE = "SpikingJelly 2.0.0, estimate_simple_energy"
@@ -62,14 +62,9 @@ class Simple:
         self, ledger: Ledger, kind: Baseline, /, *, artificial: Ledger | None
     ) -> float | None:
         """Return the artificial network's energy, each weight fetched for each use."""
-        if kind == "twin":
-            return None
-        if kind == "effective":
-            macs = None if artificial is None else artificial.mean("mac", encode="cached")
-        else:
-            macs = ledger.dense_macs
+        macs = artificial_macs(ledger, kind, artificial=artificial)
         use = FP32_MULTIPLY.value + FP32_ADD.value + WORD_BYTES * MOVE.value
-        return None if macs is None else macs * use
+        return None if macs is None or kind == "twin" else macs * use
 
 
 MODELS: Mapping[str, Simple] = {"per_step": Simple()}

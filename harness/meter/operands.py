@@ -9,7 +9,6 @@ from torch import Tensor
 from harness.contracts.errors import CountingError
 from harness.contracts.ledger import OperandClass
 
-ORDER: tuple[OperandClass, ...] = ("silent", "binary", "ternary", "scaled", "integer", "analog")
 SPIKES = frozenset[OperandClass](("silent", "binary", "ternary", "scaled"))
 
 

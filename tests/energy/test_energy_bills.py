@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from harness.contracts.errors import UnknownPluginError
 from harness.contracts.ledger import CATEGORIES, Encode, Ledger, Shape, Uncounted
-from harness.energy import BREAK_EVENS, bill, model_names, operations_pj, panel, twin_bits
+from harness.energy import BREAK_EVENS, bill, model_names, operations_pj, panel
 from harness.energy import devices as device_table
 from harness.energy import yan_2024 as yan
+from harness.energy._bill import twin_bits
 from tests.energy.ledgers import made, random_ledger
 
 # Two inputs, two integrate-and-fire neurons, two outputs, T = 4, one sample. Input (1, .5)

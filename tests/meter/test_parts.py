@@ -2,6 +2,7 @@
 
 from math import prod
 from random import Random
+from typing import get_args
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from harness.contracts.errors import CountingError
+from harness.contracts.ledger import OperandClass
 from harness.meter import axes as ax
 from harness.meter import geometry
-from harness.meter.operands import ORDER, Operand, exact_sum, nonzero
+from harness.meter.operands import Operand, exact_sum, nonzero
 from tests.meter.networks import seeds
 
 some = settings(deadline=None, max_examples=60)
@@ -98,7 +100,7 @@ values = st.sampled_from(ALPHABETS).flatmap(
 def test_the_class_of_a_run_is_that_of_all_its_values(
     parts: list[list[float]], order: Random
 ) -> None:
-    whole = Operand()
+    classes, whole = get_args(OperandClass), Operand()
     whole.observe(torch.tensor([value for part in parts for value in part]))
     for _ in range(2):
         order.shuffle(parts)
@@ -107,7 +109,7 @@ def test_the_class_of_a_run_is_that_of_all_its_values(
             before = piecewise.operand()
             piecewise.observe(torch.tensor(part))
             # A join only climbs.
-            assert ORDER.index(piecewise.operand()) >= ORDER.index(before)
+            assert classes.index(piecewise.operand()) >= classes.index(before)
             alone = Operand()
             alone.observe(torch.tensor(part))
             joined.join(alone)
