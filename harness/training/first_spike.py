@@ -9,8 +9,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from harness.contracts.errors import SpecError
-
 INPUT_WINDOW = 1.0  # stimuli in [0, 1] spike at 1 - x, so the first layer's window begins here
 FROM_SCRATCH = 1000.0  # the authors' X where nothing is known of a layer yet
 
@@ -112,32 +110,3 @@ def set_windows(
     for layer, end, length in zip(layers, ends, kept, strict=True):
         layer.t_min.copy_(end - length)
         layer.t_max.copy_(end)
-
-
-def latency(network: nn.Module) -> float:
-    """Return when the last window ends and the answer is there: 1 + the sum of all windows.
-
-    In the units of the stimulus' window.
-    """
-    return float(first_spike_layers(network)[-1].t_max)
-
-
-def fused(
-    layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm1d | nn.BatchNorm2d
-) -> tuple[Tensor, Tensor]:
-    """Return the weights and offsets ``(J, D)`` of ``layer`` with ``norm`` after it.
-
-    With ``kappa = gamma / sqrt(var + eps)``: ``J = kappa W``, ``D = beta + kappa (b - mu)``.
-    That is what the neurons of a topology have; while it learns, its norms stand by
-    themselves, and in evaluation they are this map.
-
-    Raises:
-        SpecError: If the norm keeps no statistics, so that there is nothing to fuse.
-    """
-    mean, variance = norm.running_mean, norm.running_var
-    if mean is None or variance is None:
-        raise SpecError("only a norm with running statistics can be fused, and this keeps none")
-    kappa = norm.weight / (variance + norm.eps).sqrt()
-    offset = -mean if layer.bias is None else layer.bias - mean
-    by_output = kappa.view(-1, *(1,) * (layer.weight.dim() - 1))
-    return layer.weight * by_output, norm.bias + kappa * offset

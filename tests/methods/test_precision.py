@@ -9,7 +9,6 @@ import kornia  # noqa: F401  importing it makes float32 constants, which are no 
 import numpy as np
 import pytest
 import torch
-from harness.engine.setting import lesson_of
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -22,10 +21,11 @@ from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method
 from harness.contracts.model import Output
 from harness.contracts.neuron import NeuronSpec
-from harness.contracts.suite import Precision, Recipe
+from harness.contracts.recipe import Precision, Recipe
 from harness.data.augmentation import TRANSFORMS
 from harness.data.encoding import Encoder, direct
 from harness.data.event_augmentation import TRANSFORMS as EVENT_TRANSFORMS
+from harness.engine.train import lesson_of
 from harness.evaluation.evaluate import evaluate
 from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, descend
