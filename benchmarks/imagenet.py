@@ -22,7 +22,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from harness.contracts.errors import DataError
 from harness.data.augmentation import augment
-from harness.data.streaming import Sampler, Stream
+from harness.data.streaming import Stream
 from suites.datasets._folder import ImageFiles, by_synset, random_box
 from suites.datasets._synsets import ILSVRC2012
 from suites.datasets.imagenet import DATASET
@@ -86,7 +86,8 @@ class Reading:
         files = photographs(Path(self.folder.name))
         self.stream = Stream(
             files,
-            sampler=Sampler(samples=len(files), batch_size=BATCH, seed=0),
+            batch_size=BATCH,
+            seed=0,
             augmentation=augment(("flip",), DATASET.card),
             crops=True,
             device="cpu",
