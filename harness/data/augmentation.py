@@ -97,7 +97,7 @@ def _laid_out_like(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ImageTransform:
+class Transform:
     """One name of a recipe.
 
     Attributes:
@@ -108,18 +108,18 @@ class _ImageTransform:
     """
 
     change: Change
-    on_bytes: bool = False
+    on_bytes: bool = True
     mirrors: bool = False
     in_colour: bool = False
 
 
-TRANSFORMS: Mapping[str, _ImageTransform] = {
-    "crop": _ImageTransform(change=partial(random_crop, margin=4), on_bytes=True),
-    "shift": _ImageTransform(change=partial(random_crop, margin=1), on_bytes=True),
-    "flip": _ImageTransform(change=random_flip, on_bytes=True, mirrors=True),
-    "cutout": _ImageTransform(change=cutout, on_bytes=True),
-    "autoaugment": _ImageTransform(change=autoaugment, in_colour=True),
-    "trivialaugment": _ImageTransform(change=trivialaugment, in_colour=True),
+TRANSFORMS: Mapping[str, Transform] = {
+    "crop": Transform(change=partial(random_crop, margin=4)),
+    "shift": Transform(change=partial(random_crop, margin=1)),
+    "flip": Transform(change=random_flip, mirrors=True),
+    "cutout": Transform(change=cutout),
+    "autoaugment": Transform(change=autoaugment, on_bytes=False, in_colour=True),
+    "trivialaugment": Transform(change=trivialaugment, on_bytes=False, in_colour=True),
 }
 
 
@@ -132,19 +132,30 @@ def augment(names: Sequence[str], card: DatasetCard, /) -> Change:
     Raises:
         SpecError: If a name is unknown, or does not suit the data set.
     """
-    transforms = [_suited(name, card) for name in names]
     if names and card.shape[1] != card.shape[2]:
         raise SpecError(f"augmentation needs square samples, {card.title} has {card.shape}")
+    return in_order(names, TRANSFORMS, card, of="images")
 
-    def change(images: Tensor, generator: torch.Generator) -> Tensor:
+
+def in_order(
+    names: Sequence[str], known: Mapping[str, Transform], card: DatasetCard, *, of: str
+) -> Change:
+    """Return what does ``names`` of the ``known`` transforms to a batch, then ``floats``.
+
+    Raises:
+        SpecError: If a name is unknown, or does not suit the data set.
+    """
+    transforms = [_suited(name, known, card, of) for name in names]
+
+    def change(batch: Tensor, generator: torch.Generator) -> Tensor:
         if generator.device.type != "cpu":
             raise SpecError(
                 f"augmentation draws on the CPU, so that every device gets the same; got a "
                 f"generator on {generator.device}"
             )
-        for transform in transforms if len(images) else ():
-            images = transform.change(images if transform.on_bytes else floats(images), generator)
-        return floats(images)
+        for transform in transforms if len(batch) else ():
+            batch = transform.change(batch if transform.on_bytes else floats(batch), generator)
+        return floats(batch)
 
     return change
 
@@ -162,13 +173,13 @@ def floats(images: Tensor, /) -> Tensor:
     return values.mul_(2**-8) if images.dim() == 5 else values.div_(255)
 
 
-def _suited(name: str, card: DatasetCard) -> _ImageTransform:
+def _suited(name: str, known: Mapping[str, Transform], card: DatasetCard, of: str) -> Transform:
     """Return the transform of that name if it can be applied to such samples."""
-    if name not in TRANSFORMS:
-        near = difflib.get_close_matches(name, TRANSFORMS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(TRANSFORMS)}"
-        raise SpecError(f"no augmentation {name!r}; {hint}")
-    transform = TRANSFORMS[name]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+        raise SpecError(f"no augmentation {name!r} of {of}; {hint}")
+    transform = known[name]
     if transform.mirrors and not card.flip_keeps_label:
         raise SpecError(f"augmentation {name!r}: a mirrored sample of {card.title} loses its label")
     if transform.in_colour and card.shape[0] != 3:

@@ -59,59 +59,31 @@ def _looked_up(images: Tensor, from_x: Row, from_y: Row) -> Tensor:
     return grid_sample(images, grid, mode="nearest", padding_mode="zeros", align_corners=False)
 
 
+def _moved(rows: Callable[[Tensor, Reach], tuple[Row, Row]]) -> Operation:
+    """Return what looks pixels up where ``rows`` send them at some strength."""
+    return lambda images, strengths, reach: _looked_up(images, *rows(strengths, reach))
+
+
 _SAME_X: Row = (1.0, 0.0, 0.0)
 _SAME_Y: Row = (0.0, 1.0, 0.0)
 
 
-def _shear_x(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:
-    return _looked_up(images, (1.0, strengths * reach.slope, 0.0), _SAME_Y)
-
-
-def _shear_y(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:
-    return _looked_up(images, _SAME_X, (strengths * reach.slope, 1.0, 0.0))
-
-
-def _shift_x(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:
-    return _looked_up(images, (1.0, 0.0, 2 * strengths * reach.shift), _SAME_Y)
-
-
-def _shift_y(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:
-    return _looked_up(images, _SAME_X, (0.0, 1.0, 2 * strengths * reach.shift))
-
-
-def _rotate(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:
+def _turned(strengths: Tensor, reach: Reach) -> tuple[Row, Row]:
     angle = torch.deg2rad(strengths * reach.turn_degrees)
     sine, cosine = angle.sin(), angle.cos()
-    return _looked_up(images, (cosine, -sine, 0.0), (sine, cosine, 0.0))
+    return (cosine, -sine, 0.0), (sine, cosine, 0.0)
 
 
-def _factors(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:
-    """Return what an enhancement multiplies with: 1 leaves the image as it is."""
-    return (1 + strengths * reach.blend).to(images)
+def _enhanced(name: str) -> Operation:
+    """Return Kornia's enhancement of that name; a factor of 1 leaves the image as it is."""
 
+    def operation(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:
+        from kornia import enhance
 
-def _brightness(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:
-    from kornia.enhance import adjust_brightness_accumulative
+        enhanced: Tensor = getattr(enhance, name)(images, (1 + strengths * reach.blend).to(images))
+        return enhanced
 
-    return adjust_brightness_accumulative(images, _factors(images, strengths, reach))
-
-
-def _contrast(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:
-    from kornia.enhance import adjust_contrast_with_mean_subtraction
-
-    return adjust_contrast_with_mean_subtraction(images, _factors(images, strengths, reach))
-
-
-def _colour(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:
-    from kornia.enhance import adjust_saturation_with_gray_subtraction
-
-    return adjust_saturation_with_gray_subtraction(images, _factors(images, strengths, reach))
-
-
-def _sharpness(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:
-    from kornia.enhance import sharpness
-
-    return sharpness(images, _factors(images, strengths, reach))
+    return operation
 
 
 def _posterise(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:
@@ -122,14 +94,14 @@ def _posterise(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:
     return posterize(images, (8 - lost).to(images.device))
 
 
-def _solarise(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:  # noqa: ARG001  one shape for all
+def _solarise(images: Tensor, strengths: Tensor, _: Reach) -> Tensor:
     """Invert what is at least ``1 - strength`` bright."""
     from kornia.enhance import solarize
 
     return solarize(images, (1 - strengths.abs()).to(images))
 
 
-def _autocontrast(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:  # noqa: ARG001  one shape for all
+def _autocontrast(images: Tensor, *_: object) -> Tensor:
     """Stretch every channel to [0, 1]; a constant channel stays as it is.
 
     Kornia's ``normalize_min_max`` would turn it black.
@@ -139,36 +111,28 @@ def _autocontrast(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:  #
     return torch.where(high > low, (images - low) / (high - low).clamp_min(1e-6), images)
 
 
-def _equalise(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:  # noqa: ARG001  one shape for all
+def _equalise(images: Tensor, *_: object) -> Tensor:
     from kornia.enhance import equalize
 
     return equalize(images)
 
 
-def _invert(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:  # noqa: ARG001  one shape for all
-    return 1 - images
-
-
-def _identity(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:  # noqa: ARG001  one shape for all
-    return images
-
-
 OPERATIONS: Mapping[str, Operation] = {
-    "identity": _identity,
-    "shear_x": _shear_x,
-    "shear_y": _shear_y,
-    "shift_x": _shift_x,
-    "shift_y": _shift_y,
-    "rotate": _rotate,
-    "brightness": _brightness,
-    "colour": _colour,
-    "contrast": _contrast,
-    "sharpness": _sharpness,
+    "identity": lambda images, *_: images,
+    "shear_x": _moved(lambda by, reach: ((1.0, by * reach.slope, 0.0), _SAME_Y)),
+    "shear_y": _moved(lambda by, reach: (_SAME_X, (by * reach.slope, 1.0, 0.0))),
+    "shift_x": _moved(lambda by, reach: ((1.0, 0.0, 2 * by * reach.shift), _SAME_Y)),
+    "shift_y": _moved(lambda by, reach: (_SAME_X, (0.0, 1.0, 2 * by * reach.shift))),
+    "rotate": _moved(_turned),
+    "brightness": _enhanced("adjust_brightness_accumulative"),
+    "colour": _enhanced("adjust_saturation_with_gray_subtraction"),
+    "contrast": _enhanced("adjust_contrast_with_mean_subtraction"),
+    "sharpness": _enhanced("sharpness"),
     "posterise": _posterise,
     "solarise": _solarise,
     "autocontrast": _autocontrast,
     "equalise": _equalise,
-    "invert": _invert,
+    "invert": lambda images, *_: 1 - images,
 }
 _NAMES = tuple(OPERATIONS)
 

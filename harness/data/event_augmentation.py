@@ -5,16 +5,13 @@ on the CPU. All steps and both polarities of a sample are moved together, so tha
 moves in a recording still moves as it did. Everything runs on the bytes.
 """
 
-import difflib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from harness.contracts.dataset import DatasetCard
-from harness.contracts.errors import SpecError
-from harness.data.augmentation import Change, floats
+from harness.data.augmentation import Change, Transform, in_order
 
 # Of the side, as in neuromorphic data augmentation (Li et al., ECCV 2022): 5 of 48 pixels.
 _ROLL_SHARE = 5 / 48
@@ -84,16 +81,10 @@ def _gather(frames: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return moved.copy_(fetched.permute(0, 3, 4, 1, 2))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _EventTransform:
-    change: Callable[[Tensor, torch.Generator], Tensor]
-    mirrors: bool = False
-
-
-TRANSFORMS: Mapping[str, _EventTransform] = {
-    "roll": _EventTransform(change=roll),
-    "flip": _EventTransform(change=flip, mirrors=True),
-    "cutout": _EventTransform(change=cutout),
+TRANSFORMS: Mapping[str, Transform] = {
+    "roll": Transform(change=roll),
+    "flip": Transform(change=flip, mirrors=True),
+    "cutout": Transform(change=cutout),
 }
 
 
@@ -106,28 +97,4 @@ def event_augment(names: Sequence[str], card: DatasetCard, /) -> Change:
     Raises:
         SpecError: If a name is unknown, or would change the label.
     """
-    transforms = [_suited(name, card) for name in names]
-
-    def change(frames: Tensor, generator: torch.Generator) -> Tensor:
-        if generator.device.type != "cpu":
-            raise SpecError(
-                f"augmentation draws on the CPU, so that every device gets the same; got a "
-                f"generator on {generator.device}"
-            )
-        for transform in transforms if len(frames) else ():
-            frames = transform.change(frames, generator)
-        return floats(frames)
-
-    return change
-
-
-def _suited(name: str, card: DatasetCard) -> _EventTransform:
-    """Return the transform of that name if it may be applied to such samples."""
-    if name not in TRANSFORMS:
-        near = difflib.get_close_matches(name, TRANSFORMS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(TRANSFORMS)}"
-        raise SpecError(f"no augmentation {name!r} of events; {hint}")
-    transform = TRANSFORMS[name]
-    if transform.mirrors and not card.flip_keeps_label:
-        raise SpecError(f"augmentation {name!r}: a mirrored sample of {card.title} loses its label")
-    return transform
+    return in_order(names, TRANSFORMS, card, of="events")
