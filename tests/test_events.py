@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tonic.datasets import CIFAR10DVS, NMNIST, DVSGesture
 from tonic.io import read_mnist_file
-from tonic.transforms import CenterCrop, Denoise, Downsample, ToFrame
+from tonic.transforms import Downsample, ToFrame
 
 from harness.contracts.dataset import Samples
 from harness.contracts.errors import DataError, SpecError
@@ -87,11 +87,6 @@ def read(decode: Callable[[Recording, bytes], NDArray[Any]], path: Path) -> NDAr
 def tonic_frames(events: NDArray[Any], framing: Framing) -> NDArray[np.uint8]:
     """Return the frames that Tonic's own transforms make, as ours lie in memory."""
     size = (*framing.sensor, 2)
-    if framing.denoise_us is not None:
-        events = Denoise(filter_time=framing.denoise_us)(events)
-    if framing.crop is not None:
-        events = CenterCrop(sensor_size=size, size=framing.crop)(events)
-        size = (*framing.crop, 2)
     if framing.size != size[:2]:
         events = Downsample(sensor_size=size, target_size=framing.size)(events)
     bins = {"time": "n_time_bins", "count": "n_event_bins"}[framing.by]
@@ -115,33 +110,6 @@ def test_frames_are_tonics(
     framing = Framing(timesteps=timesteps, sensor=(34, 34), size=size, by=by)
     events = noise(count, seed=seed)
     assert np.array_equal(frames(events, framing, name="noise"), tonic_frames(events, framing))
-
-
-@pytest.mark.parametrize("by", ["time", "count"])
-def test_denoised_frames_are_tonics(by: Literal["time", "count"]) -> None:
-    framing = replace(SMALL, denoise_us=10_000, by=by)
-    events = noise(2_000)
-    events["t"] -= events["t"][0]  # ours counts from the first event on
-    ours = frames(events, framing, name="noise")
-    assert 0 < ours.sum() < 2_000
-    assert np.array_equal(ours, tonic_frames(events, framing))
-
-
-def test_cropped_frames_are_the_centre_of_the_whole_ones() -> None:
-    events = noise(3_000)
-    whole = frames(events, SMALL, name="noise")
-    inner = frames(events, replace(SMALL, crop=(20, 28), size=(20, 28)), name="noise")
-    assert np.array_equal(inner, whole[:, 3:31, 7:27])
-
-
-@settings(deadline=None, max_examples=40)
-@given(count=st.integers(20, 200), timesteps=st.integers(1, 16), seed=st.integers(0, 2**32 - 1))
-def test_cropping_leaves_the_steps_where_they_were(count: int, timesteps: int, seed: int) -> None:
-    events = noise(count, seed=seed)  # so few that steps are empty within the crop
-    framing = replace(SMALL, timesteps=timesteps)
-    whole = frames(events, framing, name="noise")
-    inner = frames(events, replace(framing, crop=(6, 4), size=(6, 4)), name="noise")
-    assert np.array_equal(inner, whole[:, 15:19, 14:20])
 
 
 def test_adding_pixels_up_loses_no_event() -> None:
@@ -207,8 +175,7 @@ def test_what_cannot_be_framed_is_refused_in_words(
     [
         ({"timesteps": 0}, "timesteps"),
         ({"size": (35, 34)}, "size"),
-        ({"crop": (0, 3)}, "crop"),
-        ({"crop": (9, 9)}, "size"),  # larger than what is left
+        ({"size": (34, 0)}, "size"),
     ],
 )
 def test_a_framing_that_means_nothing_is_refused(wrong: dict[str, Any], name: str) -> None:

@@ -31,25 +31,18 @@ class Framing:
         sensor: Width and height of the sensor, in pixels.
         size: Width and height of a frame; smaller than the sensor adds neighbours up.
         by: Whether steps have equal durations or equally many events.
-        denoise_us: Drop events without a neighbour, in space and within so many
-            microseconds, by Tonic's ``Denoise``; None keeps all.
-        crop: Width and height cut out of the sensor's centre before anything else.
     """
 
     timesteps: int
     sensor: tuple[int, int]
     size: tuple[int, int]
     by: Literal["time", "count"]
-    denoise_us: int | None = None
-    crop: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.timesteps < 1:
             raise SpecError(f"Framing.timesteps must be at least 1, got {self.timesteps!r}")
-        for name, outer in (("crop", self.sensor), ("size", self.crop or self.sensor)):
-            inner = getattr(self, name)
-            if inner and not all(0 < i <= o for i, o in zip(inner, outer, strict=True)):
-                raise SpecError(f"Framing.{name} must lie within {outer}, got {inner!r}")
+        if not all(0 < i <= o for i, o in zip(self.size, self.sensor, strict=True)):
+            raise SpecError(f"Framing.size must lie within {self.sensor}, got {self.size!r}")
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -73,10 +66,6 @@ def frames(events: Events, framing: Framing, /, *, name: str) -> NDArray[np.uint
     if (t[1:] < t[:-1]).any():  # some recorders interleave packets
         order = np.argsort(t, kind="stable")
         x, y, t, p = x[order], y[order], t[order], p[order]
-    if framing.denoise_us is not None:
-        x, y, t, p = _denoised(x, y, t, p, framing.denoise_us)
-        _check(x, y, t, framing, name=f"{name}, denoised,")
-    # Bins before cropping, so that a step means the same whatever part is looked at.
     cuts = _cuts(t, framing, name=name)
     used = slice(cuts[0], cuts[-1])
     column, row = _places(framing)
@@ -84,14 +73,8 @@ def frames(events: Events, framing: Framing, /, *, name: str) -> NDArray[np.uint
     cell = row.take(y[used], mode="clip")
     cell += column.take(x[used], mode="clip")
     cell += p[used]
-    events_a_step = cuts[1:] - cuts[:-1]
-    if framing.crop is not None:
-        inside = cell >= 0
-        kept = np.add.reduceat(np.append(inside, 0), cuts[:-1] - cuts[0])
-        kept[events_a_step == 0] = 0  # reduceat returns one element for none
-        events_a_step, cell = kept, cell[inside]
     step_cells = prod(framing.shape[1:])
-    cell += np.repeat(np.arange(framing.timesteps) * step_cells, events_a_step)
+    cell += np.repeat(np.arange(framing.timesteps) * step_cells, np.diff(cuts))
     return _counted(cell, framing.timesteps * step_cells).reshape(framing.shape)
 
 
@@ -150,37 +133,10 @@ def _cuts(t: NDArray[np.int64], framing: Framing, *, name: str) -> NDArray[np.in
 def _places(framing: Framing) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return where in a step each column and each row of the sensor begins.
 
-    Their sum is an OFF count's place in ``[H, W, C]``; it is negative for what is cut off.
+    Their sum is an OFF count's place in ``[H, W, C]``.
     """
-    places = []
-    for axis, stride in ((0, POLARITIES), (1, POLARITIES * framing.size[0])):
-        sensor, size = framing.sensor[axis], framing.size[axis]
-        kept = framing.crop[axis] if framing.crop else sensor
-        begin = (sensor - kept) // 2
-        place = np.full(sensor, -(2**40), dtype=np.int64)
-        # Tonic's Downsample, in its own arithmetic: multiply in floating point, then truncate.
-        place[begin : begin + kept] = (np.arange(kept) * (size / kept)).astype(np.int64) * stride
-        places.append(place)
-    return places[0], places[1]
-
-
-def _denoised(
-    x: NDArray[Any],
-    y: NDArray[Any],
-    t: NDArray[np.int64],
-    p: NDArray[np.bool_],
-    filter_us: int,
-) -> tuple[NDArray[Any], ...]:
-    """Return the events that Tonic's ``Denoise`` keeps, its times counted from 0.
-
-    It compares absolute times with ``filter_us``, so recordings that begin later than that
-    would lose other events than those that begin at 0.
-    """
-    from tonic.functional import denoise_numpy
-
-    fields = np.dtype([(name, np.int64) for name in "xytp"])
-    events = np.empty(len(t), dtype=fields)
-    for name, values in zip("xytp", (x, y, t - t[0], p), strict=True):
-        events[name] = values
-    kept = denoise_numpy(events, filter_time=filter_us)
-    return kept["x"], kept["y"], kept["t"], kept["p"] > 0
+    (wide, high), (width, height) = framing.sensor, framing.size
+    # Tonic's Downsample, in its own arithmetic: multiply in floating point, then truncate.
+    column = (np.arange(wide) * (width / wide)).astype(np.int64) * POLARITIES
+    row = (np.arange(high) * (height / high)).astype(np.int64) * (POLARITIES * width)
+    return column, row
