@@ -374,10 +374,13 @@ def test_a_declaration_beside_the_published_file_is_refused(tmp_path: Path) -> N
     [
         ("{", "JSON"),
         ("[]", "object"),
-        ('{"one.bin": "abc"}', "sha256 and note"),
-        ('{"one.bin": {"sha256": "abc", "note": "why"}}', "64 hexadecimal digits"),
-        (json.dumps({"one.bin": {"sha256": "0" * 64, "note": " "}}), "note"),
-        (json.dumps({"one.bin": {"sha256": "0" * 64}}), "sha256 and note"),
+        ('{"one.bin": "abc"}', 'one.bin: input should be an object, got "abc"'),
+        ('{"one.bin": {"sha256": "abc", "note": "why"}}', "one.bin.sha256"),
+        (json.dumps({"one.bin": {"sha256": "A" * 64, "note": "why"}}), "[0-9a-f]{64}"),
+        (json.dumps({"one.bin": {"sha256": "0" * 65, "note": "why"}}), "one.bin.sha256"),
+        (json.dumps({"one.bin": {"sha256": "0" * 64, "note": " "}}), "one.bin.note"),
+        (json.dumps({"one.bin": {"sha256": "0" * 64}}), "one.bin.note: field required"),
+        (json.dumps({"one.bin": {"sha256": "0" * 64, "note": "a", "md5": ""}}), "one.bin.md5"),
     ],
 )
 def test_a_malformed_declaration_is_named(tmp_path: Path, text: str, why: str) -> None:

@@ -8,21 +8,22 @@ accepted if it matches its declaration, and the note is reported with every resu
 
 import gzip
 import hashlib
-import json
-import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from harness.contracts.dataset import DatasetCard, DatasetProvenance, Finding, PublishedFile
 from harness.contracts.errors import DataError
+from harness.contracts.values import in_words, value
 
 VARIANT_FILE = "VARIANT.json"
 
 
-@dataclass(frozen=True, kw_only=True)
+@value
 class Variant:
     """A declared deviation of one file.
 
@@ -31,8 +32,8 @@ class Variant:
         note: Why it differs, a sentence for row and table.
     """
 
-    sha256: str
-    note: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    note: Annotated[str, Field(pattern=r"\S")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ class Place:
             name = _name(published)
             variant = self.variants.get(name)
             stored = self._stored(published)
-            size_bytes = _size(stored)
+            size_bytes = stored.stat().st_size
             as_published = published.size_bytes in (None, size_bytes)
             if variant is None and stored.suffix != ".gz" and not as_published:
                 raise DataError(
@@ -155,12 +156,11 @@ def declared_variants(folder: Path, /) -> dict[str, Variant]:
     if not path.exists():
         return {}
     try:
-        declared = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(declared, dict):
-        raise DataError(f"{path} must hold an object by file name, got {declared!r}")
-    return {name: _variant(path, name, entry) for name, entry in declared.items()}
+        return TypeAdapter(dict[str, Variant]).validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DataError(in_words(str(path), error)) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def remedy(card: DatasetCard, /) -> str:
@@ -169,18 +169,6 @@ def remedy(card: DatasetCard, /) -> str:
         f"get {card.title} from {card.url} and point --data-root or SNN_DISTILL_DATA at the "
         f"folder that holds {PurePosixPath(card.files[0].path).parent}/"
     )
-
-
-def _variant(path: Path, name: str, entry: Any) -> Variant:
-    """Return one entry of ``VARIANT.json``, checked."""
-    if not isinstance(entry, dict) or set(entry) != {"sha256", "note"}:
-        raise DataError(f"{path}: {name!r} must have sha256 and note, got {entry!r}")
-    sha256, note = entry["sha256"], entry["note"]
-    if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise DataError(f"{path}: sha256 of {name!r} must be 64 hexadecimal digits, got {sha256!r}")
-    if not isinstance(note, str) or not note.strip():
-        raise DataError(f"{path}: note of {name!r} must say why the file differs, got {note!r}")
-    return Variant(sha256=sha256, note=note)
 
 
 def _md5(content: bytes) -> str:
@@ -201,10 +189,6 @@ def _beside(folder: Path, published: PublishedFile) -> Path | None:
     name = _name(published)
     both = (folder / name, folder / f"{name}.gz")
     return next((path for path in both if path.is_file()), None)
-
-
-def _size(stored: Path) -> int:
-    return stored.stat().st_size
 
 
 def _content(stored: Path, card: DatasetCard) -> bytes:
