@@ -103,6 +103,11 @@ def leak_of(spec: NeuronSpec, w: float | None = None) -> float:
     return float(torch.tensor(w, dtype=torch.float64).sigmoid())
 
 
+def gain_of(spec: NeuronSpec, leak: float) -> float:
+    """Return ``b``, what a current is multiplied by."""
+    return leak if spec.scale_input and spec.kind != "if" else 1.0
+
+
 def follow(
     spec: NeuronSpec,
     current: Tensor,  # [T, ...]
@@ -113,11 +118,8 @@ def follow(
 ) -> Path:
     """Return the exact membrane of ``current`` if the neuron fires ``spikes``."""
     current, spikes = current.double(), spikes.double()
-    gain = leak if spec.scale_input and spec.kind != "if" else 1.0
-    lost, tiny = (
-        gamma(dtype),
-        ROUNDINGS * torch.finfo(dtype).smallest_normal * (torch.finfo(dtype).eps),
-    )
+    gain, lost = gain_of(spec, leak), gamma(dtype)
+    tiny = ROUNDINGS * torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
     r = torch.zeros_like(current[0])
     r_error = torch.zeros_like(r)
     rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
@@ -193,7 +195,7 @@ def gradients(
     """
     spec, leak, lost = path.spec, path.leak, gamma(path.dtype)
     scaled = spec.scale_input and spec.kind != "if"
-    gain = leak if scaled else 1.0
+    gain = gain_of(spec, leak)
     h, h_error = _surrogate(path)
     keep, keep_error, keep_weight = _through_reset(path, h, h_error)
     g = torch.zeros_like(path.v[0])

@@ -331,7 +331,7 @@ def test_what_is_unsupported_is_judged_by_no_law() -> None:
 
 
 def test_a_law_that_judged_nothing_of_what_is_supported_does_not_pass() -> None:
-    law = Law(name="idle", statement="Nothing.", findings=lambda _: iter(()))
+    law = Law(name="idle", cases=conformance.PLAIN, judge=lambda _: iter(()))
     outcome = law(Flawed())
     assert not outcome.passed
     assert outcome.line().startswith("FAIL")
