@@ -10,7 +10,6 @@ import difflib
 import importlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -24,36 +23,32 @@ from harness.contracts.method import Claim, MethodCard
 Kind = Literal["suites", "methods", "models", "datasets", "encoders", "backends"]
 
 
-@dataclass(frozen=True)
-class _Folder:
-    """Where one kind of plug-in lives."""
-
-    package: str
-    attribute: str
-    holds_packages: bool = False
-
-
-_FOLDERS: Mapping[Kind, _Folder] = {
-    "suites": _Folder("suites", "SUITE"),
-    "methods": _Folder("suites.methods", "METHOD"),
-    "models": _Folder("suites.models", "MODEL"),
-    "datasets": _Folder("suites.datasets", "DATASET"),
-    "encoders": _Folder("suites.encoders", "ENCODER"),
-    "backends": _Folder("backends", "BACKEND", holds_packages=True),
+_PACKAGES: Mapping[Kind, str] = {
+    "suites": "suites",
+    "methods": "suites.methods",
+    "models": "suites.models",
+    "datasets": "suites.datasets",
+    "encoders": "suites.encoders",
+    "backends": "backends",
 }
-KINDS: tuple[Kind, ...] = tuple(_FOLDERS)
+KINDS: tuple[Kind, ...] = tuple(_PACKAGES)
+
+
+def _attribute(kind: Kind) -> str:
+    """Return what a file of ``kind`` must provide: ``SUITE``, ``METHOD`` and so on."""
+    return kind.removesuffix("s").upper()
 
 
 @cache
 def _modules(kind: Kind) -> Mapping[str, str]:
     """Return the module of every plug-in of ``kind`` by public name."""
-    folder = _FOLDERS[kind]
-    found = find_spec(folder.package)
+    package = _PACKAGES[kind]
+    found = find_spec(package)
     places = found.submodule_search_locations if found else None
     modules = {
-        module.name: f"{folder.package}.{module.name}"
+        module.name: f"{package}.{module.name}"
         for module in iter_modules(places)
-        if module.ispkg == folder.holds_packages and not module.name.startswith("_")
+        if module.ispkg == (kind == "backends") and not module.name.startswith("_")
     }
     for point in entry_points(group=f"snn_distill_bench.{kind}"):
         modules[point.name] = point.module
@@ -88,7 +83,7 @@ def load(kind: Kind, name: str) -> object:
     """
     path = module_of(kind, name)
     module = importlib.import_module(path)
-    attribute = _FOLDERS[kind].attribute
+    attribute = _attribute(kind)
     if not hasattr(module, attribute):
         raise SpecError(f"{path} must provide {attribute}; see CONTRIBUTING.md")
     return getattr(module, attribute)
@@ -152,21 +147,23 @@ def encoder_words(name: str) -> str:
 
 def _parameters(kind: Kind, name: str) -> dict[str, Any]:
     """Return the literal fields of the one value that a plug-in's file provides."""
-    tree, attribute = _tree(kind, name), _FOLDERS[kind].attribute
-    made = _assigned(tree, attribute)
-    if not isinstance(made, ast.Call) or not isinstance(made.func, ast.Name) or made.args:
-        raise SpecError(
-            f"suites/{kind}/{name}.py must say {attribute} = ClassName(field=literal, ...)"
-        )
-    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    tree = _tree(kind, name)
+    match _assigned(tree, _attribute(kind)):
+        case ast.Call(func=ast.Name(id=made), args=[], keywords=given):
+            pass
+        case _:
+            raise SpecError(
+                f"suites/{kind}/{name}.py must say {_attribute(kind)} = "
+                "ClassName(field=literal, ...)"
+            )
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == made]
     fields = {
         line.target.id: _value(line.value, name)
         for node in classes
-        if node.name == made.func.id
         for line in node.body
         if isinstance(line, ast.AnnAssign) and line.value and isinstance(line.target, ast.Name)
     }
-    return fields | {str(word.arg): _value(word.value, name) for word in made.keywords}
+    return fields | {str(word.arg): _value(word.value, name) for word in given}
 
 
 def packages_of(backend: str | None) -> tuple[str, ...]:
@@ -188,14 +185,12 @@ def _tree(kind: Kind, name: str) -> ast.Module:
 def _assigned(tree: ast.Module, target: str) -> ast.expr | None:
     """Return the expression that the module assigns to ``target``."""
     for node in tree.body:
-        if isinstance(node, ast.Assign):
-            targets = node.targets
-        elif isinstance(node, ast.AnnAssign):
-            targets = [node.target]
-        else:
-            continue
-        if any(isinstance(name, ast.Name) and name.id == target for name in targets):
-            return node.value
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=value)
+            ) if name == target:
+                return value
     return None
 
 
