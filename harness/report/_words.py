@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -66,22 +66,21 @@ def verdict(found: Comparison | None, /) -> str:
 
 def quantity(value: float | None, /) -> str:
     """Return a count to three digits with its thousands as a letter."""
-    if value is None:
-        return UNKNOWN
-    for size, letter in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.3g}"
+    return _scaled(value, ("", " k", " M", " G", " T"))
 
 
 def energy(picojoules: float | None, /) -> str:
     """Return an energy to three digits in the unit that fits."""
-    if picojoules is None:
+    return _scaled(picojoules, (" pJ", " nJ", " µJ", " mJ", " J"))
+
+
+def _scaled(value: float | None, units: Sequence[str]) -> str:
+    """Return ``value`` in the largest of ``units``, each a thousand of the last, it fills."""
+    if value is None:
         return UNKNOWN
-    for size, unit in ((1e12, "J"), (1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ")):
-        if abs(picojoules) >= size:
-            return f"{picojoules / size:.3g} {unit}"
-    return f"{picojoules:.3g} pJ"
+    last = len(units) - 1
+    power = next((n for n in range(last, 0, -1) if abs(value) >= 10.0 ** (3 * n)), 0)
+    return f"{value / 10.0 ** (3 * power):.3g}{units[power]}"
 
 
 def figure(value: float | None, /) -> str:

@@ -23,8 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from io import BytesIO
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -218,24 +217,19 @@ def _clear(plan: _Plan) -> None:
 
 def _built(plan: _Plan, *, workers: int, report: Report | None) -> Path:
     """Write the array and return its path; what is not whole never gets its name."""
-    header = BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": "|u1", "fortran_order": False, "shape": plan.shape}
-    )
-    size_bytes = len(header.getvalue()) + int(np.prod(plan.shape))
     with _explained(plan.folder):
-        handle, partial = tempfile.mkstemp(dir=plan.folder, prefix=plan.partial, suffix=_PARTIAL)
+        handle, aside = tempfile.mkstemp(dir=plan.folder, prefix=plan.partial, suffix=_PARTIAL)
         try:
+            array = np.lib.format.open_memmap(aside, "w+", dtype=np.uint8, shape=plan.shape)
             # Now rather than in the middle: a full disk is known before anything is read.
-            os.posix_fallocate(handle, 0, size_bytes)
-            os.pwrite(handle, header.getvalue(), 0)
-            content = _filled(plan, partial, len(header.getvalue()), workers=workers, report=report)
+            os.posix_fallocate(handle, 0, array.offset + array.nbytes)
+            content = _filled(plan, aside, array.offset, workers=workers, report=report)
             os.fsync(handle)
             path = plan.array(content)
-            Path(partial).chmod(0o644)
-            Path(partial).replace(path)
+            Path(aside).chmod(0o644)
+            Path(aside).replace(path)
         except BaseException:
-            Path(partial).unlink(missing_ok=True)
+            Path(aside).unlink(missing_ok=True)
             raise
         finally:
             os.close(handle)
@@ -243,22 +237,13 @@ def _built(plan: _Plan, *, workers: int, report: Report | None) -> Path:
     return path
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """Some recordings, and where in the file their frames go."""
-
-    recordings: Sequence[Recording]
-    decode: Decoder
-    framing: Framing
-    partial: str
-    offset: int
-
-
-def _filled(plan: _Plan, partial: str, offset: int, *, workers: int, report: Report | None) -> str:
+def _filled(plan: _Plan, aside: str, offset: int, *, workers: int, report: Report | None) -> str:
     """Write all frames; return the hash of all recordings."""
     begun_s = told_s = time.monotonic()
     whole, done, read_bytes = hashlib.sha256(), 0, 0
-    for digests, size_bytes in _outcomes(list(_jobs(plan, partial, offset)), workers):
+    chunks = list(_chunks(plan.recordings, offset, sample_bytes=int(np.prod(plan.framing.shape))))
+    job = partial(_written, decode=plan.decode, framing=plan.framing, aside=aside)
+    for digests, size_bytes in _outcomes(job, chunks, workers):
         for digest in digests:
             whole.update(digest)
         done, read_bytes = done + len(digests), read_bytes + size_bytes
@@ -274,32 +259,32 @@ def _filled(plan: _Plan, partial: str, offset: int, *, workers: int, report: Rep
     return whole.hexdigest()
 
 
-def _jobs(plan: _Plan, partial: str, offset: int) -> Iterator[_Job]:
-    sample_bytes = int(np.prod(plan.framing.shape))
-    for start in range(0, len(plan.recordings), _CHUNK):
-        chunk = plan.recordings[start : start + _CHUNK]
-        yield _Job(
-            recordings=chunk,
-            decode=plan.decode,
-            framing=plan.framing,
-            partial=partial,
-            offset=offset,
-        )
+# Some recordings, and where in the file their frames go.
+_Chunk = tuple[Sequence[Recording], int]
+_Written = tuple[list[bytes], int]
+
+
+def _chunks(recordings: Sequence[Recording], offset: int, *, sample_bytes: int) -> Iterator[_Chunk]:
+    for start in range(0, len(recordings), _CHUNK):
+        chunk = recordings[start : start + _CHUNK]
+        yield chunk, offset
         offset += sample_bytes * sum(recording.samples for recording in chunk)
 
 
-def _outcomes(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[list[bytes], int]]:
-    """Do the jobs, in order as far as anyone can see."""
+def _outcomes(
+    job: Callable[[_Chunk], _Written], chunks: Sequence[_Chunk], workers: int
+) -> Iterator[_Written]:
+    """Do the chunks, in order as far as anyone can see."""
     if workers == 1:
-        yield from map(_done, jobs)
+        yield from map(job, chunks)
         return
     # Not "fork": this process may run threads of torch's, which a fork leaves locked.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=context, initializer=_watch_parent
+        min(workers, len(chunks)), mp_context=context, initializer=_watch_parent
     ) as pool:
         try:
-            yield from pool.map(_done, jobs)
+            yield from pool.map(job, chunks)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -316,18 +301,19 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _done(job: _Job) -> tuple[list[bytes], int]:
-    """Do one job; return the recordings' checksums and how many bytes were read."""
-    digests, offset, read_bytes = [], job.offset, 0
+def _written(chunk: _Chunk, *, decode: Decoder, framing: Framing, aside: str) -> _Written:
+    """Write a chunk; return the recordings' checksums and how many bytes were read."""
+    recordings, offset = chunk
+    digests, read_bytes = [], 0
     # Written with pwrite: a full disk is then an error and not, as for a map, a signal.
-    handle = os.open(job.partial, os.O_WRONLY)
+    handle = os.open(aside, os.O_WRONLY)
     try:
-        for recording in job.recordings:
+        for recording in recordings:
             content = recording.read()
             digests.append(hashlib.sha256(content).digest())
             read_bytes += len(content)
-            for sample, name in cut(job.decode(recording, content), recording):
-                pixels = frames(sample, job.framing, name=name)
+            for sample, name in cut(decode(recording, content), recording):
+                pixels = frames(sample, framing, name=name)
                 if os.pwrite(handle, pixels.data, offset) < pixels.nbytes:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 offset += pixels.nbytes
