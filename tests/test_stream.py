@@ -17,6 +17,7 @@ from harness.data.batches import Feed, Order, limited
 from harness.data.encoding import direct
 from harness.data.streaming import Stream, batches_for, unaugmented
 from harness.engine.train import lesson_of
+from harness.seeds import torch_stream
 from suites.datasets.imagenet import DATASET
 
 CPU = torch.device("cpu")
@@ -87,6 +88,9 @@ def test_an_epoch_sees_a_sample_once_at_most_and_leaves_out_less_than_a_batch(
     assert len(set(seen)) == len(seen)
     assert set(seen) <= set(range(samples))
     assert samples - len(seen) < order.together
+    # What published rows were trained in: the beginning of this shuffle.
+    shuffled = torch.randperm(samples, generator=torch_stream(1, f"order/{epoch}"))
+    assert seen == shuffled[: len(seen)].tolist()
 
 
 def test_the_order_is_the_feeds() -> None:
@@ -111,6 +115,21 @@ def test_what_is_read_does_not_depend_on_how_many_processes_read() -> None:
     alone, two = (list(stream(workers=workers).epoch(1)) for workers in (0, 2))
     for ours, theirs in zip(alone, two, strict=True):
         assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
+
+
+def test_each_batch_is_augmented_by_a_stream_of_its_own() -> None:
+    drawn: list[int] = []
+
+    def noted(images: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
+        drawn.append(chance.initial_seed())
+        return images
+
+    few = Stream(
+        numbered(9), batch_size=3, seed=4, augmentation=noted, crops=False, device=CPU, workers=0
+    )
+    assert len(list(few.epoch(2))) == 3
+    streams = [torch_stream(4, f"augmentation/2/{step}/0") for step in range(3)]
+    assert drawn == [chance.initial_seed() for chance in streams]
 
 
 def test_every_epoch_cuts_anew_and_evaluation_does_not_cut() -> None:
