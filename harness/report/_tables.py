@@ -156,14 +156,14 @@ def _flat_line(line: Line) -> dict[str, Any]:
         "seeds_asked": len(line.asked),
         "outcome": line.outcome(),
         **_flat("test_accuracy", _mean(line.accuracy), _MEAN),
-        "test_accuracy_by_seed": _joined(
+        "test_accuracy_by_seed": " ".join(
             f"{seed}:{value!r}" for seed, value in line.by_seed().items()
         ),
         "wilson_low": min((interval.low for interval in line.wilson()), default=None),
         "wilson_high": max((interval.high for interval in line.wilson()), default=None),
         **_flat("gain", _comparison(line.gain), _COMPARISON),
         "gain_p_holm": line.gain_p_holm,
-        "accuracy_by_step": _joined(f"{mean.value!r}" for mean in line.by_step),
+        "accuracy_by_step": " ".join(f"{mean.value!r}" for mean in line.by_step),
         **_measured(line),
         **{f"energy_pj {model}": pj for model, pj in line.energies.items()},
         **{
@@ -202,15 +202,5 @@ def _flat(prefix: str, values: Mapping[str, Any] | None, names: Iterable[str]) -
 def _mean(mean: Mean | None) -> dict[str, Any] | None:
     if mean is None:
         return None
-    low, high = mean.interval or (None, None)
-    return {
-        "mean": mean.value,
-        "deviation": mean.deviation,
-        "low": low,
-        "high": high,
-        "n": mean.n,
-    }
-
-
-def _joined(texts: Iterable[str]) -> str:
-    return " ".join(texts)
+    known = (mean.value, mean.deviation, *(mean.interval or (None, None)), mean.n)
+    return dict(zip(_MEAN, known, strict=True))

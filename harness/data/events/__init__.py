@@ -1,15 +1,13 @@
 """Recordings of events, cut into frames once and mapped from a file ever after."""
 
-from harness.data.events.cache import Decoder, cache_folder, cached_frames
+from harness.data.events.cache import cached_frames
 from harness.data.events.framing import Events, Framing, frames
 from harness.data.events.recording import Recording
 
 __all__ = [
-    "Decoder",
     "Events",
     "Framing",
     "Recording",
-    "cache_folder",
     "cached_frames",
     "frames",
 ]
