@@ -22,7 +22,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from harness.contracts.errors import DataError
 from harness.data.augmentation import augment
-from harness.data.streaming import Stream
+from harness.data.streaming import Sampler, Stream
 from suites.datasets._folder import ImageFiles, by_synset, random_box
 from suites.datasets._synsets import ILSVRC2012
 from suites.datasets.imagenet import DATASET
@@ -86,8 +86,7 @@ class Reading:
         files = photographs(Path(self.folder.name))
         self.stream = Stream(
             files,
-            batch_size=BATCH,
-            seed=0,
+            sampler=Sampler(samples=len(files), batch_size=BATCH, seed=0),
             augmentation=augment(("flip",), DATASET.card),
             crops=True,
             device="cpu",

@@ -13,9 +13,15 @@ from harness.contracts.dataset import Samples
 from harness.contracts.errors import DataError, SpecError
 from harness.contracts.recipe import Recipe
 from harness.data.augmentation import augment
-from harness.data.batches import Feed, Order, limited
+from harness.data.batches import Feed, limited
 from harness.data.encoding import direct
-from harness.data.streaming import Stream, batches_for, unaugmented
+from harness.data.streaming import (
+    Position,
+    Sampler,
+    Stream,
+    batches_for,
+    unaugmented,
+)
 from harness.engine.train import lesson_of
 from harness.seeds import torch_stream
 from suites.datasets.imagenet import DATASET
@@ -53,11 +59,10 @@ def numbered(count: int) -> Numbered:
     return Numbered(np.arange(count))
 
 
-def stream(count: int = 40, *, batch_size: int = 8, workers: int = 0) -> Stream:
+def stream(count: int = 40, *, workers: int = 0, rank: int = 0, world_size: int = 1) -> Stream:
     return Stream(
         numbered(count),
-        batch_size=batch_size,
-        seed=0,
+        sampler=Sampler(samples=count, batch_size=8, seed=0, rank=rank, world_size=world_size),
         augmentation=augment(("flip",), DATASET.card),
         crops=True,
         device=CPU,
@@ -73,39 +78,73 @@ def greens(images: torch.Tensor) -> list[int]:
     return [round(255 * value) for value in images[:, 1, 0, 0].tolist()]
 
 
-# The order
+# The sampler
 
 
 @settings(deadline=None, max_examples=60)
-@given(samples=st.integers(1, 60), batch_size=st.integers(1, 20), epoch=st.integers(0, 3))
-def test_an_epoch_sees_a_sample_once_at_most_and_leaves_out_less_than_a_batch(
-    samples: int, batch_size: int, epoch: int
+@given(
+    samples=st.integers(1, 60),
+    batch_size=st.integers(1, 20),
+    world_size=st.integers(1, 4),
+    epoch=st.integers(0, 3),
+)
+def test_shares_are_disjoint_equally_large_and_together_what_one_process_sees(
+    samples: int, batch_size: int, world_size: int, epoch: int
 ) -> None:
-    order = Order(samples=samples, batch_size=batch_size, seed=1)
-    batches = order.epoch(epoch)
-    assert batches.shape == (len(order), min(batch_size, samples))
-    seen = batches.flatten().tolist()
-    assert len(set(seen)) == len(seen)
-    assert set(seen) <= set(range(samples))
-    assert samples - len(seen) < order.together
+    alone = Sampler(samples=samples, batch_size=batch_size, seed=1)
+    if alone.together % world_size:
+        with pytest.raises(SpecError, match="equally"):
+            replace(alone, world_size=world_size)
+        return
+    shares = [
+        list(replace(alone, rank=rank, world_size=world_size).batches(epoch))
+        for rank in range(world_size)
+    ]
+    for whole, *parts in zip(alone.batches(epoch), *shares, strict=True):
+        assert {len(part) for part in parts} == {alone.together // world_size}
+        assert sorted(np.concatenate(parts)) == sorted(whole)
+    seen = np.concatenate(list(alone.batches(epoch)))
+    assert len(set(seen.tolist())) == len(seen) == len(alone) * alone.together
+    assert samples - len(seen) < alone.together
     # What published rows were trained in: the beginning of this shuffle.
     shuffled = torch.randperm(samples, generator=torch_stream(1, f"order/{epoch}"))
-    assert seen == shuffled[: len(seen)].tolist()
+    assert seen.tolist() == shuffled[: len(seen)].tolist()
 
 
 def test_the_order_is_the_feeds() -> None:
     samples = Samples(inputs=np.zeros((40, 3, 4, 4), np.uint8), labels=np.arange(40))
     nothing = augment((), DATASET.card)
-    feed = Feed(samples, batch_size=8, augmentation=nothing, seed=0, device=CPU)
+    feed = Feed(samples, batch_size=8, augmentation=nothing, seed=5, device=CPU)
     for epoch in (0, 3):
-        ours = [batch.indices.tolist() for batch in stream().epoch(epoch)]
-        assert ours == [batch.indices.tolist() for batch in feed.epoch(epoch)]
+        ours = Sampler(samples=40, batch_size=8, seed=5).batches(epoch)
+        assert [b.tolist() for b in ours] == [b.indices.tolist() for b in feed.epoch(epoch)]
 
 
-@pytest.mark.parametrize(("change", "word"), [({"count": 0}, "none"), ({"batch_size": 0}, "0")])
-def test_what_cannot_be_streamed_is_refused(change: dict[str, int], word: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"samples": 0}, "none"), ({"batch_size": 0}, "0"), ({"rank": 2}, r"0\.\.0")],
+)
+def test_what_cannot_be_sampled_is_refused(change: dict[str, int], word: str) -> None:
     with pytest.raises(SpecError, match=word):
-        stream(**change)
+        Sampler(**({"samples": 8, "batch_size": 2, "seed": 0} | change))
+
+
+@pytest.mark.parametrize("stopped", [0, 1, 4, 5, 7])
+def test_training_goes_on_where_it_stopped(stopped: int) -> None:
+    def follow(position: Position, count: int) -> tuple[list[list[list[int]]], Position]:
+        seen: list[list[list[int]]] = []
+        for (_, images, labels), after in stream().since(position):  # 5 batches an epoch
+            if len(seen) == count:
+                break
+            seen.append([reds(images), greens(images), labels.tolist()])
+            position = after
+        return seen, position
+
+    whole, _ = follow(Position(), 9)
+    before, kept = follow(Position(), stopped)
+    rest, _ = follow(kept, 9 - stopped)
+    assert before + rest == whole
+    assert kept == Position(epoch=stopped // 5, batch=stopped % 5)
 
 
 # The stream
@@ -117,6 +156,18 @@ def test_what_is_read_does_not_depend_on_how_many_processes_read() -> None:
         assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
 
 
+def test_a_sample_is_cut_alike_on_one_machine_and_on_two() -> None:
+    def cuts(world_size: int) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for rank in range(world_size):
+            for batch in stream(rank=rank, world_size=world_size).epoch(0):
+                found |= dict(zip(reds(batch.images), greens(batch.images), strict=True))
+        return found
+
+    assert cuts(1) == cuts(2)
+    assert len(cuts(1)) == 40
+
+
 def test_each_batch_is_augmented_by_a_stream_of_its_own() -> None:
     drawn: list[int] = []
 
@@ -124,9 +175,8 @@ def test_each_batch_is_augmented_by_a_stream_of_its_own() -> None:
         drawn.append(chance.initial_seed())
         return images
 
-    few = Stream(
-        numbered(9), batch_size=3, seed=4, augmentation=noted, crops=False, device=CPU, workers=0
-    )
+    order = Sampler(samples=9, batch_size=3, seed=4)
+    few = Stream(numbered(9), sampler=order, augmentation=noted, crops=False, device=CPU, workers=0)
     assert len(list(few.epoch(2))) == 3
     streams = [torch_stream(4, f"augmentation/2/{step}/0") for step in range(3)]
     assert drawn == [chance.initial_seed() for chance in streams]

@@ -8,7 +8,6 @@ how far an earlier epoch was followed. So epoch 7 can be had without the six bef
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.contracts.dataset import Samples, Source
+from harness.contracts.dataset import Samples
 from harness.contracts.errors import SpecError
 from harness.data.augmentation import Change, floats
 from harness.seeds import stream, torch_stream
@@ -33,48 +32,13 @@ class Seen(NamedTuple):
     labels: Tensor  # int64 [N]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """Which samples make up which batch.
+class Feed:
+    """Shuffled and augmented batches for training.
 
     An epoch leaves its last samples out if they do not fill a batch, unless there is no
     other batch: a tiny batch would upset batch normalisation. Which samples that are
     differs from epoch to epoch.
-
-    Attributes:
-        samples: How many there are.
-        batch_size: How many a batch asks for.
-        seed: Of the shuffle.
     """
-
-    samples: int
-    batch_size: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise SpecError(f"a batch has at least 1 sample, got batch_size={self.batch_size!r}")
-        if self.samples < 1:
-            raise SpecError("training needs samples, got none")
-
-    @property
-    def together(self) -> int:
-        """Samples in a batch."""
-        return min(self.batch_size, self.samples)
-
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-        return self.samples // self.together
-
-    def epoch(self, number: int, /) -> Tensor:
-        """Return the places of each batch's samples, int64 ``[batch, N]``."""
-        chance = torch_stream(self.seed, f"order/{number}")
-        order = torch.randperm(self.samples, generator=chance)
-        return order[: len(self) * self.together].view(-1, self.together)
-
-
-class Feed:
-    """Shuffled and augmented batches for training."""
 
     def __init__(
         self,
@@ -91,20 +55,28 @@ class Feed:
         Raises:
             SpecError: If there are no samples, or ``batch_size`` is less than 1.
         """
-        self._order = Order(samples=len(samples), batch_size=batch_size, seed=seed)
-        self.batch_size = self._order.together
+        if batch_size < 1:
+            raise SpecError(f"a batch has at least 1 sample, got batch_size={batch_size!r}")
+        if len(samples) == 0:
+            raise SpecError("a feed needs samples, got none")
+        self.batch_size = min(batch_size, len(samples))
         self._augmentation = augmentation
+        self._seed = seed
         self._pixels = _pixels_last(samples.inputs, device)  # uint8 [N, H, W, C], [N, T, H, W, C]
         self._labels = torch.from_numpy(samples.labels.copy()).to(device)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        return len(self._order)
+        return len(self._labels) // self.batch_size
 
     def epoch(self, number: int, /) -> Iterator[Seen]:
         """Yield the batches of one epoch; epochs count from 0."""
-        chance = torch_stream(self._order.seed, f"augmentation/{number}")
-        for indices in self._order.epoch(number).to(self._labels.device):
+        chance = torch_stream(self._seed, f"augmentation/{number}")
+        order = torch.randperm(
+            len(self._labels), generator=torch_stream(self._seed, f"order/{number}")
+        ).to(self._labels.device)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            indices = order[start : start + self.batch_size]
             # index_select copies whole images; self._pixels[indices] takes twenty times as long.
             images = _channels_first(self._pixels.index_select(0, indices))
             labels = self._labels.index_select(0, indices)
@@ -125,7 +97,7 @@ def evaluation_batches(
         yield _time_first(floats(images)), torch.from_numpy(samples.labels[part].copy()).to(device)
 
 
-def limited(part: Samples | Source, count: int | None, /) -> Samples | Source:
+def limited(samples: Samples, count: int | None, /) -> Samples:
     """Return the first ``count`` of a fixed shuffle, in file order; None means all.
 
     A larger count keeps the samples of a smaller one and adds to them.
@@ -134,13 +106,11 @@ def limited(part: Samples | Source, count: int | None, /) -> Samples | Source:
         SpecError: If there are fewer.
     """
     if count is None:
-        return part
-    if not 1 <= count <= len(part):
-        raise SpecError(f"train_samples must be in 1..{len(part)}, got {count!r}")
-    chosen = np.sort(stream(0, "train_samples").permutation(len(part))[:count])
-    if isinstance(part, Samples):
-        return Samples(inputs=part.inputs[chosen], labels=part.labels[chosen])
-    return part.take(chosen)
+        return samples
+    if not 1 <= count <= len(samples):
+        raise SpecError(f"train_samples must be in 1..{len(samples)}, got {count!r}")
+    chosen = np.sort(stream(0, "train_samples").permutation(len(samples))[:count])
+    return Samples(inputs=samples.inputs[chosen], labels=samples.labels[chosen])
 
 
 def _pixels_last(inputs: NDArray[np.uint8], device: torch.device | str) -> Tensor:

@@ -1,30 +1,100 @@
 """Batches from a data set that is too large for memory, read by worker processes.
 
-As in ``batches``, what comes when depends on seed and epoch alone. How many processes read
-changes nothing in which samples make up a batch or how each is cut.
+As in ``feed``, what comes when depends on seed and epoch alone. How many processes read,
+and over how many machines an epoch is spread, changes nothing in which samples make up a
+batch or how each is cut. Reading can start in the middle of an epoch.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from harness.contracts.dataset import DatasetCard, Samples, Source
-from harness.contracts.errors import DataError
+from harness.contracts.errors import DataError, SpecError
 from harness.contracts.recipe import Precision, Recipe
 from harness.data.augmentation import Change, augment, floats
-from harness.data.batches import Feed, Order, Seen, evaluation_batches, limited
+from harness.data.batches import Feed, Seen, evaluation_batches, limited
 from harness.data.event_augmentation import event_augment
 from harness.seeds import stream, torch_stream
 
 # The one augmentation that a source does itself, while it reads.
 RESIZED_CROP = "resized_crop"
 _FEW = 64  # fewer samples than this are read faster than processes start
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """Where in a training the next batch is. All that has to be kept to go on from there."""
+
+    epoch: int = 0
+    batch: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """Which samples make up which batch.
+
+    A batch of all processes together is the same whatever ``world_size``: each takes every
+    ``world_size``-th sample of it. So shares are disjoint, equally large, and together
+    what one process would see. As in ``Feed``, an epoch leaves out what fills no batch.
+
+    Attributes:
+        samples: How many there are.
+        batch_size: Samples of a step, all processes together.
+        seed: Of the order.
+        rank: Which process this is.
+        world_size: How many there are.
+    """
+
+    samples: int
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise SpecError("a stream needs samples, got none")
+        if self.batch_size < 1:
+            raise SpecError(f"a batch has at least 1 sample, got batch_size={self.batch_size!r}")
+        if not 0 <= self.rank < self.world_size:
+            raise SpecError(f"rank must be in 0..{self.world_size - 1}, got {self.rank!r}")
+        if self.together % self.world_size:
+            raise SpecError(
+                f"a batch of {self.together} cannot be shared by {self.world_size} processes "
+                "equally; take a multiple"
+            )
+
+    @property
+    def together(self) -> int:
+        """Samples in a batch, all processes together."""
+        return min(self.batch_size, self.samples)
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return self.samples // self.together
+
+    def batches(self, epoch: int, /, *, start: int = 0) -> Iterator[NDArray[np.int64]]:
+        """Yield this process's share of each batch, from batch ``start`` on."""
+        chance = torch_stream(self.seed, f"order/{epoch}")
+        order = torch.randperm(self.samples, generator=chance).numpy()
+        for number in range(start, len(self)):
+            first = number * self.together
+            yield order[first + self.rank : first + self.together : self.world_size]
+
+    def after(self, position: Position, /) -> Position:
+        """Return the position once the batch at ``position`` is done."""
+        if position.batch + 1 < len(self):
+            return replace(position, batch=position.batch + 1)
+        return Position(epoch=position.epoch + 1)
 
 
 class Stream:
@@ -35,8 +105,7 @@ class Stream:
         source: Source,
         /,
         *,
-        batch_size: int,
-        seed: int,
+        sampler: Sampler,
         augmentation: Change,
         crops: bool,
         device: torch.device | str,
@@ -49,12 +118,9 @@ class Stream:
         the batch on ``device``. Images are of ``dtype``, None is torch's default. ``workers``
         is the number of processes; 0 reads in this one, None takes as many as torch has
         threads.
-
-        Raises:
-            SpecError: If there are no samples, or ``batch_size`` is less than 1.
         """
-        self._order = Order(samples=len(source), batch_size=batch_size, seed=seed)
-        self.batch_size = self._order.together
+        self.sampler = sampler
+        self.batch_size = sampler.together
         self._source = source
         self._augmentation = augmentation
         self._crops = crops
@@ -64,17 +130,24 @@ class Stream:
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        return len(self._order)
+        return len(self.sampler)
 
-    def epoch(self, number: int, /) -> Iterator[Seen]:
-        """Yield the batches of one epoch; epochs count from 0."""
-        seed = self._order.seed
+    def epoch(self, number: int, /, *, start: int = 0) -> Iterator[Seen]:
+        """Yield the batches of one epoch, from batch ``start`` on; epochs count from 0."""
+        seed, rank = self.sampler.seed, self.sampler.rank
         read = _Reader(self._source, seed=seed, epoch=number if self._crops else None)
-        batches = self._order.epoch(number)
-        for step, batch in enumerate(_read(read, batches, self._workers, self._device)):
-            chance = torch_stream(seed, f"augmentation/{number}/{step}/0")
+        batches = self.sampler.batches(number, start=start)
+        for step, batch in enumerate(_read(read, batches, self._workers, self._device), start):
+            chance = torch_stream(seed, f"augmentation/{number}/{step}/{rank}")
             images = self._augmentation(batch.pixels.permute(0, 3, 1, 2), chance)
             yield Seen(batch.places, images.to(self._dtype), batch.labels)
+
+    def since(self, position: Position, /) -> Iterator[tuple[Seen, Position]]:
+        """Yield batches for ever from ``position`` on, each with the position after it."""
+        while True:
+            for seen in self.epoch(position.epoch, start=position.batch):
+                position = self.sampler.after(position)
+                yield seen, position
 
 
 def batches_for(
@@ -87,21 +160,20 @@ def batches_for(
     device: torch.device,
 ) -> Feed | Stream:
     """Return the training batches of ``recipe``, out of memory or out of files."""
-    part = limited(part, recipe.train_samples)
     if isinstance(part, Samples):
         change = event_augment if part.are_frames else augment
         return Feed(
-            part,
+            limited(part, recipe.train_samples),
             batch_size=recipe.batch_size,
             augmentation=change(recipe.augmentation, card),
             seed=seed,
             device=device,
         )
+    part = _limited(part, recipe.train_samples)
     batchwise = tuple(name for name in recipe.augmentation if name != RESIZED_CROP)
     return Stream(
         part,
-        batch_size=recipe.batch_size,
-        seed=seed,
+        sampler=Sampler(samples=len(part), batch_size=recipe.batch_size, seed=seed),
         augmentation=augment(batchwise, card),
         crops=RESIZED_CROP in recipe.augmentation,
         device=device,
@@ -111,7 +183,9 @@ def batches_for(
 
 def some(part: Samples | Source, count: int, /) -> Samples | Source:
     """Return the first ``count`` of a fixed shuffle, in file order; all if there are fewer."""
-    return part if len(part) <= count else limited(part, count)
+    if len(part) <= count:
+        return part
+    return limited(part, count) if isinstance(part, Samples) else _limited(part, count)
 
 
 def unaugmented(
@@ -131,7 +205,8 @@ def unaugmented(
         return
     if workers is None:
         workers = torch.get_num_threads() if len(part) >= _FEW else 0
-    batches = torch.split(torch.arange(len(part)), batch_size)
+    places = np.arange(len(part))
+    batches = (places[first : first + batch_size] for first in range(0, len(part), batch_size))
     for batch in _read(_Reader(part, seed=0, epoch=None), batches, workers, torch.device(device)):
         images = floats(batch.pixels.permute(0, 3, 1, 2)).to(_dtype(precision))
         yield images, batch.labels
@@ -156,14 +231,20 @@ class _Reader(TorchDataset[_Batch]):
 
     def __getitems__(self, places: Sequence[int]) -> _Batch | str:
         """Return a batch, or the words of what went wrong."""
+        pixels: Tensor | None = None
         try:
-            images = [self._source.read(place, chance=self._chance(place)) for place in places]
+            for row, place in enumerate(places):
+                image = self._source.read(place, chance=self._chance(place))
+                if pixels is None:
+                    pixels = torch.empty((len(places), *image.shape), dtype=torch.uint8)
+                pixels.numpy()[row] = image
         except DataError as error:
             # Raised here, DataLoader would wrap it in a traceback of many lines.
             return str(error)
+        if pixels is None:
+            raise SpecError("a batch has at least 1 sample, got none")
         where = torch.as_tensor(places, dtype=torch.int64)
-        labels = torch.from_numpy(self._source.labels[where.numpy()])
-        return _Batch(where, torch.from_numpy(np.stack(images)), labels)
+        return _Batch(where, pixels, torch.from_numpy(self._source.labels[where.numpy()]))
 
     def _chance(self, place: int) -> np.random.Generator | None:
         if self._epoch is None:
@@ -172,7 +253,7 @@ class _Reader(TorchDataset[_Batch]):
 
 
 def _read(
-    reader: _Reader, batches: Iterable[Tensor], workers: int, device: torch.device
+    reader: _Reader, batches: Iterator[NDArray[np.int64]], workers: int, device: torch.device
 ) -> Iterator[_Batch]:
     """Yield what ``reader`` makes of ``batches``, in order, on ``device``.
 
@@ -181,7 +262,7 @@ def _read(
     """
     loader = DataLoader(
         reader,
-        batch_sampler=map(torch.Tensor.tolist, batches),
+        batch_sampler=map(np.ndarray.tolist, batches),
         num_workers=workers,
         collate_fn=_as_it_is,
         pin_memory=device.type == "cuda",
@@ -197,6 +278,12 @@ def _read(
 
 def _as_it_is(batch: object) -> object:
     return batch
+
+
+def _limited(source: Source, count: int | None) -> Source:
+    """Return what ``feed.limited`` would choose."""
+    places = Samples(inputs=np.arange(len(source)), labels=source.labels)  # type: ignore[arg-type]  # places stand in for pixels
+    return source if count is None else source.take(limited(places, count).inputs.astype(np.int64))
 
 
 def _dtype(precision: Precision) -> torch.dtype:
