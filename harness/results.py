@@ -57,17 +57,22 @@ def published(suite: str, /, *, results: Path = RESULTS) -> Published:
 
 
 def write(
-    folder: Path,
-    rows: Iterable[Row],
-    teachers: Iterable[Row],
-    code: Mapping[str, Mapping[str, str]],
+    folder: Path, before: Published, rows: Iterable[Row], teachers: Iterable[Row], code: Code, /
 ) -> list[Path]:
-    """Write rows, a file each method, with their teachers and code; return the paths."""
+    """Write rows, a file each method, with their teachers and code; return the paths.
+
+    A file of just those rows that ``before`` holds of its method is left as it is.
+    """
+    standing: dict[str, set[int]] = {}
+    for row in before.rows.values():
+        standing.setdefault(f"{row.cell.method}.jsonl", set()).add(id(row))
     by_name: dict[str, list[Row]] = {}
     for row in rows:
         by_name.setdefault(f"{row.cell.method}.jsonl", []).append(row)
     by_name[_TEACHERS] = list(teachers)
     for name, ours in by_name.items():
+        if (folder / name).exists() and {*map(id, ours)} == standing.get(name):
+            continue
         write_text(folder / name, "".join(f"{row.to_json()}\n" for row in ours))
     write_text(folder / _CODE, _code_text(code))
     return [folder / name for name in (*by_name, _CODE)]

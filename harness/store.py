@@ -28,6 +28,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], /) -> Non
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.fchmod(handle, 0o644)  # mkstemp makes it private
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()

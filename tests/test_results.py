@@ -19,7 +19,7 @@ def rows() -> list[Row]:
 
 
 def test_what_is_published_is_read_back(tmp_path: Path, rows: list[Row]) -> None:
-    files = results.write(tmp_path / "toy", rows, rows[:1], CODE)
+    files = results.write(tmp_path / "toy", results.Published(), rows, rows[:1], CODE)
     assert all(file.exists() for file in files)
     found = results.published("toy", results=tmp_path)
     assert found.rows == {row.cell_id: row for row in rows}
@@ -34,7 +34,7 @@ def test_nothing_published_is_nothing(tmp_path: Path) -> None:
 
 
 def test_a_damaged_line_is_named(tmp_path: Path, rows: list[Row]) -> None:
-    results.write(tmp_path / "toy", rows[:2], [], {})
+    results.write(tmp_path / "toy", results.Published(), rows[:2], [], {})
     [file] = {tmp_path / "toy" / f"{row.cell.method}.jsonl" for row in rows[:1]}
     file.write_text(file.read_text() + "{half\n")
     lines = len(file.read_text().splitlines())
@@ -46,7 +46,7 @@ def test_a_table_has_a_row_a_cell_and_plain_columns(tmp_path: Path, rows: list[R
     failed = replace(
         rows[0], status="failed", error="no", metrics=None, ledger=None, canary=None, cell_id=""
     )
-    results.write(tmp_path / "toy", [failed, *rows[1:]], [], {})
+    results.write(tmp_path / "toy", results.Published(), [failed, *rows[1:]], [], {})
     table = results.load("toy", results=tmp_path).set_index("cell_id")
     assert len(table) == len(rows)
     for row in rows[1:]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
-from functools import wraps
+from dataclasses import fields
+from functools import lru_cache, wraps
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
 from pydantic import BeforeValidator, ConfigDict, JsonValue, ValidationError
@@ -84,7 +84,12 @@ def identifying(made: Any, /) -> dict[str, Any]:
 
 
 def _identifying(part: Any) -> Any:
-    return identifying(part) if is_dataclass(part) else part
+    return _identifying_value(part) if hasattr(part, "__dataclass_fields__") else part
+
+
+@lru_cache(maxsize=1024)  # many cells have one recipe, and all of them one neuron
+def _identifying_value(made: Any) -> dict[str, Any]:
+    return identifying(made)
 
 
 def _plain(given: Any) -> Any:

@@ -5,14 +5,14 @@ is fresh; one whose code moved is fresh if its canary was computed again and cam
 same (``harness.engine.reverify``), and stale otherwise.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from harness import discovery, fingerprint
-from harness.contracts.cell import TEACHERS, Cell
+from harness.contracts.cell import Cell
 from harness.contracts.errors import HarnessError
 from harness.contracts.row import Row, Stage
 from harness.engine.grid import load_dataset
@@ -55,7 +55,12 @@ class Standing:
 
 
 def closures(cell: Cell, /) -> Mapping[Stage, Mapping[str, str]]:
-    """Return the modules of each stage of ``cell``, with their hashes.
+    """Return the modules of each stage of ``cell``, with their hashes."""
+    return {stage: _closure(*roots) for stage, roots in _roots(cell).items()}
+
+
+def _roots(cell: Cell) -> Mapping[Stage, tuple[str, ...]]:
+    """Return what each stage of ``cell`` starts from.
 
     Plug-ins are loaded by name, which no import shows; so they are named here.
     """
@@ -69,9 +74,14 @@ def closures(cell: Cell, /) -> Mapping[Stage, Mapping[str, str]]:
     simulator = [discovery.module_of("backends", cell.backend)] if cell.backend else []
     others = [discovery.module_of("backends", name) for name in discovery.names("backends")]
     return {
-        "train": _closure("harness.engine.train", *of_both, *simulator),
-        "measure": _closure("harness.engine.measure", *of_both, *(others if simulator else ())),
+        "train": ("harness.engine.train", *of_both, *simulator),
+        "measure": ("harness.engine.measure", *of_both, *(others if simulator else ())),
     }
+
+
+def fingerprints(cell: Cell, /) -> dict[Stage, str]:
+    """Return the fingerprint of each stage, as the code of ``cell`` stands now."""
+    return {stage: _fingerprint(*roots) for stage, roots in _roots(cell).items()}
 
 
 @cache
@@ -79,9 +89,9 @@ def _closure(*roots: str) -> Mapping[str, str]:
     return fingerprint.closure(roots, stops=FAST_PATHS)
 
 
-def fingerprints(cell: Cell, /) -> dict[Stage, str]:
-    """Return the fingerprint of each stage, as the code of ``cell`` stands now."""
-    return {stage: fingerprint.of_closure(code) for stage, code in closures(cell).items()}
+@cache
+def _fingerprint(*roots: str) -> str:
+    return fingerprint.of_closure(_closure(*roots))
 
 
 def remember(store: Store, cell: Cell, /) -> None:
@@ -138,9 +148,33 @@ def standings(
     data_root: Path | None,
 ) -> list[Standing]:
     """Return how every cell stands: by its own row here, else by the published one."""
-    here = _Judge(store=store, verified=verified, data_root=data_root)
-    there = _Judge(published=published, verified=verified, data_root=data_root)
+    here = _Judge(
+        row_of=store.load, code_of=store.code, own=True, verified=verified, data_root=data_root
+    )
+    known = {**published.rows, **published.teachers}
+    there = _Judge(
+        row_of=lambda cell: known.get(cell.cell_id),
+        code_of=published.code.get,
+        own=False,
+        verified=verified,
+        data_root=data_root,
+    )
     return [_standing(cell, here, there) for cell in cells]
+
+
+def stale(
+    rows: Iterable[Row], published: Published, verified: Verified, /, *, data_root: Path | None
+) -> list[Row]:
+    """Return those of ``rows``, which are to be published, that are stale by themselves."""
+    teachers = published.teachers
+    judge = _Judge(
+        row_of=lambda cell: teachers.get(cell.cell_id),
+        code_of=published.code.get,
+        own=False,
+        verified=verified,
+        data_root=data_root,
+    )
+    return [row for row in rows if judge.judged(row).state == "stale"]
 
 
 def _standing(cell: Cell, here: "_Judge", there: "_Judge") -> Standing:
@@ -157,17 +191,21 @@ def _standing(cell: Cell, here: "_Judge", there: "_Judge") -> Standing:
 class _Judge:
     """Judges rows of one place, with the teachers of that place."""
 
+    row_of: Callable[[Cell], Row | None]
+    code_of: Callable[[str], Mapping[str, str] | None]
+    own: bool
     verified: Verified
     data_root: Path | None
-    store: Store | None = None
-    published: Published = field(default_factory=Published)
     _teachers: dict[str, Standing] = field(default_factory=dict)
 
     def standing(self, cell: Cell) -> Standing:
         """Return how ``cell`` stands here."""
-        row = self._row(cell)
-        if row is None:
-            return Standing(cell=cell, state="missing")
+        row = self.row_of(cell)
+        return Standing(cell=cell, state="missing") if row is None else self.judged(row)
+
+    def judged(self, row: Row) -> Standing:
+        """Return how the cell of ``row`` stands by it."""
+        cell = row.cell
         if moved := [*self._moved(row), *self._moved_teacher(row)]:
             return Standing(cell=cell, state="stale", why="; ".join(moved), row=row)
         if row.status == "skipped":
@@ -177,17 +215,11 @@ class _Judge:
             return Standing(cell=cell, state="failed", why=why, row=row)
         return Standing(cell=cell, state="fresh", why="; ".join(self._to_tell(row)), row=row)
 
-    def _row(self, cell: Cell) -> Row | None:
-        if self.store is not None:
-            return self.store.load(cell)
-        rows = self.published.teachers if cell.suite == TEACHERS else self.published.rows
-        return rows.get(cell.cell_id)
-
     def _moved(self, row: Row) -> Iterable[str]:
         """Yield what is not as it was when ``row`` was made, so that it may say another thing."""
         for stage in _stages_moved(row, self.verified):
             then = row.provenance.train_fp if stage == "train" else row.provenance.measure_fp
-            known = self._code(then) if then else None
+            known = self.code_of(then) if then else None
             modules = fingerprint.moved(known, closures(row.cell)[stage]) if known else ()
             yield f"{_NAMES[stage]} moved{f': {_few(modules)}' if modules else ''}"
         here = data_fingerprint(row.cell.dataset, self.data_root)
@@ -205,7 +237,7 @@ class _Judge:
             yield f"its teacher is stale: {teacher.why}"
         # Published teachers may come from another machine, whose rounding is another.
         elif (
-            self.store is not None
+            self.own
             and row.status == "ok"
             and teacher.row is not None
             and row.provenance.teacher_sha256 != teacher.row.provenance.weights_sha256
@@ -220,9 +252,6 @@ class _Judge:
             yield "made by fast paths that have moved since"
         if data_fingerprint(row.cell.dataset, self.data_root) is None:
             yield "its data is not here to be compared"
-
-    def _code(self, fp: str) -> Mapping[str, str] | None:
-        return self.published.code.get(fp) if self.store is None else self.store.code(fp)
 
 
 @cache

@@ -8,7 +8,6 @@ from harness import discovery, report, results
 from harness.contracts.row import Row
 from harness.engine import freshness, grid, verified
 from harness.engine.compare import unlike
-from harness.engine.freshness import Standing
 from harness.engine.grid import Axes
 from harness.engine.teachers import cell_of
 from harness.results import Published
@@ -49,8 +48,9 @@ def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) 
         return Publication(rows=0, files=(), warnings=())
     asked = grid.load_suite(suite)
     teachers = _teachers(rows, store, before)
+    code = _code([*rows, *teachers], store, before)
     files = [
-        *results.write(folder / suite, rows, teachers, _code([*rows, *teachers], store, before)),
+        *results.write(folder / suite, before, rows, teachers, code),
         *report.write(
             rows,
             folder / suite,
@@ -59,11 +59,10 @@ def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) 
             suite=asked,
         ),
     ]
-    standings = freshness.standings(
-        [row.cell for row in rows], store, before, verified.read(folder, runs), data_root=data_root
-    )
+    now = Published(teachers={row.cell_id: row for row in teachers}, code=code)
+    stale = freshness.stale(rows, now, verified.read(folder, runs), data_root=data_root)
     missing = {cell.cell_id for cell in grid.cells(suite, Axes(), store, before)} - known.keys()
-    warnings = tuple(_warnings(suite, standings, len(missing)))
+    warnings = tuple(_warnings(suite, len(stale), len(missing)))
     return Publication(rows=len(rows), files=tuple(files), warnings=warnings)
 
 
@@ -125,8 +124,8 @@ def _code(rows: Sequence[Row], store: Store, before: Published) -> dict[str, Map
     return {fp: modules for fp, modules in known.items() if modules}
 
 
-def _warnings(suite: str, standings: Iterable[Standing], missing: int) -> Iterable[str]:
-    if stale := sum(one.state == "stale" for one in standings):
+def _warnings(suite: str, stale: int, missing: int) -> Iterable[str]:
+    if stale:
         yield f"{stale} rows are stale; `python -m harness plan {suite}` says what moved"
     if missing:
         yield f"{missing} cells of the suite have not been run"
