@@ -144,9 +144,12 @@ def test_first_spikes_are_those_of_the_last_neurons() -> None:
     network(images())
     fired = seen[0].sum(dim=-1).T.numpy() > 0  # [T, N, 8] -> [N, T]
     assert fired.any()
-    found = first_spikes(measure(network, images()))
+    ledger = measure(network, images())
+    found = first_spikes(ledger)
     assert np.array_equal(found.spiking, fired.any(axis=1))
     assert np.array_equal(found.steps, fired[found.spiking].argmax(axis=1) + 1)
+    ledger.layers["last"].tally["spikes"][:] = 0
+    assert first_spikes(ledger).silent == 5  # whatever the layers before it do
 
 
 # What is refused

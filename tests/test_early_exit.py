@@ -19,7 +19,7 @@ from harness.contracts.neuron import NeuronSpec
 from harness.energy import bill, model_names, operations_pj
 from harness.evaluation.cost import early_exits
 from harness.evaluation.decisions import Accuracy, decide, over_time
-from harness.evaluation.early_exit import Rule, apply, fit_thresholds, spent
+from harness.evaluation.early_exit import ExitPoint, Rule, Thresholds, apply, fit_thresholds, spent
 from harness.evaluation.evaluate import Verdict
 from harness.meter import measure
 from tests.decided import EveryStep, Looped, cases, images, random_case
@@ -104,6 +104,15 @@ def test_an_allowed_drop_is_in_percentage_points() -> None:
     logits = logits_of([[right] * 199 + [wrong], [right] * 200])
     found = fit_thresholds(logits, np.zeros(200, dtype=np.int64), rule="margin")
     assert [found.cheapest(drop).mean_steps for drop in (0.0, 0.4, 0.5)] == [2.0, 2.0, 1.0]
+
+
+def test_seven_of_a_thousand_samples_are_a_drop_of_07_points_in_floats_too() -> None:
+    assert 0.7 / 100 * 1000 < 7  # the premise
+    point = ExitPoint(threshold=2.0, accuracy=Accuracy(correct=900, samples=1000), mean_steps=2.0)
+    for correct, steps in ((893, 1.0), (892, 2.0)):
+        accuracy = Accuracy(correct=correct, samples=1000)
+        early = ExitPoint(threshold=0.0, accuracy=accuracy, mean_steps=1.0)
+        assert Thresholds(curve=(early, point)).cheapest(0.7).mean_steps == steps
 
 
 @pytest.mark.parametrize("rule", RULES)
