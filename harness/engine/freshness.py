@@ -135,7 +135,7 @@ def _libraries_moved(row: Row, verified: Verified) -> str:
     then = row.provenance.versions
     # Of rows of the first schema only some are known.
     told = fingerprint.differences(then, {name: now[name] for name in then if name in now})
-    return "" if verified.covers(row, now) else told
+    return told if told and not verified.covers(row, now) else ""
 
 
 def standings(

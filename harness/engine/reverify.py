@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness import discovery, fingerprint
-from harness.contracts.errors import HarnessError, StoreError
+from harness.contracts.errors import HarnessError, StoreError, UnsupportedError
 from harness.contracts.row import Row, Stage
 from harness.engine import verified, worker
 from harness.engine.freshness import fingerprints, has_moved
@@ -49,15 +49,21 @@ def verify(row: Row, data_root: Path | None, /) -> Verification:
     """Compute the canary of ``row`` anew and compare it with the one it holds."""
     from harness.engine.canary import canary_of, differing
 
-    if row.canary is None:
+    if row.canary is None and row.status != "skipped":
         return Verification(row=row, outcome="no canary", words="run its cell again")
     try:
         now = canary_of(row.cell, data_root)
+        if row.canary is None:
+            return Verification(row=row, outcome="moved", words=f"was skipped: {row.error}")
         moved = {stage: differing(row.canary, now, stage) for stage in PARTS}
         if any(moved.values()) and any(
             differing(now, canary_of(row.cell, data_root), stage) for stage in PARTS
         ):
             return Verification(row=row, outcome="no verdict", words="two runs here differ")
+    except UnsupportedError as error:
+        if row.canary is not None or str(error) != row.error:
+            return Verification(row=row, outcome="moved", words=str(error))
+        moved = dict.fromkeys(PARTS, ())
     except HarnessError as error:
         return Verification(row=row, outcome="not run", words=str(error))
     words = "; ".join(f"{stage}: {', '.join(parts)}" for stage, parts in moved.items() if parts)
@@ -117,7 +123,7 @@ def suspects(suite: str, runs: Path, folder: Path, /, *, sample: int | None) -> 
         rows |= {
             row.cell_id: row for row in (known.teachers.get(cell.cell_id), store.load(cell)) if row
         }
-    ok = [row for row in rows.values() if row.status == "ok"]
+    ok = [row for row in rows.values() if row.status in {"ok", "skipped"}]
     if sample is not None:
         return ok[:: max(1, len(ok) // sample)][:sample]
     proofs = verified.read(folder, runs)

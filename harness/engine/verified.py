@@ -49,7 +49,7 @@ class Verified:
 
     def holds(self, row: Row, stage: Stage, fingerprint: str) -> bool:
         """Return whether code with ``fingerprint`` was proved to mean what made ``row``."""
-        return row.canary is not None and any(
+        return any(
             key_of(row, stage) in proof.canaries
             for proof in self.proofs
             if (proof.stage, proof.fingerprint) == (stage, fingerprint)
@@ -58,7 +58,7 @@ class Verified:
     def covers(self, row: Row, versions: Mapping[str, str | None]) -> bool:
         """Return whether every stage of ``row`` was proved on libraries of ``versions``."""
         known = {proof.stage for proof in self.proofs if self._covers(proof, row, versions)}
-        return row.canary is not None and known == set(PARTS)
+        return known == set(PARTS)
 
     @staticmethod
     def _covers(proof: Proof, row: Row, versions: Mapping[str, str | None]) -> bool:
@@ -66,8 +66,8 @@ class Verified:
 
 
 def key_of(row: Row, stage: Stage, /) -> str:
-    """Return the name of what the canary of ``row`` holds of ``stage``."""
-    plain = to_plain(row.canary)
+    """Return the name of what the canary of ``row`` holds of ``stage``, or of why it has none."""
+    plain = to_plain(row.canary) if row.canary else dict.fromkeys(PARTS[stage], row.error)
     parts = [row.cell_id, *(plain[name] for name in PARTS[stage])]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -9,6 +9,7 @@ import torch
 
 from harness import discovery
 from harness.contracts.cell import Cell
+from harness.contracts.errors import UnsupportedError
 from harness.contracts.row import Canary, Metrics, Row
 from harness.engine import canary, grid, reverify, verified
 from harness.engine.canary import canary_of, differing
@@ -117,3 +118,19 @@ def test_a_proof_is_of_one_stage_one_code_and_one_row(tmp_path: Path) -> None:
     measured = replace(proof, stage="measure", canaries=(verified.key_of(ours, "measure"),))
     assert Verified((*proofs.proofs, measured)).covers(ours, {"torch": "2"})
     assert not Verified((*proofs.proofs, measured)).covers(ours, {"torch": "3"})
+
+
+def test_a_skipped_cell_is_proved_by_being_refused_for_the_same_reason() -> None:
+    of = cell("ttfs", timesteps=2)
+    with pytest.raises(UnsupportedError) as refusal:
+        canary_of(of, None)
+    skipped = Row(cell=of, status="skipped", error=str(refusal.value))
+    found = reverify.verify(skipped, None)
+    assert (found.outcome, len(found.proofs)) == ("same", 2)
+    assert all(
+        Verified((proof,)).holds(skipped, proof.stage, proof.fingerprint) for proof in found.proofs
+    )
+    other = replace(skipped, error="it rained")
+    assert reverify.verify(other, None).outcome == "moved"
+    supported = Row(cell=cell("direct"), status="skipped", error="no")
+    assert reverify.verify(supported, None).words == "was skipped: no"
