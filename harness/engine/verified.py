@@ -67,9 +67,9 @@ class Verified:
 
 def key_of(row: Row, stage: Stage, /) -> str:
     """Return the name of what the canary of ``row`` holds of ``stage``, or of why it has none."""
-    plain = to_plain(row.canary) if row.canary else dict.fromkeys(PARTS[stage], row.error)
-    parts = [row.cell_id, *(plain[name] for name in PARTS[stage])]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    parts = [getattr(row.canary, name, row.error) for name in PARTS[stage]]
+    plain = [sorted(part.items()) if isinstance(part, dict) else part for part in parts]
+    return hashlib.sha256(repr((row.cell_id, plain)).encode()).hexdigest()[:12]
 
 
 def read(*folders: Path) -> Verified:
