@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from harness.contracts.model import Output
 from harness.training import Answer, softened_kl
 from suites.methods.logit_snn import (
+    METHOD,
     LogitSnn,
     mean_of_right,
     stepwise_cross_entropy,
@@ -37,8 +38,17 @@ class _Even(Answer):
 
 
 def _loss(**fields: object) -> float:
-    method = LogitSnn(temperature=1.0, **fields)  # type: ignore[arg-type]  # fields of several types
+    method = LogitSnn(**{"temperature": 1.0, "ensemble": "all"} | fields)  # type: ignore[arg-type]  # fields of several types
     return method.loss(Output(logits=LOGITS), _Even(), LABEL).item()
+
+
+def test_by_default_all_three_terms_have_the_weights_of_the_authors_code() -> None:
+    # Softened by 3, the steps of the trebled logits are 1 : 3 and 3 : 1, and the teacher still
+    # even; the labels see 1 : 27, then 27 : 1. Step 2 alone is right: 3 : 1 teaches step 1.
+    labels = (math.log(28) + math.log(28 / 27)) / 2
+    loss = METHOD.loss(Output(logits=3 * LOGITS), _Even(), LABEL)  # type: ignore[attr-defined]  # a LogitSnn
+    expected = labels + 0.2 * 9 * FROM_EVEN + 0.5 * 9 * (0.5 * math.log(3)) / 2
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_labels_are_asked_of_every_step() -> None:
