@@ -65,6 +65,13 @@ def test_the_ensemble_of_all_steps_teaches_each() -> None:
     assert _loss(alpha=0.0, beta=2.0) == pytest.approx(STEPWISE + 2 * FROM_EVEN, rel=1e-6)
 
 
+def test_steps_that_agree_have_nothing_to_learn_from_their_ensemble() -> None:
+    method = LogitSnn(temperature=1.0, alpha=0.0, beta=1.0, ensemble="all")
+    twice = LOGITS[:1].repeat(2, 1, 1)  # of a sum instead of a mean, 1 : 9 would teach 1 : 3
+    loss = method.loss(Output(logits=twice), _Even(), LABEL)
+    assert loss.item() == pytest.approx(math.log(4), rel=1e-6)
+
+
 def test_the_ensemble_of_right_steps_leaves_out_the_wrong_one() -> None:
     # Step 2 is right. KL((3/4, 1/4) || (1/4, 3/4)) = 3/4 ln 3 - 1/4 ln 3, and 0 from itself.
     found = _loss(alpha=0.0, beta=2.0, ensemble="right")
