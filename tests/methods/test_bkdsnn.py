@@ -82,6 +82,13 @@ def test_a_sample_that_the_student_knows_for_sure_has_no_soft_label() -> None:
     assert _soft([0.0, 50.0], [0.0, 1.0], 1) == pytest.approx(0, abs=1e-6)
 
 
+def test_a_sample_that_the_teacher_knows_for_sure_counts_in_full() -> None:
+    # The teacher's cross-entropy is 0 in float32; student (1/2, 1/2), so 4 * 1 * ln 2.
+    assert _soft([0.0, 0.0], [0.0, 100.0], 1) == pytest.approx(4 * math.log(2), rel=1e-6)
+    # Both know it for sure: 1 - exp(-0 / 1e-7) = 0, and not 0 / 0.
+    assert _soft([0.0, 200.0], [0.0, 200.0], 1) == 0
+
+
 def test_the_weight_of_a_sample_takes_no_gradient() -> None:
     logits = torch.tensor([[0.0, 0.0]], requires_grad=True)
     taught = torch.tensor([[0.0, 2 * math.log(3)]])  # (1/4, 3/4) once softened
