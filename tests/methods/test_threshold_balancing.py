@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from harness.contracts.recipe import Recipe
 from harness.discovery import load
 from harness.training import Batch, Lesson, Student, Teacher
 from harness.training.conversion import integrators
-from suites.methods.threshold_balancing import ThresholdBalancing, layers_of
+from suites.methods.threshold_balancing import METHOD, ThresholdBalancing, layers_of
 from tests.methods.small import EVENTS, STATIC, lesson, student, teacher
 
 
@@ -90,6 +91,15 @@ def test_thresholds_are_scaled_before_the_next_layer_is_looked_at() -> None:
     learner, course = _chain(method, steps=2, timesteps=4)
     list(method.fit(learner, course))
     assert [slot.scale.item() for slot in integrators(learner.network)] == [1.0, 1.0]
+
+
+def test_by_default_thresholds_are_seven_tenths_of_the_largest_current() -> None:
+    # First layer: 0.7 * 2 = 1.4, at which 1 fires in the second step, as 2 does: 2 * 1.4.
+    method = cast(ThresholdBalancing, METHOD)
+    learner, course = _chain(method, steps=2, timesteps=3)
+    list(method.fit(learner, course))
+    found = [slot.scale.item() for slot in integrators(learner.network)]
+    assert found == pytest.approx([1.4, 0.7 * 2.8], rel=1e-6)
 
 
 def test_a_threshold_is_the_largest_of_all_batches() -> None:
