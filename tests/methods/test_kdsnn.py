@@ -1,12 +1,14 @@
 """The last feature map and the softened logits, by hand."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.model import Output
 from harness.training import Student
 from suites.methods import kdsnn
 from suites.methods.kdsnn import METHOD, Kdsnn, feature_error
@@ -84,6 +86,14 @@ def test_the_response_variant_mixes_divergence_and_labels(share: float) -> None:
     expected = share * 4 * divergence + (1 - share) * math.log(CLASSES)
     first = next(iter(method.fit(learner, lesson(guide))))
     assert first.loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_response_is_that_of_the_mean_logits() -> None:
+    logits = torch.tensor([[[0.0, 0.0]], [[0.0, 2 * math.log(3)]]])  # on average 1 : 3
+    method = Kdsnn(variant="response", teacher_share=0.0)
+    answer = SimpleNamespace(logits=torch.zeros(1, 2))
+    loss = method.response_loss(Output(logits=logits), answer, torch.tensor([0]))  # type: ignore[arg-type]  # only its logits are asked for
+    assert loss.item() == pytest.approx(math.log(4), rel=1e-6)
 
 
 def test_by_default_a_feature_weighs_two_thousandths() -> None:
