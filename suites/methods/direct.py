@@ -12,7 +12,12 @@ from harness.training import Answer, Lesson, Student, descend
 
 CARD = MethodCard(
     title="Cross-entropy of the mean logits; no teacher",
-    citation="Wu, Deng, Li, Zhu, Shi. Spatio-temporal backpropagation. Front. Neurosci. 2018",
+    citation=(
+        "The loss as Deng, Li, Zhang, Gu (Temporal efficient training of spiking neural network "
+        "via gradient re-weighting. ICLR 2022, arXiv 2202.11946) call it, standard direct "
+        "training; the training: Wu, Deng, Li, Zhu, Shi. Spatio-temporal backpropagation for "
+        "training high-performance spiking neural networks. Front. Neurosci. 12:331, 2018"
+    ),
     fidelity="exact",
     signals=(),
     uses_teacher=False,

@@ -16,36 +16,39 @@ from harness.training.losses.projection import same_size, stages_in_common
 CARD = MethodCard(
     title="The last feature map, or the softened logits, beside the labels",
     citation=(
-        "Xu et al. Constructing deep spiking neural networks from artificial neural networks "
-        "with knowledge distillation. CVPR 2023"
+        "Xu, Li, Shen, Liu, Tang, Pan. Constructing deep spiking neural networks from artificial "
+        "neural networks with knowledge distillation. CVPR 2023, arXiv 2304.05627"
     ),
     fidelity="reconstructed",
     reconstructed=(
-        "form and weight of the feature term are those of BKDSNN's re-implementation",
-        "temperature and mixing weight of the response variant",
+        (
+            "form and weight of the feature term are those of BKDSNN's re-implementation: "
+            "github.com/Intelligent-Computing-Research-Group/BKDSNN, loss.py"
+        ),
+        "form, temperature and mixing weight of the response variant",
         "averaging where the maps differ in resolution",
     ),
     claims=(
         Claim(
             accuracy=0.9341,
             dataset="cifar10",
-            architecture="ResNet-18",
+            architecture="ResNet-18, teacher PyramidNet-18",
             timesteps=4,
-            where="as quoted by Strong2Weak, NeurIPS 2025, tables 7 and 8",
+            where="table 1, as quoted by Strong2Weak (arXiv 2510.07924, table 8)",
+        ),
+        Claim(
+            accuracy=0.9937,
+            dataset="mnist",
+            architecture="not said",
+            timesteps=4,
+            where="table 4, as a secondary summary has it",
         ),
         Claim(
             accuracy=0.6728,
             dataset="imagenet",
             architecture="SEW-ResNet-34",
             timesteps=4,
-            where="as quoted by Strong2Weak, NeurIPS 2025, tables 7 and 8",
-        ),
-        Claim(
-            accuracy=0.6342,
-            dataset="imagenet",
-            architecture="not stated",
-            timesteps=None,
-            where="as quoted by CKDSNN, AAAI 2026",
+            where="as quoted by Strong2Weak (arXiv 2510.07924, table 7)",
         ),
     ),
     signals=("features", "logits"),

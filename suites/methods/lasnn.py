@@ -16,14 +16,21 @@ CARD = MethodCard(
     title="Attention maps of firing rates, layer by layer, beside the logits",
     citation=(
         "Hong, Shen, Qi, Wang. LaSNN: layer-wise ANN-to-SNN distillation for effective and "
-        "efficient training in deep spiking neural networks. arXiv 2304.09101, 2023"
+        "efficient training in deep spiking neural networks. Neurocomputing 2025 "
+        "(S0925231225020235); arXiv 2304.09101, 2023"
     ),
     fidelity="reconstructed",
     reconstructed=(
         "attention is the sum of squares over channels, of length 1",
         "weights and temperature, that of attention after attention transfer (ICLR 2017)",
         "softened divergence of the logits",
-        "the stages are the layers",
+        "the stages are the layers, and their errors are averaged",
+    ),
+    departures=(
+        (
+            "BKDSNN's re-implementation compares the maps themselves, through 1x1 convolutions "
+            "that are not trained; the abstract speaks of attention"
+        ),
     ),
     signals=("features", "logits"),
 )

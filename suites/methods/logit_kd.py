@@ -12,7 +12,11 @@ from harness.training import Answer, Lesson, Student, descend, softened_kl
 
 CARD = MethodCard(
     title="Softened divergence of mean logits, beside the cross-entropy",
-    citation="Hinton, Vinyals, Dean. Distilling the knowledge in a neural network. arXiv 2015",
+    citation=(
+        "Hinton, Vinyals, Dean. Distilling the knowledge in a neural network. arXiv 1503.02531, "
+        "2015; for spikes, and with these constants, the plain distillation in the code of SASTC "
+        "(AAAI 2025), github.com/ieveresthd/SASTC"
+    ),
     fidelity="exact",
 )
 

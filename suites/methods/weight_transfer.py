@@ -13,9 +13,28 @@ from harness.training.transfer import copy_weights
 
 CARD = MethodCard(
     title="The teacher's weights as the starting point",
-    citation="Pedersen et al. A domain-specific language for neural topologies. Webology 2021",
+    citation=(
+        "AL-Fayyadh, Ali, Abood. Modelling an adaptive learning system using artificial "
+        "intelligence. Webology 19(1), 2022, www.webology.org/abstract.php?id=761"
+    ),
     fidelity="reconstructed",
-    reconstructed=("weights are copied unscaled", "training goes on with spikes, on the labels"),
+    reconstructed=(
+        (
+            "all but the idea that parameters optimised without spikes go into a network with "
+            "them: only the abstract could be read"
+        ),
+        "weights and running statistics are copied unscaled",
+        "training goes on with spikes, on the labels",
+    ),
+    departures=(
+        (
+            "code that fits the abstract (github.com/volr/volrpynn) shifts all weights until none "
+            "is negative, scales them by 0.065 over the inputs, runs conductance-based neurons and "
+            "maps spike counts back by a fitted line; none of that is here: signs would be lost, "
+            "and no such neuron is"
+        ),
+        "the abstract says that learning with spikes could not be shown; here it goes on so",
+    ),
     signals=("weights",),
 )
 

@@ -78,8 +78,27 @@ def test_soft_labels_are_those_of_the_teacher() -> None:
     assert found == pytest.approx(4 * share * soft, rel=1e-5)
 
 
+def test_soft_labels_are_a_mean_over_samples() -> None:
+    # The first sample as above; the second is known for sure and counts nothing.
+    found = weighted_soft_labels(
+        torch.tensor([[0.0, 0.0], [0.0, 50.0]]),
+        torch.tensor([[0.0, math.log(3)], [0.0, 1.0]]),
+        torch.tensor([1, 1]),
+        temperature=2.0,
+    )
+    first = 4 * (1 - math.exp(-math.log(2) / math.log(4 / 3))) * math.log(2)
+    assert found.item() == pytest.approx(first / 2, rel=1e-5)
+
+
 def test_a_sample_that_the_student_knows_for_sure_has_no_soft_label() -> None:
     assert _soft([0.0, 50.0], [0.0, 1.0], 1) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_sample_that_the_teacher_knows_for_sure_counts_in_full() -> None:
+    # The teacher's cross-entropy is 0 in float32; student (1/2, 1/2), so 4 * 1 * ln 2.
+    assert _soft([0.0, 0.0], [0.0, 100.0], 1) == pytest.approx(4 * math.log(2), rel=1e-6)
+    # Both know it for sure: 1 - exp(-0 / 1e-7) = 0, and not 0 / 0.
+    assert _soft([0.0, 200.0], [0.0, 200.0], 1) == 0
 
 
 def test_the_weight_of_a_sample_takes_no_gradient() -> None:
@@ -135,6 +154,24 @@ def test_generator_and_aligner_learn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _pairs(before: nn.Module, after: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(before.parameters(), after.parameters(), strict=True)
+
+
+def test_rates_and_logits_are_means_over_time_and_the_blur_is_the_methods(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bkdsnn, "generator", lambda _: nn.Identity())
+    monkeypatch.setattr(bkdsnn, "blurred", lambda maps, *, probability: probability * maps)
+    learner, guide = student("convnet", timesteps=4), teacher("convnet")
+    course = lesson(guide, timesteps=4)
+    batch = next(iter(course))
+    output, answer = learner(batch.stimulus, ["stage1"]), guide.see(batch.images, ["stage1"])
+    rate, mean = output.taps["stage1"].sum(0) / 4, output.logits.sum(0) / 4
+    squares = (0.25 * rate - answer.taps["stage1"][0]).square().sum() / len(batch.labels)
+    soft = weighted_soft_labels(mean, answer.logits[0], batch.labels, temperature=3.0)
+    expected = nn.functional.cross_entropy(mean, batch.labels) + 0.5 * squares + 7 * soft
+    method = Bkdsnn(restoring=0.5, blur=0.25, temperature=3.0, weight=7.0)
+    first = next(iter(method.fit(learner, course)))
+    assert first.loss == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_three_terms_add_up() -> None:

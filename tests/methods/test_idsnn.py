@@ -1,6 +1,7 @@
 """Initialisation from a teacher, and distillation."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -154,6 +155,13 @@ def test_the_teacher_shares_no_memory_with_the_student() -> None:
         assert torch.equal(knew[name], value)
 
 
+def test_training_starts_where_the_teacher_is() -> None:
+    learner, guide = student("resnet"), teacher("resnet")
+    METHOD.fit(learner, lesson(guide))  # copies; nothing is trained until it is iterated
+    for name in ("conv1.weight", "layer2.0.conv2.weight"):
+        assert torch.equal(learner.network.get_parameter(name), guide.network.get_parameter(name))
+
+
 def test_the_loss_adds_three_tenths_of_the_softened_divergence() -> None:
     logits = torch.tensor([[[5.0, 1.0]], [[-5.0, -1.0]]])  # mean (0, 0)
 
@@ -169,3 +177,10 @@ def test_the_loss_adds_three_tenths_of_the_softened_divergence() -> None:
     # KL((1/4, 3/4) || (1/2, 1/2)), times 4^2
     divergence = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
     assert loss.item() == pytest.approx(math.log(2) + 0.3 * 16 * divergence, rel=1e-6)
+
+
+def test_labels_are_asked_of_the_mean_over_time() -> None:
+    logits = torch.tensor([[[0.0, 0.0]], [[0.0, 2 * math.log(3)]]])  # on average 1 : 3
+    answer = SimpleNamespace(logits=torch.zeros(1, 2))
+    loss = Idsnn(weight=0.0).loss(Output(logits=logits), answer, torch.tensor([0]))  # type: ignore[arg-type]  # only its logits are asked for
+    assert loss.item() == pytest.approx(math.log(4), rel=1e-6)

@@ -1,15 +1,17 @@
 """The last feature map and the softened logits, by hand."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.model import Output
 from harness.training import Student
 from suites.methods import kdsnn
-from suites.methods.kdsnn import Kdsnn, feature_error
+from suites.methods.kdsnn import METHOD, Kdsnn, feature_error
 from tests.methods.small import CLASSES, lesson, student, teacher
 from tests.methods.teaching_aids import lesson as tiny_lesson
 from tests.methods.teaching_aids import student as tiny_student
@@ -84,6 +86,34 @@ def test_the_response_variant_mixes_divergence_and_labels(share: float) -> None:
     expected = share * 4 * divergence + (1 - share) * math.log(CLASSES)
     first = next(iter(method.fit(learner, lesson(guide))))
     assert first.loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_response_is_that_of_the_mean_logits() -> None:
+    logits = torch.tensor([[[0.0, 0.0]], [[0.0, 2 * math.log(3)]]])  # on average 1 : 3
+    method = Kdsnn(variant="response", teacher_share=0.0)
+    answer = SimpleNamespace(logits=torch.zeros(1, 2))
+    loss = method.response_loss(Output(logits=logits), answer, torch.tensor([0]))  # type: ignore[arg-type]  # only its logits are asked for
+    assert loss.item() == pytest.approx(math.log(4), rel=1e-6)
+
+
+def test_by_default_a_feature_weighs_two_thousandths() -> None:
+    course = lesson(teacher("vgg"))
+    none, one, usual = (
+        next(iter(method.fit(student("vgg"), course))).loss
+        for method in (Kdsnn(feature_weight=0.0), Kdsnn(feature_weight=1.0), METHOD)
+    )
+    assert usual - none == pytest.approx(2e-3 * (one - none), rel=1e-3)
+
+
+def test_by_default_a_response_at_four_counts_half() -> None:
+    learner, guide = _silent_student(), teacher()
+    with torch.no_grad():
+        guide.network.get_parameter("fc.weight").zero_()
+        guide.network.get_parameter("fc.bias").copy_(torch.tensor([0.0, 4 * math.log(3), 0.0]))
+    # Softened by 4 the teacher says 1 : 3 : 1, and the student nothing: 1 : 1 : 1.
+    divergence = 0.6 * math.log(3 * 0.6) + 2 * 0.2 * math.log(3 * 0.2)
+    first = next(iter(Kdsnn(variant="response").fit(learner, lesson(guide))))
+    assert first.loss == pytest.approx(0.5 * 16 * divergence + 0.5 * math.log(CLASSES), rel=1e-5)
 
 
 def _silent_student() -> Student:

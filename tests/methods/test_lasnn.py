@@ -9,7 +9,7 @@ from torch import Tensor
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method
 from harness.training.losses.attention import attention_map
-from suites.methods.lasnn import Lasnn, attention_error
+from suites.methods.lasnn import METHOD, Lasnn, attention_error
 from suites.methods.logit_kd import LogitKd
 from tests.methods import small, teaching_aids
 
@@ -67,6 +67,13 @@ def first_loss(method: Method, timesteps: int = 2) -> float:
 
 def test_without_attention_it_is_logit_distillation() -> None:
     assert first_loss(Lasnn(weight=0, logit_weight=0.5)) == first_loss(LogitKd(weight=0.5))
+
+
+def test_by_default_attention_weighs_four_beside_plain_logit_distillation() -> None:
+    plain = first_loss(LogitKd(temperature=4.0, weight=1.0))
+    looks = first_loss(Lasnn(weight=1.0)) - plain
+    assert looks > 0.01
+    assert first_loss(METHOD) == pytest.approx(plain + 4 * looks, rel=1e-5)
 
 
 @pytest.mark.parametrize("timesteps", [1, 2])

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from harness.contracts.model import Output
 from harness.training import Answer, softened_kl
 from suites.methods.logit_snn import (
+    METHOD,
     LogitSnn,
     mean_of_right,
     stepwise_cross_entropy,
@@ -37,8 +38,17 @@ class _Even(Answer):
 
 
 def _loss(**fields: object) -> float:
-    method = LogitSnn(temperature=1.0, **fields)  # type: ignore[arg-type]  # fields of several types
+    method = LogitSnn(**{"temperature": 1.0, "ensemble": "all"} | fields)  # type: ignore[arg-type]  # fields of several types
     return method.loss(Output(logits=LOGITS), _Even(), LABEL).item()
+
+
+def test_by_default_all_three_terms_have_the_weights_of_the_authors_code() -> None:
+    # Softened by 3, the steps of the trebled logits are 1 : 3 and 3 : 1, and the teacher still
+    # even; the labels see 1 : 27, then 27 : 1. Step 2 alone is right: 3 : 1 teaches step 1.
+    labels = (math.log(28) + math.log(28 / 27)) / 2
+    loss = METHOD.loss(Output(logits=3 * LOGITS), _Even(), LABEL)  # type: ignore[attr-defined]  # a LogitSnn
+    expected = labels + 0.2 * 9 * FROM_EVEN + 0.5 * 9 * (0.5 * math.log(3)) / 2
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_labels_are_asked_of_every_step() -> None:
@@ -53,6 +63,13 @@ def test_the_teacher_is_compared_with_every_step() -> None:
 
 def test_the_ensemble_of_all_steps_teaches_each() -> None:
     assert _loss(alpha=0.0, beta=2.0) == pytest.approx(STEPWISE + 2 * FROM_EVEN, rel=1e-6)
+
+
+def test_steps_that_agree_have_nothing_to_learn_from_their_ensemble() -> None:
+    method = LogitSnn(temperature=1.0, alpha=0.0, beta=1.0, ensemble="all")
+    twice = LOGITS[:1].repeat(2, 1, 1)  # of a sum instead of a mean, 1 : 9 would teach 1 : 3
+    loss = method.loss(Output(logits=twice), _Even(), LABEL)
+    assert loss.item() == pytest.approx(math.log(4), rel=1e-6)
 
 
 def test_the_ensemble_of_right_steps_leaves_out_the_wrong_one() -> None:

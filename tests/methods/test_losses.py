@@ -9,34 +9,17 @@ from torch import nn
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
-from harness.training import Answer, Batch, Teacher, softened_kl
+from harness.training import Batch, Teacher, softened_kl
 from harness.training.losses.projection import mean_of, same_size, summed
-from suites.methods.direct import Direct
 from suites.methods.feature_mse import FeatureMse, feature_error
-from suites.methods.kl_low_latency import KlLowLatency
-from suites.methods.logit_kd import LogitKd
-from suites.methods.weight_transfer import WeightTransfer
 from tests.methods.teaching_aids import Tiny, lesson, student, teacher
 
 # Two classes; the teacher says 1 : 3 once softened, the student 1 : 1, on average over time.
 TEMPERATURE = 2.0
 TEACHER = torch.tensor([[0.0, TEMPERATURE * math.log(3)]])
 STUDENT = torch.tensor([[[5.0, 1.0]], [[-5.0, -1.0]]])  # [T = 2, N = 1, K = 2], mean (0, 0)
-LABEL = torch.tensor([0])
 # KL((1/4, 3/4) || (1/2, 1/2)) = 1/4 ln 1/2 + 3/4 ln 3/2
 DIVERGENCE = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
-CROSS_ENTROPY = math.log(2)  # of (1/2, 1/2), whatever the label
-
-
-class _Said(Answer):
-    """A teacher that says ``TEACHER``."""
-
-    def __init__(self) -> None:
-        pass
-
-    @property
-    def logits(self) -> torch.Tensor:
-        return TEACHER
 
 
 def test_errors_of_stages_are_added_and_averaged() -> None:
@@ -63,26 +46,6 @@ def test_softened_kl_is_a_mean_over_samples() -> None:
     twice = softened_kl(STUDENT.mean(0).repeat(2, 1), TEACHER.repeat(2, 1), temperature=1.0)
     once = softened_kl(STUDENT.mean(0), TEACHER, temperature=1.0)
     assert twice.item() == pytest.approx(once.item(), rel=1e-6)
-
-
-def test_direct_reads_the_mean_over_time() -> None:
-    # Step by step the sample would be right, then wrong: 4 + ln(1 + e^-4) on average, not ln 2.
-    loss = Direct().loss(Output(logits=STUDENT), _Said(), LABEL)
-    assert loss.item() == pytest.approx(CROSS_ENTROPY, rel=1e-6)
-
-
-def test_logit_kd_adds_its_weighted_term_to_the_cross_entropy() -> None:
-    loss = LogitKd(temperature=TEMPERATURE, weight=0.5).loss(Output(logits=STUDENT), _Said(), LABEL)
-    expected = CROSS_ENTROPY + 0.5 * TEMPERATURE**2 * DIVERGENCE
-    assert loss.item() == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_kl_low_latency_mixes_both(share: float) -> None:
-    method = KlLowLatency(temperature=TEMPERATURE, teacher_share=share)
-    loss = method.loss(Output(logits=STUDENT), _Said(), LABEL)
-    expected = share * TEMPERATURE**2 * DIVERGENCE + (1 - share) * CROSS_ENTROPY
-    assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_feature_error_is_zero_at_equality_and_the_mean_square_elsewhere() -> None:
@@ -112,18 +75,6 @@ def test_feature_mse_needs_a_stage_that_both_have() -> None:
     guide.network.tap_channels = {"penultimate": 2}
     with pytest.raises(UnsupportedError, match="no stage tap in common"):
         FeatureMse().fit(learner, lesson(guide))
-
-
-def test_weight_transfer_starts_where_the_teacher_is() -> None:
-    learner, guide = student(), teacher()
-    WeightTransfer().fit(learner, lesson(guide))  # copies; nothing is trained until it is iterated
-    for name, value in guide.network.state_dict().items():
-        assert torch.equal(learner.network.state_dict()[name], value)
-
-
-def test_weight_transfer_refuses_another_topology() -> None:
-    with pytest.raises(UnsupportedError, match=r"another topology.*'conv.weight' does not fit"):
-        WeightTransfer().fit(student(channels=2), lesson(teacher(channels=5)))
 
 
 def test_the_teacher_runs_only_if_it_is_asked_and_only_once() -> None:

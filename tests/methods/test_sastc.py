@@ -1,7 +1,7 @@
 """Self-attentive calibration against numbers worked out by hand."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import cast
 
@@ -17,7 +17,7 @@ from harness.contracts.method import Method
 from harness.contracts.model import Model
 from harness.training import Batch, Student, Teacher
 from suites.methods.logit_kd import LogitKd
-from suites.methods.sastc import Calibration, Sastc, similarities
+from suites.methods.sastc import METHOD, Calibration, Sastc, similarities
 from tests.methods import small, teaching_aids
 
 
@@ -177,6 +177,44 @@ def test_the_loss_is_linear_in_the_weight_of_the_calibration() -> None:
     none, one, five = (first_loss(Sastc(feature_weight=weight)) for weight in (0.0, 1.0, 5.0))
     assert one > none
     assert five - none == pytest.approx(5 * (one - none), rel=1e-4)
+
+
+def test_by_default_the_calibration_weighs_ten_beside_softened_logits() -> None:
+    plain = first_loss(LogitKd(temperature=4.0, weight=1.0))
+    once = first_loss(Sastc(feature_weight=1.0))
+    assert first_loss(METHOD) == pytest.approx(plain + 10 * (once - plain), rel=1e-4)
+
+
+def test_queries_are_half_then_a_quarter_as_long_and_regressors_twice_as_wide() -> None:
+    found = Calibration([3], [4], batch_size=16)
+    shapes = {name: tuple(weight.shape) for name, weight in found.named_parameters()}
+    assert shapes == {
+        "queries.0.0.weight": (8, 16),
+        "queries.0.0.bias": (8,),
+        "queries.0.2.weight": (4, 8),
+        "queries.0.2.bias": (4,),
+        "keys.0.0.weight": (8, 16),
+        "keys.0.0.bias": (8,),
+        "keys.0.2.weight": (4, 8),
+        "keys.0.2.bias": (4,),
+        "regressors.0.0.weight": (8, 3, 3, 3),
+        "regressors.0.1.weight": (8,),
+        "regressors.0.1.bias": (8,),
+        "regressors.0.3.weight": (4, 8, 1, 1),
+    }
+
+
+def test_a_regressor_keeps_the_resolution_and_rectifies() -> None:
+    (regress,) = cast(Iterable[nn.Sequential], Calibration([3], [4], batch_size=16).regressors)
+    assert regress(spikes(2, 3, 4, 4)).shape == (2, 4, 4, 4)
+    assert regress[:3](spikes(2, 3, 4, 4)).amin() == 0
+
+
+def test_queries_are_rectified_in_between_and_have_a_number_even_of_one_sample() -> None:
+    (network,) = cast(Iterable[nn.Sequential], Calibration([3], [4], batch_size=16).queries)
+    assert network[:2](noise(8, 16) - 0.5).amin() == 0
+    (least,) = cast(Iterable[nn.Sequential], Calibration([3], [4], batch_size=1).queries)
+    assert [tuple(weight.shape) for weight in least.parameters()] == [(1, 1), (1,)] * 2
 
 
 def test_networks_of_different_depth_are_matched() -> None:

@@ -1,8 +1,10 @@
 """Conversion of the teacher by the spikes that arrive."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from harness.contracts.recipe import Recipe
 from harness.discovery import load
 from harness.training import Batch, Lesson, Student, Teacher
 from harness.training.conversion import integrators
-from suites.methods.threshold_balancing import ThresholdBalancing, layers_of
+from suites.methods.threshold_balancing import METHOD, ThresholdBalancing, layers_of
 from tests.methods.small import EVENTS, STATIC, lesson, student, teacher
 
 
@@ -92,6 +94,15 @@ def test_thresholds_are_scaled_before_the_next_layer_is_looked_at() -> None:
     assert [slot.scale.item() for slot in integrators(learner.network)] == [1.0, 1.0]
 
 
+def test_by_default_thresholds_are_seven_tenths_of_the_largest_current() -> None:
+    # First layer: 0.7 * 2 = 1.4, at which 1 fires in the second step, as 2 does: 2 * 1.4.
+    method = cast(ThresholdBalancing, METHOD)
+    learner, course = _chain(method, steps=2, timesteps=3)
+    list(method.fit(learner, course))
+    found = [slot.scale.item() for slot in integrators(learner.network)]
+    assert found == pytest.approx([1.4, 0.7 * 2.8], rel=1e-6)
+
+
 def test_a_threshold_is_the_largest_of_all_batches() -> None:
     method = ThresholdBalancing(scaling=1.0)
     learner, course = _chain(method, steps=4, timesteps=4)
@@ -166,17 +177,21 @@ def test_the_student_comes_to_answer_as_its_teacher(shape: tuple[int, int, int])
     assert _distance(shape, 400) < 0.5 * _distance(shape, 100) < 0.1
 
 
-def test_an_imported_teachers_normalisation_is_folded_into_the_first_layer() -> None:
+@pytest.mark.parametrize("shape", [STATIC, EVENTS], ids=["static", "events"])
+def test_an_imported_teachers_normalisation_is_folded_into_the_first_layer(
+    shape: tuple[int, int, int],
+) -> None:
     method = ThresholdBalancing()
-    learner, guide = student("vgg", method=method, timesteps=1), teacher("vgg")
-    other = replace(guide, mean=(0.4,), std=(0.25,))
-    course = lesson(other)
+    learner, guide = student("vgg", method=method, shape=shape), teacher("vgg", shape=shape)
+    channels = shape[0]
+    other = replace(guide, mean=(0.4, 0.3)[:channels], std=(0.25, 0.125)[:channels])
+    course = lesson(other, shape=shape)
     list(method.fit(learner, course))
     batch = next(iter(course))
     learner.network.eval()
     ours, theirs = [], []
     first = learner.network.get_submodule("layer1.0.activation")
-    with first.register_forward_pre_hook(lambda _, given: ours.append(given[0][0])):
+    with first.register_forward_pre_hook(lambda _, given: ours.append(given[0].mean(0))):
         learner(batch.stimulus)
     reference = other.network.get_submodule("layer1.0.activation")
     with reference.register_forward_pre_hook(lambda _, given: theirs.append(given[0][0])):
@@ -185,6 +200,18 @@ def test_an_imported_teachers_normalisation_is_folded_into_the_first_layer() -> 
     inside = (..., slice(1, -1), slice(1, -1))
     assert torch.allclose(ours[0][inside], theirs[0][inside], atol=1e-4)
     assert not torch.allclose(ours[0], theirs[0], atol=1e-4)
+
+
+def test_a_channel_without_contrast_keeps_its_weights() -> None:
+    method = ThresholdBalancing()
+    learner, guide = student("vgg", method=method, shape=EVENTS), teacher("vgg", shape=EVENTS)
+    course = lesson(guide, shape=EVENTS)
+    batch = next(iter(course))
+    batch.images[:, :, 0], batch.stimulus[:, :, 0] = 0.5, 0.0  # one grey, the mean of images
+    list(method.fit(learner, replace(course, epochs=[[batch]])))
+    weights = learner.network.get_parameter("layer1.0.conv.weight")
+    theirs = guide.network.get_parameter("layer1.0.conv.weight")
+    assert torch.allclose(weights, 2 * theirs)  # of two frames the teacher sees the sum
 
 
 def test_a_layer_that_nothing_excites_keeps_a_finite_threshold() -> None:
@@ -201,6 +228,22 @@ def test_weights_of_another_topology_do_not_fit() -> None:
     method = ThresholdBalancing()
     with pytest.raises(UnsupportedError, match="another topology"):
         method.fit(student("vgg", method=method), lesson(teacher("resnet")))
+
+
+@pytest.mark.parametrize(("bend", "refused"), [(0.045, False), (0.09, True)])
+def test_images_may_differ_by_a_fiftieth_from_the_teachers(*, bend: float, refused: bool) -> None:
+    # Values x in [-1, 1] become x + bend x^2. The best line through that is off by at most
+    # 2/3 bend, at the ends: 0.03 and 0.06, where 0.02 (1 + 1) are allowed.
+    method = ThresholdBalancing()
+    course = lesson(teacher("vgg"))
+    batch = next(iter(course))
+    odd = replace(batch, stimulus=batch.stimulus + bend * batch.stimulus.square())
+    course = replace(course, epochs=[[odd]])
+    context: AbstractContextManager[object] = (
+        pytest.raises(UnsupportedError, match="encoding") if refused else nullcontext()
+    )
+    with context:
+        list(method.fit(student("vgg", method=method), course))
 
 
 def test_spikes_are_not_what_the_teacher_was_trained_on() -> None:
