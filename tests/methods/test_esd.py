@@ -42,6 +42,14 @@ def test_the_loss_is_as_by_hand() -> None:
     assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_the_defaults_are_those_of_the_authors_scripts_for_cifar() -> None:
+    # As above, softened by 3: the branch says 1 : 3, and 1 : 27 unsoftened. alp 1, beta 0.3.
+    own, branch = torch.zeros(1, 2), torch.tensor([[0.0, 3 * THREE]])
+    divergence = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
+    expected = math.log(2) + math.log(28 / 27) + 0.3 * 3**2 * divergence
+    assert Esd().loss(own, [branch], torch.tensor([1])).item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_sample_that_nobody_gets_right_has_no_divergence() -> None:
     own, branch = torch.zeros(2, 2), torch.tensor([[0.0, 2 * THREE], [1.0, 0.0]])
     method, labels = Esd(temperature=2.0, weight=0.5, branch_weight=0.0), torch.tensor([1, 1])
@@ -120,6 +128,6 @@ def test_dividing_the_gradient_is_a_smaller_learning_rate() -> None:
         list(method.fit(learner, but(course, weight_decay=0.0)))
         return learner.network.state_dict()
 
-    divided, slower = trained(Esd(divide_by_timesteps=True), 0.2), trained(Esd(), 0.05)
+    divided, slower = trained(Esd(), 0.2), trained(Esd(divide_by_timesteps=False), 0.05)
     for name, value in slower.items():
         assert torch.allclose(divided[name], value, atol=1e-6)
