@@ -125,6 +125,20 @@ def test_the_alignment_is_part_of_what_is_learnt() -> None:
     assert twice[0] - without[0] == pytest.approx(2 * (with_it[0] - without[0]), rel=1e-4)
 
 
+def test_by_default_the_divergence_is_hintons_own_at_temperature_one() -> None:
+    # Nobody has published either number; with both at 1 the loss is CE + KL as it stands.
+    assert Enof(temperature=1.0, weight=1.0) == METHOD
+
+
+def test_temperature_softens_what_the_classifier_says_and_its_square_restores_the_size() -> None:
+    guide = _judge()
+    ours = torch.zeros(1, guide.tap_channels["penultimate"])
+    logits = torch.tensor([[2 * math.log(3), 0.0, 0.0]])  # softened by 2: 3/5, 1/5, 1/5
+    expected = 2**2 * (0.6 * math.log(9 / 5) + 2 * 0.2 * math.log(3 / 5))
+    found = alignment(guide, ours, logits, temperature=2.0)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_classifier_that_reads_other_features_is_refused() -> None:
     wide = ConvNet(widths=(4, 7)).build(nn.ReLU, classes=CLASSES, shape=STATIC)
     guide = Teacher(network=wide.eval(), mean=(0.5,), std=(0.5,))
