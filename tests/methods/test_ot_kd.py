@@ -13,7 +13,7 @@ from harness.training import Answer, Lesson, Student
 from harness.training.losses.transport import plan, squared_distances, transport_cost
 from suites.methods import ot_kd
 from suites.methods.logit_kd import LogitKd
-from suites.methods.ot_kd import OtKd, fields
+from suites.methods.ot_kd import METHOD, OtKd, fields
 from tests.methods.small import lesson, student, teacher
 
 Loss = Callable[[Output, Answer, Tensor], Tensor]
@@ -200,6 +200,22 @@ def test_the_loss_adds_transport_of_every_stage_to_the_logits(
         assert weight.grad is not None
         assert weight.grad.abs().max() > 0
     assert learner.network.get_parameter("conv1.weight").grad.abs().max() > 0
+
+
+def test_the_defaults_are_the_reconstructions_none_being_published() -> None:
+    assert (
+        OtKd(
+            temperature=4.0,
+            logit_weight=1.0,
+            transport_weight=0.1,
+            ramp=0.2,
+            smoothing=0.05,
+            iterations=50,
+            place_weight=0.0,
+            side=8,
+        )
+        == METHOD
+    )
 
 
 def test_a_teacher_of_other_widths_can_teach() -> None:
