@@ -14,7 +14,7 @@ from harness.contracts.neuron import NeuronSpec
 from harness.training import Answer, Lesson, Student, Teacher
 from harness.training.transfer import copy_weights
 from suites.methods import sakd
-from suites.methods.sakd import Sakd
+from suites.methods.sakd import METHOD, Sakd
 from suites.models._resnet import ResNet
 from suites.models._vgg import VGG
 from tests.methods.small import CLASSES, STATIC, lesson, student, teacher
@@ -158,6 +158,19 @@ def test_every_transform_receives_gradient(monkeypatch: pytest.MonkeyPatch) -> N
     for weight in transforms.parameters():
         assert weight.grad is not None
         assert weight.grad.abs().max() > 0
+
+
+def test_by_default_features_weigh_ten_throughout_and_temperature_is_that_for_cifar() -> None:
+    assert (
+        Sakd(
+            feature_weight=10.0,
+            logit_weight=1.0,
+            temperature=4.0,
+            feature_epochs=None,
+            late_feature_weight=0.01,
+        )
+        == METHOD
+    )
 
 
 def test_the_feature_weight_falls_after_the_epochs_it_was_given() -> None:
