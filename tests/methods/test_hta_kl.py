@@ -20,7 +20,7 @@ MIXED = FORWARD / 3 + 2 * REVERSE / 3
 @pytest.mark.parametrize(
     ("head_mass", "share"),
     # 1/2, then 7/8, then all of the teacher's probability; its likeliest class in any case.
-    [(0.0, 2 / 6), (0.6, 2 / 6), (0.9, 3 / 6), (1.1, 1.0)],
+    [(0.0, 2 / 6), (0.6, 2 / 6), (0.875, 3 / 6), (0.9, 3 / 6), (1.1, 1.0)],
 )
 def test_the_head_is_what_the_mass_holds_and_at_least_one_class(
     head_mass: float, share: float
@@ -94,6 +94,12 @@ def test_it_vanishes_at_equality_with_its_gradient() -> None:
 def test_it_ignores_a_shift_of_all_logits() -> None:
     moved = head_tail_kl(STUDENT.log() + 3, TEACHER.log() - 2, temperature=1.0, head_mass=0.5)
     assert moved.item() == pytest.approx(MIXED, rel=1e-5)
+
+
+def test_it_is_a_mean_over_samples() -> None:
+    student, teacher = torch.cat([STUDENT, TEACHER]), torch.cat([TEACHER, TEACHER])
+    found = head_tail_kl(student.log(), teacher.log(), temperature=1.0, head_mass=0.5)
+    assert found.item() == pytest.approx((MIXED + 0) / 2, rel=1e-5)
 
 
 def test_no_gradient_goes_through_the_shares() -> None:
