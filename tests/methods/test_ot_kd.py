@@ -141,6 +141,21 @@ def test_the_place_term_charges_the_squared_way_across_the_map() -> None:
     assert found == pytest.approx(8.0 * 0.5**2, rel=1e-5)
 
 
+def test_a_field_stands_in_its_middle() -> None:
+    # One field at 1/2 is shared out to two at 1/4 and 3/4, all of the same feature.
+    found = OtKd(place_weight=8.0).transport(
+        nn.Identity(), torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 2)
+    )
+    assert found.item() == pytest.approx(8.0 * 0.25**2, rel=1e-5)
+
+
+def test_transport_is_a_mean_over_samples() -> None:
+    rate, feature = _maps(0), _maps(1)
+    once = OtKd().transport(nn.Identity(), rate, feature).item()
+    twice = OtKd().transport(nn.Identity(), rate.repeat(2, 1, 1, 1), feature.repeat(2, 1, 1, 1))
+    assert twice.item() == pytest.approx(once, rel=1e-5)
+
+
 def test_maps_of_different_resolution_can_be_compared() -> None:
     rate = torch.tensor([0.0, 20.0]).view(1, 1, 2, 1).repeat(1, 1, 2, 4)
     feature = torch.tensor([0.0, 20.0]).view(1, 1, 2, 1)
