@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
 from suites.methods.esd import Esd, Separable, branches_of, consensus
@@ -103,6 +103,16 @@ def test_a_block_halves_the_resolution_and_ends_in_relu(side: int) -> None:
     answer = Separable(4, 6)(torch.randn(2, 4, side, side))
     assert answer.shape == (2, 6, 4, 4)
     assert (answer >= 0).all()
+
+
+def test_a_block_adds_what_goes_around_to_what_goes_through() -> None:
+    block = Separable(1, 1).eval()
+    through = [each for each in block.through if isinstance(each, nn.Conv2d)]
+    around = [each for each in block.around if isinstance(each, nn.Conv2d)]
+    for convolution, factor in zip([*through, *around], [1, 2, 1, 3, 5], strict=True):
+        nn.init.dirac_(convolution.weight).data.mul_(factor)
+    # 1 * 2 * 1 * 3 + 5, but for the 1e-5 under the root of each norm.
+    assert block(torch.ones(1, 1, 2, 2)).item() == pytest.approx(11, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", list(TOPOLOGIES))
