@@ -142,10 +142,12 @@ def test_labels_and_the_alignment_of_the_mean_feature_are_added(
     method.fit(student("convnet", method=method), lesson(_judge()))
     feature = torch.zeros(2, 1, 6 * 16)
     feature[0, 0, 0] = 2.0  # 1 on average, so that the teacher's classifier says 3 : 1 : 1
-    output = Output(logits=torch.zeros(2, 1, 3), taps={"penultimate": feature})
+    logits = torch.zeros(2, 1, 3)
+    logits[0, 0, 0] = 2 * math.log(3)  # ln 3 on average: the student says 3 : 1 : 1, too
+    output = Output(logits=logits, taps={"penultimate": feature})
     # KL((1/3, 1/3, 1/3) || (3/5, 1/5, 1/5)), at temperature 1.
     aligned = math.log(5 / 9) / 3 + 2 * math.log(5 / 3) / 3
-    expected = math.log(3) + weight * aligned
+    expected = math.log(5 / 3) + weight * aligned
     assert found[0](output, Said(), torch.tensor([0])).item() == pytest.approx(expected, rel=1e-5)
 
 
