@@ -179,13 +179,14 @@ def test_by_default_half_of_the_batches_teach_four_convolutions() -> None:
     learner = student("resnet", timesteps=4)
     state = {name: value.clone() for name, value in learner.network.named_parameters()}
     changed = []
-    for _ in Stdp().fit(learner, lesson(None, steps=8)):
+    # Ten batches: five for four kernels, of which the first has two, and five for none.
+    for _ in Stdp().fit(learner, lesson(None, steps=10)):
         now = {name: value.clone() for name, value in learner.network.named_parameters()}
         changed.append([name for name in now if not torch.equal(now[name], state[name])])
         state = now
-    turns = ["conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1"]
+    turns = ["conv1", "conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1"]
     head = ["fc.weight", "fc.bias"]
-    assert changed == [[f"{name}.weight", *head] for name in turns] + [head] * 4
+    assert changed == [[f"{name}.weight", *head] for name in turns] + [head] * 5
 
 
 def test_a_kernel_learns_a_mean_over_its_wins() -> None:
