@@ -36,6 +36,9 @@ def test_a_spike_so_long_ago_that_its_trace_is_gone_counts_as_none() -> None:
     spikes[0] = 1
     residue = LOG_HALF * 2**-10
     assert derivative(spikes, leak=0.5).item() == pytest.approx(residue, rel=1e-5)
+    # After nine it is 0.00195, and counts.
+    recent = 1 + LOG_HALF * 2**-9
+    assert derivative(spikes[:-1], leak=0.5).item() == pytest.approx(recent, rel=1e-5)
 
 
 def _gradient(spec: NeuronSpec, current: list[float], weights: list[float]) -> list[float]:
