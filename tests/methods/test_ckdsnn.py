@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.contracts.method import Method
 from harness.training import softened_kl
 from suites.methods.ckdsnn import (
     METHOD,
@@ -17,6 +18,7 @@ from suites.methods.ckdsnn import (
     spike_map,
     with_noise,
 )
+from suites.methods.logit_kd import LogitKd
 from tests.methods.small import STATIC, lesson, student, teacher
 
 
@@ -157,6 +159,20 @@ def test_all_terms_are_learnt() -> None:
     assert all(low < high for low, high in pairwise([nothing, maps, first(Ckdsnn())]))
     expected = maps + logits - nothing
     assert first(Ckdsnn()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_noise_maps_of_the_teachers_decisions_are_added_to_logit_distillation() -> None:
+    def first(method: Method) -> float:
+        return next(iter(method.fit(student("vgg"), lesson(teacher("vgg"))))).loss
+
+    learner, guide = student("vgg"), teacher("vgg")
+    batch = next(iter(lesson(guide)))
+    ours, theirs = learner(batch.stimulus, ["stage2"]), guide.see(batch.images, ["stage2"])
+    feature, decisions = theirs.taps["stage2"][0], theirs.logits[0].argmax(1)
+    looks = class_map(guide, "stage2", feature, decisions)
+    maps = map_divergence(spike_map(ours.taps["stage2"]), looks, temperature=2.0).item()
+    expected = first(LogitKd(temperature=2.0, weight=1.0)) + 3 * maps
+    assert first(Ckdsnn(noise=0.0, map_weight=3.0)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_published_constants_are_the_defaults() -> None:
