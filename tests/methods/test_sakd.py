@@ -121,9 +121,10 @@ def test_level_two_is_the_sum_of_its_three_terms(monkeypatch: pytest.MonkeyPatch
     spikes = torch.ones(2, 1, 6, 4, 4)
     spikes[0, :, 3:] = 0
     features = 0.5 * 0.5**2
-    divergence = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
-    expected = math.log(2) + 8.0 * features + 0.5 * 4 * divergence
-    logits = torch.tensor([[[5.0, 1.0]], [[-5.0, -1.0]]])  # mean 0
+    # On average the student says 3 : 1 once softened and 9 : 1 before.
+    divergence = 0.25 * math.log(1 / 3) + 0.75 * math.log(3)
+    expected = math.log(10 / 9) + 8.0 * features + 0.5 * 4 * divergence
+    logits = torch.tensor([[[5.0 + 4 * math.log(3), 1.0]], [[-5.0, -1.0]]])
     output = Output(logits=logits, taps={"stage1": spikes})
     found = loss(output, _Said({"stage1": 6}), torch.tensor([0])).item()
     assert found == pytest.approx(expected, rel=1e-4)  # the norm's 1e-5 under the root
