@@ -25,7 +25,7 @@ def test_the_consensus_is_the_mean_of_those_that_are_right() -> None:
         ]
     )
     mean, known = consensus(outputs, torch.tensor([1, 0, 1]))
-    assert mean[:2].tolist() == [[0.5, 3.0], [6.0, 2.0]]
+    assert mean.tolist() == [[0.5, 3.0], [6.0, 2.0], [0.0, 0.0]]
     assert known.tolist() == [True, True, False]
 
 
