@@ -171,8 +171,10 @@ def test_without_noise_maps_of_the_teachers_decisions_are_added_to_logit_distill
     feature, decisions = theirs.taps["stage2"][0], theirs.logits[0].argmax(1)
     looks = class_map(guide, "stage2", feature, decisions)
     maps = map_divergence(spike_map(ours.taps["stage2"]), looks, temperature=2.0).item()
-    expected = first(LogitKd(temperature=2.0, weight=1.0)) + 3 * maps
-    assert first(Ckdsnn(noise=0.0, map_weight=3.0)) == pytest.approx(expected, rel=1e-5)
+    expected = first(LogitKd(temperature=2.0, weight=0.5)) + 3 * maps
+    assert first(Ckdsnn(noise=0.0, map_weight=3.0, logit_weight=0.5)) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_the_published_constants_are_the_defaults() -> None:
