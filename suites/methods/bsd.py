@@ -23,7 +23,8 @@ CARD = MethodCard(
     title="Spectra of filtered firing rates, and of logits in the teacher's order",
     citation=(
         "Bi-Spectrum Distillation: addressing spectral mismatch in ANN-SNN knowledge transfer. "
-        "AAAI 2026"
+        "AAAI 2026, ojs.aaai.org/index.php/AAAI/article/view/40085. Not bidirectional spike-based "
+        "distillation (arXiv 2509.20284), which has the same initials"
     ),
     fidelity="reconstructed",
     reconstructed=(

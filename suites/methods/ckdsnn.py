@@ -17,87 +17,85 @@ CARD = MethodCard(
     title="Spike maps against the teacher's activation maps, and noise on the student's logits",
     citation=(
         "Liu, Xia, Zhou, Xu, Guo. A closer look at knowledge distillation in spiking neural "
-        "network training. AAAI 2026, arXiv 2511.06902"
+        "network training. AAAI 2026, arXiv 2511.06902; code: github.com/SinoLeu/CKDSNN"
     ),
     fidelity="reconstructed",
-    reconstructed=(
-        "formulas are those of notes on the paper; its code differs from them",
-        "the class whose map it is: the teacher's decision, as in the authors' code",
-        "no gradient through the noise",
-    ),
+    reconstructed=("the paper's formulas, read in notes on it; where its code differs, see below",),
     claims=(
         Claim(
             accuracy=0.9611,
             dataset="cifar10",
             architecture="ResNet-19",
             timesteps=1,
-            where="as quoted by notes on the paper",
+            where="notes on the paper, en.papernotes.org",
         ),
         Claim(
             accuracy=0.9781,
             dataset="cifar10",
             architecture="ResNet-19",
             timesteps=4,
-            where="as quoted by notes on the paper",
+            where="notes on the paper, en.papernotes.org",
         ),
         Claim(
             accuracy=0.7911,
             dataset="cifar100",
             architecture="ResNet-19",
             timesteps=1,
-            where="as quoted by notes on the paper",
+            where="notes on the paper, en.papernotes.org",
         ),
         Claim(
             accuracy=0.8388,
             dataset="cifar100",
             architecture="ResNet-19",
             timesteps=4,
-            where="as quoted by notes on the paper",
+            where="notes on the paper, en.papernotes.org",
         ),
         Claim(
             accuracy=0.8307,
             dataset="cifar100",
             architecture="Spikformer-4-384",
             timesteps=1,
-            where="as quoted by notes on the paper",
+            where="notes on the paper, en.papernotes.org",
         ),
         Claim(
             accuracy=0.7133,
             dataset="imagenet",
             architecture="SEW-ResNet-34",
             timesteps=2,
-            where="as quoted by notes on the paper",
+            where="notes on the paper, en.papernotes.org",
         ),
         Claim(
             accuracy=0.7305,
             dataset="imagenet",
             architecture="SEW-ResNet-34",
             timesteps=4,
-            where="as quoted by notes on the paper",
+            where="notes on the paper, en.papernotes.org",
         ),
         Claim(
             accuracy=0.8155,
             dataset="cifar10_dvs",
             architecture="ResNet-20",
             timesteps=10,
-            where="as quoted by notes on the paper",
+            where="notes on the paper, en.papernotes.org",
         ),
     ),
     signals=("features", "logits"),
     departures=(
         (
             "the authors' code weighs channels by the classifier's weights; Grad-CAM, which the "
-            "paper names, asks no global average before the classifier"
+            "paper names and a helper of the code has, asks no global average before the classifier"
         ),
         (
-            "the authors' code scales the maps of a whole batch to [0, 1]; here each map by "
-            "itself, so that no sample's loss depends on its neighbours"
+            "the authors' code scales the maps of a whole batch to [0, 1], with 0.001 added to "
+            "their range; here each map by itself, as that helper does, so that no sample's loss "
+            "depends on its neighbours"
         ),
         (
-            "the authors' code squares the noise's deviation and mixes probabilities; here noise "
-            "is added to logits, as in the paper"
+            "the authors' code squares the noise's deviation and mixes probabilities, 0.9 to 0.1; "
+            "here noise is added to logits, as in the paper"
         ),
-        "the authors' code leaves temperature squared out of the maps' divergence",
+        "the authors' code leaves temperature squared out of the maps' divergence, the paper not",
+        "the authors' code leaves the teacher's norms in training mode; here it is frozen",
     ),
 )
 
@@ -109,8 +107,9 @@ class Ckdsnn:
     Saliency-scaled activation map distillation: ``Tau^2 KL(softmax(M_A / Tau) ||
     softmax(M_S / Tau))`` over the sites of the last stage, where ``M_A`` is the teacher's
     Grad-CAM and ``M_S`` the student's spikes, summed over channels and time; both scaled to
-    [0, 1]. Noise-smoothed logits distillation: ``tau^2 KL(teacher || student + noise * e)``
-    with ``e ~ N(mean, std^2)`` of a sample's logits.
+    [0, 1]. It is the class that the teacher decides for, as in the authors' code.
+    Noise-smoothed logits distillation: ``tau^2 KL(teacher || student + noise * e)`` with
+    ``e ~ N(mean, std^2)`` of a sample's logits, which have a gradient through both.
 
     Attributes:
         map_temperature: ``Tau``.
@@ -198,9 +197,8 @@ def with_noise(
     share: float,
 ) -> Tensor:
     """Return ``logits`` and ``share`` of noise that has a sample's mean and deviation."""
-    known = logits.detach()
-    mean, deviation = known.mean(1, keepdim=True), known.std(1, keepdim=True)
-    return logits + share * (mean + deviation * torch.randn_like(known))
+    mean, deviation = logits.mean(1, keepdim=True), logits.std(1, keepdim=True)
+    return logits + share * (mean + deviation * torch.randn_like(logits))
 
 
 METHOD: Method = Ckdsnn()

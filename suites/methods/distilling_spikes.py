@@ -18,20 +18,30 @@ CARD = MethodCard(
     title="A spiking teacher's answer over time, window by window",
     citation=(
         "Kushawaha, Kumar, Banerjee, Velmurugan. Distilling spikes: knowledge distillation in "
-        "spiking neural networks. ICPR 2020"
+        "spiking neural networks. ICPR 2020, arXiv 2005.00288"
     ),
     fidelity="reconstructed",
     reconstructed=(
         "all losses",
         "logits of every step in the place of output spikes, since the read-out has none",
         "the teacher: the suite's, with spiking neurons, trained again on the same lesson",
-        "the intermediate network: the student's topology once more",
         "window, temperature and weights",
         "neuron, encoding and timesteps",
     ),
+    signals=("weights", "logits of every step of a spiking teacher"),
     extras=(
-        "a spiking teacher, trained first",
-        "an intermediate spiking network, with multi_stage",
+        "a spiking teacher, trained first on all of the lesson: twice the training of a student",
+        "an intermediate spiking network, with multi_stage: three times",
+    ),
+    departures=(
+        (
+            "the teacher is no larger than the student where the suite's is not; the paper's is. "
+            "Missing for it: a suite with a larger teacher"
+        ),
+        (
+            "the intermediate network is the student's topology once more; the paper's lies "
+            "between both in size. Missing for it: a third topology in a suite"
+        ),
     ),
 )
 _SOURCE = "source"  # among the taps: the logits of the network that teaches

@@ -15,66 +15,67 @@ CARD = MethodCard(
     title="The student's last feature through the teacher's classifier, with ReLU at the end",
     citation=(
         "Guo, Peng, Liu, Chen, Zhang, Tong, Jie, Ma. EnOF-SNN: Training accurate spiking neural "
-        "networks via enhancing the output feature. NeurIPS 2024"
+        "networks via enhancing the output feature. NeurIPS 2024; that features are averaged over "
+        "time: the authors' rebuttal, paperhub.cn/paper/SpcEwP6EYt"
     ),
     fidelity="reconstructed",
-    reconstructed=("weight", "temperature", "features are averaged over time"),
+    reconstructed=("weight", "temperature"),
     claims=(
         Claim(
             accuracy=0.9537,
             dataset="cifar10",
             architecture="ResNet-19",
             timesteps=1,
-            where="as quoted by later papers",
+            where="as quoted by notes on later papers, en.papernotes.org",
         ),
         Claim(
             accuracy=0.7708,
             dataset="cifar100",
             architecture="ResNet-19",
             timesteps=1,
-            where="as quoted by later papers",
+            where="as quoted by notes on later papers, en.papernotes.org",
         ),
         Claim(
             accuracy=0.9619,
             dataset="cifar10",
             architecture="ResNet-19",
             timesteps=2,
-            where="as quoted by later papers",
+            where="as quoted by notes on later papers, en.papernotes.org",
         ),
         Claim(
             accuracy=0.8243,
             dataset="cifar100",
             architecture="ResNet-19",
             timesteps=None,
-            where="as quoted by later papers, which disagree on T (2 or 4)",
+            where="notes on later papers, en.papernotes.org; they disagree on T (2, 4)",
         ),
         Claim(
             accuracy=0.8050,
             dataset="cifar10_dvs",
             architecture="ResNet-20",
             timesteps=10,
-            where="as quoted by later papers",
+            where="as quoted by notes on later papers, en.papernotes.org",
         ),
         Claim(
             accuracy=0.9474,
             dataset="cifar10",
             architecture="ResNet-20",
             timesteps=4,
-            where="as quoted in the tables of Strong2Weak (NeurIPS 2025)",
+            where="as quoted in tables 7 to 9 of Strong2Weak, arXiv 2510.07924",
         ),
         Claim(
             accuracy=0.7301,
             dataset="cifar100",
             architecture="ResNet-20",
             timesteps=4,
-            where="as quoted in the tables of Strong2Weak (NeurIPS 2025)",
+            where="as quoted in tables 7 to 9 of Strong2Weak, arXiv 2510.07924",
         ),
         Claim(
             accuracy=0.6740,
             dataset="imagenet",
             architecture="ResNet-34",
             timesteps=4,
-            where="as quoted in the tables of Strong2Weak (NeurIPS 2025)",
+            where="as quoted in tables 7 to 9 of Strong2Weak, arXiv 2510.07924",
         ),
     ),
     signals=("features", "logits"),

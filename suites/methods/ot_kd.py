@@ -15,20 +15,28 @@ from harness.training.losses.projection import stages_in_common, summed
 from harness.training.losses.transport import squared_distances, transport_cost
 
 CARD = MethodCard(
-    title="Optimal transport between rates and features, beside the logits",
+    title="Image form of an action-detection method: optimal transport beside the logits",
     citation=(
         "KDSNN for online action detection and anticipation. IEEE Transactions on Industrial "
         "Informatics, 2025, doi 10.1109/TII.2025.3641291"
     ),
     fidelity="reconstructed",
     reconstructed=(
-        "images in the place of action detection: fields of a map in the place of frames",
+        "all but the two ideas of the abstract: transport of features, and logits",
         "ground cost, regularisation and iterations of the transport",
         "taps and projectors",
         "weights, temperature and ramp",
     ),
     signals=("features", "logits"),
     extras=("a linear layer and a norm a stage",),
+    departures=(
+        (
+            "the paper detects and anticipates actions in video, from features of frames, with a "
+            "memory-and-anticipation transformer for a teacher and a spiking convolution and "
+            "transformer for a student; here images are classified by the suite's networks, and "
+            "fields of a map stand in the place of frames. Nothing that it reports compares"
+        ),
+    ),
 )
 
 

@@ -19,7 +19,9 @@ CARD = MethodCard(
     title="Trace STDP on the convolutions, layer by layer; a read-out trained on the labels",
     citation=(
         "Srinivasan, Lee, Sengupta, Panda, Sarwar, Roy. Training deep spiking neural networks "
-        "for energy-efficient neuromorphic computing. ICASSP 2020"
+        "for energy-efficient neuromorphic computing. ICASSP 2020, doi "
+        "10.1109/ICASSP40776.2020.9053914; stochastic rule and read-out: Srinivasan, Roy. "
+        "ReStoCNet. Front. Neurosci. 13:189, 2019"
     ),
     fidelity="reconstructed",
     reconstructed=(
@@ -30,12 +32,17 @@ CARD = MethodCard(
         "the update is a mean over a map's winning spikes",
         "norms stay before the neurons, and their statistics are those of the batches",
         "the first half of the batches teaches the kernels, the read-out learns throughout",
-        "the read-out sees the last layer alone, where the paper pools all of them",
     ),
     signals=(),
     uses_teacher=False,
     departures=(
-        "kernels are not binary; stochastic STDP is left out",
+        (
+            "the read-out is the topology's classifier and sees the last layer alone; the authors' "
+            "reads low-pass filtered, pooled spikes of all layers. Missing for it: a read-out on "
+            "pooled maps of several layers that is there at inference. Until then a network "
+            "deeper than four convolutions is read behind layers that stay random, near chance"
+        ),
+        "kernels are real numbers; the binary ones of stochastic STDP are left out",
         (
             "the first layer's presynaptic signal is the image itself, where the suite does not "
             "make spikes of it"

@@ -17,11 +17,14 @@ CARD = MethodCard(
     title="Self-distillation from more timesteps and into an early classifier",
     citation=(
         "Zuo, Ding, Jing, Yang, Yu. Self-distillation learning based on temporal-spatial "
-        "consistency for spiking neural networks. arXiv 2024"
+        "consistency for spiking neural networks. arXiv 2406.07862, 2024"
     ),
     fidelity="reconstructed",
     reconstructed=(
-        "form of both divergences",
+        (
+            "form of both divergences; that the answer guides the weak classifier step by step "
+            "says a review of another paper, paperhub.cn/paper/ZvkyeUrpsA"
+        ),
         "temperature",
         "weights",
         "how much longer the longer simulation is",
@@ -33,45 +36,49 @@ CARD = MethodCard(
             dataset="cifar10_dvs",
             architecture="VGG-9",
             timesteps=5,
-            where="secondary source: table 9 of Strong2Weak (NeurIPS 2025)",
+            where="as quoted in table 9 of Strong2Weak, arXiv 2510.07924",
         ),
         Claim(
             accuracy=0.8669,
             dataset="dvs_gesture",
             architecture="VGG-9",
             timesteps=5,
-            where="secondary source: table 9 of Strong2Weak (NeurIPS 2025)",
+            where="as quoted in table 9 of Strong2Weak, arXiv 2510.07924",
         ),
     ),
     signals=("own logits",),
     uses_teacher=False,
     extras=("weak classifier at an early stage",),
+    departures=("neuron and reset are the suite's, not a rectangle and a soft reset",),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tssd:
-    """``CE(z, y) + alpha D(longer || z) + beta D(z || weak)``, ``D = temperature^2 KL``.
+    """``CE(z, y) + alpha D(longer || z) + beta mean_t D(z_t || weak_t)``.
 
-    ``z`` is the mean over the student's own ``T`` steps, ``longer`` that over ``stretch T``
-    steps of the same simulation, and ``weak`` what a linear classifier reads from an early
-    stage's rates over ``T`` steps. The left side of each divergence is a target, without a
-    gradient. The network is causal: what it says in its first ``T`` steps does not depend
-    on the others. But batch norms see all of them while it learns, so the statistics that
-    stay are those of the longer simulation. At ``T = 1`` this costs: where potentials build
-    up, the first step's currents are the weakest, and fewer neurons fire in it.
+    ``D`` is ``temperature^2 KL``, ``z_t`` what the student says in one of its own ``T`` steps
+    and ``z`` their mean, ``longer`` the mean over ``stretch T`` steps of the same simulation,
+    and ``weak_t`` what a linear classifier reads from an early stage's spikes of step ``t``.
+    The left side of each divergence is a target, without a gradient. The network is causal:
+    what it says in its first ``T`` steps does not depend on the others. But batch norms see
+    all of them while it learns, so the statistics that stay are those of the longer
+    simulation. At ``T = 1`` this costs: where potentials build up, the first step's currents
+    are the weakest, and fewer neurons fire in it.
 
     Attributes:
         stretch: How many times longer the longer simulation is.
         temperature: Softening of all distributions.
         alpha: Weight of the longer simulation.
         beta: Weight of the weak classifier.
+        by_step: Whether it is guided step by step, or by means over the steps.
     """
 
     stretch: int = 2
     temperature: float = 2.0
     alpha: float = 1.0
     beta: float = 1.0
+    by_step: bool = True
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend the three terms, simulating longer than the student will be.
@@ -93,24 +100,30 @@ class Tssd:
             return longer(stimulus, taps)
 
         def loss(output: Output, _answer: Answer, labels: Tensor) -> Tensor:
-            rate = output.taps[stage][: student.timesteps].mean(0)
-            return self.loss(output.logits, student.timesteps, widened(weak(rate)), labels)
+            early = output.taps[stage][: student.timesteps]
+            said = weak(early.flatten(0, 1)).unflatten(0, early.shape[:2])
+            return self.loss(output.logits, widened(said), labels)
 
         return descend(student, lesson, loss, also_train=[weak], taps=[stage], forward=forward)
 
     def loss(
         self,
         logits: Tensor,  # [stretch T, N, K]
-        timesteps: int,
-        weak: Tensor,  # [N, K]
+        weak: Tensor,  # [T, N, K]
         labels: Tensor,  # [N]
     ) -> Tensor:
         """Return the weighted sum of the three terms, in nats."""
-        longer, own = logits.mean(0).detach(), logits[:timesteps].mean(0)
+        steps = logits[: len(weak)]
+        longer, own = logits.mean(0).detach(), steps.mean(0)
+        # A mean of logits is a step like any other: the classifier is linear.
+        guided, guiding = (
+            (each if self.by_step else each.mean(0, keepdim=True)).flatten(0, 1)
+            for each in (weak, steps.detach())
+        )
         return (
             cross_entropy(own, labels)
             + self.alpha * softened_kl(own, longer, temperature=self.temperature)
-            + self.beta * softened_kl(weak, own.detach(), temperature=self.temperature)
+            + self.beta * softened_kl(guided, guiding, temperature=self.temperature)
         )
 
 

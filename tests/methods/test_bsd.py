@@ -15,7 +15,7 @@ from harness.training.losses.spectra import (
     radial_bands,
     standardised,
 )
-from suites.methods.bsd import Bsd, SpectralFilter, semantic_error
+from suites.methods.bsd import METHOD, Bsd, SpectralFilter, semantic_error
 from suites.methods.logit_kd import LogitKd
 from tests.methods import small
 
@@ -206,6 +206,12 @@ def test_both_spectra_are_added_with_their_weights(timesteps: int) -> None:
     expected = first_loss(LogitKd(), timesteps) + 3 * sum(residual) / 2 + 5 * semantic
     found = first_loss(Bsd(residual_weight=3, semantic_weight=5), timesteps)
     assert found == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_defaults_are_the_reconstructions_none_being_published() -> None:
+    assert (
+        Bsd(temperature=4.0, residual_weight=1.0, semantic_weight=0.5, bands=8, groups=4) == METHOD
+    )
 
 
 def test_a_student_of_another_width_learns() -> None:

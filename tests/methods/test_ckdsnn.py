@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.contracts.method import Method
 from harness.training import softened_kl
 from suites.methods.ckdsnn import (
     METHOD,
@@ -17,6 +18,7 @@ from suites.methods.ckdsnn import (
     spike_map,
     with_noise,
 )
+from suites.methods.logit_kd import LogitKd
 from tests.methods.small import STATIC, lesson, student, teacher
 
 
@@ -124,11 +126,27 @@ def test_the_noise_has_mean_and_deviation_of_the_samples_logits() -> None:
     assert noise.std(1).tolist() == pytest.approx(deviations.tolist(), rel=0.02)
 
 
-def test_no_gradient_goes_through_the_noise() -> None:
-    logits = torch.randn(3, 4, requires_grad=True)
-    with_noise(logits, share=0.5).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+def test_the_gradient_flows_through_the_noise() -> None:
+    logits = torch.tensor([[0.0, 2.0]], requires_grad=True)
+    torch.manual_seed(0)
+    noisy = with_noise(logits, share=0.5)
+    noisy.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    # Mean 1, deviation sqrt(2). What was drawn, e, adds 1/2 (2 + sqrt(2) sum e) to the sum 2.
+    drawn = (2 * (noisy.sum().item() - 2) - 2) / math.sqrt(2)
+    # The deviation's gradient is (z - mean) / deviation, the mean's is 1/2 for each of two.
+    expected = [1 + 0.5 * (1 + drawn * sign / math.sqrt(2)) for sign in (-1, 1)]
     assert logits.grad is not None
-    assert torch.equal(logits.grad, torch.ones(3, 4))
+    assert logits.grad[0].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_logits_that_are_all_alike_have_a_finite_gradient() -> None:
+    # A silent student's deviation is 0, where a square root has none.
+    silent = torch.zeros(2, 3, requires_grad=True)
+    with_noise(silent, share=0.1)[:, 0].sum().backward()
+    assert silent.grad is not None
+    # Itself, and its third of the mean.
+    assert torch.allclose(silent.grad[:, 1], torch.full((2,), 0.1 / 3))
+    assert torch.allclose(silent.grad[:, 0], torch.full((2,), 1 + 0.1 / 3))
 
 
 def test_all_terms_are_learnt() -> None:
@@ -141,6 +159,22 @@ def test_all_terms_are_learnt() -> None:
     assert all(low < high for low, high in pairwise([nothing, maps, first(Ckdsnn())]))
     expected = maps + logits - nothing
     assert first(Ckdsnn()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_noise_maps_of_the_teachers_decisions_are_added_to_logit_distillation() -> None:
+    def first(method: Method) -> float:
+        return next(iter(method.fit(student("vgg"), lesson(teacher("vgg"))))).loss
+
+    learner, guide = student("vgg"), teacher("vgg")
+    batch = next(iter(lesson(guide)))
+    ours, theirs = learner(batch.stimulus, ["stage2"]), guide.see(batch.images, ["stage2"])
+    feature, decisions = theirs.taps["stage2"][0], theirs.logits[0].argmax(1)
+    looks = class_map(guide, "stage2", feature, decisions)
+    maps = map_divergence(spike_map(ours.taps["stage2"]), looks, temperature=2.0).item()
+    expected = first(LogitKd(temperature=2.0, weight=0.5)) + 3 * maps
+    assert first(Ckdsnn(noise=0.0, map_weight=3.0, logit_weight=0.5)) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_the_published_constants_are_the_defaults() -> None:

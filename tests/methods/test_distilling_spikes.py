@@ -13,7 +13,7 @@ from harness.neurons.spiking import SpikingNeuron
 from harness.training import Answer, Lesson, Student
 from harness.training.losses.windows import windowed
 from suites.methods import distilling_spikes
-from suites.methods.distilling_spikes import DistillingSpikes, spiking_teacher
+from suites.methods.distilling_spikes import METHOD, DistillingSpikes, spiking_teacher
 from tests.methods import teaching_aids
 from tests.methods.small import SAMPLES, lesson, student, teacher
 
@@ -127,6 +127,32 @@ def test_the_loss_mixes_labels_and_difference() -> None:
     assert loss.item() == pytest.approx(
         0.75 * math.log(1 + math.exp(0.25)) + 0.25 * 3 / 8, rel=1e-6
     )
+
+
+def test_by_default_labels_and_windows_of_five_steps_share_alike() -> None:
+    # Steps 0 to 4 hold a spike and steps 1 to 5 none, which the other train has at step 5.
+    source, learner = torch.zeros(6, 1, 1), torch.zeros(6, 1, 1)
+    source[0], learner[5] = 5.0, 5.0
+    loss = METHOD.loss(  # type: ignore[attr-defined]  # a DistillingSpikes, which has one
+        Output(logits=torch.cat([learner] * 2, 2), taps={"source": torch.cat([source] * 2, 2)}),
+        _Silent(),
+        torch.tensor([0]),
+    )
+    # Means 0, 1 against 1, 0 in both classes, which are equally likely.
+    assert loss.item() == pytest.approx(0.5 * math.log(2) + 0.5 * 1.0, rel=1e-6)
+
+
+def test_the_soft_forms_are_softened_by_four_unless_told_otherwise() -> None:
+    # Counts of ln 3 times 4 against none: 3 : 1 once softened, against 1 : 1.
+    source = torch.tensor([[[4 * math.log(3), 0.0]]])
+    found = DistillingSpikes(form="soft_counts").difference(torch.zeros(1, 1, 2), source)
+    divergence = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert found.item() == pytest.approx(4**2 * divergence, rel=1e-6)
+
+
+def test_by_default_there_is_no_intermediate_network() -> None:
+    training = METHOD.fit(student(), lesson(teacher(), steps=2))
+    assert [progress.samples for progress in training] == [0, 0, SAMPLES, 2 * SAMPLES]
 
 
 def test_the_teacher_is_made_of_the_artificial_ones_weights_and_our_neurons() -> None:

@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from harness.contracts.errors import UnsupportedError
-from harness.contracts.model import Model
+from harness.contracts.model import Model, Output
 from harness.contracts.neuron import NeuronSpec
-from harness.training import Student, Teacher, slots
+from harness.training import Answer, Student, Teacher, slots
+from harness.training.descent import Loss
+from suites.methods import enof
 from suites.methods.enof import METHOD, Enof, alignment, last_slots
 from suites.models._convnet import ConvNet
 from suites.models._resnet import ResNet
@@ -123,6 +125,39 @@ def test_the_alignment_is_part_of_what_is_learnt() -> None:
     without, with_it, twice = losses(0.0), losses(1.0), losses(2.0)
     assert with_it[0] > without[0]
     assert twice[0] - without[0] == pytest.approx(2 * (with_it[0] - without[0]), rel=1e-4)
+
+
+@pytest.mark.parametrize(("method", "weight"), [(METHOD, 1.0), (Enof(weight=0.5), 0.5)])
+def test_labels_and_the_alignment_of_the_mean_feature_are_added(
+    method: Enof, weight: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Said(Answer):
+        logits = torch.zeros(1, 3)
+
+        def __init__(self) -> None:
+            pass
+
+    found: list[Loss] = []
+    monkeypatch.setattr(enof, "descend", lambda _student, _lesson, loss, **_: found.append(loss))
+    method.fit(student("convnet", method=method), lesson(_judge()))
+    feature = torch.zeros(2, 1, 6 * 16)
+    feature[0, 0, 0] = 2.0  # 1 on average, so that the teacher's classifier says 3 : 1 : 1
+    logits = torch.zeros(2, 1, 3)
+    logits[0, 0, 0] = 2 * math.log(3)  # ln 3 on average: the student says 3 : 1 : 1, too
+    output = Output(logits=logits, taps={"penultimate": feature})
+    # KL((1/3, 1/3, 1/3) || (3/5, 1/5, 1/5)), at temperature 1.
+    aligned = math.log(5 / 9) / 3 + 2 * math.log(5 / 3) / 3
+    expected = math.log(5 / 3) + weight * aligned
+    assert found[0](output, Said(), torch.tensor([0])).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_temperature_softens_what_the_classifier_says_and_its_square_restores_the_size() -> None:
+    guide = _judge()
+    ours = torch.zeros(1, guide.tap_channels["penultimate"])
+    logits = torch.tensor([[2 * math.log(3), 0.0, 0.0]])  # softened by 2: 3/5, 1/5, 1/5
+    expected = 2**2 * (0.6 * math.log(9 / 5) + 2 * 0.2 * math.log(3 / 5))
+    found = alignment(guide, ours, logits, temperature=2.0)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_classifier_that_reads_other_features_is_refused() -> None:

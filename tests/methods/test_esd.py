@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
 from suites.methods.esd import Esd, Separable, branches_of, consensus
@@ -25,7 +25,7 @@ def test_the_consensus_is_the_mean_of_those_that_are_right() -> None:
         ]
     )
     mean, known = consensus(outputs, torch.tensor([1, 0, 1]))
-    assert mean[:2].tolist() == [[0.5, 3.0], [6.0, 2.0]]
+    assert mean.tolist() == [[0.5, 3.0], [6.0, 2.0], [0.0, 0.0]]
     assert known.tolist() == [True, True, False]
 
 
@@ -40,6 +40,14 @@ def test_the_loss_is_as_by_hand() -> None:
     expected = math.log(2) + 0.25 * math.log(10 / 9) + 0.5 * 2**2 * divergence
     found = method.loss(own, [branch], torch.tensor([1]))
     assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_defaults_are_those_of_the_authors_scripts_for_cifar() -> None:
+    # As above, softened by 3: the branch says 1 : 3, and 1 : 27 unsoftened. alp 1, beta 0.3.
+    own, branch = torch.zeros(1, 2), torch.tensor([[0.0, 3 * THREE]])
+    divergence = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
+    expected = math.log(2) + math.log(28 / 27) + 0.3 * 3**2 * divergence
+    assert Esd().loss(own, [branch], torch.tensor([1])).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_sample_that_nobody_gets_right_has_no_divergence() -> None:
@@ -97,6 +105,16 @@ def test_a_block_halves_the_resolution_and_ends_in_relu(side: int) -> None:
     assert (answer >= 0).all()
 
 
+def test_a_block_adds_what_goes_around_to_what_goes_through() -> None:
+    block = Separable(1, 1).eval()
+    through = [each for each in block.through if isinstance(each, nn.Conv2d)]
+    around = [each for each in block.around if isinstance(each, nn.Conv2d)]
+    for convolution, factor in zip([*through, *around], [1, 2, 1, 3, 5], strict=True):
+        nn.init.dirac_(convolution.weight).data.mul_(factor)
+    # 1 * 2 * 1 * 3 + 5, but for the 1e-5 under the root of each norm.
+    assert block(torch.ones(1, 1, 2, 2)).item() == pytest.approx(11, rel=1e-4)
+
+
 @pytest.mark.parametrize("kind", list(TOPOLOGIES))
 def test_a_branch_teaches_the_blocks_before_it(kind: Kind) -> None:
     def trained(weight: float) -> dict[str, Tensor]:
@@ -120,6 +138,6 @@ def test_dividing_the_gradient_is_a_smaller_learning_rate() -> None:
         list(method.fit(learner, but(course, weight_decay=0.0)))
         return learner.network.state_dict()
 
-    divided, slower = trained(Esd(divide_by_timesteps=True), 0.2), trained(Esd(), 0.05)
+    divided, slower = trained(Esd(), 0.2), trained(Esd(divide_by_timesteps=False), 0.05)
     for name, value in slower.items():
         assert torch.allclose(divided[name], value, atol=1e-6)

@@ -20,7 +20,7 @@ MIXED = FORWARD / 3 + 2 * REVERSE / 3
 @pytest.mark.parametrize(
     ("head_mass", "share"),
     # 1/2, then 7/8, then all of the teacher's probability; its likeliest class in any case.
-    [(0.0, 2 / 6), (0.6, 2 / 6), (0.9, 3 / 6), (1.1, 1.0)],
+    [(0.0, 2 / 6), (0.6, 2 / 6), (0.875, 3 / 6), (0.9, 3 / 6), (1.1, 1.0)],
 )
 def test_the_head_is_what_the_mass_holds_and_at_least_one_class(
     head_mass: float, share: float
@@ -62,6 +62,27 @@ def test_the_loss_adds_the_weighted_divergence_to_the_cross_entropy_of_the_mean(
     assert loss.item() == pytest.approx(math.log(2) + 0.5 * MIXED, rel=1e-5)
 
 
+def test_by_default_the_head_holds_half_and_temperature_is_four() -> None:
+    # The teacher's two likeliest hold 0.45, three would hold 0.65. |p - q| is 0.1 and four times
+    # 0.05, so half of it lies in the head. Logits are 4 ln p; unsoftened q is q^4 and its norm.
+    p, q = [0.25, 0.2, 0.2, 0.2, 0.15], [0.15, 0.25, 0.25, 0.15, 0.2]
+
+    class Said(Answer):
+        def __init__(self) -> None:
+            pass
+
+        @property
+        def logits(self) -> torch.Tensor:
+            return 4 * torch.tensor([p]).log()
+
+    forward = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    reverse = sum(b * math.log(b / a) for a, b in zip(p, q, strict=True))
+    from_labels = -math.log(q[0] ** 4 / sum(b**4 for b in q))
+    output = Output(logits=4 * torch.tensor([[q]]).log())
+    found = HtaKl().loss(output, Said(), torch.tensor([0]))
+    assert found.item() == pytest.approx(from_labels + 16 * (forward + reverse) / 2, rel=1e-5)
+
+
 def test_it_vanishes_at_equality_with_its_gradient() -> None:
     student = torch.randn(5, 7, generator=torch.Generator().manual_seed(0)).requires_grad_()
     found = head_tail_kl(student, student.detach(), temperature=4.0, head_mass=0.5)
@@ -73,6 +94,12 @@ def test_it_vanishes_at_equality_with_its_gradient() -> None:
 def test_it_ignores_a_shift_of_all_logits() -> None:
     moved = head_tail_kl(STUDENT.log() + 3, TEACHER.log() - 2, temperature=1.0, head_mass=0.5)
     assert moved.item() == pytest.approx(MIXED, rel=1e-5)
+
+
+def test_it_is_a_mean_over_samples() -> None:
+    student, teacher = torch.cat([STUDENT, TEACHER]), torch.cat([TEACHER, TEACHER])
+    found = head_tail_kl(student.log(), teacher.log(), temperature=1.0, head_mass=0.5)
+    assert found.item() == pytest.approx((MIXED + 0) / 2, rel=1e-5)
 
 
 def test_no_gradient_goes_through_the_shares() -> None:

@@ -13,7 +13,7 @@ from harness.training import Answer, Lesson, Student
 from harness.training.losses.transport import plan, squared_distances, transport_cost
 from suites.methods import ot_kd
 from suites.methods.logit_kd import LogitKd
-from suites.methods.ot_kd import OtKd, fields
+from suites.methods.ot_kd import METHOD, OtKd, fields
 from tests.methods.small import lesson, student, teacher
 
 Loss = Callable[[Output, Answer, Tensor], Tensor]
@@ -141,6 +141,21 @@ def test_the_place_term_charges_the_squared_way_across_the_map() -> None:
     assert found == pytest.approx(8.0 * 0.5**2, rel=1e-5)
 
 
+def test_a_field_stands_in_its_middle() -> None:
+    # One field at 1/2 is shared out to two at 1/4 and 3/4, all of the same feature.
+    found = OtKd(place_weight=8.0).transport(
+        nn.Identity(), torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 2)
+    )
+    assert found.item() == pytest.approx(8.0 * 0.25**2, rel=1e-5)
+
+
+def test_transport_is_a_mean_over_samples() -> None:
+    rate, feature = _maps(0), _maps(1)
+    once = OtKd().transport(nn.Identity(), rate, feature).item()
+    twice = OtKd().transport(nn.Identity(), rate.repeat(2, 1, 1, 1), feature.repeat(2, 1, 1, 1))
+    assert twice.item() == pytest.approx(once, rel=1e-5)
+
+
 def test_maps_of_different_resolution_can_be_compared() -> None:
     rate = torch.tensor([0.0, 20.0]).view(1, 1, 2, 1).repeat(1, 1, 2, 4)
     feature = torch.tensor([0.0, 20.0]).view(1, 1, 2, 1)
@@ -200,6 +215,22 @@ def test_the_loss_adds_transport_of_every_stage_to_the_logits(
         assert weight.grad is not None
         assert weight.grad.abs().max() > 0
     assert learner.network.get_parameter("conv1.weight").grad.abs().max() > 0
+
+
+def test_the_defaults_are_the_reconstructions_none_being_published() -> None:
+    assert (
+        OtKd(
+            temperature=4.0,
+            logit_weight=1.0,
+            transport_weight=0.1,
+            ramp=0.2,
+            smoothing=0.05,
+            iterations=50,
+            place_weight=0.0,
+            side=8,
+        )
+        == METHOD
+    )
 
 
 def test_a_teacher_of_other_widths_can_teach() -> None:

@@ -14,7 +14,7 @@ from harness.contracts.neuron import NeuronSpec
 from harness.training import Answer, Lesson, Student, Teacher
 from harness.training.transfer import copy_weights
 from suites.methods import sakd
-from suites.methods.sakd import Sakd
+from suites.methods.sakd import METHOD, Sakd
 from suites.models._resnet import ResNet
 from suites.models._vgg import VGG
 from tests.methods.small import CLASSES, STATIC, lesson, student, teacher
@@ -121,9 +121,10 @@ def test_level_two_is_the_sum_of_its_three_terms(monkeypatch: pytest.MonkeyPatch
     spikes = torch.ones(2, 1, 6, 4, 4)
     spikes[0, :, 3:] = 0
     features = 0.5 * 0.5**2
-    divergence = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
-    expected = math.log(2) + 8.0 * features + 0.5 * 4 * divergence
-    logits = torch.tensor([[[5.0, 1.0]], [[-5.0, -1.0]]])  # mean 0
+    # On average the student says 3 : 1 once softened and 9 : 1 before.
+    divergence = 0.25 * math.log(1 / 3) + 0.75 * math.log(3)
+    expected = math.log(10 / 9) + 8.0 * features + 0.5 * 4 * divergence
+    logits = torch.tensor([[[5.0 + 4 * math.log(3), 1.0]], [[-5.0, -1.0]]])
     output = Output(logits=logits, taps={"stage1": spikes})
     found = loss(output, _Said({"stage1": 6}), torch.tensor([0])).item()
     assert found == pytest.approx(expected, rel=1e-4)  # the norm's 1e-5 under the root
@@ -158,6 +159,19 @@ def test_every_transform_receives_gradient(monkeypatch: pytest.MonkeyPatch) -> N
     for weight in transforms.parameters():
         assert weight.grad is not None
         assert weight.grad.abs().max() > 0
+
+
+def test_by_default_features_weigh_ten_throughout_and_temperature_is_that_for_cifar() -> None:
+    assert (
+        Sakd(
+            feature_weight=10.0,
+            logit_weight=1.0,
+            temperature=4.0,
+            feature_epochs=None,
+            late_feature_weight=0.01,
+        )
+        == METHOD
+    )
 
 
 def test_the_feature_weight_falls_after_the_epochs_it_was_given() -> None:

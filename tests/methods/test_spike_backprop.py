@@ -36,6 +36,9 @@ def test_a_spike_so_long_ago_that_its_trace_is_gone_counts_as_none() -> None:
     spikes[0] = 1
     residue = LOG_HALF * 2**-10
     assert derivative(spikes, leak=0.5).item() == pytest.approx(residue, rel=1e-5)
+    # After nine it is 0.00195, and counts.
+    recent = 1 + LOG_HALF * 2**-9
+    assert derivative(spikes[:-1], leak=0.5).item() == pytest.approx(recent, rel=1e-5)
 
 
 def _gradient(spec: NeuronSpec, current: list[float], weights: list[float]) -> list[float]:
@@ -119,8 +122,9 @@ def test_it_teaches_otherwise_than_a_surrogate() -> None:
 def test_the_loss_is_the_squared_error_summed_over_classes() -> None:
     # Means (1, 0, 0.5) and label 0: 0 + 0 + 0.25; means (0, 0, 0) and label 2: 1.
     logits = torch.tensor([[[2.0, 1.0, 1.0], [0, 0, 0]], [[0.0, -1.0, 0.0], [0, 0, 0]]])
-    loss = SpikeBackprop(weight=0.5).loss(Output(logits=logits), None, torch.tensor([0, 2]))  # type: ignore[arg-type]  # it asks no teacher
-    assert loss.item() == pytest.approx(0.5 * (0.25 + 1) / 2, rel=1e-6)
+    for method, weight in ((SpikeBackprop(), 0.3), (SpikeBackprop(weight=0.5), 0.5)):
+        loss = method.loss(Output(logits=logits), None, torch.tensor([0, 2]))  # type: ignore[arg-type]  # it asks no teacher
+        assert loss.item() == pytest.approx(weight * (0.25 + 1) / 2, rel=1e-6)
 
 
 def test_leaks_without_such_a_derivative_are_refused() -> None:

@@ -1,5 +1,7 @@
 """Plasticity by the timing of spikes."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -152,6 +154,39 @@ def test_a_kernel_turns_to_what_made_it_win() -> None:
     assert kernels[1].tolist() == pytest.approx([0.0, 2.0])
     # A tenth leaks; all wins are the first map's.
     assert learning.tiredness.tolist() == pytest.approx([0.45 + 2.0, 0.45])
+
+
+def test_by_default_a_kernel_turns_by_a_hundredth_of_its_norm() -> None:
+    # Two pixels, two steps, one map that fires in the first. Less their means of 1/2 the inputs
+    # are (1, -1)/2 and (-1, 1)/2, and traces halve: potentiation sees (1, -1)/2, depression
+    # 1 (1, -1)/2 + 1/2 (-1, 1)/2 = (1, -1)/4, of which half counts: (3, -3)/8 remain.
+    convolution = nn.Conv2d(2, 1, 1, bias=False)
+    with torch.no_grad():
+        convolution.weight.copy_(torch.tensor([3.0, 4.0]).view(1, 2, 1, 1))
+    learning, seen = Learning.of(convolution), OnePass()
+    seen.given = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).view(2, 2, 1, 1)
+    seen.spikes = torch.tensor([1.0, 0.0]).view(2, 1, 1, 1, 1)
+    seen.current = seen.spikes
+    with torch.no_grad():
+        Stdp().change(learning, seen)
+    moved = 0.6 + 0.01 * 3 / 8, 0.8 - 0.01 * 3 / 8  # (3, 4) has norm 5
+    expected = [5 * each / math.hypot(*moved) for each in moved]
+    assert convolution.weight.flatten().tolist() == pytest.approx(expected, rel=1e-6)
+    assert learning.tiredness.tolist() == [1.0]
+
+
+def test_by_default_half_of_the_batches_teach_four_convolutions() -> None:
+    learner = student("resnet", timesteps=4)
+    state = {name: value.clone() for name, value in learner.network.named_parameters()}
+    changed = []
+    # Ten batches: five for four kernels, of which the first has two, and five for none.
+    for _ in Stdp().fit(learner, lesson(None, steps=10)):
+        now = {name: value.clone() for name, value in learner.network.named_parameters()}
+        changed.append([name for name in now if not torch.equal(now[name], state[name])])
+        state = now
+    turns = ["conv1", "conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1"]
+    head = ["fc.weight", "fc.bias"]
+    assert changed == [[f"{name}.weight", *head] for name in turns] + [head] * 5
 
 
 def test_a_kernel_learns_a_mean_over_its_wins() -> None:

@@ -1,6 +1,7 @@
 """Self-distillation in time and space: hand-worked losses, causality, and its extra."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,40 +10,56 @@ from torch import nn
 from harness.contracts.errors import UnsupportedError
 from suites.methods import tssd
 from suites.methods.tssd import Tssd, early_stage
-from tests.methods.small import EVENTS, Kind, lesson, student
+from tests.methods.small import EVENTS, SAMPLES, Kind, lesson, student
 
 # Logits (0, x) give odds 1 : e^x. Own steps: the first of two, x = 0; all: x = ln 3 on average.
 LOGITS = torch.tensor([[[0.0, 0.0]], [[0.0, 2 * math.log(3)]]])  # [2 T = 2, N = 1, K = 2]
-WEAK = torch.tensor([[0.0, -math.log(3)]])
+WEAK = torch.tensor([[[0.0, -math.log(3)]]])  # [T = 1, N, K]
 LABEL = torch.tensor([0])
 FROM_LONGER = 0.25 * math.log(1 / 2) + 0.75 * math.log(3 / 2)  # KL((1/4, 3/4) || (1/2, 1/2))
 INTO_WEAK = 0.5 * math.log(2 / 3) + 0.5 * math.log(2)  # KL((1/2, 1/2) || (3/4, 1/4))
+INTO_SECOND = 0.1 * math.log(0.4) + 0.9 * math.log(1.2)  # KL((1/10, 9/10) || (1/4, 3/4))
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.0, 0.0), (3.0, 0.0), (0.0, 3.0), (2.0, 5.0)])
 def test_the_three_terms_are_weighed_and_added(alpha: float, beta: float) -> None:
-    found = Tssd(temperature=1.0, alpha=alpha, beta=beta).loss(LOGITS, 1, WEAK, LABEL)
+    found = Tssd(temperature=1.0, alpha=alpha, beta=beta).loss(LOGITS, WEAK, LABEL)
     # The labels are asked of the own steps alone, which find both classes equally likely.
     assert found.item() == pytest.approx(
         math.log(2) + alpha * FROM_LONGER + beta * INTO_WEAK, rel=1e-6
     )
 
 
+@pytest.mark.parametrize(
+    ("method", "into"),
+    [(Tssd(), (INTO_WEAK + INTO_SECOND) / 2), (Tssd(by_step=False), FROM_LONGER)],
+)
+def test_the_weak_classifier_is_guided_step_by_step_or_on_average(
+    method: Tssd, into: float
+) -> None:
+    # Of two own steps the network says 1 : 1 and 1 : 9, on average 1 : 3; the weak classifier
+    # 3 : 1 and 1 : 3, on average 1 : 1.
+    weak = torch.tensor([[[0.0, -math.log(3)]], [[0.0, math.log(3)]]])
+    found = replace(method, temperature=1.0, beta=5.0).loss(LOGITS, weak, LABEL)
+    assert found.item() == pytest.approx(math.log(4) + 5 * into, rel=1e-6)
+
+
 def test_temperature_softens_and_its_square_restores_the_gradient() -> None:
-    found = Tssd(temperature=2.0).loss(2 * LOGITS, 1, 2 * WEAK, LABEL)
+    # By default alpha and beta are 1 and the temperature 2: nobody has published any of them.
+    found = Tssd().loss(2 * LOGITS, 2 * WEAK, LABEL)
     assert found.item() == pytest.approx(math.log(2) + 4 * (FROM_LONGER + INTO_WEAK), rel=1e-6)
 
 
 def test_a_target_gets_no_gradient() -> None:
     logits, weak = LOGITS.clone().requires_grad_(), WEAK.clone().requires_grad_()
-    loss = Tssd(temperature=1.0, alpha=1.0, beta=1.0).loss(logits, 1, weak, LABEL)
+    loss = Tssd(temperature=1.0, alpha=1.0, beta=1.0).loss(logits, weak, LABEL)
     ours, theirs = torch.autograd.grad(loss, (logits, weak))
     # With targets held, cross-entropy gives own - label and a divergence taught - target.
     own, longer = torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75])
     label, early = torch.tensor([1.0, 0.0]), torch.tensor([0.75, 0.25])
     assert torch.allclose(ours[0, 0], (own - label) + (own - longer), atol=1e-6)
     assert torch.equal(ours[1], torch.zeros(1, 2))  # the step beyond its own is only listened to
-    assert torch.allclose(theirs[0], early - own, atol=1e-6)
+    assert torch.allclose(theirs[0, 0], early - own, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["convnet", "vgg", "resnet"])
@@ -116,10 +133,17 @@ def test_the_weak_classifier_reads_its_own_steps_alone(monkeypatch: pytest.Monke
             return self.scale * torch.zeros(len(rate), 3)
 
     monkeypatch.setattr(tssd, "WeakClassifier", lambda *_: Reading())
-    list(Tssd(stretch=4).fit(student(timesteps=1), lesson(None, steps=1)))
-    # Of one step a rate is 0 or 1; of four there would be quarters among so many neurons.
-    assert seen[0].any()
-    assert not seen[0].frac().any()
+    list(Tssd(stretch=4).fit(student(timesteps=2), lesson(None, steps=1)))
+    # Spikes of two steps, one after another, of the eight that were simulated.
+    assert len(seen[0]) == 2 * SAMPLES
+    assert set(seen[0].unique().tolist()) == {0.0, 1.0}
+
+
+def test_by_default_the_longer_simulation_is_twice_as_long() -> None:
+    with pytest.raises(UnsupportedError, match=r"takes 6 steps"):
+        list(
+            Tssd().fit(student(timesteps=3, shape=EVENTS), lesson(None, timesteps=3, shape=EVENTS))
+        )
 
 
 @pytest.mark.parametrize(

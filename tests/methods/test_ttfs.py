@@ -15,7 +15,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from harness.contracts.errors import UnsupportedError
 from harness.training import Student, descend
 from harness.training.first_spike import (
-    FROM_SCRATCH,
     INPUT_WINDOW,
     FirstSpike,
     first_spike_layers,
@@ -299,11 +298,17 @@ def test_a_teacher_of_another_topology_is_no_start() -> None:
         assert torch.allclose(weight, before[name], rtol=0, atol=1e-6), name
 
 
-def test_windows_follow_the_activations_while_it_learns() -> None:
-    method = Ttfs(zeta=0.25, gamma=4.0)
+@pytest.mark.parametrize(
+    ("method", "zeta", "gamma"),
+    [(METHOD, 0.5, 10.0), (Ttfs(zeta=0.25, gamma=4.0), 0.25, 4.0)],
+    ids=["the authors' values", "others"],
+)
+def test_windows_follow_the_activations_while_it_learns(
+    method: Ttfs, zeta: float, gamma: float
+) -> None:
     learner = student("vgg", method=method, timesteps=1)
     layers = first_spike_layers(learner.network)
-    assert windows(layers).tolist() == [1.25 * FROM_SCRATCH] * 3
+    assert windows(layers).tolist() == [(1 + zeta) * 1000.0] * 3
     course = lesson(teacher("vgg"), steps=4, timesteps=1)
     # Two epochs, so that the last two steps alone say how long windows are in the end.
     course = replace(course, recipe=replace(course.recipe, epochs=2))
@@ -312,10 +317,10 @@ def test_windows_follow_the_activations_while_it_learns() -> None:
         seen.append(largest(layers))
         lengths.append(windows(layers))
     assert (seen[0] > 0).all()
-    assert torch.allclose(lengths[0], 1.25 * seen[0])
-    assert torch.allclose(lengths[1], torch.maximum(lengths[0], 4 * seen[1]))
-    assert torch.allclose(lengths[2], torch.maximum(lengths[1], 4 * seen[2]))
-    assert torch.allclose(lengths[3], 1.25 * torch.maximum(seen[2], seen[3]))
+    assert torch.allclose(lengths[0], (1 + zeta) * seen[0])
+    assert torch.allclose(lengths[1], torch.maximum(lengths[0], gamma * seen[1]))
+    assert torch.allclose(lengths[2], torch.maximum(lengths[1], gamma * seen[2]))
+    assert torch.allclose(lengths[3], (1 + zeta) * torch.maximum(seen[2], seen[3]))
 
 
 def test_steps_are_refused_in_words() -> None:
