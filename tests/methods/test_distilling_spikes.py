@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.model import Output
@@ -153,6 +154,23 @@ def test_the_soft_forms_are_softened_by_four_unless_told_otherwise() -> None:
 def test_by_default_there_is_no_intermediate_network() -> None:
     training = METHOD.fit(student(), lesson(teacher(), steps=2))
     assert [progress.samples for progress in training] == [0, 0, SAMPLES, 2 * SAMPLES]
+
+
+def test_the_teacher_learns_the_labels_by_its_mean_logits() -> None:
+    found: list[Tensor] = []
+
+    def kept(logits: Tensor, labels: Tensor) -> Tensor:
+        found.append(logits)
+        return cross_entropy(logits, labels)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distilling_spikes, "cross_entropy", kept)
+        next(iter(DistillingSpikes().fit(student(timesteps=4), lesson(teacher()))))
+    course = lesson(teacher())
+    spiking = spiking_teacher(student(timesteps=4), course)
+    spiking.network.train()
+    expected = spiking(next(iter(course)).stimulus).logits.mean(0)
+    assert torch.allclose(found[0], expected, atol=1e-6)
 
 
 def test_the_teacher_is_made_of_the_artificial_ones_weights_and_our_neurons() -> None:
