@@ -16,6 +16,10 @@ SUITE = Suite(
     timesteps=(1, 2, 4),
     seeds=(0, 1, 2),
     remarks={
+        "esd": (
+            "its loss is divided by T, as its authors do; at this budget's learning rate, which is one "
+            "for all, that trains T times slower."
+        ),
         "qcfs": (
             "trained for four quantisation levels, the authors' value for CIFAR-10, whatever T is: "
             "below T = 4 the converted network rounds more coarsely than the one that was trained."

@@ -10,16 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 from torch.nn.functional import cross_entropy, max_pool2d
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from harness.contracts.errors import SpecError, UnsupportedError
+from harness.contracts.errors import UnsupportedError
 from harness.training import Student, descend
 from harness.training.first_spike import (
     INPUT_WINDOW,
     FirstSpike,
     first_spike_layers,
-    fused,
     largest,
-    latency,
     set_windows,
     windows,
 )
@@ -180,7 +179,15 @@ def test_a_convolution_with_its_norm_is_such_a_layer() -> None:
     said = learner(images(1), taps=("stem", "stage1"))
     spikes, answer = said.taps["stem"][0], said.taps["stage1"][0]
     conv, norm = cast(nn.Conv2d, modules["conv2"]), cast(nn.BatchNorm2d, modules["bn2"])
-    kernel, offsets = fused(conv, norm)
+    kernel, offsets = fuse_conv_bn_weights(
+        conv.weight,
+        conv.bias,
+        cast(Tensor, norm.running_mean),
+        cast(Tensor, norm.running_var),
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
 
     def arrive(x: Tensor) -> Tensor:
         return nn.functional.conv2d(x, kernel, stride=conv.stride, padding=conv.padding)
@@ -230,7 +237,7 @@ def test_moving_the_windows_changes_nothing_that_is_said(kind: Kind) -> None:
     assert cut_off(learner.network, lambda: learner(images())) == 0
     assert torch.allclose(learner.network(images()).logits, before, rtol=0, atol=1e-9)
     # 1 for the stimulus, and the windows one after another.
-    assert latency(learner.network) == pytest.approx(1 + float(lengths.sum()))
+    assert float(layers[-1].t_max) == pytest.approx(1 + float(lengths.sum()))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -258,21 +265,6 @@ def test_the_largest_activation_is_the_earliest_spike() -> None:
     current = torch.randn(1, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).double()
     earliest = -max_pool2d(-layer.times(current)[0], 2)
     assert torch.equal(max_pool2d(layer(current)[0], 2), layer.t_max - earliest)
-
-
-def test_a_fused_norm_is_the_norm() -> None:
-    # gamma = (3, -2), var + eps = (9, 4), mu = (1, 2), beta = (0.5, 0): kappa = (1, -1).
-    # J = ((1, 2), (-3, -4)); D = (0.5 + 1 (10 - 1), 0 - 1 (20 - 2)).
-    linear, norm = nn.Linear(2, 2), nn.BatchNorm1d(2, eps=0.0)
-    linear.weight.data = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    linear.bias.data = torch.tensor([10.0, 20.0])
-    norm.weight.data, norm.bias.data = torch.tensor([3.0, -2.0]), torch.tensor([0.5, 0.0])
-    norm.running_mean, norm.running_var = torch.tensor([1.0, 2.0]), torch.tensor([9.0, 4.0])
-    weights, offsets = fused(linear, norm)
-    assert weights.tolist() == [[1.0, 2.0], [-3.0, -4.0]]
-    assert offsets.tolist() == [9.5, -18.0]
-    with pytest.raises(SpecError, match="keeps none"):
-        fused(linear, nn.BatchNorm1d(2, track_running_stats=False))
 
 
 @pytest.mark.parametrize("kind", KINDS)
