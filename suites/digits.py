@@ -17,8 +17,8 @@ SUITE = Suite(
     seeds=(0, 1, 2),
     remarks={
         "esd": (
-            "its loss is divided by T, as its authors do; at this budget's learning rate, which is one "
-            "for all, that trains T times slower."
+            "its loss is divided by T, as its authors do; at this budget's learning rate, which "
+            "is one for all, that trains T times slower."
         ),
         "qcfs": (
             "trained for four quantisation levels, the authors' value for CIFAR-10, whatever T is: "
