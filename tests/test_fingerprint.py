@@ -399,7 +399,7 @@ GLUE = {
     "harness.engine.processes": "starts and ends the process",
     "harness.engine.provenance": "where and when",
     "harness.engine.teachers": "finds the teacher, whose row is judged by itself",
-    "harness.engine.verified": "judges rows",
+    "harness.engine.proofs": "judges rows",
     "harness.engine.worker": "turns what happens into a row",
     "harness.fingerprint": "judges rows",
     "harness.results": "reads and writes rows",

@@ -434,7 +434,7 @@ def _standings(
     *,
     trust: bool = True,
 ) -> "list[Standing]":
-    from harness.engine import freshness, grid, verified
+    from harness.engine import freshness, grid, proofs
     from harness.results import Published, published
     from harness.store import Store
 
@@ -443,7 +443,7 @@ def _standings(
         grid.cells(suite, axes, store, known),
         store,
         known if trust else Published(),
-        verified.read(results, out),
+        proofs.read(results, out),
         data_root=data_root,
     )
 
@@ -452,7 +452,7 @@ def _due_teachers(
     due: "Sequence[Cell]", data_root: Path | None, out: Path, results: Path
 ) -> "list[Cell]":
     """Return the teachers of ``due`` that have to be trained first."""
-    from harness.engine import freshness, teachers, verified
+    from harness.engine import freshness, proofs, teachers
     from harness.results import Published
     from harness.store import Store
 
@@ -463,7 +463,7 @@ def _due_teachers(
             raise teachers.not_imported(identity.model, identity.dataset, store)
     cells = [teachers.cell_of(identity) for identity in identities if identity.recipe]
     found = freshness.standings(
-        cells, store, Published(), verified.read(results, out), data_root=data_root
+        cells, store, Published(), proofs.read(results, out), data_root=data_root
     )
     return [one.cell for one in found if one.is_due or not teachers.ready(store, one.cell)]
 

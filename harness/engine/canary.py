@@ -26,10 +26,10 @@ from harness.contracts.row import Canary, Metrics, Stage
 from harness.contracts.values import to_plain
 from harness.data.streaming import some, unaugmented
 from harness.engine.measure import TeacherVerdict, measure
+from harness.engine.proofs import PARTS
 from harness.engine.resolve import resolve
 from harness.engine.teachers import cell_of
 from harness.engine.train import Trained, train
-from harness.engine.verified import PARTS
 from harness.evaluation.evaluate import evaluate, projected
 from harness.training.lesson import Teacher, computing
 

@@ -16,8 +16,8 @@ from harness.contracts.cell import Cell
 from harness.contracts.errors import HarnessError
 from harness.contracts.row import Row, Stage
 from harness.engine.grid import load_dataset
+from harness.engine.proofs import Verified
 from harness.engine.teachers import cell_of
-from harness.engine.verified import Verified
 from harness.results import Published
 from harness.store import Store
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness import discovery, report, results
 from harness.contracts.row import Row
-from harness.engine import freshness, grid, verified
+from harness.engine import freshness, grid, proofs
 from harness.engine.compare import unlike
 from harness.engine.grid import Axes
 from harness.engine.teachers import cell_of
@@ -60,7 +60,7 @@ def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) 
         ),
     ]
     now = Published(teachers={row.cell_id: row for row in teachers}, code=code)
-    stale = freshness.stale(rows, now, verified.read(folder, runs), data_root=data_root)
+    stale = freshness.stale(rows, now, proofs.read(folder, runs), data_root=data_root)
     missing = {cell.cell_id for cell in grid.cells(suite, Axes(), store, before)} - known.keys()
     warnings = tuple(_warnings(suite, len(stale), len(missing)))
     return Publication(rows=len(rows), files=tuple(files), warnings=warnings)

@@ -15,11 +15,11 @@ from typing import Literal
 from harness import discovery, fingerprint
 from harness.contracts.errors import HarnessError, StoreError, UnsupportedError
 from harness.contracts.row import Row, Stage
-from harness.engine import verified, worker
+from harness.engine import proofs, worker
 from harness.engine.freshness import fingerprints, has_moved
 from harness.engine.processes import Job, News, run_jobs
+from harness.engine.proofs import PARTS, Proof, key_of
 from harness.engine.teachers import cell_of
-from harness.engine.verified import PARTS, Proof, key_of
 from harness.results import published
 from harness.store import Store
 
@@ -126,19 +126,19 @@ def suspects(suite: str, runs: Path, folder: Path, /, *, sample: int | None) -> 
     ok = [row for row in rows.values() if row.status in {"ok", "skipped"}]
     if sample is not None:
         return ok[:: max(1, len(ok) // sample)][:sample]
-    proofs = verified.read(folder, runs)
-    return [row for row in ok if has_moved(row, proofs)]
+    noted = proofs.read(folder, runs)
+    return [row for row in ok if has_moved(row, noted)]
 
 
 def note(
     rows: Sequence[Row], runs: Path, folder: Path, data_root: Path | None, /, *, slots: int
 ) -> Iterator[Verification]:
     """Verify ``rows`` and note the proofs, also of a run that is cut short."""
-    proofs: list[Proof] = []
+    found_alike: list[Proof] = []
     try:
         for found in verify_all(rows, data_root, slots=slots, logs=runs / "reverify"):
-            proofs += found.proofs
+            found_alike += found.proofs
             yield found
     finally:
         place = folder if folder.is_dir() else runs
-        verified.write(place, [*verified.read(place).proofs, *proofs])
+        proofs.write(place, [*proofs.read(place).proofs, *found_alike])

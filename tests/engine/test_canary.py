@@ -11,10 +11,10 @@ from harness import discovery
 from harness.contracts.cell import Cell
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.row import Canary, Metrics, Row
-from harness.engine import canary, grid, reverify, verified
+from harness.engine import canary, grid, proofs, reverify
 from harness.engine.canary import canary_of, differing
 from harness.engine.grid import Axes
-from harness.engine.verified import Proof, Verified
+from harness.engine.proofs import Proof, Verified
 from harness.results import Published
 from harness.store import Store
 from harness.training import descent
@@ -105,19 +105,19 @@ def test_a_row_without_a_canary_cannot_be_verified() -> None:
 def test_a_proof_is_of_one_stage_one_code_and_one_row(tmp_path: Path) -> None:
     song = canary_of(cell("direct"), None)
     ours, other = row(cell("direct"), song), row(cell("direct", timesteps=4), song)
-    key = verified.key_of(ours, "train")
+    key = proofs.key_of(ours, "train")
     proof = Proof(stage="train", fingerprint="f", versions={"torch": "2"}, canaries=(key,))
-    verified.write(tmp_path, [proof, replace(proof, canaries=("more",)), proof])
-    proofs = verified.read(tmp_path)
-    assert proofs == Verified((replace(proof, canaries=tuple(sorted([key, "more"]))),))
-    assert proofs.holds(ours, "train", "f")
-    assert not proofs.holds(ours, "measure", "f")
-    assert not proofs.holds(ours, "train", "g")
-    assert not proofs.holds(other, "train", "f")
-    assert not proofs.covers(ours, {"torch": "2"})  # of one stage alone
-    measured = replace(proof, stage="measure", canaries=(verified.key_of(ours, "measure"),))
-    assert Verified((*proofs.proofs, measured)).covers(ours, {"torch": "2"})
-    assert not Verified((*proofs.proofs, measured)).covers(ours, {"torch": "3"})
+    proofs.write(tmp_path, [proof, replace(proof, canaries=("more",)), proof])
+    noted = proofs.read(tmp_path)
+    assert noted == Verified((replace(proof, canaries=tuple(sorted([key, "more"]))),))
+    assert noted.holds(ours, "train", "f")
+    assert not noted.holds(ours, "measure", "f")
+    assert not noted.holds(ours, "train", "g")
+    assert not noted.holds(other, "train", "f")
+    assert not noted.covers(ours, {"torch": "2"})  # of one stage alone
+    measured = replace(proof, stage="measure", canaries=(proofs.key_of(ours, "measure"),))
+    assert Verified((*noted.proofs, measured)).covers(ours, {"torch": "2"})
+    assert not Verified((*noted.proofs, measured)).covers(ours, {"torch": "3"})
 
 
 def test_a_skipped_cell_is_proved_by_being_refused_for_the_same_reason() -> None:
