@@ -105,7 +105,7 @@ def _teachers(rows: Iterable[Row], store: Store, before: Published) -> list[Row]
     }
     named = {row.provenance.teacher_sha256 for row in rows}
     known = [
-        [row for row in (store.load(cell), before.teachers.get(name)) if row is not None]
+        [row for row in (before.teachers.get(name), store.load(cell)) if row is not None]
         for name, cell in sorted(cells.items())
     ]
     # Of two, the one that the rows learnt from.
