@@ -151,14 +151,7 @@ def standings(
     here = _Judge(
         row_of=store.load, code_of=store.code, own=True, verified=verified, data_root=data_root
     )
-    known = {**published.rows, **published.teachers}
-    there = _Judge(
-        row_of=lambda cell: known.get(cell.cell_id),
-        code_of=published.code.get,
-        own=False,
-        verified=verified,
-        data_root=data_root,
-    )
+    there = _judge_of(published, verified, data_root)
     return [_standing(cell, here, there) for cell in cells]
 
 
@@ -166,14 +159,7 @@ def stale(
     rows: Iterable[Row], published: Published, verified: Verified, /, *, data_root: Path | None
 ) -> list[Row]:
     """Return those of ``rows``, which are to be published, that are stale by themselves."""
-    teachers = published.teachers
-    judge = _Judge(
-        row_of=lambda cell: teachers.get(cell.cell_id),
-        code_of=published.code.get,
-        own=False,
-        verified=verified,
-        data_root=data_root,
-    )
+    judge = _judge_of(published, verified, data_root)
     return [row for row in rows if judge.judged(row).state == "stale"]
 
 
@@ -252,6 +238,17 @@ class _Judge:
             yield "made by fast paths that have moved since"
         if data_fingerprint(row.cell.dataset, self.data_root) is None:
             yield "its data is not here to be compared"
+
+
+def _judge_of(published: Published, verified: Verified, data_root: Path | None) -> _Judge:
+    known = {**published.rows, **published.teachers}
+    return _Judge(
+        row_of=lambda cell: known.get(cell.cell_id),
+        code_of=published.code.get,
+        own=False,
+        verified=verified,
+        data_root=data_root,
+    )
 
 
 @cache
