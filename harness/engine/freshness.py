@@ -156,7 +156,7 @@ def standings(
 
 
 def stale(
-    rows: Iterable[Row], published: Published, verified: Verified, /, *, data_root: Path | None
+    rows: Iterable[Row], published: Published, /, *, verified: Verified, data_root: Path | None
 ) -> list[Row]:
     """Return those of ``rows``, which are to be published, that are stale by themselves."""
     judge = _judge_of(published, verified, data_root)

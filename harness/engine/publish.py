@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harness import discovery, report, results
@@ -32,16 +33,18 @@ class Publication:
 def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) -> Publication:
     """Write rows and leaderboards of ``suite`` into ``folder / suite``.
 
-    A row made here stands for its cell, unless the one published already was made by the same
-    code and differs in nothing but times; so what is reproduced changes no file. Only rows of cells
-    that the suite would ask for today are taken: an old recipe's row answers another
-    question. Timesteps, seeds and simulators beyond the suite's own grid are welcome.
+    A row made here stands for its cell, unless the one published already is fresh and differs
+    in nothing but times; so what is reproduced changes no file. Only rows of cells that the
+    suite would ask for today are taken: an old recipe's row answers another question.
+    Timesteps, seeds and simulators beyond the suite's own grid are welcome.
     """
     store, before = Store(runs), results.published(suite, results=folder)
+    stale_now = partial(freshness.stale, verified=proofs.read(folder, runs), data_root=data_root)
+    old = {row.cell_id for row in stale_now(before.rows.values(), before)}
     known = dict(before.rows)
     for row in store.rows(suite):
         there = known.get(row.cell_id)
-        if there is None or unlike(there, row) or _code_of(there) != _code_of(row):
+        if there is None or there.cell_id in old or unlike(there, row):
             known[row.cell_id] = row
     rows = sorted(_current(suite, list(known.values()), store, before), key=_order)
     if not rows:
@@ -60,14 +63,10 @@ def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) 
         ),
     ]
     now = Published(teachers={row.cell_id: row for row in teachers}, code=code)
-    stale = freshness.stale(rows, now, proofs.read(folder, runs), data_root=data_root)
+    stale = stale_now(rows, now)
     missing = {cell.cell_id for cell in grid.cells(suite, Axes(), store, before)} - known.keys()
     warnings = tuple(_warnings(suite, len(stale), len(missing)))
     return Publication(rows=len(rows), files=tuple(files), warnings=warnings)
-
-
-def _code_of(row: Row) -> tuple[str | None, str | None]:
-    return row.provenance.train_fp, row.provenance.measure_fp
 
 
 def _current(suite: str, rows: Sequence[Row], store: Store, before: Published) -> Iterable[Row]:
