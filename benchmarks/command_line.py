@@ -15,10 +15,13 @@ class CommandLine:
     def timeraw_plan(self) -> str:
         return """
         from pathlib import Path
-        from harness.engine import freshness, grid
+        from harness.engine import freshness, grid, proofs
+        from harness.results import published
         from harness.store import Store
-        cells = grid.cells("digits", grid.Axes(), runs=Path("runs"))
-        freshness.standings(cells, Store(Path("runs")), data_root=None)
+        known, store = published("digits"), Store(Path("runs"))
+        cells = grid.cells("digits", grid.Axes(), store, known)
+        noted = proofs.read(Path("results"))
+        freshness.standings(cells, store, known, noted, data_root=None)
         """
 
 
