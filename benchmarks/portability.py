@@ -29,7 +29,7 @@ from harness.engine.cell import PREDICTIONS
 from harness.engine.grid import Axes
 from harness.engine.jobs import Conditions
 from harness.engine.scheduler import conduct
-from harness.results import Published
+from harness.results import Published, published
 from harness.store import Store
 
 AS_IT_IS = "as it is"
@@ -50,10 +50,12 @@ def every_cell(suite: str, methods: Sequence[str] | None = None) -> list[Cell]:
 
 
 def sample(cells: Sequence[Cell]) -> Iterator[Cell]:
-    """Yield a cell a method; every T and simulator has its turn."""
+    """Yield a cell a method; every T and simulator that it means has its turn."""
+    known = published(cells[0].suite).rows.values()
+    refused = {row.cell_id for row in known if row.status == "skipped"}
     methods = sorted({cell.method for cell in cells})
     for turn, method in enumerate(methods):
-        own = [cell for cell in cells if cell.method == method]
+        own = [cell for cell in cells if cell.method == method and cell.cell_id not in refused]
         yield own[turn % len(own)]
 
 
@@ -103,7 +105,7 @@ def apart(first: Path, second: Path) -> float:
 
 def hold(cells: Sequence[Cell], folders: Mapping[str, Path]) -> bool:
     """Print a line a cell and the margin; return whether all decide alike."""
-    print(f"\n{'cell':48}{'accuracy':>9}{'weights apart':>15}")
+    print(f"\n{'cell':56}{'accuracy':>9}{'weights apart':>15}")
     drifts, alike = [], True
     for cell in cells:
         here = Store(folders[AS_IT_IS])
@@ -118,7 +120,7 @@ def hold(cells: Sequence[Cell], folders: Mapping[str, Path]) -> bool:
             if row.metrics and other.metrics:
                 drift = max(drift, apart(here.folder(cell), there.folder(cell)))
         told = row.status if row.metrics is None else f"{row.metrics.test_accuracy:.4f}"
-        print(f"{cell.label:48}{told:>9}{drift:15.1e}")
+        print(f"{cell.label:56}{told:>9}{drift:15.1e}")
         drifts.append(drift)
         for limit, differing in words.items():
             alike &= not differing

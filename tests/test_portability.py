@@ -39,6 +39,7 @@ def test_the_sample_has_every_method_once_and_every_step_count_and_simulator() -
     assert {cell.timesteps for cell in cells} == {1, 2, 4}
     assert {cell.backend for cell in cells} == {"norse", "spikingjelly"}
     assert {cell.seed for cell in cells} == {0}
+    assert next(cell for cell in cells if cell.method == "ttfs").timesteps == 1
 
 
 def test_weights_are_apart_by_the_largest_difference_over_the_largest_weight(
