@@ -63,6 +63,9 @@ def lint(session: nox.Session) -> None:
 def conformance(session: nox.Session, backend: str) -> None:
     """Hold one simulator to the laws every simulator must obey."""
     install(session, "test")
+    needed = Path("backends", backend, "requirements.txt")
+    if needed.exists() and session.venv_backend != "none":
+        session.install("-c", LOCK, "-r", str(needed))
     session.run(*HARNESS, "conform", backend)
     session.run("python", "-m", "pytest", "tests/conformance", f"--backend={backend}")
 
