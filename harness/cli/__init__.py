@@ -5,6 +5,7 @@ needs beyond names is imported in its own function: help, ``list`` and ``plan`` 
 wait for torch.
 """
 
+import gc
 import json
 import os
 import shlex
@@ -110,6 +111,7 @@ def plan(  # noqa: PLR0913  one option a filter
     as_json: AsJson = False,
 ) -> None:
     """Say of every cell: fresh, published, missing, stale (and what moved) or failed."""
+    gc.disable()  # as in ``report``
     axes = _axes(methods, timesteps, seeds, backends, models, recipe)
     standings = _standings(suite, axes, data_root, out, results)
     for one in standings:
@@ -293,6 +295,7 @@ def report(
     """Write the leaderboard of a suite, and the rows behind it, from finished cells."""
     from harness.engine.publish import publish
 
+    gc.disable()  # half a million small values that all live to the end
     published = publish(suite, runs=out, folder=results, data_root=data_root)
     if published.rows == 0:
         print(f"nothing to do: {out} holds no rows of {suite}; run the suite first")
