@@ -15,6 +15,7 @@ from harness.contracts.row import Row
 from harness.contracts.values import to_plain
 from harness.engine.compare import TIMES
 from harness.engine.teachers import cell_of
+from tests.projects import copied
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTHING_PUBLISHED = ROOT / "nothing-published"
@@ -222,11 +223,7 @@ def test_a_leaderboard_comes_out(digits: Path, tmp_path: Path) -> None:
 
 
 def test_a_stale_cell_is_explained_and_run_again(digits: Path, tmp_path: Path) -> None:
-    project = tmp_path / "project"
-    for folder in ("harness", "backends", "suites"):
-        shutil.copytree(
-            ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__")
-        )
+    project = copied(tmp_path / "project")
     words = ("plan", "digits", *CELLS, "--out", str(digits))
     method = project / "suites" / "methods" / "logit_kd.py"
     method.write_text(method.read_text() + "\n# A comment changes nothing.\n")

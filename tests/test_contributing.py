@@ -2,12 +2,11 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.projects import ROOT, copied
 
 
 def test_the_example_method_is_a_dozen_lines_and_one_file_is_all_it_takes(tmp_path: Path) -> None:
@@ -18,9 +17,7 @@ def test_the_example_method_is_a_dozen_lines_and_one_file_is_all_it_takes(tmp_pa
     code = [line for line in source.splitlines() if line.strip() and not line.startswith('"""')]
     assert len(code) <= 12
 
-    for folder in ("harness", "backends", "suites"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
+    copied(tmp_path)
     (tmp_path / "suites" / "methods" / "logit_mse.py").write_text(source)
 
     listed = _harness("list", "methods", "--json", cwd=tmp_path)

@@ -1,7 +1,6 @@
 """Cells that go wrong become rows; what was finished is kept whatever happens."""
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.projects import copied
 
 # Each is a method file; what it does instead of learning, and the row it must become.
 BAD = {
@@ -50,10 +49,7 @@ FEW = ("--timesteps", "1", "--seeds", "0", "--backends", "reference")
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the project with the bad methods beside the good ones."""
-    folder = tmp_path_factory.mktemp("project")
-    for package in ("harness", "backends", "suites"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / package, folder / package, ignore=ignored)
+    folder = copied(tmp_path_factory.mktemp("project"))
     for name, (action, _, _) in BAD.items():
         file = folder / "suites" / "methods" / f"{name}.py"
         file.write_text(SOURCE.format(action=action))

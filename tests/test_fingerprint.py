@@ -19,6 +19,7 @@ from harness.contracts.cell import Cell
 from harness.contracts.row import Row
 from harness.engine import freshness
 from harness.engine.teachers import cell_of
+from tests.projects import copied
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -421,10 +422,7 @@ sys.addaudithook(told)
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the project that trains for one epoch, on few events."""
-    folder = tmp_path_factory.mktemp("project")
-    for package in ("harness", "backends", "suites"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / package, folder / package, ignore=ignored)
+    folder = copied(tmp_path_factory.mktemp("project"))
     for suite in (folder / "suites").glob("*.py"):
         suite.write_text(re.sub(r"epochs=\d+", "epochs=1", suite.read_text()))
     events = folder / "suites" / "datasets" / "digits_events.py"

@@ -65,14 +65,6 @@ def _run(order: Order, report: Callable[[Progress], None]) -> Row:
         teacher, reference, teacher_sha256 = teacher_of(store, cell.teacher, cell.model, device)
     trained = train(found, splits, teacher if found.uses_teacher else None, device, report)
     measured = measure(found, trained, splits.test, splits.validation, reference)
-    made = provenance(
-        order,
-        started=started,
-        backend_version=found.backend.version if found.backend else None,
-        gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        weights_sha256=keep(store.folder(cell), trained.student.network, measured),
-        teacher_sha256=teacher_sha256,
-    )
     return Row(
         cell=cell,
         status="ok",
@@ -84,7 +76,14 @@ def _run(order: Order, report: Callable[[Progress], None]) -> Row:
             peak_memory_bytes=_peak_memory_bytes(device),
         ),
         ledger=measured.ledger.summed(),
-        provenance=replace(made, ended_at=datetime.now(UTC).isoformat(timespec="seconds")),
+        provenance=provenance(
+            order,
+            started=started,
+            backend_version=found.backend.version if found.backend else None,
+            gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+            weights_sha256=keep(store.folder(cell), trained.student.network, measured),
+            teacher_sha256=teacher_sha256,
+        ),
     )
 
 

@@ -14,17 +14,15 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.projects import copied
+
 CELLS = ("--methods", "direct,logit_kd,qcfs", "--timesteps", "2", "--seeds", "0")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the project with a published board of six cells, two epochs each."""
-    project = tmp_path_factory.mktemp("made")
-    for package in ("harness", "backends", "suites"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / package, project / package, ignore=ignored)
+    project = copied(tmp_path_factory.mktemp("made"))
     suite = project / "suites" / "digits.py"
     suite.write_text(re.sub(r"epochs=\d+", "epochs=2", suite.read_text()))
     told = harness(project, "run", "digits", *CELLS)
