@@ -36,7 +36,7 @@ def test_every_method_here_says_what_it_stands_on(name: str) -> None:
     card = discovery.method_card(name)
     assert isinstance(card, MethodCard)
     assert card.citation
-    assert (card.fidelity == "exact") == (not card.reconstructed)
+    assert (card.loss == "exact") == (not card.reconstructed)
     assert all(0 < claim.accuracy < 1 for claim in card.claims)
 
 

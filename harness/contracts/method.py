@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from harness.training.student import Student
 
 Fidelity = Literal["exact", "reconstructed"]
+Setting = Literal["authors", "ours"]
+Track = Literal["scratch", "inherited", "conversion", "self", "continuous"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,8 @@ class Claim:
         architecture: As the paper names the student.
         timesteps: ``None`` if the source does not say.
         where: Table, figure or abstract.
+        epochs: Of the student's training; ``None`` if the source does not say.
+        url: Where a reader can open that source.
     """
 
     accuracy: float
@@ -30,6 +34,8 @@ class Claim:
     architecture: str
     timesteps: int | None
     where: str
+    epochs: int | None = None
+    url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +45,15 @@ class MethodCard:
     Attributes:
         title: The idea in one line.
         citation: Authors, title, venue, year.
-        fidelity: ``exact`` if formulas and constants are the authors'.
-        reconstructed: What is ours where the sources are silent, a phrase each.
+        loss: ``exact`` if its formulas and constants are the authors'.
+        setting: ``authors`` if neurons, norms, start and read-out are theirs too, whatever
+            the budget; ``ours`` if the loss stands on the suite's student.
+        track: What the student is given, and so whom it is compared with: labels and a
+            teacher's answers alone (``scratch``), the teacher's weights at the start
+            (``inherited``), its weights without a gradient through spikes
+            (``conversion``), no larger teacher (``self``), or spike times instead of steps
+            (``continuous``).
+        reconstructed: What of the loss is ours where the sources are silent, a phrase each.
         claims: Published results, never ours.
         signals: What of the teacher is used: logits, features, weights, ...
         uses_teacher: Whether it needs one at all.
@@ -51,7 +64,9 @@ class MethodCard:
 
     title: str
     citation: str
-    fidelity: Fidelity
+    loss: Fidelity
+    setting: Setting = "ours"
+    track: Track = "scratch"
     reconstructed: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
     signals: tuple[str, ...] = ("logits",)

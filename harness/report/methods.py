@@ -70,7 +70,8 @@ def _table(cards: Mapping[str, MethodCard], costs: Mapping[str, Mapping[str, flo
             _text("signal", lambda name: ", ".join(cards[name].signals)),
             _text("extras", lambda name: "; ".join(cards[name].extras) or "none"),
             *(_text(f"cost, {suite}", cost(found)) for suite, found in costs.items()),
-            _text("fidelity", lambda name: cards[name].fidelity),
+            _text("loss", lambda name: cards[name].loss),
+            _text("setting", lambda name: cards[name].setting),
             _text("claims", lambda name: str(len(cards[name].claims))),
         ],
     )

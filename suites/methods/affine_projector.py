@@ -19,7 +19,7 @@ CARD = MethodCard(
         "Hu, Li, Deng. Knowledge distillation for spiking neural networks: aligning features "
         "and saliency. Neuromorph. Comput. Eng. 2025"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         "the last stage, averaged over time, is the feature",
         "the projector is a 1x1 convolution",

@@ -21,7 +21,7 @@ CARD = MethodCard(
         "Liu, Yi. Knowledge distillation between DNN and SNN for intelligent sensing systems on "
         "Loihi chip. ISQED 2023"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         "decoder: a leaky mean of spikes and a 1x1 convolution",
         "output spikes are decoded as the network answers: by the mean over time",

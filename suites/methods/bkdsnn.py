@@ -20,7 +20,7 @@ CARD = MethodCard(
         "neural networks training with blurred knowledge distillation. ECCV 2024, arXiv "
         "2407.09083; code: github.com/Intelligent-Computing-Research-Group/BKDSNN"
     ),
-    fidelity="exact",
+    loss="exact",
     claims=(
         Claim(
             accuracy=0.656,

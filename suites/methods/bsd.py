@@ -26,7 +26,7 @@ CARD = MethodCard(
         "AAAI 2026, ojs.aaai.org/index.php/AAAI/article/view/40085. Not bidirectional spike-based "
         "distillation (arXiv 2509.20284), which has the same initials"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         "everything but the two ideas of the abstract: no formula, constant or code was found",
         "the filter is a gain a radial band and channel group, added to the identity",

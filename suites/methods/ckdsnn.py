@@ -19,7 +19,7 @@ CARD = MethodCard(
         "Liu, Xia, Zhou, Xu, Guo. A closer look at knowledge distillation in spiking neural "
         "network training. AAAI 2026, arXiv 2511.06902; code: github.com/SinoLeu/CKDSNN"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=("the paper's formulas, read in notes on it; where its code differs, see below",),
     claims=(
         Claim(

@@ -18,7 +18,7 @@ CARD = MethodCard(
         "training; the training: Wu, Deng, Li, Zhu, Shi. Spatio-temporal backpropagation for "
         "training high-performance spiking neural networks. Front. Neurosci. 12:331, 2018"
     ),
-    fidelity="exact",
+    loss="exact",
     signals=(),
     uses_teacher=False,
 )

@@ -20,7 +20,7 @@ CARD = MethodCard(
         "Kushawaha, Kumar, Banerjee, Velmurugan. Distilling spikes: knowledge distillation in "
         "spiking neural networks. ICPR 2020, arXiv 2005.00288"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         "all losses",
         "logits of every step in the place of output spikes, since the read-out has none",

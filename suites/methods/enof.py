@@ -18,7 +18,7 @@ CARD = MethodCard(
         "networks via enhancing the output feature. NeurIPS 2024; that features are averaged over "
         "time: the authors' rebuttal, paperhub.cn/paper/SpcEwP6EYt"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=("weight", "temperature"),
     claims=(
         Claim(

@@ -23,7 +23,7 @@ CARD = MethodCard(
         "training. NeurIPS 2025, arXiv 2510.06254; code: github.com/Intelli-Chip-Lab/"
         "enhanced-self-distillation-framework-for-snn"
     ),
-    fidelity="exact",
+    loss="exact",
     claims=(
         Claim(
             accuracy=0.802,

@@ -15,7 +15,7 @@ from harness.training.losses.projection import mean_of, projectors, same_size, s
 CARD = MethodCard(
     title="Squared error between projected firing rates and the teacher's stages",
     citation="Romero et al. FitNets: hints for thin deep nets. ICLR 2015",
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=("rates in the place of features", "all stages in the place of one hint"),
     signals=("features",),
 )

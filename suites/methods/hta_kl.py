@@ -17,7 +17,7 @@ CARD = MethodCard(
         "Zhang, Zhu, Yu, Wang. Head-tail-aware KL divergence in knowledge distillation for "
         "spiking neural networks. arXiv 2504.20445, 2025"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         (
             "formula and head mass: those of the adaptive KL of Wu et al., arXiv 2404.02657, whose "

@@ -19,7 +19,7 @@ CARD = MethodCard(
         "Yang, Yu, Liu, Ma, Wang, Li. Efficient ANN-guided distillation: aligning rate-based "
         "features of spiking neural networks through hybrid block-wise replacement. CVPR 2025"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         "loss weights and temperature",
         "adapters: a 1x1 convolution, a norm and a ReLU",

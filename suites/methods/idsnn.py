@@ -20,7 +20,7 @@ CARD = MethodCard(
         "initialization and distillation. Biomimetics 8(4):375, 2023, doi "
         "10.3390/biomimetics8040375; code: github.com/fei015/IDSNN"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=("the rule for topologies that are no ResNets, which goes layer by layer",),
     claims=(
         Claim(

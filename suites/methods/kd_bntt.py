@@ -19,7 +19,7 @@ CARD = MethodCard(
         "batch normalization for training low-latency deep spiking neural networks from scratch. "
         "Front. Neurosci. 2021"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         "temperature and mixing weight",
         "scales are copied to every step, shifts and statistics to none",

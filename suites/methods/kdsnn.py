@@ -19,7 +19,7 @@ CARD = MethodCard(
         "Xu, Li, Shen, Liu, Tang, Pan. Constructing deep spiking neural networks from artificial "
         "neural networks with knowledge distillation. CVPR 2023, arXiv 2304.05627"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         (
             "form and weight of the feature term are those of BKDSNN's re-implementation: "

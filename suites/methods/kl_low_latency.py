@@ -26,7 +26,7 @@ CARD = MethodCard(
         "knowledge distillation. COOL CHIPS 2021, doi 10.1109/COOLCHIPS52128.2021.9410323; code, "
         "by all signs an author's: github.com/taku2365/SNN_distillation"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         (
             "that the run of that code which reports 74.63 % is the paper's method: of the paper "

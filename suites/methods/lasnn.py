@@ -19,7 +19,7 @@ CARD = MethodCard(
         "efficient training in deep spiking neural networks. Neurocomputing 2025 "
         "(S0925231225020235); arXiv 2304.09101, 2023"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         "attention is the sum of squares over channels, of length 1",
         "weights and temperature, that of attention after attention transfer (ICLR 2017)",

@@ -17,7 +17,7 @@ CARD = MethodCard(
         "2015; for spikes, and with these constants, the plain distillation in the code of SASTC "
         "(AAAI 2025), github.com/ieveresthd/SASTC"
     ),
-    fidelity="exact",
+    loss="exact",
 )
 
 

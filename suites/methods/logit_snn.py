@@ -18,7 +18,7 @@ CARD = MethodCard(
         "deep spiking neural networks for full-range timestep deployment. ICML 2025, arXiv "
         "2501.15925; code: github.com/Intelli-Chip-Lab/snn_temporal_decoupling_distillation"
     ),
-    fidelity="exact",
+    loss="exact",
     claims=(
         Claim(
             accuracy=0.9665,

@@ -20,7 +20,7 @@ CARD = MethodCard(
         "KDSNN for online action detection and anticipation. IEEE Transactions on Industrial "
         "Informatics, 2025, doi 10.1109/TII.2025.3641291"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         "all but the two ideas of the abstract: transport of features, and logits",
         "ground cost, regularisation and iterations of the transport",

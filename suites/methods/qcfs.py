@@ -23,7 +23,7 @@ CARD = MethodCard(
         "Bu, Fang, Ding, Dai, Yu, Huang. Optimal ANN-SNN conversion for high-accuracy and "
         "ultra-low-latency spiking neural networks. ICLR 2022"
     ),
-    fidelity="exact",
+    loss="exact",
     claims=(
         Claim(
             accuracy=0.9094,

@@ -20,7 +20,7 @@ CARD = MethodCard(
         "Neural Networks 178, 2024, doi 10.1016/j.neunet.2024.106475; code: "
         "github.com/Maybe2022/SAKD"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         (
             "weights of both terms and temperature: the paper's are unknown, and the scripts have "

@@ -27,7 +27,7 @@ CARD = MethodCard(
         "matching in ANN-to-SNN distillation. AAAI 2025, arXiv 2501.08049; code: "
         "github.com/ieveresthd/SASTC"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         "the weight of the calibration; the form of every term is the authors' code's",
         (

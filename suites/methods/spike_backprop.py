@@ -26,7 +26,7 @@ CARD = MethodCard(
         "network architectures. Front. Neurosci. 14:119, 2020; code: "
         "github.com/chan8972/Enabling_Spikebased_Backpropagation"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         "the gain of scaled inputs",
         "the path past a reset that subtracts",

@@ -23,7 +23,7 @@ CARD = MethodCard(
         "10.1109/ICASSP40776.2020.9053914; stochastic rule and read-out: Srinivasan, Roy. "
         "ReStoCNet. Front. Neurosci. 13:189, 2019"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         "time constants, rates and the ratio of depression to potentiation",
         "the offset of presynaptic signals is their mean",

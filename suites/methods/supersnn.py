@@ -27,7 +27,7 @@ CARD = MethodCard(
         "Knowledge distill for spiking neural networks. IJCNN 2024, "
         "doi 10.1109/IJCNN60899.2024.10650960; before that: SuperSNN, OpenReview cdwXPlM4uN"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         "centring over the batch and unit length as the common scale",
         "the vector before the classifier as the tap",

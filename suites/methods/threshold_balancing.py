@@ -22,7 +22,7 @@ CARD = MethodCard(
         "for energy-efficient neuromorphic computing. ICASSP 2020; algorithm: Sengupta, Ye, "
         "Wang, Liu, Roy. Going deeper in spiking neural networks. Front. Neurosci. 2019"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=("what becomes of biases and norms, which the paper's networks do not have",),
     claims=(
         Claim(

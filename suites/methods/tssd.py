@@ -19,7 +19,7 @@ CARD = MethodCard(
         "Zuo, Ding, Jing, Yang, Yu. Self-distillation learning based on temporal-spatial "
         "consistency for spiking neural networks. arXiv 2406.07862, 2024"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         (
             "form of both divergences; that the answer guides the weak classifier step by step "

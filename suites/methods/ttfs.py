@@ -28,7 +28,7 @@ CARD = MethodCard(
         "spiking neural networks with 0.3 spikes per neuron. Nat. Commun. 15:6793, 2024, doi "
         "10.1038/s41467-024-51110-5; code: github.com/IBM/equivalent-training-ReLUnetwork-SNN"
     ),
-    fidelity="exact",
+    loss="exact",
     signals=("weights",),
     departures=(
         "first-spike neurons are our own module, on no simulator: all backends run the same",

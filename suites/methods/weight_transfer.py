@@ -17,7 +17,7 @@ CARD = MethodCard(
         "AL-Fayyadh, Ali, Abood. Modelling an adaptive learning system using artificial "
         "intelligence. Webology 19(1), 2022, www.webology.org/abstract.php?id=761"
     ),
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=(
         (
             "all but the idea that parameters optimised without spikes go into a network with "

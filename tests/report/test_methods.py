@@ -12,7 +12,7 @@ from tests.report.rows import right, with_metrics, with_provenance, wrong
 CARD = MethodCard(
     title="An idea",
     citation="Somebody. A paper. 2020",
-    fidelity="reconstructed",
+    loss="reconstructed",
     reconstructed=("the weight",),
     departures=("the authors forget a square",),
     extras=("a projector",),
