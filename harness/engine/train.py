@@ -1,11 +1,12 @@
 """The first stage of a cell: spend the lesson."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from harness.contracts.dataset import DatasetCard, Samples, Source, Splits
 from harness.contracts.method import Progress
@@ -15,7 +16,8 @@ from harness.data.encoding import Presentation
 from harness.data.streaming import Stream, batches_for
 from harness.engine.resolve import Resolved
 from harness.seeds import torch_seed
-from harness.training.lesson import Batch, Lesson, Teacher
+from harness.training.answers import Answers
+from harness.training.lesson import Account, Batch, Lesson, Teacher
 from harness.training.student import Student
 
 
@@ -27,14 +29,14 @@ class Trained:
         student: Trained.
         presentation: How samples reach it.
         device: Where it is.
-        samples: Seen in training, with repetition.
+        account: What was drawn from the lesson.
         seconds: Wall clock.
     """
 
     student: Student
     presentation: Presentation
     device: torch.device
-    samples: int
+    account: Account
     seconds: float
 
 
@@ -44,8 +46,12 @@ def train(
     teacher: Teacher | None,
     device: torch.device,
     report: Callable[[Progress], None],
+    *,
+    answers: Callable[[int], Answers] | None = None,
 ) -> Trained:
     """Spend the lesson of a cell, telling ``report`` after every step.
+
+    ``answers`` makes what holds the teacher's logits for that many steps.
 
     Raises:
         UnsupportedError: If simulator, model or method cannot mean it.
@@ -60,10 +66,10 @@ def train(
         seed=found.cell.seed,
         teacher=teacher,
         device=device,
+        answers=answers,
     )
     torch.manual_seed(torch_seed(found.cell.seed, "method"))
     begun = time.perf_counter()
-    progress = None
     for progress in found.method.fit(student, lesson):
         report(progress)
     if device.type == "cuda":
@@ -72,7 +78,7 @@ def train(
         student=student,
         presentation=presentation,
         device=device,
-        samples=progress.samples if progress else 0,
+        account=lesson.account,
         seconds=time.perf_counter() - begun,
     )
 
@@ -87,16 +93,20 @@ def lesson_of(
     seed: int,
     teacher: Teacher | None,
     device: torch.device,
+    answers: Callable[[int], Answers] | None = None,
 ) -> Lesson:
     """Return what a method may spend: the same batches for every method and simulator."""
     feed = batches_for(recipe, samples, card, seed=seed, device=device)
+    steps = recipe.epochs * len(feed)
     return Lesson(
         recipe=recipe,
-        epochs=_Epochs(feed=feed, presentation=presentation, epochs=recipe.epochs),
-        steps=recipe.epochs * len(feed),
-        budget_samples=recipe.epochs * len(feed) * feed.batch_size,
+        epochs=_Epochs(feed=feed, presentation=presentation, epochs=recipe.epochs, device=device),
+        steps=steps,
+        budget_samples=steps * feed.batch_size,
         teacher=teacher,
         device=device,
+        answers=answers(steps) if answers else None,
+        account=Account(limit=steps * feed.batch_size),
     )
 
 
@@ -107,11 +117,21 @@ class _Epochs:
     feed: Feed | Stream
     presentation: Presentation
     epochs: int
+    device: torch.device
 
     def __iter__(self) -> Iterator[Iterator[Batch]]:
-        return (self._epoch(epoch) for epoch in range(self.epochs))
+        places = torch.arange(self.epochs * len(self.feed), device=self.device)
+        by_epoch = places.view(self.epochs, len(self.feed))
+        return (self._epoch(epoch, steps.split(1)) for epoch, steps in enumerate(by_epoch))
 
-    def _epoch(self, epoch: int) -> Iterator[Batch]:
+    def _epoch(self, epoch: int, places: Sequence[Tensor]) -> Iterator[Batch]:
         stimulus_of = self.presentation.begin(f"epoch/{epoch}")
-        for indices, images, labels in self.feed.epoch(epoch):
-            yield Batch(stimulus=stimulus_of(images), labels=labels, indices=indices, images=images)
+        for place, (indices, images, labels) in zip(places, self.feed.epoch(epoch), strict=True):
+            yield Batch(
+                stimulus=stimulus_of(images),
+                labels=labels,
+                indices=indices,
+                images=images,
+                drawn=images,
+                place=place,
+            )
