@@ -1,12 +1,11 @@
 """The first stage of a cell: spend the lesson."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from harness.contracts.dataset import DatasetCard, Samples, Source, Splits
 from harness.contracts.method import Progress
@@ -100,7 +99,7 @@ def lesson_of(
     steps = recipe.epochs * len(feed)
     return Lesson(
         recipe=recipe,
-        epochs=_Epochs(feed=feed, presentation=presentation, epochs=recipe.epochs, device=device),
+        epochs=_Epochs(feed=feed, presentation=presentation, epochs=recipe.epochs),
         steps=steps,
         budget_samples=steps * feed.batch_size,
         teacher=teacher,
@@ -117,21 +116,17 @@ class _Epochs:
     feed: Feed | Stream
     presentation: Presentation
     epochs: int
-    device: torch.device
 
     def __iter__(self) -> Iterator[Iterator[Batch]]:
-        places = torch.arange(self.epochs * len(self.feed), device=self.device)
-        by_epoch = places.view(self.epochs, len(self.feed))
-        return (self._epoch(epoch, steps.split(1)) for epoch, steps in enumerate(by_epoch))
+        return (self._epoch(epoch) for epoch in range(self.epochs))
 
-    def _epoch(self, epoch: int, places: Sequence[Tensor]) -> Iterator[Batch]:
+    def _epoch(self, epoch: int) -> Iterator[Batch]:
         stimulus_of = self.presentation.begin(f"epoch/{epoch}")
-        for place, (indices, images, labels) in zip(places, self.feed.epoch(epoch), strict=True):
+        for indices, images, labels in self.feed.epoch(epoch):
             yield Batch(
                 stimulus=stimulus_of(images),
                 labels=labels,
                 indices=indices,
                 images=images,
                 drawn=images,
-                place=place,
             )

@@ -171,6 +171,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Note one operation and do it."""
+        if func.namespace == "profiler":
+            return func(*args, **(kwargs or {}))
         told = tree_leaves((args, kwargs or {}))
         self.calls.append(f"{func}({', '.join(_words(one) for one in told)})")
         if not self.refusal and (why := _refusal(func, told)):
@@ -198,10 +200,11 @@ def _refusal(func: Any, told: list[Any]) -> str:
     tensors = [one for one in told if isinstance(one, Tensor)]
     if torch.Tag.data_dependent_output in func.tags:
         return "reads a value"
-    by_mask = func.overloadpacket in _INDEXING and any(
-        one.dtype in {torch.bool, torch.uint8} for one in tensors[1:]
-    )
-    if torch.Tag.dynamic_output_shape in func.tags or by_mask:
+    # Indexing is said to be dynamic, and is so by a mask alone.
+    by_mask = any(one.dtype in {torch.bool, torch.uint8} for one in tensors[1:])
+    if torch.Tag.dynamic_output_shape in func.tags and (
+        by_mask or func.overloadpacket is not torch.ops.aten.index
+    ):
         return "makes a shape that depends on values"
     if any(isinstance(one, torch.Generator) and one.device.type == "cpu" for one in told):
         return "draws on the host"
@@ -210,6 +213,3 @@ def _refusal(func: Any, told: list[Any]) -> str:
     if len({one.device for one in tensors if one.dim()}) > 1:
         return "copies between devices"
     return ""
-
-
-_INDEXING = {torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_}

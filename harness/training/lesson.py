@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +110,14 @@ class Answer:
     def _computed(self) -> Tensor:
         return widened(self._output.logits[0])
 
+    def now(
+        self,
+        numbers: Tensor,  # [steps]
+    ) -> Tensor:
+        """Return the one of this step, ``[]``: a loss that asks Python for it has no graph."""
+        assert self._batch.place is not None
+        return numbers.index_select(0, self._batch.place)[0]
+
     @property
     def taps(self) -> Mapping[str, Tensor]:
         """Each ``[N, ...]``."""
@@ -178,10 +187,10 @@ class Lesson:
         Raises:
             BudgetError: If the account allows no more.
         """
-        for epoch in self.epochs:
-            for batch in epoch:
-                self.account.draw(len(batch.labels), self.purpose)
-                yield batch
+        places = iter(torch.arange(self.steps, device=self.device).unsqueeze(1))
+        for batch in chain.from_iterable(self.epochs):
+            self.account.draw(len(batch.labels), self.purpose)
+            yield replace(batch, place=next(places, None))
         if self.answers is not None:
             self.answers.finish()
 
