@@ -1,7 +1,9 @@
 """Which steps a CUDA graph can hold, asked on the processor; and that replaying is the same."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -10,11 +12,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from harness import discovery
-from harness.contracts.errors import UnsupportedError
+from harness.contracts.errors import BudgetError, DivergedError, UnsupportedError
 from harness.contracts.method import Method
 from harness.training import Batch, Lesson, capture, descent
+from harness.training.answers import Answers
 from harness.training.capture import Replayed, Step, Trace
-from tests.methods.small import lesson, student, teacher
+from harness.training.descent import read
+from harness.training.lesson import Account
+from suites.methods.direct import METHOD
+from tests.methods.small import SAMPLES, lesson, student, teacher
 
 STEPS = 7
 # What spends its lesson otherwise than by `descend`, or does something else in every step.
@@ -122,3 +128,160 @@ def test_a_graph_holds_the_step_and_its_replay_is_the_step(
         assert recorder.replays % (STEPS - capture.WARM_UP) == 0
         assert recorder.replays
         assert not recorder.strange
+
+
+def _replayed(gradients: Step, *, batches: int = 6) -> Account:
+    """Return what is said of a step that is tried on so many batches."""
+    account = Account()
+    step = Replayed(gradients, lambda: None, OnProcessor(), account)
+    for batch in lesson(None, steps=batches):
+        step(batch)
+    return account
+
+
+@pytest.mark.parametrize(
+    ("gradients", "why"),
+    [
+        (lambda batch: batch.images.mean() * batch.images.max().item(), "reads a value"),
+        (lambda batch: batch.images[batch.images > 0.5].mean(), "shape that depends on values"),
+        (lambda batch: batch.images.mean() * torch.tensor(2.0), "makes a constant on the host"),
+        (
+            lambda batch: batch.images.mean() * torch.rand(1, generator=torch.Generator()),
+            "draws on the host",
+        ),
+    ],
+)
+def test_a_step_that_no_graph_holds_stays_eager_and_says_why(gradients: Step, why: str) -> None:
+    said = _replayed(gradients).step
+    assert said is not None
+    assert said.startswith("eager: aten.")
+    assert why in said
+
+
+def test_a_step_whose_python_differs_from_the_one_before_stays_eager() -> None:
+    weights = iter(range(10))
+    said = _replayed(lambda batch: batch.images.mean() * next(weights)).step
+    # The third step multiplies by 2 where the second multiplied by 1.
+    assert said is not None
+    assert re.search(r"aten.mul.Tensor\(float32\[\], 2\) where the step before had .*, 1\)", said)
+    assert _replayed(lambda batch: batch.images.mean()).step == "one CUDA graph"
+
+
+def test_integers_may_index_in_a_graph() -> None:
+    assert _replayed(lambda batch: batch.images[batch.indices].mean()).step == "one CUDA graph"
+
+
+def test_a_recording_that_fails_leaves_the_step_eager_and_the_random_numbers_alone() -> None:
+    class Refusing(OnProcessor):
+        def record(self, _step: Step, _batch: Batch, /) -> Callable[[], Tensor]:
+            torch.rand(3)
+            raise RuntimeError("operation not permitted\nand much more")
+
+    account = Account()
+    step = Replayed(lambda batch: batch.images.mean(), lambda: None, Refusing(), account)
+    torch.manual_seed(0)
+    losses = [step(batch) for batch in lesson(None, steps=5)]
+    drawn = torch.rand(1)
+    assert account.step == "eager: not captured: operation not permitted"
+    assert len(losses) == 5
+    torch.manual_seed(0)
+    assert torch.equal(drawn, torch.rand(1))
+
+
+def test_what_is_replayed_looks_at_the_batch_that_is_there() -> None:
+    course = lesson(None, steps=6)
+    step = Replayed(lambda batch: batch.images.mean(), lambda: None, OnProcessor(), Account())
+    for batch in course:
+        assert step(batch) == batch.images.mean()
+    smaller = replace(batch, images=batch.images[:2], stimulus=batch.stimulus[:2])
+    assert step(smaller) == smaller.images.mean()
+
+
+def test_losses_arrive_in_order_each_so_many_steps_late() -> None:
+    begun: list[int] = []
+
+    def steps() -> Iterator[tuple[int, Tensor]]:
+        for number in range(1, 6):
+            begun.append(number)
+            yield 10 * number, torch.tensor(float(number))
+
+    told = []
+    for samples, loss in read(steps(), late=2):
+        told.append((samples, loss, len(begun)))
+    assert told == [(10, 1.0, 3), (20, 2.0, 4), (30, 3.0, 5), (40, 4.0, 5), (50, 5.0, 5)]
+    begun.clear()
+    assert next(read(steps(), late=0)) == (10, 1.0)
+    assert begun == [1]
+
+
+def test_a_late_loss_that_is_not_finite_names_its_own_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    course = lesson(None, steps=6)
+    third = [*course][2]
+    third.stimulus.fill_(torch.nan)
+    with replaying(monkeypatch), pytest.raises(DivergedError, match=f"after {3 * SAMPLES} samples"):
+        list(METHOD.fit(student(), course))
+
+
+class Counting(torch.nn.Module):
+    """A teacher that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.asked = teacher().network, 0
+
+    def forward(self, *given: Any) -> Any:
+        self.asked += 1
+        return self.network(*given)
+
+
+def _asked(course: Lesson, *taps: str) -> list[Tensor]:
+    return [course.answer(batch, taps).logits for batch in course]
+
+
+def test_a_teachers_answers_are_computed_once_and_are_the_same() -> None:
+    counting = Counting()
+    guide = replace(teacher(), network=counting)
+    kept: list[Tensor] = []
+    course = replace(lesson(guide, steps=3), answers=Answers(3, keep=kept.append))
+    first = _asked(course)
+    assert counting.asked == 3
+    assert torch.equal(kept[0], torch.stack(first))
+    assert torch.equal(torch.stack(_asked(lesson(guide, steps=3))), kept[0])
+    counting.asked = 0
+    known = replace(lesson(guide, steps=3), answers=Answers(3, known=kept[0]))
+    assert torch.equal(torch.stack(_asked(known)), kept[0])
+    assert counting.asked == 0
+    assert torch.equal(torch.stack(_asked(known, "stage1")), kept[0])
+    assert counting.asked == 3
+
+
+def test_answers_to_changed_images_are_not_mistaken_for_those_of_the_lesson() -> None:
+    guide = teacher()
+    untouched = lesson(guide, steps=2)
+    table = torch.stack(_asked(untouched))
+    course = replace(untouched, answers=Answers(2, known=table))
+    for batch in course:
+        turned = replace(batch, images=batch.images.flip(-1))
+        assert torch.equal(course.answer(turned).logits, guide.see(batch.images.flip(-1)).logits[0])
+
+
+def test_a_lesson_that_was_not_heard_to_the_end_keeps_no_answers() -> None:
+    kept: list[Tensor] = []
+    course = replace(lesson(teacher(), steps=3), answers=Answers(3, keep=kept.append))
+    for batch in course:
+        if int(batch.place) != 1:  # type: ignore[arg-type]  # a lesson says it
+            assert course.answer(batch).logits is not None
+    assert not kept
+
+
+def test_more_than_the_lesson_holds_is_refused_and_a_further_pass_is_told() -> None:
+    course = replace(lesson(None, steps=2), account=Account(limit=2 * SAMPLES))
+    assert len([*course]) == 2
+    assert len([*course.further("an assistant")]) == 2
+    with pytest.raises(BudgetError, match="more than the 16 samples of its lesson; a further"):
+        next(iter(course))
+    with pytest.raises(BudgetError, match="for 'an assistant'"):
+        next(iter(course.further("an assistant")))
+    assert course.account.samples["an assistant"] == 3 * SAMPLES
