@@ -8,7 +8,7 @@ has and is judged on the validation split; test data is not loaded into its answ
 best is frozen beside the published rows, and boards are run with it at fresh seeds.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,13 +102,13 @@ def _rounded(number: float) -> float:
     return float(f"{number:.3g}")
 
 
-def chosen(search: Search, rows: Mapping[str, Row], /) -> Tuning | None:
+def chosen(search: Search, store: Store, /) -> Tuning | None:
     """Return the choice, or None while a trial has no row.
 
     The best on the validation split is chosen, of equals the earliest; what diverged or
     failed is no choice, and a method of which nothing succeeded keeps its defaults.
     """
-    found = [rows.get(cell.cell_id) for cell in search.cells]
+    found = [store.load(cell) for cell in search.cells]
     if any(row is None for row in found):
         return None
     trials = [_told(row) for row in found if row is not None]
