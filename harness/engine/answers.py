@@ -1,0 +1,82 @@
+"""The teacher's logits of a lesson, kept beside the runs for the next cell that asks for them.
+
+They are addressed by all that they depend on: the teacher's weights and code, the data, what
+of the recipe decides batches and rounding, the seed, the machine. Equal addresses hold equal
+bits, so a file is never wrong, only superfluous; the oldest go where there are too many.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from harness import fingerprint
+from harness.contracts.cell import Cell, TeacherIdentity
+from harness.contracts.values import to_plain
+from harness.engine.freshness import data_fingerprint, fingerprints
+from harness.engine.jobs import Order
+from harness.engine.teachers import cell_of
+from harness.store import write_atomically
+from harness.training.answers import Answers
+
+FOLDER = "answers"
+_LARGEST, _TOGETHER = 2**26, 2**30  # bytes of one file, and of all
+
+
+def answers_of(
+    order: Order, teacher: TeacherIdentity, weights_sha256: str, device: torch.device, /
+) -> Callable[[int], Answers]:
+    """Return what makes the answers of a lesson of so many steps: known, or to be kept."""
+    folder = order.conditions.runs / FOLDER
+    path = folder / f"{_address(order, teacher, weights_sha256, device)}.safetensors"
+
+    def answers(steps: int) -> Answers:
+        if path.exists():
+            path.touch()
+            return Answers(steps, known=load_file(path, device=str(device))["logits"])
+        return Answers(steps, keep=lambda table: _keep(path, table))
+
+    return answers
+
+
+def _address(
+    order: Order, teacher: TeacherIdentity, weights_sha256: str, device: torch.device
+) -> str:
+    cell, conditions = order.cell, order.conditions
+    depends: dict[str, Any] = {
+        "weights": weights_sha256,
+        "code": fingerprints(cell_of(teacher))["train"],
+        "data": data_fingerprint(cell.dataset, conditions.data_root),
+        "batches": [cell.dataset, cell.split, cell.seed, cell.timesteps, _batches(cell)],
+        "machine": [dict(fingerprint.processor()), conditions.threads, conditions.deterministic],
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+    }
+    text = json.dumps(depends, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _batches(cell: Cell) -> Any:
+    """Return the recipe without what changes the student alone."""
+    alike = {"optimiser": "sgd", "learning_rate": 1.0, "warmup": 0.0, "weight_decay": 0.0}
+    return to_plain(replace(cell.recipe, **alike, compiled=False))  # type: ignore[arg-type]  # fields of several types
+
+
+def _keep(path: Path, table: Tensor) -> None:
+    if table.nbytes > _LARGEST:
+        return
+    held = save({"logits": table.detach().cpu()})
+    write_atomically(path, lambda file: file.write(held))
+    known = sorted(path.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
+    room = _TOGETHER - sum(file.stat().st_size for file in known)
+    for oldest in known:
+        if room >= 0:
+            break
+        room += oldest.stat().st_size
+        oldest.unlink(missing_ok=True)
