@@ -60,6 +60,7 @@ class MethodCard:
         teacher_learns: Whether the teacher changes while it teaches.
         extras: Modules that exist in training alone, a phrase each.
         departures: Where we knowingly differ from the authors' code, and why.
+        control: Whether it proposes nothing, and others have to be told from it.
     """
 
     title: str
@@ -74,6 +75,7 @@ class MethodCard:
     teacher_learns: bool = False
     extras: tuple[str, ...] = ()
     departures: tuple[str, ...] = ()
+    control: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
