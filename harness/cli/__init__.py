@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -54,6 +54,10 @@ class Exit(IntEnum):
 Names = Annotated[list[str] | None, typer.Option(help="Names; comma-separated or repeated.")]
 Numbers = Annotated[
     list[str] | None, typer.Option(help="Whole numbers; comma-separated or repeated.")
+]
+Start = Annotated[
+    Literal["teacher"] | None,
+    typer.Option("--start", help="teacher: give students its weights first, whatever the method."),
 ]
 RecipeName = Annotated[str | None, typer.Option(help="One of the suite's recipes.")]
 DataRoot = Annotated[
@@ -105,6 +109,7 @@ def plan(  # noqa: PLR0913  one option a filter
     backends: Names = None,
     models: Names = None,
     recipe: RecipeName = None,
+    start: Start = None,
     data_root: DataRoot = None,
     out: Out = RUNS,
     results: Results = RESULTS,
@@ -112,7 +117,7 @@ def plan(  # noqa: PLR0913  one option a filter
 ) -> None:
     """Say of every cell: fresh, published, missing, stale (and what moved) or failed."""
     gc.disable()  # as in ``report``
-    axes = _axes(methods, timesteps, seeds, backends, models, recipe)
+    axes = _axes(methods, timesteps, seeds, backends, models, recipe, start=start)
     standings = _standings(suite, axes, data_root, out, results)
     for one in standings:
         if as_json:
@@ -134,6 +139,7 @@ def run(  # noqa: PLR0913  one option a filter
     backends: Names = None,
     models: Names = None,
     recipe: RecipeName = None,
+    start: Start = None,
     device: Device = "cpu",
     data_root: DataRoot = None,
     out: Out = RUNS,
@@ -151,7 +157,7 @@ def run(  # noqa: PLR0913  one option a filter
     as_json: AsJson = False,
 ) -> None:
     """Run every cell that is missing or stale; finished and published ones are kept."""
-    axes = _axes(methods, timesteps, seeds, backends, models, recipe)
+    axes = _axes(methods, timesteps, seeds, backends, models, recipe, start=start)
     _require_positive("--timeout", timeout)
     _require_positive("--threads", threads)
     standings = _standings(suite, axes, data_root, out, results, trust=not again)
@@ -392,6 +398,8 @@ def _axes(
     backends: list[str] | None,
     models: list[str] | None,
     recipe: str | None,
+    *,
+    start: Literal["teacher"] | None,
 ) -> "Axes":
     from harness.engine.grid import Axes
 
@@ -402,6 +410,7 @@ def _axes(
         backends=_split(backends),
         models=_split(models),
         recipe=recipe,
+        start=start,
     )
 
 

@@ -4,10 +4,10 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import cast
+from typing import Literal, cast
 
 from harness import discovery
-from harness.contracts.cell import Cell
+from harness.contracts.cell import START, Cell
 from harness.contracts.dataset import Dataset
 from harness.contracts.errors import SpecError
 from harness.contracts.suite import Suite
@@ -20,7 +20,8 @@ from harness.store import Store
 class Axes:
     """What the user wants of a suite; None is all of it.
 
-    Timesteps and seeds may lie outside the suite's grid: they replace the axis.
+    Timesteps and seeds may lie outside the suite's grid: they replace the axis. ``start`` is
+    whose weights students begin with, whatever their method; None leaves it to the method.
     """
 
     methods: tuple[str, ...] | None = None
@@ -29,6 +30,7 @@ class Axes:
     backends: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
     recipe: str | None = None
+    start: Literal["teacher"] | None = None
 
     def __post_init__(self) -> None:
         if bad := [steps for steps in self.timesteps or () if steps < 1]:
@@ -74,12 +76,13 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
     if suite.encoder is not None:
         discovery.module_of("encoders", suite.encoder)
     teacher = identity_of(suite, card.split, store, published)
+    start = {START: axes.start} if axes.start else {}
     return [
         Cell(
             suite=name,
             protocol=suite.protocol,
             method=method,
-            params=discovery.method_parameters(method),
+            params=discovery.method_parameters(method) | start,
             dataset=suite.dataset,
             split=card.split,
             model=model,

@@ -17,6 +17,7 @@ from harness.engine.resolve import Resolved
 from harness.seeds import torch_seed
 from harness.training.lesson import Batch, Lesson, Teacher
 from harness.training.student import Student
+from harness.training.transfer import copy_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,8 @@ def train(
     )
     torch.manual_seed(torch_seed(found.cell.seed, "method"))
     begun = time.perf_counter()
+    if found.cell.starts_from_teacher:
+        copy_weights(student, lesson.guide)
     progress = None
     for progress in found.method.fit(student, lesson):
         report(progress)

@@ -11,11 +11,11 @@ from tests.methods.teaching_aids import lesson, student
 
 LN3 = math.log(3)
 # Two steps of one sample: 1 : 3, then 3 : 1; on average 1 : 1. [T = 2, N = 1, K = 2]
-LOGITS = torch.tensor([[[0.0, LN3]], [[0.0, -LN3]]])
+LOGITS = torch.tensor([[[1.0, 1 + LN3]], [[1.0, 1 - LN3]]])
 LABEL = torch.tensor([0])
 STEPWISE = (math.log(4) + math.log(4 / 3)) / 2  # the label has 1/4, then 3/4
-FROM_ONE = (1 + (LN3 - 1) ** 2 + 1 + (LN3 + 1) ** 2) / 4
-FROM_TWO = (4 + (LN3 - 2) ** 2 + 4 + (LN3 + 2) ** 2) / 4
+FROM_ONE = LN3**2 / 2
+FROM_TWO = (1 + (LN3 - 1) ** 2 + 1 + (LN3 + 1) ** 2) / 4
 
 
 def _loss(method: Tet, logits: torch.Tensor = LOGITS, label: torch.Tensor = LABEL) -> float:

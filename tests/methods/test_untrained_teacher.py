@@ -14,7 +14,7 @@ from suites.methods.logit_kd import LogitKd
 from suites.methods.untrained_teacher import UntrainedTeacher, afresh
 from tests.methods.small import lesson, student, teacher
 
-MODELS = ("digits_convnet", "vgg9", "resnet20", "ms_resnet20", "sew_resnet20", "vggsnn")
+MODELS = ("digits_convnet", "vgg9", "resnet20", "ms_resnet20", "sew_resnet20")
 
 
 @pytest.mark.parametrize("name", MODELS)
