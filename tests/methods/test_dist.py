@@ -12,13 +12,13 @@ from harness.training import Answer
 from suites.methods.dist import METHOD, Dist, correlation
 from tests.methods.teaching_aids import lesson, student, teacher
 
-STUDENT = torch.tensor([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]]) / 6
+STUDENT = torch.tensor([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0]]) / 6
 TEACHER = torch.tensor([[3.0, 2.0, 1.0], [2.0, 1.0, 3.0]]) / 6
 LABELS = torch.tensor([0, 2])
-# Rows less their means are (1, 0, -1) twice, and (-1, 0, 1) with (0, -1, 1): 1 and 1/2.
-INTER = 3 / 4
-# Columns: 3, 1 with 3, 2, then 2, 2 with 2, 1, then 1, 3 with 1, 3: 1, 0 and 1.
-INTRA = 2 / 3
+# Rows less their means are (1, 0, -1) twice, and (-1, 1, 0) with (0, -1, 1): 1 and -1/2.
+INTER = 1 / 4
+# Columns: 3, 1 with 3, 2, then 2, 3 with 2, 1, then 1, 2 with 1, 3: 1, -1 and 1.
+INTRA = 1 / 3
 
 
 class _Said(Answer):
@@ -40,14 +40,14 @@ def _loss(method: Dist, temperature: float) -> float:
 
 
 def test_by_default_both_relations_weigh_two_at_temperature_four() -> None:
-    # The labels see p^4: 81 : 16 : 1, and the reverse.
-    expected = math.log(98 / 81) + 16 * (2 * (1 - INTER) + 2 * (1 - INTRA))
+    # The labels see p^4: 81 : 16 : 1 and 1 : 81 : 16.
+    expected = math.log(98 / math.sqrt(81 * 16)) + 16 * (2 * (1 - INTER) + 2 * (1 - INTRA))
     assert _loss(METHOD, 4.0) == pytest.approx(expected, rel=1e-5)  # type: ignore[arg-type]  # a Dist
 
 
 def test_every_parameter_is_what_it_says() -> None:
     method = Dist(temperature=2.0, beta=0.5, gamma=3.0)
-    expected = math.log(14 / 9) + 4 * (0.5 * (1 - INTER) + 3 * (1 - INTRA))
+    expected = math.log(14 / math.sqrt(9 * 4)) + 4 * (0.5 * (1 - INTER) + 3 * (1 - INTRA))
     assert _loss(method, 2.0) == pytest.approx(expected, rel=1e-5)
 
 

@@ -49,6 +49,8 @@ def test_every_parameter_is_what_it_says() -> None:
 
 def test_confidence_is_the_mean_over_the_batch_of_the_largest_probability() -> None:
     assert torch.allclose(confidence(LOGITS), torch.tensor([(0.99 + 0.5) / 2, 0.9, 0.5]))
+    alike = torch.tensor([[[LN3, 0.0], [LN3, 0.0], [0.0, 0.0]]])  # 3 : 1 twice, then 1 : 1
+    assert torch.allclose(confidence(alike), torch.tensor([2 / 3]))
 
 
 @pytest.mark.parametrize(("taught", "learns"), [("weak", 2), ("strong", 1)])
