@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 from harness import discovery
 from harness.contracts.cell import START, Cell
@@ -14,6 +14,9 @@ from harness.contracts.suite import Suite
 from harness.engine.teachers import identity_of
 from harness.results import Published
 from harness.store import Store
+
+Start = Literal["teacher"] | None
+STARTS: Final[tuple[Start, ...]] = (None, "teacher")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,7 @@ class Axes:
     backends: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
     recipe: str | None = None
-    start: Literal["teacher"] | None = None
+    start: Start = None
 
     def __post_init__(self) -> None:
         if bad := [steps for steps in self.timesteps or () if steps < 1]:

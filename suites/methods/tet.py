@@ -59,8 +59,7 @@ CARD = MethodCard(
     departures=(
         (
             "setting: their neuron keeps half of its potential and is reset to zero, through the "
-            "gradient, under a triangular surrogate; norms follow Zheng et al. (AAAI 2021); Adam "
-            "at 0.001"
+            "gradient, under a triangular surrogate; Adam at 0.001"
         ),
         "the training that lengthens the simulation by and by (time inheritance) is not here",
     ),

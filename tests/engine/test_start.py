@@ -8,12 +8,14 @@ import pytest
 from harness import discovery
 from harness.contracts.cell import START, Cell
 from harness.contracts.errors import UnsupportedError
-from harness.engine import grid
+from harness.engine import grid, publish
 from harness.engine.canary import canary_of
 from harness.engine.grid import Axes
 from harness.engine.resolve import resolve
+from harness.report import leaderboard
 from harness.results import Published
 from harness.store import Store
+from tests.report.rows import SUITE, right, vars_of, with_cell, wrong
 
 
 def _one(method: str, start: Literal["teacher"] | None = None) -> Cell:
@@ -62,3 +64,27 @@ def test_no_method_has_a_parameter_of_that_name(name: str) -> None:
 
 def test_a_start_that_nobody_asked_for_is_in_no_cell() -> None:
     assert _one("logit_kd").params == discovery.method_parameters("logit_kd")
+
+
+def test_a_row_that_starts_there_is_published_beside_the_others(tmp_path: Path) -> None:
+    cells = [_one("logit_kd", start=start) for start in grid.STARTS]
+    rows = [with_cell(wrong("logit_kd", "failed", "tried"), **vars_of(cell)) for cell in cells]
+    asked = publish._current("digits", rows, Store(tmp_path), Published())
+    assert {row.cell_id for row in asked} == {cell.cell_id for cell in cells}
+
+
+def test_the_baseline_is_the_one_from_scratch_and_the_other_is_told_from_it() -> None:
+    plain = [right("direct", 360 + seed, seed=seed) for seed in range(3)]
+    started = [
+        with_cell(
+            right("direct", 372 + seed, seed=seed), params={**row.cell.params, START: "teacher"}
+        )
+        for seed, row in enumerate(plain)
+    ]
+    found = leaderboard([*plain, *started], suite=SUITE, teachers=[])
+    lines = {line.method: line for setting in found.settings for line in setting.lines}
+    assert set(lines) == {"direct", "direct (start_from=teacher)"}
+    assert lines["direct"].gain is None
+    gain = lines["direct (start_from=teacher)"].gain
+    assert gain is not None
+    assert gain.difference.value == pytest.approx(12 / 400, rel=1e-9)
