@@ -1,7 +1,7 @@
 """A teacher whose answers are about other images: what is kept, and what is not."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -69,8 +69,7 @@ def test_it_is_logit_kd_from_the_shuffled_answers(chosen: dict[str, Any]) -> Non
 
 
 def test_its_parameters_are_those_of_logit_kd() -> None:
-    assert discovery.method_parameters("shuffled_logits") == discovery.method_parameters("logit_kd")
-    assert {field.name for field in fields(METHOD)} == {field.name for field in fields(LogitKd)}  # type: ignore[arg-type]  # a dataclass
+    assert asdict(METHOD) == asdict(LogitKd())  # type: ignore[call-overload]  # a dataclass
 
 
 def test_it_is_a_control() -> None:
