@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -56,6 +56,10 @@ class Exit(IntEnum):
 Names = Annotated[list[str] | None, typer.Option(help="Names; comma-separated or repeated.")]
 Numbers = Annotated[
     list[str] | None, typer.Option(help="Whole numbers; comma-separated or repeated.")
+]
+Start = Annotated[
+    Literal["teacher"] | None,
+    typer.Option("--start", help="teacher: give students its weights first, whatever the method."),
 ]
 RecipeName = Annotated[str | None, typer.Option(help="One of the suite's recipes.")]
 DataRoot = Annotated[
@@ -111,6 +115,7 @@ def plan(  # noqa: PLR0913  one option a filter
     models: Names = None,
     recipe: RecipeName = None,
     untuned: Untuned = False,
+    start: Start = None,
     data_root: DataRoot = None,
     out: Out = RUNS,
     results: Results = RESULTS,
@@ -118,7 +123,9 @@ def plan(  # noqa: PLR0913  one option a filter
 ) -> None:
     """Say of every cell: fresh, published, missing, stale (and what moved) or failed."""
     gc.disable()  # as in ``report``
-    axes = _axes(methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned)
+    axes = _axes(
+        methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned, start=start
+    )
     standings = _standings(suite, axes, data_root, out, results)
     for one in standings:
         if as_json:
@@ -141,6 +148,7 @@ def run(  # noqa: PLR0913  one option a filter
     models: Names = None,
     recipe: RecipeName = None,
     untuned: Untuned = False,
+    start: Start = None,
     device: Device = "cpu",
     data_root: DataRoot = None,
     out: Out = RUNS,
@@ -158,7 +166,9 @@ def run(  # noqa: PLR0913  one option a filter
     as_json: AsJson = False,
 ) -> None:
     """Run every cell that is missing or stale; finished and published ones are kept."""
-    axes = _axes(methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned)
+    axes = _axes(
+        methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned, start=start
+    )
     _require_positive("--timeout", timeout)
     _require_positive("--threads", threads)
     standings = _standings(suite, axes, data_root, out, results, trust=not again)
@@ -457,6 +467,7 @@ def _axes(
     recipe: str | None,
     *,
     as_chosen: bool = True,
+    start: Literal["teacher"] | None = None,
 ) -> "Axes":
     from harness.engine.grid import Axes
 
@@ -468,6 +479,7 @@ def _axes(
         models=_split(models),
         recipe=recipe,
         as_chosen=as_chosen,
+        start=start,
     )
 
 

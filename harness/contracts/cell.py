@@ -14,6 +14,7 @@ from harness.contracts.recipe import Recipe
 from harness.contracts.values import Plain, identifying, value
 
 TEACHERS = "teachers"  # the suite that teachers are cells of
+START = "start_from"  # the parameter that is the harness's, of any method: whose weights come first
 LABELS_ALONE = "direct"  # the method without a teacher: how teachers learn, what others must beat
 
 
@@ -68,7 +69,8 @@ class Cell:
         suite: A file under ``suites/``, or ``teachers``.
         protocol: The suite's; raised when old rows may no longer stand beside new ones.
         method: A file under ``suites/methods/``.
-        params: The method's parameters, all of them, defaults included.
+        params: The method's parameters, all of them, defaults included. One that begins with
+            its teacher's weights where it would not by itself has ``start_from="teacher"``, too.
         dataset: A file under ``suites/datasets/``.
         split: The identity of its fixed split.
         model: The student, a file under ``suites/models/``.
@@ -126,11 +128,17 @@ class Cell:
         return hashlib.sha256(self.identity().encode()).hexdigest()[:16]
 
     @property
+    def starts_from_teacher(self) -> bool:
+        """Whether the student is given the teacher's weights before its method is."""
+        return self.params.get(START) == "teacher"
+
+    @property
     def label(self) -> str:
         """What people call it."""
         if self.suite == TEACHERS:
             return f"teacher {self.model} seed={self.seed}"
-        name = f"{self.method} {self.model} {self.backend} T={self.timesteps} seed={self.seed}"
+        method = f"{self.method} from teacher" if self.starts_from_teacher else self.method
+        name = f"{method} {self.model} {self.backend} T={self.timesteps} seed={self.seed}"
         if self.judged == "test":
             return name
         return f"trial {name} rate={self.recipe.learning_rate:g}"

@@ -62,6 +62,7 @@ class MethodCard:
         weight: The parameter that weighs its loss against the labels': it is tuned beside
             the learning rate. Empty if there is none.
         departures: Where we knowingly differ from the authors' code, and why.
+        control: Whether it proposes nothing, and others have to be told from it.
     """
 
     title: str
@@ -77,6 +78,7 @@ class MethodCard:
     extras: tuple[str, ...] = ()
     weight: str = ""
     departures: tuple[str, ...] = ()
+    control: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

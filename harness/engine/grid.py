@@ -4,16 +4,19 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, cast
+from typing import Any, Final, Literal, cast
 
 from harness import discovery
-from harness.contracts.cell import Cell
+from harness.contracts.cell import START, Cell
 from harness.contracts.dataset import Dataset
 from harness.contracts.errors import SpecError
 from harness.contracts.suite import Suite
 from harness.engine.teachers import identity_of
 from harness.results import Published
 from harness.store import Store
+
+Start = Literal["teacher"] | None
+STARTS: Final[tuple[Start, ...]] = (None, "teacher")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +25,8 @@ class Axes:
 
     Timesteps and seeds may lie outside the suite's grid: they replace the axis. With
     ``as_chosen``, learning rate and weights are those that tuning chose, where it did.
+    ``start`` is whose weights students begin with, whatever their method; None leaves it to
+    the method.
     """
 
     methods: tuple[str, ...] | None = None
@@ -31,6 +36,7 @@ class Axes:
     models: tuple[str, ...] | None = None
     recipe: str | None = None
     as_chosen: bool = True
+    start: Start = None
 
     def __post_init__(self) -> None:
         if bad := [steps for steps in self.timesteps or () if steps < 1]:
@@ -76,6 +82,7 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
     if suite.encoder is not None:
         discovery.module_of("encoders", suite.encoder)
     teacher = identity_of(suite, card.split, store, published)
+    start = {START: axes.start} if axes.start else {}
     tuned = {
         (one.method, one.model): one
         for one in published.tunings
@@ -84,7 +91,7 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
 
     def chosen(method: str, model: str) -> dict[str, Any]:
         one = tuned.get((method, model))
-        params = discovery.method_parameters(method)
+        params = discovery.method_parameters(method) | start
         if one is None:
             return {"params": params, "recipe": recipe}
         return {"params": params | one.params, "recipe": one.recipe(recipe)}

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from harness import discovery, report, results
 from harness.contracts.row import Row
 from harness.engine import freshness, grid, proofs
 from harness.engine.compare import unlike
-from harness.engine.grid import Axes
+from harness.engine.grid import STARTS, Axes
 from harness.engine.teachers import cell_of
 from harness.results import Published
 from harness.store import Store
@@ -74,7 +75,7 @@ def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) 
 def _current(suite: str, rows: Sequence[Row], store: Store, before: Published) -> Iterable[Row]:
     """Yield the rows of cells that the suite, asked today, would ask for exactly so."""
     asked = set()
-    for recipe in grid.load_suite(suite).recipes:
+    for recipe, start in product(grid.load_suite(suite).recipes, STARTS):
         cells = [row.cell for row in rows if row.cell.recipe_name == recipe]
         axes = Axes(
             # A method, model or simulator may be no more.
@@ -84,6 +85,7 @@ def _current(suite: str, rows: Sequence[Row], store: Store, before: Published) -
             timesteps=tuple({cell.timesteps for cell in cells}),
             seeds=tuple({cell.seed for cell in cells}),
             recipe=recipe,
+            start=start,
         )
         if cells:
             asked |= {cell.cell_id for cell in grid.cells(suite, axes, store, before)}

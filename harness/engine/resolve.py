@@ -9,7 +9,7 @@ from torch import nn
 
 from harness import discovery
 from harness.contracts.backend import Backend
-from harness.contracts.cell import Cell
+from harness.contracts.cell import START, Cell
 from harness.contracts.dataset import Dataset, DatasetCard
 from harness.contracts.errors import SpecError
 from harness.contracts.method import Method, Realises
@@ -102,12 +102,13 @@ def resolve(cell: Cell) -> Resolved:
         SpecError: If the method does not take the cell's parameters.
     """
     said = discovery.method_card(cell.method)
+    asks = said is None or said.uses_teacher or cell.starts_from_teacher
     return Resolved(
         cell=cell,
         dataset=cast(Dataset[Any], discovery.load("datasets", cell.dataset)),
         model=cast(Model, discovery.load("models", cell.model)),
         method=_method(cell.method, cell.params),
-        uses_teacher=cell.teacher is not None and (said is None or said.uses_teacher),
+        uses_teacher=cell.teacher is not None and asks,
         backend=cast(Backend, discovery.load("backends", cell.backend)) if cell.backend else None,
         encoder=cast(Encoder, discovery.load("encoders", cell.encoder)) if cell.encoder else None,
     )
@@ -115,8 +116,9 @@ def resolve(cell: Cell) -> Resolved:
 
 def _method(name: str, params: Mapping[str, Any]) -> Method:
     method = cast(Method, discovery.load("methods", name))
+    its_own = {key: value for key, value in params.items() if key != START}
     try:
-        return replace(method, **params)  # type: ignore[type-var]  # every method is a frozen dataclass
+        return replace(method, **its_own)  # type: ignore[type-var]  # every method is a frozen dataclass
     except TypeError as error:
         raise SpecError(f"suites/methods/{name}.py: {error}") from error
 

@@ -18,6 +18,7 @@ from harness.seeds import torch_seed
 from harness.training.answers import Answers
 from harness.training.lesson import Account, Batch, Lesson, Teacher
 from harness.training.student import Student
+from harness.training.transfer import copy_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,8 @@ def train(
     )
     torch.manual_seed(torch_seed(found.cell.seed, "method"))
     begun = time.perf_counter()
+    if found.cell.starts_from_teacher:
+        copy_weights(student, lesson.guide)
     for progress in found.method.fit(student, lesson):
         report(progress)
     if device.type == "cuda":

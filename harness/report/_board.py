@@ -312,10 +312,14 @@ def _judged(lines: Sequence[Line], baseline: str) -> list[Line]:
         {line.method: line.by_seed() for line in lines if line.answers}, resolution=resolution
     )
     lines = [replace(line, group=groups.get(line.method)) for line in lines]
-    bases = [line for line in lines if line.answers and line.answers[0].row.cell.method == baseline]
+    bases = [line for line in lines if line.answers and _is(line.answers[0].row.cell, baseline)]
     if len(bases) == 1:
         lines = _with_gains(lines, bases[0], resolution)
     return sorted(lines, key=_falling_accuracy)
+
+
+def _is(cell: Cell, baseline: str) -> bool:
+    return cell.method == baseline and not cell.starts_from_teacher
 
 
 def _with_gains(lines: Sequence[Line], base: Line, resolution: float) -> list[Line]:

@@ -41,7 +41,7 @@ def _costs(folder: Path, suite: str) -> dict[str, float]:
     baseline = cast(Suite, discovery.load("suites", suite)).baseline
     seconds: dict[str, dict[Hashable, float]] = defaultdict(dict)
     for row in published(suite, results=folder).rows.values():
-        if row.metrics and row.metrics.train_seconds:
+        if row.metrics and row.metrics.train_seconds and not row.cell.starts_from_teacher:
             seconds[row.cell.method][_question(row)] = row.metrics.train_seconds
     mine = seconds.get(baseline, {})
     ratios = {

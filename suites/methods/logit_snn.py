@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
-from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training import Answer, Lesson, Student, descend
+from harness.training.losses.stepwise import stepwise_cross_entropy, stepwise_kl
 
 CARD = MethodCard(
     title="Labels, teacher and own ensemble for every timestep by itself",
@@ -147,25 +147,6 @@ class LogitSnn:
             + self.alpha * stepwise_kl(logits, answer.logits, temperature=self.temperature)
             + self.beta * stepwise_kl(logits, own.detach(), temperature=self.temperature)
         )
-
-
-def stepwise_cross_entropy(
-    logits: Tensor,  # [T, N, K]
-    labels: Tensor,  # [N]
-) -> Tensor:
-    """Return the mean over steps of the cross-entropy of each."""
-    return cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)))
-
-
-def stepwise_kl(
-    logits: Tensor,  # [T, N, K]
-    target: Tensor,  # [N, K]
-    *,
-    temperature: float,
-) -> Tensor:
-    """Return the mean over steps of the softened divergence from ``target`` to each."""
-    repeated = target.repeat(len(logits), 1)
-    return softened_kl(logits.flatten(0, 1), repeated, temperature=temperature)
 
 
 def mean_of_right(

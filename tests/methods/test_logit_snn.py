@@ -10,13 +10,8 @@ from torch.nn.functional import cross_entropy
 
 from harness.contracts.model import Output
 from harness.training import Answer, softened_kl
-from suites.methods.logit_snn import (
-    METHOD,
-    LogitSnn,
-    mean_of_right,
-    stepwise_cross_entropy,
-    stepwise_kl,
-)
+from harness.training.losses.stepwise import stepwise_cross_entropy, stepwise_kl
+from suites.methods.logit_snn import METHOD, LogitSnn, mean_of_right
 
 # Two steps of one sample: 1 : 3, then 3 : 1; on average 1 : 1, which the teacher says too.
 LOGITS = torch.tensor([[[0.0, math.log(3)]], [[0.0, -math.log(3)]]])  # [T = 2, N = 1, K = 2]

@@ -7,7 +7,7 @@ import pytest
 from harness import discovery
 from harness.contracts.method import Claim, MethodCard
 from harness.report import methods
-from tests.report.rows import right, with_metrics, with_provenance, wrong
+from tests.report.rows import right, with_cell, with_metrics, with_provenance, wrong
 
 CARD = MethodCard(
     title="An idea",
@@ -60,6 +60,19 @@ def test_cells_of_other_machines_and_without_a_number_are_no_pair(tmp_path: Path
     assert "| [`logit_kd`](#logit_kd) | An idea | logits | a projector | — |" in methods.page(
         tmp_path
     )
+
+
+@pytest.mark.usefixtures("known")
+def test_a_start_from_the_teachers_weights_is_no_cost_of_the_method(tmp_path: Path) -> None:
+    _publish(tmp_path, "direct", {0: 1.0})
+    plain = with_metrics(right("logit_kd", 360), train_seconds=3.0)
+    started = with_cell(
+        with_metrics(plain, train_seconds=9.0), params={"weight": 0.9, "start_from": "teacher"}
+    )
+    lines = "".join(f"{row.to_json()}\n" for row in (plain, started))
+    (tmp_path / "digits" / "logit_kd.jsonl").write_text(lines, encoding="utf-8")
+    text = methods.page(tmp_path)
+    assert "| [`logit_kd`](#logit_kd) | An idea | logits | a projector | 3.00 |" in text
 
 
 @pytest.mark.usefixtures("known")
