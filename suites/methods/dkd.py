@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 
 import torch
 from torch import Tensor
@@ -74,16 +73,21 @@ class Dkd:
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend the three terms."""
-        steps = count(1)
+        risen = torch.tensor([*self.rise(lesson.steps)], device=lesson.device)
 
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
-            done = next(steps) / lesson.steps
-            risen = min(done / self.warmup, 1.0) if self.warmup else 1.0
-            return self.loss(output, answer, labels, risen=risen)
+            return self.loss(output, answer, labels, risen=answer.now(risen))
 
         return descend(student, lesson, loss)
 
-    def loss(self, output: Output, answer: Answer, labels: Tensor, *, risen: float = 1.0) -> Tensor:
+    def rise(self, steps: int) -> Iterator[float]:
+        """Yield ``w`` for each step."""
+        for step in range(1, steps + 1):
+            yield min(step / steps / self.warmup, 1.0) if self.warmup else 1.0
+
+    def loss(
+        self, output: Output, answer: Answer, labels: Tensor, *, risen: float | Tensor = 1.0
+    ) -> Tensor:
         """Return the weighted sum of the three terms, in nats, with ``w`` at ``risen``."""
         mean = output.logits.mean(0)
         label, others = decoupled_kl(
