@@ -3,11 +3,13 @@
 import hashlib
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +24,7 @@ from harness.engine.canary import canary_of
 from harness.engine.jobs import Conditions, Order
 from harness.engine.measure import Measured, TeacherVerdict, measure
 from harness.engine.provenance import provenance
-from harness.engine.resolve import resolve
+from harness.engine.resolve import opened, resolve
 from harness.engine.teachers import WEIGHTS, cell_of, verified_weights
 from harness.engine.train import train
 from harness.store import Store, write_atomically
@@ -31,12 +33,22 @@ from harness.training.lesson import Teacher, computing
 PREDICTIONS = "predictions.npz"
 
 
-def prepare(conditions: Conditions) -> None:
-    """Set threads and determinism of this process."""
+@contextmanager
+def prepared(conditions: Conditions) -> Iterator[None]:
+    """Set threads and determinism of this process while a cell runs."""
+    deterministic: Any = torch.utils.deterministic  # its stub knows no fill_uninitialized_memory
+    threads, filled = torch.get_num_threads(), deterministic.fill_uninitialized_memory
+    refused = torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(conditions.threads)
     torch.use_deterministic_algorithms(conditions.deterministic, warn_only=False)
     # Deterministic mode would fill all fresh memory, and nothing here reads memory unwritten.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # its stub knows it not
+    deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(refused)
+        deterministic.fill_uninitialized_memory = filled
 
 
 def run(order: Order, report: Callable[[Progress], None]) -> Row:
@@ -48,18 +60,18 @@ def run(order: Order, report: Callable[[Progress], None]) -> Row:
         DataError: If the data is missing or damaged.
         StoreError: If its teacher is not ready, or is another than its row says.
     """
-    with computing(order.cell.recipe.precision):
-        row = _run(order, report)
-    return replace(row, canary=_canary(order))
+    with prepared(order.conditions):
+        with computing(order.cell.recipe.precision):
+            row = _run(order, report)
+        return replace(row, canary=_canary(order))
 
 
 def _run(order: Order, report: Callable[[Progress], None]) -> Row:
     started = datetime.now(UTC)
     cell, conditions = order.cell, order.conditions
-    prepare(conditions)
     device, store = torch.device(conditions.device), Store(conditions.runs)
     found = resolve(cell)
-    splits = found.dataset.load(conditions.data_root, timesteps=cell.timesteps)
+    splits = opened(cell.dataset, conditions.data_root, cell.timesteps)
     teacher = reference = teacher_sha256 = None
     if cell.teacher is not None:
         teacher, reference, teacher_sha256 = teacher_of(store, cell.teacher, cell.model, device)

@@ -62,15 +62,21 @@ def measure(
 
     Thresholds of early exits are fitted on ``validation`` alone.
     """
-    verdict = _verdict(found, trained, test)
     running = Running(
         trained.student, test, trained.presentation, trained.device, found.recipe.precision
     )
-    ledger = running.counted()
+    verdict, ledger = running.judged()
     others = dict(_elsewhere(found, trained, test, verdict))
     spiking: dict[str, Any] = {}
     if found.backend is not None:
-        spiking = early_exits(_verdict(found, trained, validation), verdict, ledger)
+        fitted_on = evaluate(
+            trained.student,
+            validation,
+            trained.presentation,
+            trained.device,
+            found.recipe.precision,
+        )
+        spiking = early_exits(fitted_on, verdict, ledger)
     return Measured(
         verdict=verdict,
         elsewhere={name: projections for name, (_, projections) in others.items()},
@@ -82,12 +88,6 @@ def measure(
             **spiking,
             "cross_backend": {name: answer for name, (answer, _) in others.items()},
         },
-    )
-
-
-def _verdict(found: Resolved, trained: Trained, samples: Samples | Source) -> Verdict:
-    return evaluate(
-        trained.student, samples, trained.presentation, trained.device, found.recipe.precision
     )
 
 
