@@ -41,11 +41,13 @@ class Elsewhere:
 
     Attributes:
         test_accuracy: There.
-        differing: Test samples that it decides otherwise.
+        differing: Samples that it decides otherwise.
+        samples: How many it was asked, evenly over the test set; None is all.
     """
 
     test_accuracy: float
     differing: int
+    samples: int | None = None
 
 
 @value

@@ -16,6 +16,9 @@ from harness.engine.train import Trained
 from harness.evaluation.cost import Running, early_exits
 from harness.evaluation.evaluate import Verdict, evaluate
 
+# What is asked of the other simulators, one of which is slow on purpose.
+_ASKED_ELSEWHERE = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherVerdict:
@@ -123,18 +126,40 @@ def _beside(verdict: Verdict, reference: TeacherVerdict | None) -> dict[str, Any
 def _elsewhere(
     found: Resolved, trained: Trained, test: Samples | Source, verdict: Verdict
 ) -> Iterator[tuple[str, tuple[Elsewhere, tuple[float, ...]]]]:
-    """Yield what the same weights answer on every other simulator that is here."""
+    """Yield what the same weights answer on every other simulator that is here.
+
+    Of a large test set a sample is asked, unless an encoder would draw other numbers for it.
+    """
     if found.backend is None:
         return
     state = trained.student.network.state_dict()
+    places = None if found.encoder else _sample(len(test))
+    asked = test if places is None else _part(test, places)
+    ours = verdict.predictions[-1] if places is None else verdict.predictions[-1][places]
     for name in discovery.names("backends"):
         if name == found.cell.backend or (other := found.on(name)) is None:
             continue
         student = other.student(trained.device)
         student.network.load_state_dict(state)
         theirs = evaluate(
-            student, test, trained.presentation, trained.device, found.recipe.precision
+            student, asked, trained.presentation, trained.device, found.recipe.precision
         )
-        unlike = theirs.predictions[-1] != verdict.predictions[-1]
-        answer = Elsewhere(test_accuracy=theirs.accuracy.value, differing=int(unlike.sum()))
+        answer = Elsewhere(
+            test_accuracy=theirs.accuracy.value,
+            differing=int((theirs.predictions[-1] != ours).sum()),
+            samples=None if places is None else len(places),
+        )
         yield name, (answer, theirs.projections)
+
+
+def _sample(samples: int) -> NDArray[np.int64] | None:
+    """Return which of so many are asked elsewhere, evenly in file order; None is all."""
+    if samples <= _ASKED_ELSEWHERE:
+        return None
+    return np.arange(_ASKED_ELSEWHERE) * samples // _ASKED_ELSEWHERE
+
+
+def _part(test: Samples | Source, places: NDArray[np.int64]) -> Samples | Source:
+    if isinstance(test, Samples):
+        return Samples(inputs=test.inputs[places], labels=test.labels[places])
+    return test.take(places)

@@ -1,7 +1,7 @@
 """What one trained student costs: operations, wall clock, early exits."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -22,7 +22,6 @@ from harness.meter import measure
 from harness.training.lesson import autocast
 from harness.training.student import Student
 
-_WARM_UP, _LEAST, _MOST, _TIMED_S = 2, 3, 30, 0.03
 _BATCHES = (64, 256)
 _METERED_BATCH = 256
 
@@ -97,14 +96,10 @@ class Running:
         }
 
     def _times(self, stimulus: Tensor) -> list[float]:
-        """Return the seconds of each of some passes, after a warm-up.
-
-        They are as many as fit into ``_TIMED_S``, but at least 3.
-        """
-        for _ in range(_WARM_UP):
-            self._seconds(stimulus)
+        """Return the seconds of as many passes as are worth their time, after a warm-up."""
+        self._seconds(stimulus)
         times: list[float] = []
-        while len(times) < _LEAST or (len(times) < _MOST and sum(times) < _TIMED_S):
+        while is_worth_one_more(times):
             times.append(self._seconds(stimulus))
         return times
 
@@ -114,6 +109,16 @@ class Running:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter() - begun
+
+
+def is_worth_one_more(times: Sequence[float], /) -> bool:
+    """Return whether another pass says more, after passes of so many seconds.
+
+    Short ones are repeated for 0.05 s, 30 times at most; three are taken in any case, but of
+    such as take a second together with those before, no other.
+    """
+    spent_s = sum(times)
+    return spent_s < (1.0 if len(times) < 3 else 0.05) and len(times) < 30
 
 
 def early_exits(validation: Verdict, test: Verdict, ledger: Ledger, /) -> dict[str, Any]:
