@@ -70,6 +70,7 @@ def measure(
     )
     verdict, ledger = running.judged()
     others = dict(_elsewhere(found, trained, test, verdict))
+    asked = _asked_elsewhere(found, len(test))
     spiking: dict[str, Any] = {}
     if found.backend is not None:
         fitted_on = evaluate(
@@ -90,6 +91,7 @@ def measure(
             **_beside(verdict, reference),
             **spiking,
             "cross_backend": {name: answer for name, (answer, _) in others.items()},
+            "cross_backend_samples": None if asked is None or not others else len(asked),
         },
     )
 
@@ -126,14 +128,11 @@ def _beside(verdict: Verdict, reference: TeacherVerdict | None) -> dict[str, Any
 def _elsewhere(
     found: Resolved, trained: Trained, test: Samples | Source, verdict: Verdict
 ) -> Iterator[tuple[str, tuple[Elsewhere, tuple[float, ...]]]]:
-    """Yield what the same weights answer on every other simulator that is here.
-
-    Of a large test set a sample is asked, unless an encoder would draw other numbers for it.
-    """
+    """Yield what the same weights answer on every other simulator that is here."""
     if found.backend is None:
         return
     state = trained.student.network.state_dict()
-    places = None if found.encoder else _sample(len(test))
+    places = _asked_elsewhere(found, len(test))
     asked = test if places is None else _part(test, places)
     ours = verdict.predictions[-1] if places is None else verdict.predictions[-1][places]
     for name in discovery.names("backends"):
@@ -147,14 +146,16 @@ def _elsewhere(
         answer = Elsewhere(
             test_accuracy=theirs.accuracy.value,
             differing=int((theirs.predictions[-1] != ours).sum()),
-            samples=None if places is None else len(places),
         )
         yield name, (answer, theirs.projections)
 
 
-def _sample(samples: int) -> NDArray[np.int64] | None:
-    """Return which of so many are asked elsewhere, evenly in file order; None is all."""
-    if samples <= _ASKED_ELSEWHERE:
+def _asked_elsewhere(found: Resolved, samples: int) -> NDArray[np.int64] | None:
+    """Return which of so many samples are, evenly in file order; None is all.
+
+    An encoder draws by batch: for fewer samples it would draw other spikes.
+    """
+    if samples <= _ASKED_ELSEWHERE or found.encoder is not None:
         return None
     return np.arange(_ASKED_ELSEWHERE) * samples // _ASKED_ELSEWHERE
 
