@@ -21,6 +21,7 @@ from harness.evaluation.evaluate import evaluate
 from harness.results import Published
 from harness.store import Store
 from harness.training import Student
+from harness.training.lesson import Account
 
 CPU = torch.device("cpu")
 SPLITS = opened("digits", None, 1)
@@ -34,7 +35,7 @@ def untrained(suite: str = "digits", *, backend: str = "reference") -> tuple[Res
         student=found.student(CPU),
         presentation=found.presentation(),
         device=CPU,
-        samples=0,
+        account=Account(),
         seconds=0.0,
     )
     canary._settle_norms(trained, SPLITS.validation)
