@@ -117,11 +117,13 @@ def _job(folder: Path, work: Any, argument: Any = None, name: str = "") -> Job:
     return Job(name=name, work=work, argument=argument, log_path=folder / f"{name}.txt")
 
 
-def _pids(jobs: list[Job], **options: int) -> tuple[dict[str, list[int]], dict[str, End]]:
-    """Return in which processes each job was, and how it ended, one job at a time."""
+def _pids(
+    jobs: list[Job], *, slots: int = 1, **options: int
+) -> tuple[dict[str, list[int]], dict[str, End]]:
+    """Return in which processes each job was, and how it ended."""
     pids: dict[str, list[int]] = {job.name: [] for job in jobs}
     ends = {}
-    for each in run_jobs(jobs, slots=1, timeout_s=LIMIT_S, **options):
+    for each in run_jobs(jobs, slots=slots, timeout_s=LIMIT_S, **options):
         if isinstance(each, News):
             pids[each.job.name].append(each.value)
         else:
@@ -159,6 +161,15 @@ def test_what_goes_wrong_after_others_is_run_again_alone(tmp_path: Path, way: st
     assert alone != together
     assert ends["sensitive"].ending == "done"
     assert pids["telling"] == [alone]  # which is as good as any
+
+
+def test_alone_is_in_a_process_that_nobody_used_though_one_is_idle(tmp_path: Path) -> None:
+    jobs = [_job(tmp_path, poisoning, name=f"poisoning {number}") for number in range(2)]
+    pids, ends = _pids([*jobs, _job(tmp_path, sensitive, "dies")], slots=2)
+    together, alone = pids["sensitive"]
+    assert together in {pid for name in pids if name != "sensitive" for pid in pids[name]}
+    assert alone not in {pid for name in pids if name != "sensitive" for pid in pids[name]}
+    assert ends["sensitive"].ending == "done"
 
 
 def test_what_goes_wrong_alone_has_gone_wrong(tmp_path: Path) -> None:
