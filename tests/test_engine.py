@@ -1,6 +1,7 @@
 """Cells that go wrong become rows; what was finished is kept whatever happens."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -53,6 +54,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, (action, _, _) in BAD.items():
         file = folder / "suites" / "methods" / f"{name}.py"
         file.write_text(SOURCE.format(action=action))
+    suite = folder / "suites" / "digits.py"
+    suite.write_text(re.sub(r"epochs=\d+", "epochs=2", suite.read_text()))
     return folder
 
 
@@ -95,6 +98,22 @@ def test_a_bad_cell_becomes_a_row_with_its_status_and_reason(
 def test_good_cells_beside_bad_ones_finish(rows: dict[str, dict[str, Any]]) -> None:
     assert rows["direct"]["status"] == "ok"
     assert rows["logit_kd"]["status"] == "ok"
+
+
+def test_no_cell_is_told_what_another_did(
+    project: Path, rows: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    # Of two cells at once, some of the good ones came after bad ones, in their processes or not.
+    code, told = _run(
+        project, "run", "digits", "--methods", "logit_kd", *FEW, "--out", str(tmp_path)
+    )
+    assert code == 0, told
+    assert "2 cells in" in told  # a teacher is one
+    assert "cells an hour" in told
+    [file] = tmp_path.glob("digits/*/row.json")
+    alone, beside = json.loads(file.read_text()), rows["logit_kd"]
+    assert alone["ledger"] == beside["ledger"]
+    assert alone["canary"] == beside["canary"]
 
 
 def test_failed_cells_are_left_alone_until_asked(

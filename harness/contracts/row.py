@@ -70,6 +70,7 @@ class Metrics:
         silent_samples: Test samples that do not.
         early_exit: By rule and allowed loss of validation accuracy in percentage points.
         cross_backend: By other simulator.
+        cross_backend_samples: Of the test samples those asked there, evenly; None is all.
         parameter_count: Trainable numbers of the student at inference.
         latency_ms_b1: Median wall clock of a batch of one.
         latency_ms_b1_iqr: Its interquartile range.
@@ -97,6 +98,7 @@ class Metrics:
     silent_samples: int | None = None
     early_exit: dict[str, dict[str, EarlyExit]] = field(default_factory=dict)
     cross_backend: dict[str, Elsewhere] = field(default_factory=dict)
+    cross_backend_samples: int | None = None
     parameter_count: int | None = None
     latency_ms_b1: float | None = None
     latency_ms_b1_iqr: float | None = None

@@ -11,15 +11,14 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness import discovery
 from harness.contracts.cell import Cell, TeacherIdentity
-from harness.contracts.dataset import Dataset, Samples, Source, Splits
+from harness.contracts.dataset import Samples, Source, Splits
 from harness.contracts.ledger import Ledger
 from harness.contracts.recipe import Recipe
 from harness.contracts.row import Canary, Metrics, Stage
@@ -27,7 +26,7 @@ from harness.contracts.values import to_plain
 from harness.data.streaming import some, unaugmented
 from harness.engine.measure import TeacherVerdict, measure
 from harness.engine.proofs import PARTS
-from harness.engine.resolve import resolve
+from harness.engine.resolve import opened, resolve
 from harness.engine.teachers import cell_of
 from harness.engine.train import Trained, train
 from harness.evaluation.evaluate import evaluate, projected
@@ -46,7 +45,7 @@ def canary_of(cell: Cell, data_root: Path | None, /) -> Canary:
         DataError: If the data is not here.
     """
     with computing("float64"):
-        return _canary(cell, _splits(cell.dataset, data_root, cell.timesteps), data_root)
+        return _canary(cell, opened(cell.dataset, data_root, cell.timesteps), data_root)
 
 
 def _canary(cell: Cell, splits: Splits[Any], data_root: Path | None) -> Canary:
@@ -95,19 +94,13 @@ def _short(recipe: Recipe, available: int) -> Recipe:
     )
 
 
-@lru_cache(maxsize=2)
-def _splits(dataset: str, data_root: Path | None, timesteps: int) -> Splits[Any]:
-    opened = cast(Dataset[Any], discovery.load("datasets", dataset))
-    return opened.load(data_root, timesteps=timesteps)
-
-
 @lru_cache(maxsize=8)
 def _teacher(
     identity: TeacherIdentity, data_root: Path | None, student: str
 ) -> tuple[Teacher, TeacherVerdict]:
     """Return a teacher of so few steps; an imported one's topology, untrained."""
     cell = cell_of(identity)
-    splits = _splits(cell.dataset, data_root, cell.timesteps)
+    splits = opened(cell.dataset, data_root, cell.timesteps)
     found = resolve(replace(cell, recipe=_short(cell.recipe, len(splits.train))))
     trained = train(found, splits, None, _CPU, lambda _: None)
     verdict = evaluate(

@@ -3,11 +3,14 @@
 import hashlib
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,25 +21,37 @@ from harness.contracts.cell import TeacherIdentity
 from harness.contracts.errors import HarnessError
 from harness.contracts.method import Progress
 from harness.contracts.row import Canary, Metrics, Row
+from harness.engine.answers import answers_of
 from harness.engine.canary import canary_of
 from harness.engine.jobs import Conditions, Order
-from harness.engine.measure import Measured, TeacherVerdict, measure
+from harness.engine.measure import Measured, TeacherVerdict, measure, quality
 from harness.engine.provenance import provenance
-from harness.engine.resolve import resolve
+from harness.engine.resolve import opened, resolve
 from harness.engine.teachers import WEIGHTS, cell_of, verified_weights
 from harness.engine.train import train
+from harness.evaluation.evaluate import evaluate
 from harness.store import Store, write_atomically
 from harness.training.lesson import Teacher, computing
 
 PREDICTIONS = "predictions.npz"
 
 
-def prepare(conditions: Conditions) -> None:
-    """Set threads and determinism of this process."""
+@contextmanager
+def prepared(conditions: Conditions) -> Iterator[None]:
+    """Set threads and determinism of this process while a cell runs."""
+    deterministic: Any = torch.utils.deterministic  # its stub knows no fill_uninitialized_memory
+    threads, filled = torch.get_num_threads(), deterministic.fill_uninitialized_memory
+    refused = torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(conditions.threads)
     torch.use_deterministic_algorithms(conditions.deterministic, warn_only=False)
     # Deterministic mode would fill all fresh memory, and nothing here reads memory unwritten.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # its stub knows it not
+    deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(refused)
+        deterministic.fill_uninitialized_memory = filled
 
 
 def run(order: Order, report: Callable[[Progress], None]) -> Row:
@@ -48,44 +63,50 @@ def run(order: Order, report: Callable[[Progress], None]) -> Row:
         DataError: If the data is missing or damaged.
         StoreError: If its teacher is not ready, or is another than its row says.
     """
-    with computing(order.cell.recipe.precision):
-        row = _run(order, report)
-    return replace(row, canary=_canary(order))
+    with prepared(order.conditions):
+        with computing(order.cell.recipe.precision):
+            row = _run(order, report)
+        return replace(row, canary=_canary(order)) if order.cell.judged == "test" else row
 
 
 def _run(order: Order, report: Callable[[Progress], None]) -> Row:
     started = datetime.now(UTC)
     cell, conditions = order.cell, order.conditions
-    prepare(conditions)
     device, store = torch.device(conditions.device), Store(conditions.runs)
     found = resolve(cell)
-    splits = found.dataset.load(conditions.data_root, timesteps=cell.timesteps)
-    teacher = reference = teacher_sha256 = None
+    splits = opened(cell.dataset, conditions.data_root, cell.timesteps)
+    teacher = reference = teacher_sha256 = answers = None
     if cell.teacher is not None:
         teacher, reference, teacher_sha256 = teacher_of(store, cell.teacher, cell.model, device)
-    trained = train(found, splits, teacher if found.uses_teacher else None, device, report)
+        answers = answers_of(order, cell.teacher, teacher_sha256, device)
+    taught_by = teacher if found.uses_teacher else None
+    trained = train(found, splits, taught_by, device, report, answers=answers)
+    spent: dict[str, Any] = {
+        "train_seconds": trained.seconds,
+        "train_samples": trained.account.samples[""],
+        "extra_samples": {to: n for to, n in trained.account.samples.items() if to},
+        "peak_memory_bytes": _peak_memory_bytes(device),
+    }
+    made = partial(
+        provenance,
+        order,
+        started=started,
+        backend_version=found.backend.version if found.backend else None,
+        gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        teacher_sha256=teacher_sha256,
+        step=trained.account.step,
+    )
+    if cell.judged == "validation":  # a trial: test data is not looked at
+        shown = (splits.validation, trained.presentation, device, cell.recipe.precision)
+        metrics = Metrics(**quality(evaluate(trained.student, *shown)), **spent)
+        return Row(cell=cell, status="ok", metrics=metrics, provenance=made())
     measured = measure(found, trained, splits.test, splits.validation, reference)
     return Row(
         cell=cell,
         status="ok",
-        metrics=Metrics(
-            **measured.metrics,
-            **measured.running.speed(),
-            train_seconds=trained.seconds,
-            train_samples=trained.account.samples[""],
-            extra_samples={to: n for to, n in trained.account.samples.items() if to},
-            peak_memory_bytes=_peak_memory_bytes(device),
-        ),
+        metrics=Metrics(**measured.metrics, **measured.running.speed(), **spent),
         ledger=measured.ledger.summed(),
-        provenance=provenance(
-            order,
-            started=started,
-            backend_version=found.backend.version if found.backend else None,
-            gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-            weights_sha256=keep(store.folder(cell), trained.student.network, measured),
-            teacher_sha256=teacher_sha256,
-            step=trained.account.step,
-        ),
+        provenance=made(weights_sha256=keep(store.folder(cell), trained.student.network, measured)),
     )
 
 

@@ -16,7 +16,7 @@ from harness.contracts.errors import SpecError
 from harness.contracts.row import Metrics, Row
 from harness.data.encoding import Presentation, direct
 from harness.engine.canary import canary_of
-from harness.engine.cell import keep, prepare, weights_of
+from harness.engine.cell import keep, prepared, weights_of
 from harness.engine.freshness import remember
 from harness.engine.jobs import Conditions, Order
 from harness.engine.measure import measure
@@ -60,8 +60,12 @@ def import_checkpoint(
     Raises:
         SpecError: If the file holds no weights, or those of another network.
     """
+    with prepared(conditions):
+        return _imported(file, model, dataset, conditions)
+
+
+def _imported(file: Path, model: str, dataset: str, conditions: Conditions) -> Imported:
     started = datetime.now(UTC)
-    prepare(conditions)
     source = cast(Dataset[Any], discovery.load("datasets", dataset))
     device, store = torch.device(conditions.device), Store(conditions.runs)
     # The network first: its weights are what the teacher is identified by.

@@ -16,6 +16,9 @@ from harness.engine.train import Trained
 from harness.evaluation.cost import Running, early_exits
 from harness.evaluation.evaluate import Verdict, evaluate
 
+# What is asked of the other simulators, one of which is slow on purpose.
+_ASKED_ELSEWHERE = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherVerdict:
@@ -62,36 +65,38 @@ def measure(
 
     Thresholds of early exits are fitted on ``validation`` alone.
     """
-    verdict = _verdict(found, trained, test)
     running = Running(
         trained.student, test, trained.presentation, trained.device, found.recipe.precision
     )
-    ledger = running.counted()
+    verdict, ledger = running.judged()
     others = dict(_elsewhere(found, trained, test, verdict))
+    asked = _asked_elsewhere(found, len(test))
     spiking: dict[str, Any] = {}
     if found.backend is not None:
-        spiking = early_exits(_verdict(found, trained, validation), verdict, ledger)
+        fitted_on = evaluate(
+            trained.student,
+            validation,
+            trained.presentation,
+            trained.device,
+            found.recipe.precision,
+        )
+        spiking = early_exits(fitted_on, verdict, ledger)
     return Measured(
         verdict=verdict,
         elsewhere={name: projections for name, (_, projections) in others.items()},
         ledger=ledger,
         running=running,
         metrics={
-            **_quality(verdict),
+            **quality(verdict),
             **_beside(verdict, reference),
             **spiking,
             "cross_backend": {name: answer for name, (answer, _) in others.items()},
+            "cross_backend_samples": None if asked is None or not others else len(asked),
         },
     )
 
 
-def _verdict(found: Resolved, trained: Trained, samples: Samples | Source) -> Verdict:
-    return evaluate(
-        trained.student, samples, trained.presentation, trained.device, found.recipe.precision
-    )
-
-
-def _quality(verdict: Verdict) -> dict[str, Any]:
+def quality(verdict: Verdict) -> dict[str, Any]:
     """Return the columns about right and wrong."""
     low, high = verdict.accuracy.interval
     steps = verdict.over_time.accuracy
@@ -127,14 +132,35 @@ def _elsewhere(
     if found.backend is None:
         return
     state = trained.student.network.state_dict()
+    places = _asked_elsewhere(found, len(test))
+    asked = test if places is None else _part(test, places)
+    ours = verdict.predictions[-1] if places is None else verdict.predictions[-1][places]
     for name in discovery.names("backends"):
         if name == found.cell.backend or (other := found.on(name)) is None:
             continue
         student = other.student(trained.device)
         student.network.load_state_dict(state)
         theirs = evaluate(
-            student, test, trained.presentation, trained.device, found.recipe.precision
+            student, asked, trained.presentation, trained.device, found.recipe.precision
         )
-        unlike = theirs.predictions[-1] != verdict.predictions[-1]
-        answer = Elsewhere(test_accuracy=theirs.accuracy.value, differing=int(unlike.sum()))
+        answer = Elsewhere(
+            test_accuracy=theirs.accuracy.value,
+            differing=int((theirs.predictions[-1] != ours).sum()),
+        )
         yield name, (answer, theirs.projections)
+
+
+def _asked_elsewhere(found: Resolved, samples: int) -> NDArray[np.int64] | None:
+    """Return which of so many samples are, evenly in file order; None is all.
+
+    An encoder draws by batch: for fewer samples it would draw other spikes.
+    """
+    if samples <= _ASKED_ELSEWHERE or found.encoder is not None:
+        return None
+    return np.arange(_ASKED_ELSEWHERE) * samples // _ASKED_ELSEWHERE
+
+
+def _part(test: Samples | Source, places: NDArray[np.int64]) -> Samples | Source:
+    if isinstance(test, Samples):
+        return Samples(inputs=test.inputs[places], labels=test.labels[places])
+    return test.take(places)

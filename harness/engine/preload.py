@@ -10,10 +10,10 @@ import torch
 import torch._dynamo  # the first optimiser imports it, which takes a second
 
 from harness import discovery
-from harness.engine import cell, worker
+from harness.engine import cell, traces, worker
 
 for _name in discovery.names("backends"):
     with suppress(Exception):  # not installed or broken: its own cells will say so
         import_module(f"{discovery.module_of('backends', _name)}.neuron")
 
-__all__ = ["cell", "torch", "worker"]
+__all__ = ["cell", "torch", "traces", "worker"]

@@ -1,8 +1,11 @@
-"""One process a job on this machine: isolated, with a hard time limit.
+"""Jobs on this machine, each isolated from the others, with a hard time limit.
 
-A fork server imports torch once, so a job starts in a tenth of a second, yet no tensor
-operation and no CUDA call happens before the fork. A job that raises, aborts, hangs,
-exits or is killed ends with a status and never harms another.
+A fork server imports torch once, so a process starts in a tenth of a second, yet no tensor
+operation and no CUDA call happens before the fork. A process serves one job after the other
+and keeps what they share (imports, data, a GPU's context), as long as each leaves it as it
+found it (``harness.engine.traces``). A job that raises, aborts, hangs, exits or is killed
+takes its process with it, ends with a status and never harms another: if others had its
+process before, so that the fault may be theirs, it is run again in a fresh one, and that counts.
 """
 
 import multiprocessing
@@ -10,10 +13,11 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -23,18 +27,20 @@ from typing import Any, Literal
 
 _PRELOADED = ["harness.engine.preload"]
 _GRACE_S = 2.0
+_JOBS_A_PROCESS = 64  # what no one notices to be left behind cannot pile up for longer
 
 Ending = Literal["done", "timeout", "died"]
-Work = Callable[[Any, Callable[[Any], None]], None]
+Work = Callable[[Any, Callable[[Any], None]], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Something to run in a process of its own.
+    """Something to run apart from everything else.
 
     Attributes:
         name: For people.
-        work: An importable function of ``argument`` and of a function that reports news.
+        work: An importable function of ``argument`` and of a function that reports news. It
+            returns whether it went well.
         argument: Picklable.
         log_path: Where its output goes.
     """
@@ -60,7 +66,7 @@ class End:
     Attributes:
         job: Which.
         ending: ``done`` only if its function returned.
-        exit_code: Negative is the signal that killed it.
+        exit_code: Of its process, if that ended with it; negative is the signal that killed it.
         seconds: Wall-clock.
     """
 
@@ -70,12 +76,58 @@ class End:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Returned:
+    """What a process says when a job's function has returned.
+
+    Attributes:
+        well: As the function says.
+        reusable: Whether the process is as the job found it.
+    """
+
+    well: bool
+    reusable: bool
+
+
 @dataclass(kw_only=True)
-class _Running:
-    job: Job
+class _Worker:
+    """A process and the job that it has.
+
+    Attributes:
+        process: Leads a group.
+        line: To it and from it.
+        job: None while it has none.
+        started_s: When it got it.
+        earlier: How many it had before.
+    """
+
     process: BaseProcess
-    news: Connection
-    started_s: float = field(default_factory=time.monotonic)
+    line: Connection
+    job: Job | None = None
+    started_s: float = 0.0
+    earlier: int = 0
+
+    def give(self, job: Job) -> None:
+        """Let it begin ``job``."""
+        self.job, self.started_s = job, time.monotonic()
+        with suppress(OSError):  # one that died in between ends as one that dies at work
+            self.line.send(job)
+
+    def heard(self) -> Iterator[Any]:
+        """Yield all that it has said since."""
+        with suppress(EOFError, OSError):
+            while not self.line.closed and self.line.poll():
+                yield self.line.recv()
+
+    def stop(self, *, gently: bool = False) -> None:
+        """End it and whatever it started."""
+        if gently:
+            _terminate(self.process)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # type: ignore[arg-type]  # it was started, so it has one
+        self.process.kill()  # one that has not made its group yet
+        self.process.join()
+        self.line.close()
 
 
 def run_jobs(
@@ -84,6 +136,7 @@ def run_jobs(
     *,
     slots: int,
     timeout_s: float,
+    jobs_a_process: int = _JOBS_A_PROCESS,
 ) -> Generator[News | End]:
     """Run ``jobs`` in order, at most ``slots`` at once, and yield what happens.
 
@@ -93,68 +146,101 @@ def run_jobs(
         jobs: What to run.
         slots: How many at once.
         timeout_s: Wall-clock seconds a job may take before its process group is killed.
+        jobs_a_process: After how many a process is replaced.
     """
     # Threads that wait by spinning, OpenMP's default, slow a busy machine down tenfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
-    waiting = deque(jobs)
-    running: list[_Running] = []
+    waiting, alone = deque(jobs), deque[Job]()
+    workers: list[_Worker] = []
     try:
-        while waiting or running:
-            while waiting and len(running) < slots:
-                running.append(_start(context, waiting.popleft()))
-            yield from _await(running, timeout_s)
+        while waiting or alone or any(one.job for one in workers):
+            while (waiting or alone) and sum(one.job is not None for one in workers) < slots:
+                idle = next((one for one in workers if one.job is None), None)
+                if idle is not None and (alone or idle.earlier >= jobs_a_process):
+                    _dismiss(idle, workers)
+                    idle = None
+                if idle is None:
+                    workers.append(idle := _start(context))
+                idle.give(alone.popleft() if alone else waiting.popleft())
+            for happening in _await(workers, timeout_s):
+                if isinstance(happening, Job):
+                    alone.append(happening)
+                else:
+                    yield happening
     finally:
-        for one in running:
-            _kill(one.process)
+        for one in workers:
+            one.stop(gently=one.job is not None)
 
 
-def _start(context: ForkServerContext, job: Job) -> _Running:
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_in_child, args=(job, theirs), name=job.name)
+def _start(context: ForkServerContext) -> _Worker:
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs,))
     process.start()
     theirs.close()
-    return _Running(job=job, process=process, news=ours)
+    return _Worker(process=process, line=ours)
 
 
-def _await(running: list[_Running], timeout_s: float) -> Iterator[News | End]:
-    """Yield news and endings until something happened or the next limit is reached."""
-    now = time.monotonic()
-    patience = min(one.started_s + timeout_s for one in running) - now
-    watched: list[Any] = [one.process.sentinel for one in running]
-    watched += [one.news for one in running if not one.news.closed]
+def _dismiss(worker: _Worker, workers: list[_Worker]) -> None:
+    worker.stop()
+    workers.remove(worker)
+
+
+def _await(workers: list[_Worker], timeout_s: float) -> Iterator[News | End | Job]:
+    """Yield news and endings until something happened or the next limit is reached.
+
+    A job is yielded as it is if it has to be run again, in a process of its own.
+    """
+    busy = [one for one in workers if one.job is not None]
+    patience = min(one.started_s + timeout_s for one in busy) - time.monotonic()
+    watched: list[Any] = [part for one in busy for part in (one.process.sentinel, one.line)]
     wait(watched, timeout=max(0.0, patience))
-    for one in list(running):
-        yield from _heard(one)
-        late = time.monotonic() - one.started_s > timeout_s
-        if one.process.is_alive() and not late:
+    for one in busy:
+        gone = not one.process.is_alive()  # asked first: what it says is complete then
+        yield from _listen(one, workers)
+        if one.job is None:
             continue
-        if late:
-            _kill(one.process)
-        one.process.join()
-        _sweep(one.process)
-        yield from _heard(one)
-        running.remove(one)
-        yield _end(one, late=late and one.process.exitcode != 0)
+        if gone:
+            _dismiss(one, workers)
+            yield _ended(one, "died")
+        elif time.monotonic() - one.started_s > timeout_s:
+            _terminate(one.process)
+            yield from _listen(one, workers)
+            if one in workers:
+                _dismiss(one, workers)
+            if one.job is not None:
+                yield _ended(one, "timeout")
 
 
-def _heard(one: _Running) -> Iterator[News]:
-    try:
-        while not one.news.closed and one.news.poll():
-            yield News(job=one.job, value=one.news.recv())
-    except (EOFError, OSError):
-        one.news.close()
+def _listen(one: _Worker, workers: list[_Worker]) -> Iterator[News | End | Job]:
+    for said in one.heard():
+        if not isinstance(said, _Returned):
+            assert one.job is not None
+            yield News(job=one.job, value=said)
+            continue
+        if not (said.well and said.reusable):
+            _dismiss(one, workers)
+        yield _ended(one, "done", well=said.well)
 
 
-def _end(one: _Running, *, late: bool) -> End:
-    code = one.process.exitcode
-    ending: Ending = "timeout" if late else "done" if code == 0 else "died"
-    return End(job=one.job, ending=ending, exit_code=code, seconds=time.monotonic() - one.started_s)
+def _ended(one: _Worker, ending: Ending, *, well: bool = False) -> End | Job:
+    """Return the end of the job that ``one`` had, or the job if others may be to blame for it."""
+    job, one.job = one.job, None
+    assert job is not None
+    one.earlier += 1
+    if not well and ending != "timeout" and one.earlier > 1:
+        return job
+    return End(
+        job=job,
+        ending=ending,
+        exit_code=0 if ending == "done" else one.process.exitcode,
+        seconds=time.monotonic() - one.started_s,
+    )
 
 
-def _kill(process: BaseProcess) -> None:
-    """End a job and whatever it started."""
+def _terminate(process: BaseProcess) -> None:
+    """End a process group, at first so that it can clean up."""
     for signal_ in (signal.SIGTERM, signal.SIGKILL):
         if process.pid is None or not process.is_alive():
             return
@@ -165,31 +251,51 @@ def _kill(process: BaseProcess) -> None:
         process.join(_GRACE_S)
 
 
-def _sweep(process: BaseProcess) -> None:
-    """Kill what an ended job left running in its group."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)  # type: ignore[arg-type]  # it was started, so it has one
-
-
-def _in_child(job: Job, news: Connection) -> None:
-    """Run ``job`` alone: own process group, output to its log, dying with the parent."""
+def _serve(line: Connection) -> None:
+    """Run the jobs that come along ``line``: own process group, dying with the parent."""
     os.setsid()
     Thread(target=_end_with_parent, daemon=True).start()
-    job.log_path.parent.mkdir(parents=True, exist_ok=True)
-    log = os.open(job.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    from harness.engine.traces import Traces
+
+    traces = Traces()
+    while True:
+        try:
+            job: Job = line.recv()
+        except EOFError:
+            os.killpg(0, signal.SIGKILL)
+        _write_into(job.log_path)
+        traces.begin()
+        well, left = _work(job, line), traces.left_behind()
+        if left:
+            print(f"this process is not used again: {', '.join(left)}")  # noqa: T201  into the job's log
+        sys.stdout.flush()
+        sys.stderr.flush()
+        line.send(_Returned(well=well, reusable=not left))
+
+
+def _work(job: Job, line: Connection) -> bool:
+    """Do ``job``; end the process if that raises, whatever threads it has left."""
+    try:
+        return job.work(job.argument, line.send)
+    except BaseException:  # noqa: BLE001  to be told by the exit code
+        traceback.print_exc()
+        sys.stdout.flush()
+        os._exit(1)
+
+
+def _write_into(log_path: Path) -> None:
+    """Send all output of this process to the end of a file."""
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, sys.stdout.fileno())
     os.dup2(log, sys.stderr.fileno())
-    job.work(job.argument, news.send)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Threads a library left behind must not keep a finished cell waiting.
-    os._exit(0)
+    os.close(log)
 
 
 def _end_with_parent() -> None:
-    """Kill this job's whole group as soon as the parent is gone.
+    """Kill this process's whole group as soon as the parent is gone.
 
-    The kernel's own signal on a parent's death would not come: a job's parent is the
+    The kernel's own signal on a parent's death would not come: a process's parent is the
     fork server, which lives as long as any job.
     """
     parent = multiprocessing.parent_process()

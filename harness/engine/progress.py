@@ -23,18 +23,28 @@ _QUIET_S = 30.0
 
 
 def tell(happenings: Iterable[Event], /, *, cells: int, as_json: bool) -> int:
-    """Tell everything that happens; return how many cells failed."""
+    """Tell everything that happens, and how fast it went; return how many cells failed."""
+    begun_s = time.monotonic()
     console = Console()
     display = _Display(cells) if console.is_terminal and not as_json else _Lines(as_json=as_json)
-    failures = 0
+    ended = failures = 0
     with display.bars if isinstance(display, _Display) else nullcontext():
         for event in happenings:
             if isinstance(event, Started):
                 display.progress(event)
             else:
                 display.line(_words(event), _columns(event))
+                ended += 1
                 failures += event.row.status not in _FINE
+    print(pace(ended, time.monotonic() - begun_s), file=sys.stderr if as_json else sys.stdout)
     return failures
+
+
+def pace(cells: int, seconds: float, /) -> str:
+    """Return in words how many cells a run of ``seconds`` made, and would make in an hour."""
+    return (
+        f"{cells} cells in {seconds:.0f} s: {3600 * cells / max(seconds, 1e-9):,.0f} cells an hour"
+    )
 
 
 _FINE = ("ok", "skipped")

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -10,7 +12,7 @@ from torch import nn
 from harness import discovery
 from harness.contracts.backend import Backend
 from harness.contracts.cell import START, Cell
-from harness.contracts.dataset import Dataset, DatasetCard
+from harness.contracts.dataset import Dataset, DatasetCard, Splits
 from harness.contracts.errors import SpecError
 from harness.contracts.method import Method, Realises
 from harness.contracts.model import Model
@@ -112,6 +114,17 @@ def resolve(cell: Cell) -> Resolved:
         backend=cast(Backend, discovery.load("backends", cell.backend)) if cell.backend else None,
         encoder=cast(Encoder, discovery.load("encoders", cell.encoder)) if cell.encoder else None,
     )
+
+
+@lru_cache(maxsize=2)  # a cell's, and that of its canary's teacher
+def opened(dataset: str, data_root: Path | None, timesteps: int, /) -> Splits[Any]:
+    """Return the splits of a data set, as all cells of a process see them.
+
+    Raises:
+        DataError: If the data is missing or damaged.
+    """
+    found = cast(Dataset[Any], discovery.load("datasets", dataset))
+    return found.load(data_root, timesteps=timesteps)
 
 
 def _method(name: str, params: Mapping[str, Any]) -> Method:

@@ -5,6 +5,7 @@ The fork server preloads this module, so it imports nothing that computes.
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -23,13 +24,19 @@ if TYPE_CHECKING:
     from harness.engine.reverify import Verification
 
 
-def work_on_cell(order: Order, send: Callable[[Progress], None]) -> None:
-    """Run one cell and save its row, whatever happens."""
+_QUIET_S = 0.1
+
+
+def work_on_cell(order: Order, send: Callable[[Progress], None]) -> bool:
+    """Run one cell and save its row, whatever happens.
+
+    Returns whether it ended as it would have anywhere.
+    """
     started = datetime.now(UTC)
     try:
         from harness.engine import cell
 
-        row = cell.run(order, send)
+        row = cell.run(order, _now_and_then(send))
     except BaseException as error:  # noqa: BLE001  the one place: an exception becomes a row
         traceback.print_exc()
         status, words = describe(error)
@@ -37,12 +44,26 @@ def work_on_cell(order: Order, send: Callable[[Progress], None]) -> None:
     store = Store(order.conditions.runs)
     remember(store, order.cell)
     store.save(row)
+    return row.status not in {"failed", "oom"}
+
+
+def _now_and_then(send: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """Return what sends on the first news and then some: each wakes the parent."""
+    spoken_s = -_QUIET_S
+
+    def report(progress: Progress) -> None:
+        nonlocal spoken_s
+        if (now := time.monotonic()) - spoken_s >= _QUIET_S:
+            spoken_s = now
+            send(progress)
+
+    return report
 
 
 def work_on_canaries(
     argument: tuple[Sequence[Row], Path | None], send: Callable[[Verification], None]
-) -> None:
-    """Compute the canaries of some rows anew; send what comes of each."""
+) -> bool:
+    """Compute the canaries of some rows anew; send what comes of each. All goes well."""
     import torch
 
     from harness.engine.reverify import Verification, verify
@@ -56,6 +77,7 @@ def work_on_canaries(
         except Exception as error:  # noqa: BLE001  code that fails does not mean what it meant
             traceback.print_exc()
             send(Verification(row=row, outcome="moved", words=describe(error)[1]))
+    return True
 
 
 def describe(error: BaseException) -> tuple[Status, str]:

@@ -1,7 +1,7 @@
 """What one trained student costs: operations, wall clock, early exits."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -17,12 +17,11 @@ from harness.data.encoding import Presentation
 from harness.data.streaming import unaugmented
 from harness.evaluation.decisions import first_spikes
 from harness.evaluation.early_exit import ALLOWED_DROPS, Exits, Rule, apply, fit_thresholds, spent
-from harness.evaluation.evaluate import Verdict
+from harness.evaluation.evaluate import Verdict, verdict_of
 from harness.meter import measure
 from harness.training.lesson import autocast
 from harness.training.student import Student
 
-_WARM_UP, _TIMED, _TIMED_BATCHES = 5, 30, 3
 _BATCHES = (64, 256)
 _METERED_BATCH = 256
 
@@ -57,25 +56,35 @@ class Running:
         for images, _ in unaugmented(self.samples, batch_size, self.device, self.precision):
             yield stimulus_of(images)
 
-    def counted(self) -> Ledger:
-        """Return what the meter counts on all samples."""
+    def judged(self) -> tuple[Verdict, Ledger]:
+        """Return what the student answers on all samples and what the meter counts meanwhile.
+
+        The meter changes no answer, so that one pass gives both.
+        """
         self.student.network.eval()
         events = isinstance(self.samples, Samples) and self.samples.are_frames
         frames = events or self.presentation.encoder is not None
-        return measure(
+        answers: list[Tensor] = []
+
+        def answer(stimulus: Tensor) -> Tensor:
+            answers.append(self.answer(stimulus))
+            return answers[-1]
+
+        ledger = measure(
             self.student.network,
             self.stimuli(_METERED_BATCH),
             batch_axis=1 if frames else 0,
             time_axis=0 if frames else None,
-            call=self.answer,
+            call=answer,
         )
+        return verdict_of(answers, self.samples), ledger
 
     def speed(self) -> dict[str, Any]:
         """Return the columns about wall clock and size; batch of one and best batch apart."""
-        times = self._times(next(self.stimuli(1)), _TIMED)
+        times = self._times(next(self.stimuli(1)))
         low, median, high = np.percentile([1e3 * each for each in times], [25, 50, 75])
         best = max(
-            size / float(np.median(self._times(next(self.stimuli(size)), _TIMED_BATCHES)))
+            size / float(np.median(self._times(next(self.stimuli(size)))))
             for size in _BATCHES
             if size <= len(self.samples)
         )
@@ -86,9 +95,13 @@ class Running:
             "throughput_sps": best,
         }
 
-    def _times(self, stimulus: Tensor, count: int) -> list[float]:
-        """Return the seconds of ``count`` passes, after a warm-up."""
-        return [self._seconds(stimulus) for _ in range(_WARM_UP + count)][_WARM_UP:]
+    def _times(self, stimulus: Tensor) -> list[float]:
+        """Return the seconds of as many passes as are worth their time, after a warm-up."""
+        self._seconds(stimulus)
+        times: list[float] = []
+        while is_worth_one_more(times):
+            times.append(self._seconds(stimulus))
+        return times
 
     def _seconds(self, stimulus: Tensor) -> float:
         begun = time.perf_counter()
@@ -96,6 +109,16 @@ class Running:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter() - begun
+
+
+def is_worth_one_more(times: Sequence[float], /) -> bool:
+    """Return whether another pass says more, after passes of so many seconds.
+
+    Short ones are repeated for 0.05 s, 30 times at most; three are taken in any case, but of
+    such as take a second together with those before, no other.
+    """
+    spent_s = sum(times)
+    return spent_s < (1.0 if len(times) < 3 else 0.05) and len(times) < 30
 
 
 def early_exits(validation: Verdict, test: Verdict, ledger: Ledger, /) -> dict[str, Any]:

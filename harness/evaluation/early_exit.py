@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -115,9 +116,7 @@ def fit_thresholds(
         SpecError: As ``decide`` does.
     """
     judged = _judge(logits, labels, rule)
-    return Thresholds(
-        curve=tuple(_exits(judged, threshold).point for threshold in _candidates(judged))
-    )
+    return Thresholds(curve=tuple(_points(judged, _candidates(judged))))
 
 
 def apply(
@@ -235,10 +234,30 @@ def _candidates(judged: _Judged) -> list[float]:
     return [judged.always, *ordered, judged.never]
 
 
+def _points(judged: _Judged, thresholds: list[float]) -> Iterator[ExitPoint]:
+    steps = _steps(judged, np.array(thresholds)[:, None])  # [thresholds, N]
+    right = judged.predictions == judged.labels
+    stay_right = right[steps - 1, np.arange(len(judged.labels))]
+    means = steps.mean(axis=1).tolist()
+    for threshold, correct, mean in zip(thresholds, stay_right, means, strict=True):
+        yield ExitPoint(threshold=threshold, accuracy=accuracy_of(correct), mean_steps=mean)
+
+
+def _steps(
+    judged: _Judged,
+    threshold: float | NDArray[np.float64],  # or [thresholds, 1]
+) -> Integers:
+    """Return the step at which each sample exits, ``[N]`` or ``[thresholds, N]``."""
+    reached = _sign(judged.rule) * threshold
+    steps = np.ones(np.broadcast_shapes(np.shape(threshold), judged.labels.shape), np.int64)
+    for surest in judged.surest[:-1]:
+        steps += surest < reached
+    return steps
+
+
 def _exits(judged: _Judged, threshold: float) -> Exits:
-    last, samples = len(judged.predictions), np.arange(len(judged.labels))
-    waiting = (judged.surest < _sign(judged.rule) * threshold).sum(axis=0)
-    steps = np.minimum(waiting + 1, last).astype(np.int64)
+    samples = np.arange(len(judged.labels))
+    steps = _steps(judged, threshold)
     predictions = judged.predictions[steps - 1, samples]
     return Exits(
         threshold=threshold,

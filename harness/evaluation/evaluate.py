@@ -1,5 +1,6 @@
 """What a trained network answers on samples it has not seen, step by step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from harness.contracts.dataset import Samples, Source
 from harness.contracts.recipe import Precision
@@ -72,5 +74,11 @@ def evaluate(
     for images, _ in unaugmented(samples, batch_size, device, precision):
         with torch.no_grad(), autocast(device, precision):
             logits = student(stimulus_of(images)).logits
-        answers.append(logits.cpu().numpy())
-    return Verdict(logits=np.concatenate(answers, axis=1), labels=samples.labels)
+        answers.append(logits.cpu())
+    return verdict_of(answers, samples)
+
+
+def verdict_of(answers: Sequence[Tensor], samples: Samples | Source, /) -> Verdict:
+    """Return the verdict that follows from the logits ``[T, n, K]`` of all batches, in order."""
+    logits = np.concatenate([each.numpy(force=True) for each in answers], axis=1)
+    return Verdict(logits=logits, labels=samples.labels)

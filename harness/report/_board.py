@@ -367,7 +367,8 @@ def _transfers(rows: Sequence[Row]) -> Iterable[Transfer]:
     for cell, metrics in ((row.cell, row.metrics) for row in rows if row.metrics):
         for other, answer in metrics.cross_backend.items():
             key = cell.timesteps, _backend(cell), other
-            found[key].append((metrics.n_test, answer.differing))
+            asked = metrics.cross_backend_samples or metrics.n_test
+            found[key].append((asked, answer.differing))
     for (timesteps, here, there), counts in sorted(found.items()):
         yield Transfer(
             trained_on=here,

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,35 +17,36 @@ from harness.engine.processes import End, Job, News, run_jobs
 LIMIT_S = 4.0
 
 
-def good(argument: Any, send: Callable[[Any], None]) -> None:
+def good(argument: Any, send: Callable[[Any], None]) -> bool:
     send(argument)
     print("to standard output")
     os.write(2, b"to standard error\n")
+    return True
 
 
-def raising(_argument: Any, _send: Callable[[Any], None]) -> None:
+def raising(_argument: Any, _send: Callable[[Any], None]) -> bool:
     raise RuntimeError("planned")
 
 
-def aborting(_argument: Any, _send: Callable[[Any], None]) -> None:
+def aborting(_argument: Any, _send: Callable[[Any], None]) -> bool:
     os.abort()
 
 
-def exiting(argument: Any, _send: Callable[[Any], None]) -> None:
+def exiting(argument: Any, _send: Callable[[Any], None]) -> bool:
     os._exit(argument)
 
 
-def hanging(_argument: Any, send: Callable[[Any], None]) -> None:
+def hanging(_argument: Any, send: Callable[[Any], None]) -> bool:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     send(grandchild.pid)
     time.sleep(600)
+    return True
 
 
-def leaving_a_thread(_argument: Any, _send: Callable[[Any], None]) -> None:
-    import threading
-
+def leaving_a_thread(_argument: Any, _send: Callable[[Any], None]) -> bool:
     threading.Thread(target=time.sleep, args=(600,)).start()
+    return True
 
 
 def _job(folder: Path, work: Any, argument: Any = None, name: str = "") -> Job:
@@ -70,7 +72,7 @@ def test_every_bad_job_gets_its_ending_and_every_good_one_finishes(tmp_path: Pat
         "hanging": ("timeout", -signal.SIGKILL),
         "leaving_a_thread": ("done", 0),
         "exiting": ("died", 3),
-        "exiting_quietly": ("done", 0),
+        "exiting_quietly": ("died", 0),
         **{f"good_{number}": ("done", 0) for number in range(4)},
     }
     assert sorted(each.value for each in news if each.job.name != "hanging") == [0, 1, 2, 3]

@@ -19,7 +19,7 @@ from harness import energy
 from harness.contracts.cell import TeacherIdentity
 from harness.contracts.errors import SpecError
 from harness.contracts.recipe import Recipe
-from harness.contracts.row import Row
+from harness.contracts.row import Elsewhere, Row
 from harness.contracts.suite import Suite
 from harness.energy import _horowitz
 from harness.report import Leaderboard, Line, leaderboard, render, to_csv, to_json, write
@@ -283,6 +283,15 @@ def test_the_same_weights_elsewhere_are_counted_decision_by_decision() -> None:
     assert (transfer.differing, transfer.decisions) == (9, 8 * 400)
     assert (transfer.cells_differing, transfer.cells) == (6, 8)
     assert "| 2 | alpha | gamma | 9 of 3,200 | 6 of 8 |" in page()
+
+
+def test_of_a_sample_asked_elsewhere_the_decisions_of_the_sample_count() -> None:
+    row = right("direct", 300)
+    assert row.metrics is not None
+    answers = {"gamma": Elsewhere(test_accuracy=0.75, differing=3)}
+    asked = replace(row.metrics, cross_backend=answers, cross_backend_samples=100)
+    transfer = board([replace(row, metrics=asked)]).settings[0].transfers[0]
+    assert (transfer.differing, transfer.decisions) == (3, 100)
 
 
 def test_energies_are_priced_from_the_counts_when_the_table_is_made() -> None:
