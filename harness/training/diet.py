@@ -154,8 +154,10 @@ def find_thresholds(
     excited: list[DietNeuron] = []
     handles = [layer.register_forward_pre_hook(find) for layer in diet_neurons(student.network)]
     student.network.train()
-    student(stimulus)
-    for handle in handles:
-        handle.remove()
+    try:
+        student(stimulus)
+    finally:
+        for handle in handles:
+            handle.remove()
     for layer in excited:
         layer.threshold.mul_(share)
