@@ -1,4 +1,4 @@
-"""What a last layer that never fires says of all its steps.
+"""What a loss sees of a last layer that never fires.
 
 A network answers with the current of that layer in every step, ``logits [T, N, K]``. A layer
 that accumulates has their running sum for a membrane. The class with the largest membrane
@@ -15,22 +15,15 @@ from torch import Tensor
 ReadOut = Literal["accumulated", "mean"]
 
 
-def accumulated(
-    logits: Tensor,  # [T, N, K]
-) -> Tensor:
-    """Return the membrane after each step of a last layer that only adds up, ``[T, N, K]``."""
-    return logits.cumsum(0)
-
-
 def read_out(
     logits: Tensor,  # [T, N, K]
     how: ReadOut,
 ) -> Tensor:
-    """Return what a loss is to compare, ``[N, K]``.
+    """Return the logits ``[N, K]`` that a loss is to compare.
 
     Args:
         logits: Of every step.
-        how: The ``accumulated`` membrane after the last step, which is not divided by ``T``,
-            or the ``mean``.
+        how: The membrane that has ``accumulated`` after the last step, which is not divided
+            by ``T``, or the ``mean``.
     """
-    return accumulated(logits)[-1] if how == "accumulated" else logits.mean(0)
+    return logits.sum(0) if how == "accumulated" else logits.mean(0)
