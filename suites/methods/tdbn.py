@@ -21,9 +21,10 @@ CARD = MethodCard(
     setting="ours",
     reconstructed=(
         (
-            "that shortcuts which are identities get a norm too: the paper says that shortcuts get "
-            "one, and a re-implementation (github.com/nguyenhongson1902/direct-training-snn) gives "
-            "it to projections alone, as every_shortcut=False does"
+            "that shortcuts which are identities get a norm too: the abstract speaks of an "
+            "elaborated shortcut and the body could not be read here; a re-implementation "
+            "(github.com/nguyenhongson1902/direct-training-snn) gives one to projections alone, as "
+            "every_shortcut=False does"
         ),
     ),
     claims=(
@@ -56,8 +57,8 @@ CARD = MethodCard(
     uses_teacher=False,
     departures=(
         (
-            "the neuron is the suite's. Theirs leaks to 0.25 or 0.5, fires above 0.5 and resets to "
-            "zero, with a rectangle for a surrogate"
+            "the neuron is the suite's. Theirs keeps a quarter or a half of its membrane a step, "
+            "fires above its threshold and resets to zero, with a rectangle for a surrogate"
         ),
         (
             "where one norm stands before every neuron and the threshold is 1 there is nothing to "
