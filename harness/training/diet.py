@@ -24,7 +24,7 @@ from harness.neurons.time_major import join_steps, split_steps
 from harness.training.conversion import quantile_of
 from harness.training.student import Student
 
-_DECIDES = NeuronSpec(kind="if", reset="subtract", surrogate=Surrogate(name="triangle", alpha=1.0))
+DECIDES = NeuronSpec(kind="if", reset="subtract", surrogate=Surrogate(name="triangle", alpha=1.0))
 
 
 class DietNeuron(SpikingLayer):
@@ -60,6 +60,7 @@ class DietNeuron(SpikingLayer):
         threshold: float = 1.0,
         height: float = 0.3,
         leaks_reset: bool = False,
+        calms_shared: bool = False,
     ) -> None:
         """Let ``neuron``, an integrator of threshold 1, decide where these fire.
 
@@ -70,6 +71,10 @@ class DietNeuron(SpikingLayer):
             height: Of the surrogate; the authors' is 0.3.
             leaks_reset: Whether it is ``v[t] = leak (v[t-1] - threshold s[t-1]) + x[t]``: the
                 same at ``leak = 1``.
+            calms_shared: Whether the gradients of the two weights are divided by the root of
+                how many neurons and steps they are sums over (as Esser et al., ICLR 2020,
+                section 2.2, divide that of a quantiser's step). The authors' Adam is blind to
+                such a factor; SGD carries a threshold out of reach in one step without it.
         """
         super().__init__()
         self.neuron = neuron
@@ -77,6 +82,7 @@ class DietNeuron(SpikingLayer):
         self.threshold = nn.Parameter(torch.tensor(threshold))
         self.height = height
         self.leaks_reset = leaks_reset
+        self.calms_shared = calms_shared
 
     def forward(
         self,
@@ -86,31 +92,37 @@ class DietNeuron(SpikingLayer):
         """Return the spikes ``[T, N, ...]``; append the membrane before reset to ``record``."""
         steps = split_steps(current)
         kept = at_rest(steps[0])
+        leak, threshold = self._weights(shared_by=current[:, :1].numel())
         fired, membranes = [], []
         for x in steps:
-            v = kept + x.to(kept.dtype)
-            spikes = self._fire(v)
-            kept = self._onwards(v, spikes.detach())
+            v = kept + x
+            spikes = self._fire(v / threshold)
+            reset = threshold * spikes.detach()
+            kept = leak * (v - reset) if self.leaks_reset else leak * v - reset
             fired.append(spikes.to(current.dtype))
             membranes.append(v)
         if record is not None:
             record.append(join_steps(membranes))
         return join_steps(fired)
 
-    def _fire(self, v: Tensor) -> Tensor:
-        """Return the spikes ``[N, ...]``: what the integrator answers to ``u``, from rest."""
-        share = _Damped.apply(v / self.threshold, self.height)  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
-        spikes: Tensor = self.neuron(share.unsqueeze(0)).squeeze(0)
-        return spikes
+    def _weights(self, *, shared_by: int) -> tuple[Tensor, Tensor]:
+        """Return leak and threshold, with the gradient they are to have."""
+        if not self.calms_shared:
+            return self.leak, self.threshold
+        factor = max(1, shared_by) ** -0.5
+        return _damped(self.leak, factor), _damped(self.threshold, factor)
 
-    def _onwards(self, v: Tensor, spikes: Tensor) -> Tensor:
-        """Return what the next step begins with."""
-        reset = self.threshold * spikes
-        return self.leak * (v - reset) if self.leaks_reset else self.leak * v - reset
+    def _fire(
+        self,
+        u: Tensor,  # [N, ...]
+    ) -> Tensor:
+        """Return the spikes ``[N, ...]``: what the integrator answers to ``u``, from rest."""
+        spikes: Tensor = self.neuron(_damped(u, self.height).unsqueeze(0)).squeeze(0)
+        return spikes
 
 
 class _Damped(torch.autograd.Function):
-    """A signal as it is, whose gradient is ``factor`` times smaller."""
+    """A signal as it is, and ``factor`` times its gradient."""
 
     @staticmethod
     def forward(ctx: Any, signal: Tensor, factor: float) -> Tensor:
@@ -123,9 +135,17 @@ class _Damped(torch.autograd.Function):
         return ctx.factor * gradient, None
 
 
-def diet_neuron(student: Student, /, *, leaks_reset: bool = False) -> nn.Module:
+def _damped(signal: Tensor, factor: float) -> Tensor:
+    same: Tensor = _Damped.apply(signal, factor)  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
+    return same
+
+
+def diet_neuron(
+    student: Student, /, *, leaks_reset: bool = False, calms_shared: bool = False
+) -> nn.Module:
     """Return such neurons on the student's simulator, with the authors' start."""
-    return DietNeuron(student.neuron(_DECIDES), leaks_reset=leaks_reset)
+    neuron = student.neuron(DECIDES)
+    return DietNeuron(neuron, leaks_reset=leaks_reset, calms_shared=calms_shared)
 
 
 def diet_neurons(network: nn.Module, /) -> list[DietNeuron]:

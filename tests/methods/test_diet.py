@@ -17,13 +17,18 @@ from harness.contracts.neuron import NeuronSpec, Surrogate
 from harness.meter import measure
 from harness.neurons.conformance import conform
 from harness.training import Student, put_in_slots, slots
-from harness.training.diet import DietNeuron, diet_neuron, diet_neurons, find_thresholds
+from harness.training.diet import (
+    DECIDES,
+    DietNeuron,
+    diet_neuron,
+    diet_neurons,
+    find_thresholds,
+)
 from harness.training.rate import rate_pass
 from tests.methods.small import Kind, student
 
 BACKENDS = ["reference", "norse", "spikingjelly"]
 TRIANGLE = Surrogate(name="triangle", alpha=1.0)
-DECIDES = NeuronSpec(kind="if", reset="subtract", surrogate=TRIANGLE)
 ROUNDING = 1e-12  # sums of some hundred float64 of size 1, in another order
 
 
@@ -146,6 +151,26 @@ def test_gradients_of_current_leak_and_threshold_are_the_adjoints(
         assert torch.allclose(ours, exact, rtol=0, atol=100 * ROUNDING)
 
 
+@pytest.mark.parametrize("leaks_reset", [False, True])
+def test_shared_weights_can_be_calmed_by_the_root_of_what_they_are_shared_by(
+    *, leaks_reset: bool
+) -> None:
+    # 5 steps of 12 neurons share them, whatever the number of samples.
+    current = (0.4 + _random(5, 7, 3, 4)).requires_grad_()
+    gradients = []
+    for calms_shared in (False, True):
+        layer = _layer("reference", leak=0.9, threshold=0.8, leaks_reset=leaks_reset)
+        layer.calms_shared = calms_shared
+        record: list[Tensor] = []
+        loss = (layer(current, record) * _random(*current.shape, seed=3)).sum()
+        inputs = [current, layer.leak, layer.threshold]
+        gradients.append(torch.autograd.grad(loss + record[0].sum(), inputs))
+    (by_current, *exact), (the_same, *calmed) = gradients
+    assert torch.equal(by_current, the_same)
+    for ours, theirs in zip(calmed, exact, strict=True):
+        assert ours.item() == pytest.approx(theirs.item() / 60**0.5, rel=1e-12)
+
+
 def test_every_simulator_makes_the_same_spikes_and_gradients() -> None:
     current = (0.4 + _random(5, 3, 4, 4)).requires_grad_()
     answers = []
@@ -222,7 +247,7 @@ def test_a_layer_starts_with_the_authors_constants_and_keeps_both_in_the_state()
     (name, *_), (layer, *_) = slots(learner), diet_neurons(learner.network)
     state = learner.network.state_dict()
     assert [state[f"{name}.leak"].item(), state[f"{name}.threshold"].item()] == [1, 1]
-    assert (layer.height, layer.leaks_reset) == (0.3, False)
+    assert (layer.height, layer.leaks_reset, layer.calms_shared) == (0.3, False, False)
     assert [key for key, _ in layer.named_parameters()] == ["leak", "threshold"]
     assert len(diet_neurons(learner.network)) == len(slots(learner))
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -184,7 +184,7 @@ def test_every_slot_has_neurons_of_trained_leak_and_threshold(kind: small.Kind) 
     learner = small.student(kind, method=METHOD)
     layers = diet_neurons(learner.network)
     assert len(layers) == len(slots(learner))
-    assert all(layer.leaks_reset for layer in layers)
+    assert all(layer.leaks_reset and layer.calms_shared for layer in layers)
     list(METHOD.fit(learner, small.lesson(small.teacher(kind), steps=3)))
     assert all(layer.threshold.grad is not None for layer in layers)
     assert any(layer.leak.item() != 1 for layer in layers)
@@ -243,9 +243,10 @@ def test_a_start_that_the_loss_has_taught_is_trained_before_and_not_counted() ->
     assert not torch.equal(ends[0], ends[2])
 
 
-def test_a_start_that_was_taught_is_what_the_student_begins_with(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def _begun(
+    start: Literal["teacher", "distilled"], guide: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> list[Tensor]:
+    """Return a weight as two trainings find it and as the first leaves it."""
     begun: list[Tensor] = []
     ended: list[Tensor] = []
 
@@ -256,10 +257,28 @@ def test_a_start_that_was_taught_is_what_the_student_begins_with(
         ended.append(weight.detach().clone())
 
     monkeypatch.setattr("suites.methods.kl_low_latency.descend", watched)
-    method = KlLowLatency(start="distilled")
-    list(method.fit(small.student(method=method), small.lesson(small.teacher())))
-    assert torch.equal(begun[1], ended[0])
-    assert not torch.equal(begun[0], ended[0])
+    torch.manual_seed(0)
+    method = KlLowLatency(start=start)
+    list(method.fit(small.student(method=method), small.lesson(guide)))
+    return [*begun, ended[0]]
+
+
+def test_a_start_that_was_taught_is_what_the_student_begins_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second, taught = _begun("distilled", small.teacher(), monkeypatch)
+    assert torch.equal(second, taught)
+    assert not torch.equal(first, taught)
+
+
+def test_a_start_in_the_place_of_a_teacher_that_does_not_fit_learns_from_labels_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guides = small.teacher("vgg"), small.teacher("vgg", seed=2)
+    by_labels = [_begun("teacher", guide, monkeypatch)[1] for guide in guides]
+    by_teacher = [_begun("distilled", guide, monkeypatch)[1] for guide in guides]
+    assert torch.equal(*by_labels)
+    assert not torch.equal(*by_teacher)
 
 
 def test_an_artificial_network_is_shown_the_mean_of_frames() -> None:
