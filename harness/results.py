@@ -8,23 +8,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row
-from harness.contracts.values import to_plain
+from harness.contracts.tuning import Tuning
+from harness.contracts.values import from_json, to_plain
 from harness.store import read_json, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Kind = TypeVar("Kind")
 RESULTS = Path("results")
 Code = Mapping[str, Mapping[str, str]]  # by fingerprint, modules with their hashes
 _TEACHERS = "teachers.jsonl"
 _CODE = "code.json"
+_TUNING = "tuning.jsonl"
 _COUNTED = ("spikes_per_sample", "firing_rate", "acs_per_sample", "macs_per_sample", "dense_macs")
 
 
@@ -36,11 +40,13 @@ class Published:
         rows: By ``cell_id``.
         teachers: Likewise, of the teachers that these rows name.
         code: By fingerprint, the modules it is of with their hashes.
+        tunings: What was chosen by trials, one a method, model and recipe.
     """
 
     rows: Mapping[str, Row] = field(default_factory=dict)
     teachers: Mapping[str, Row] = field(default_factory=dict)
     code: Code = field(default_factory=dict)
+    tunings: tuple[Tuning, ...] = ()
 
 
 def published(suite: str, /, *, results: Path = RESULTS) -> Published:
@@ -50,10 +56,22 @@ def published(suite: str, /, *, results: Path = RESULTS) -> Published:
         StoreError: If a file is damaged; names it and the line.
     """
     folder = results / suite
-    files = [path for path in sorted(folder.glob("*.jsonl")) if path.name != _TEACHERS]
+    others = {_TEACHERS, _TUNING}
+    files = [path for path in sorted(folder.glob("*.jsonl")) if path.name not in others]
     return Published(
-        rows=_by_id(files), teachers=_by_id([folder / _TEACHERS]), code=_code(folder / _CODE)
+        rows=_by_id(files),
+        teachers=_by_id([folder / _TEACHERS]),
+        code=_code(folder / _CODE),
+        tunings=tuple(_lines(folder / _TUNING, partial(from_json, Tuning))),
     )
+
+
+def freeze(suite: str, tunings: Iterable[Tuning], /, *, results: Path = RESULTS) -> Path:
+    """Write what was chosen; return the path."""
+    path = results / suite / _TUNING
+    lines = (json.dumps(to_plain(one), sort_keys=True) for one in tunings)
+    write_text(path, "".join(f"{line}\n" for line in lines))
+    return path
 
 
 def write(
@@ -111,14 +129,15 @@ def _flat(row: Row) -> dict[str, Any]:
 
 
 def _by_id(files: Iterable[Path]) -> dict[str, Row]:
-    rows = (row for path in files if path.exists() for row in _rows(path))
+    rows = (row for path in files for row in _lines(path, Row.from_json))
     return {row.cell_id: row for row in rows}
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+def _lines(path: Path, read: Callable[[bytes], Kind], /) -> Iterator[Kind]:
+    """Yield what ``read`` makes of each line; nothing if there is no such file."""
+    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), start=1):
         try:
-            yield Row.from_json(line)
+            yield read(line)
         except SpecError as error:
             raise StoreError(f"{path} line {number}: {error}") from error
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from harness.engine.freshness import Standing
     from harness.engine.grid import Axes
     from harness.engine.jobs import Conditions
+    from harness.engine.tune import Search
+    from harness.results import Published
 
 app = typer.Typer(
     help="Measure methods that distil artificial into spiking networks, on any simulator.",
@@ -63,6 +65,9 @@ Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for machines.")]
 Results = Annotated[Path, typer.Option(help="Where rows and leaderboards are published.")]
+Untuned = Annotated[
+    bool, typer.Option(help="The suite's learning rate and the methods' defaults, not the tuned.")
+]
 RUNS, RESULTS = Path("runs"), Path("results")
 
 
@@ -105,6 +110,7 @@ def plan(  # noqa: PLR0913  one option a filter
     backends: Names = None,
     models: Names = None,
     recipe: RecipeName = None,
+    untuned: Untuned = False,
     data_root: DataRoot = None,
     out: Out = RUNS,
     results: Results = RESULTS,
@@ -112,7 +118,7 @@ def plan(  # noqa: PLR0913  one option a filter
 ) -> None:
     """Say of every cell: fresh, published, missing, stale (and what moved) or failed."""
     gc.disable()  # as in ``report``
-    axes = _axes(methods, timesteps, seeds, backends, models, recipe)
+    axes = _axes(methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned)
     standings = _standings(suite, axes, data_root, out, results)
     for one in standings:
         if as_json:
@@ -134,6 +140,7 @@ def run(  # noqa: PLR0913  one option a filter
     backends: Names = None,
     models: Names = None,
     recipe: RecipeName = None,
+    untuned: Untuned = False,
     device: Device = "cpu",
     data_root: DataRoot = None,
     out: Out = RUNS,
@@ -151,7 +158,7 @@ def run(  # noqa: PLR0913  one option a filter
     as_json: AsJson = False,
 ) -> None:
     """Run every cell that is missing or stale; finished and published ones are kept."""
-    axes = _axes(methods, timesteps, seeds, backends, models, recipe)
+    axes = _axes(methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned)
     _require_positive("--timeout", timeout)
     _require_positive("--threads", threads)
     standings = _standings(suite, axes, data_root, out, results, trust=not again)
@@ -220,6 +227,62 @@ def reverify(
         counted = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
         print(f"{len(rows)} canaries: {counted}")
     if outcomes.keys() & {"moved", "no verdict"}:
+        raise typer.Exit(Exit.SOME_FAILED)
+
+
+@app.command()
+def tune(  # noqa: PLR0913  one option a filter
+    suite: str,
+    *,
+    trials: Annotated[int, typer.Option(help="Of every method, 1 to 8.")] = 8,
+    methods: Names = None,
+    timesteps: Numbers = None,
+    backends: Names = None,
+    models: Names = None,
+    recipe: RecipeName = None,
+    device: Device = "cpu",
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Results = RESULTS,
+    jobs: Annotated[
+        int | None, typer.Option(help="Trials at once; default one a core, or one a GPU.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds a trial may take.")] = 7200.0,
+    as_json: AsJson = False,
+) -> None:
+    """Search learning rate and loss weight, as much for every method, on validation data.
+
+    The choice is frozen in results/SUITE/tuning.jsonl with its trials; `plan` and `run`
+    go by it from then on. A search that was cut short goes on with the same command.
+    """
+    from harness.engine import freshness, proofs
+    from harness.engine import tune as engine
+    from harness.results import Published, freeze, published
+    from harness.store import Store
+
+    axes = _axes(methods, timesteps, None, backends, models, recipe)
+    store, known = Store(out), published(suite, results=results)
+    found = engine.searches(suite, axes, store, known, trials=trials)
+    standings = freshness.standings(
+        [cell for search in found for cell in search.cells],
+        store,
+        Published(),
+        proofs.read(results, out),
+        data_root=data_root,
+    )
+    due = [one.cell for one in standings if one.is_due]
+    _tell_search(found, len(due), known)
+    failures = 0
+    if due:
+        slots = jobs or (1 if device.startswith("cuda") else os.cpu_count() or 1)
+        _require_positive("--jobs", slots)
+        conditions = _conditions(device, data_root, out, deterministic=True, threads=1)
+        cells = [*_due_teachers(due, data_root, out, results), *due]
+        failures = _conduct(cells, conditions, slots, timeout, as_json=as_json)
+    choices = [engine.chosen(search, store) for search in found]
+    path = freeze(suite, engine.frozen(known.tunings, filter(None, choices)), results=results)
+    print(f"{sum(map(bool, choices))} choices -> {path}", file=sys.stderr)
+    if failures:
         raise typer.Exit(Exit.SOME_FAILED)
 
 
@@ -392,6 +455,8 @@ def _axes(
     backends: list[str] | None,
     models: list[str] | None,
     recipe: str | None,
+    *,
+    as_chosen: bool = True,
 ) -> "Axes":
     from harness.engine.grid import Axes
 
@@ -402,6 +467,7 @@ def _axes(
         backends=_split(backends),
         models=_split(models),
         recipe=recipe,
+        as_chosen=as_chosen,
     )
 
 
@@ -469,6 +535,70 @@ def _due_teachers(
         cells, store, Published(), proofs.read(results, out), data_root=data_root
     )
     return [one.cell for one in found if one.is_due or not teachers.ready(store, one.cell)]
+
+
+@app.command()
+def probe(
+    suite: str,
+    *,
+    models: Names = None,
+    timesteps: Numbers = None,
+    backends: Names = None,
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Results = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Ask before the first step what the students of a suite can learn from.
+
+    The accuracy of a linear classifier on their untrained features, the cosine between the
+    gradients of two batches, and the firing rates. Where the first is at chance, a short
+    training tells no methods apart.
+    """
+    from harness.engine import grid
+    from harness.engine.probing import probe_cell
+    from harness.results import published
+    from harness.store import Store
+
+    asked = grid.load_suite(suite)
+    axes = _axes([asked.baseline], timesteps, None, backends, models, None)
+    known = published(suite, results=results)
+    for cell in grid.cells(suite, axes, Store(out), known):
+        if cell.seed != asked.seeds[0]:
+            continue
+        found = probe_cell(cell, data_root)
+        low, high = found.linear_interval
+        cosines = sorted(found.gradient_cosine.values())
+        if as_json:
+            from dataclasses import asdict
+
+            print(json.dumps({"model": cell.model, "timesteps": cell.timesteps} | asdict(found)))
+            continue
+        verdict = "AT CHANCE" if found.at_chance else "above chance"
+        print(
+            f"{cell.model} {cell.backend} T={cell.timesteps}: linear probe "
+            f"{100 * found.linear_accuracy:.1f} % ({100 * low:.1f} to {100 * high:.1f}; chance "
+            f"{100 * found.chance:.1f}), {verdict}; gradient cosine "
+            f"{cosines[len(cosines) // 2]:.2f} in the median of {len(cosines)} weights; spikes a "
+            f"neuron and step: {', '.join(f'{rate:.2f}' for rate in found.firing_rate.values())}"
+        )
+
+
+def _tell_search(found: "Sequence[Search]", due: int, known: "Published") -> None:
+    """Say what a search will cost, by what its suite's published rows took."""
+    from statistics import median
+
+    taken = [
+        row.metrics.train_seconds
+        for row in known.rows.values()
+        if row.metrics and row.metrics.train_seconds
+    ]
+    about = f", about {due * median(taken) / 60:.0f} min of training" if taken else ""
+    print(
+        f"{len(found)} searches of {len(found[0].cells) if found else 0} trials; "
+        f"{due} trials to run{about}",
+        file=sys.stderr,
+    )
 
 
 def _tell_agreement(

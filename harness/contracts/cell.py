@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from harness.contracts.errors import SpecError
 from harness.contracts.neuron import NeuronSpec
@@ -80,6 +80,7 @@ class Cell:
         recipe: The training budget.
         neuron: In every slot; None for an artificial network.
         encoder: A file under ``suites/encoders/``, or None for a constant current.
+        judged: The split that the numbers are of; a trial of the tuning has the validation's.
     """
 
     suite: str
@@ -97,6 +98,7 @@ class Cell:
     recipe: Recipe
     neuron: NeuronSpec | None
     encoder: str | None = field(default=None, metadata={"later": True})
+    judged: Literal["test", "validation"] = field(default="test", metadata={"later": True})
 
     def __post_init__(self) -> None:
         if self.timesteps < 1:
@@ -128,4 +130,7 @@ class Cell:
         """What people call it."""
         if self.suite == TEACHERS:
             return f"teacher {self.model} seed={self.seed}"
-        return f"{self.method} {self.model} {self.backend} T={self.timesteps} seed={self.seed}"
+        name = f"{self.method} {self.model} {self.backend} T={self.timesteps} seed={self.seed}"
+        if self.judged == "test":
+            return name
+        return f"trial {name} rate={self.recipe.learning_rate:g}"

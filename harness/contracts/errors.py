@@ -35,3 +35,7 @@ class CountingError(HarnessError, ValueError):
 
 class DivergedError(HarnessError, ArithmeticError):
     """A training that left the finite numbers."""
+
+
+class BudgetError(HarnessError, ValueError):
+    """A method that drew more from its lesson than every method may spend."""

@@ -59,6 +59,8 @@ class MethodCard:
         uses_teacher: Whether it needs one at all.
         teacher_learns: Whether the teacher changes while it teaches.
         extras: Modules that exist in training alone, a phrase each.
+        weight: The parameter that weighs its loss against the labels': it is tuned beside
+            the learning rate. Empty if there is none.
         departures: Where we knowingly differ from the authors' code, and why.
     """
 
@@ -73,6 +75,7 @@ class MethodCard:
     uses_teacher: bool = True
     teacher_learns: bool = False
     extras: tuple[str, ...] = ()
+    weight: str = ""
     departures: tuple[str, ...] = ()
 
 

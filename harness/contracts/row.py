@@ -76,6 +76,7 @@ class Metrics:
         throughput_sps: Samples a second, best batch.
         train_seconds: Wall clock of the training.
         train_samples: Seen in training, with repetition.
+        extra_samples: Those drawn for another network than the student, by purpose.
         peak_memory_bytes: Of the process, or of the device if there is one.
     """
 
@@ -102,6 +103,7 @@ class Metrics:
     throughput_sps: float | None = None
     train_seconds: float | None = None
     train_samples: int | None = None
+    extra_samples: dict[str, int] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
 
     def __post_init__(self) -> None:
@@ -157,6 +159,7 @@ class Provenance:
         threads: Of the cell's process; another number rounds sums in another order.
         processor: Its model, instruction sets and limits upon them.
         deterministic: Whether torch's deterministic algorithms were on.
+        step: How a GPU ran training steps: as one graph, or eagerly and why.
         weights_sha256: Of the file with the trained weights.
         teacher_sha256: Of the file with the teacher's.
         normalisation: Of an imported teacher, the mean and deviation it was trained with.
@@ -184,6 +187,7 @@ class Provenance:
     threads: int | None = None
     processor: dict[str, str] = field(default_factory=dict)
     deterministic: bool | None = None
+    step: str | None = None
     weights_sha256: str | None = None
     teacher_sha256: str | None = None
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None

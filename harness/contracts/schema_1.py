@@ -65,7 +65,7 @@ def _cell(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metrics(columns: Mapping[str, Any]) -> dict[str, Any]:
-    found = {item.name: columns[item.name] for item in fields(Metrics)}
+    found = {item.name: columns[item.name] for item in fields(Metrics) if item.name in columns}
     samples = columns["n_test"]
     found["early_exit"] = {
         rule: {drop: _exit(point, samples) for drop, point in drops.items()}

@@ -21,6 +21,7 @@ from torch.nn.functional import pad
 from harness.contracts.dataset import DatasetCard
 from harness.contracts.errors import SpecError
 from harness.data.autoaugment import autoaugment, trivialaugment
+from harness.data.sending import sent
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -41,7 +42,7 @@ def random_crop(
     beside = margin * channels
     padded = pad(_pixels_last(images).flatten(2), (beside, beside, margin, margin))
     runs = padded.flatten().unfold(0, width * channels, channels)  # a view: one run a pixel
-    cropped = runs.index_select(0, starts.to(images.device))
+    cropped = runs.index_select(0, sent(starts, images.device))
     return _laid_out_like(images, cropped.view(samples, height, width, channels))
 
 
@@ -53,11 +54,11 @@ def random_flip(
     samples = len(images)
     mirrored = torch.randint(2, (samples,), generator=generator)
     pixels = _pixels_last(images)
-    turned = pixels.index_select(0, mirrored.nonzero().squeeze(1).to(images.device)).flip(2)
+    turned = pixels.index_select(0, sent(mirrored.nonzero().squeeze(1), images.device)).flip(2)
     # Copying whole images out of both piles is several times as fast as torch.where.
     chosen = torch.arange(samples).where(mirrored == 0, samples - 1 + mirrored.cumsum(0))
     both = torch.cat([pixels, turned])
-    return _laid_out_like(images, both.index_select(0, chosen.to(images.device)))
+    return _laid_out_like(images, both.index_select(0, sent(chosen, images.device)))
 
 
 def cutout(
@@ -74,7 +75,7 @@ def cutout(
     centres = torch.randint(side, (2, samples, 1), generator=generator)
     inside = torch.arange(side) - (centres - length // 2)
     # Bytes: torch broadcasts "or" over bools eight times more slowly.
-    keep = ((inside < 0) | (inside >= length)).to(images.device, torch.uint8)  # [2, N, S]
+    keep = sent((inside < 0) | (inside >= length), images.device, torch.uint8)  # [2, N, S]
     keep_row = keep[0][:, :, None]
     keep_column = keep[1].repeat_interleave(channels, dim=1)[:, None]  # [N, 1, S C]
     pixels = _pixels_last(images).flatten(2) * (keep_row | keep_column).to(images.dtype)

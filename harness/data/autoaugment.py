@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from harness.data.sending import sent
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
@@ -54,7 +56,7 @@ def _looked_up(images: Tensor, from_x: Row, from_y: Row) -> Tensor:
     Coordinates are measured from the centre in half sides, so a square image is meant.
     """
     entries = [torch.as_tensor(entry).expand(len(images)) for entry in (*from_x, *from_y)]
-    matrices = torch.stack(entries, dim=1).view(-1, 2, 3).to(images)
+    matrices = sent(torch.stack(entries, dim=1).view(-1, 2, 3), images.device, images.dtype)
     grid = affine_grid(matrices, list(images.shape), align_corners=False)
     return grid_sample(images, grid, mode="nearest", padding_mode="zeros", align_corners=False)
 
@@ -80,7 +82,9 @@ def _enhanced(name: str) -> Operation:
     def operation(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:
         from kornia import enhance
 
-        enhanced: Tensor = getattr(enhance, name)(images, (1 + strengths * reach.blend).to(images))
+        enhanced: Tensor = getattr(enhance, name)(
+            images, sent(1 + strengths * reach.blend, images.device, images.dtype)
+        )
         return enhanced
 
     return operation
@@ -91,14 +95,14 @@ def _posterise(images: Tensor, strengths: Tensor, reach: Reach) -> Tensor:
     from kornia.enhance import posterize
 
     lost = (strengths.abs() * reach.bits_lost).round().int()
-    return posterize(images, (8 - lost).to(images.device))
+    return posterize(images, sent(8 - lost, images.device))
 
 
 def _solarise(images: Tensor, strengths: Tensor, _: Reach) -> Tensor:
     """Invert what is at least ``1 - strength`` bright."""
     from kornia.enhance import solarize
 
-    return solarize(images, (1 - strengths.abs()).to(images))
+    return solarize(images, sent(1 - strengths.abs(), images.device, images.dtype))
 
 
 def _autocontrast(images: Tensor, *_: object) -> Tensor:
@@ -212,7 +216,7 @@ def operated(
     changed = images.clone()
     for place in sorted(set(operations.tolist())):
         chosen = (operations == place).nonzero().squeeze(1)
-        here = chosen.to(images.device)
+        here = sent(chosen, images.device)
         operation = OPERATIONS[_NAMES[place]]
         changed[here] = operation(images[here], strengths[chosen], reach).to(images.dtype)
     return changed

@@ -18,6 +18,7 @@ from torch import Tensor
 from harness.contracts.dataset import Samples
 from harness.contracts.errors import SpecError
 from harness.data.augmentation import Change, floats
+from harness.data.sending import sent
 from harness.seeds import stream, torch_stream
 
 
@@ -72,9 +73,10 @@ class Feed:
     def epoch(self, number: int, /) -> Iterator[Seen]:
         """Yield the batches of one epoch; epochs count from 0."""
         chance = torch_stream(self._seed, f"augmentation/{number}")
-        order = torch.randperm(
+        drawn = torch.randperm(
             len(self._labels), generator=torch_stream(self._seed, f"order/{number}")
-        ).to(self._labels.device)
+        )
+        order = sent(drawn, self._labels.device)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             indices = order[start : start + self.batch_size]
             # index_select copies whole images; self._pixels[indices] takes twenty times as long.

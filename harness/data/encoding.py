@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -37,10 +38,15 @@ def normalised(
     std: Sequence[float],
 ) -> Tensor:
     """Return ``(images - mean) / std``, channel by channel, in the layout given."""
-    shape = (len(mean), 1, 1)
-    offset = torch.tensor(mean, device=images.device).view(shape)
-    scale = torch.tensor(std, device=images.device).view(shape)
-    return (images - offset) / scale
+    dtype = torch.get_default_dtype()
+    offset = _by_channel(tuple(mean), images.device, dtype)
+    return (images - offset) / _by_channel(tuple(std), images.device, dtype)
+
+
+@lru_cache(maxsize=64)  # made anew, each would be a copy from the host that a GPU waits for
+def _by_channel(numbers: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return ``[C, 1, 1]``."""
+    return torch.tensor(numbers, device=device, dtype=dtype).view(-1, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from harness.contracts.dataset import DatasetCard
 from harness.data.augmentation import Change, Transform, in_order
+from harness.data.sending import sent
 
 # Of the side, as in neuromorphic data augmentation (Li et al., ECCV 2022): 5 of 48 pixels.
 _ROLL_SHARE = 5 / 48
@@ -27,8 +28,8 @@ def roll(
     leaves come back on the other side. Ours does not: a hand there is another gesture.
     """
     samples, _, _, height, width = frames.shape
-    rows = _shifted(samples, height, generator).to(frames.device)  # [N, H]
-    columns = _shifted(samples, width, generator).to(frames.device)  # [N, W]
+    rows = sent(_shifted(samples, height, generator), frames.device)  # [N, H]
+    columns = sent(_shifted(samples, width, generator), frames.device)  # [N, W]
     moved = _gather(frames, rows.clamp(0, height - 1), columns.clamp(0, width - 1))
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[
         :, None
@@ -42,7 +43,7 @@ def flip(
 ) -> Tensor:
     """Mirror left and right with probability 1/2."""
     mirrored = torch.randint(2, (len(frames), 1, 1, 1, 1), generator=generator)
-    return torch.where(mirrored.bool().to(frames.device), frames.flip(-1), frames)
+    return torch.where(sent(mirrored.bool(), frames.device), frames.flip(-1), frames)
 
 
 def cutout(
@@ -62,7 +63,7 @@ def cutout(
         inside = torch.arange(side) - first
         hidden.append((inside >= 0) & (inside < length))
     square = hidden[0][:, :, None] & hidden[1][:, None]  # [N, H, W]
-    return frames * (~square).to(frames.device, frames.dtype)[:, None, None]
+    return frames * sent(~square, frames.device, frames.dtype)[:, None, None]
 
 
 def _shifted(samples: int, side: int, generator: torch.Generator) -> Tensor:

@@ -72,7 +72,8 @@ def _run(order: Order, report: Callable[[Progress], None]) -> Row:
             **measured.metrics,
             **measured.running.speed(),
             train_seconds=trained.seconds,
-            train_samples=trained.samples,
+            train_samples=trained.account.samples[""],
+            extra_samples={to: n for to, n in trained.account.samples.items() if to},
             peak_memory_bytes=_peak_memory_bytes(device),
         ),
         ledger=measured.ledger.summed(),
@@ -83,6 +84,7 @@ def _run(order: Order, report: Callable[[Progress], None]) -> Row:
             gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
             weights_sha256=keep(store.folder(cell), trained.student.network, measured),
             teacher_sha256=teacher_sha256,
+            step=trained.account.step,
         ),
     )
 

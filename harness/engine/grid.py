@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import cast
+from typing import Any, cast
 
 from harness import discovery
 from harness.contracts.cell import Cell
@@ -20,7 +20,8 @@ from harness.store import Store
 class Axes:
     """What the user wants of a suite; None is all of it.
 
-    Timesteps and seeds may lie outside the suite's grid: they replace the axis.
+    Timesteps and seeds may lie outside the suite's grid: they replace the axis. With
+    ``as_chosen``, learning rate and weights are those that tuning chose, where it did.
     """
 
     methods: tuple[str, ...] | None = None
@@ -29,6 +30,7 @@ class Axes:
     backends: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
     recipe: str | None = None
+    as_chosen: bool = True
 
     def __post_init__(self) -> None:
         if bad := [steps for steps in self.timesteps or () if steps < 1]:
@@ -74,12 +76,24 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
     if suite.encoder is not None:
         discovery.module_of("encoders", suite.encoder)
     teacher = identity_of(suite, card.split, store, published)
+    tuned = {
+        (one.method, one.model): one
+        for one in published.tunings
+        if one.recipe_name == recipe_name and axes.as_chosen
+    }
+
+    def chosen(method: str, model: str) -> dict[str, Any]:
+        one = tuned.get((method, model))
+        params = discovery.method_parameters(method)
+        if one is None:
+            return {"params": params, "recipe": recipe}
+        return {"params": params | one.params, "recipe": one.recipe(recipe)}
+
     return [
         Cell(
             suite=name,
             protocol=suite.protocol,
             method=method,
-            params=discovery.method_parameters(method),
             dataset=suite.dataset,
             split=card.split,
             model=model,
@@ -88,7 +102,7 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
             timesteps=timesteps,
             seed=seed,
             recipe_name=recipe_name,
-            recipe=recipe,
+            **chosen(method, model),
             neuron=suite.neuron,
             encoder=suite.encoder,
         )

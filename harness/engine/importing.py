@@ -26,6 +26,7 @@ from harness.engine.teachers import cell_of
 from harness.engine.train import Trained
 from harness.evaluation.evaluate import evaluate
 from harness.store import Store
+from harness.training.lesson import Account
 
 # What published ImageNet-style recipes subtract and divide by, also on CIFAR.
 IMAGENET = Presentation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -79,7 +80,9 @@ def import_checkpoint(
     }
     chosen = max(suits, key=lambda name: suits[name])
     shown = choices[chosen]
-    trained = Trained(student=student, presentation=shown, device=device, samples=0, seconds=0.0)
+    trained = Trained(
+        student=student, presentation=shown, device=device, account=Account(), seconds=0.0
+    )
     measured = measure(found, trained, splits.test, splits.validation, None)
     folder = store.folder(cell)
     order = Order(cell=cell, conditions=conditions, log_path=folder / "log.txt")

@@ -20,6 +20,7 @@ def provenance(
     gpu: str | None = None,
     weights_sha256: str | None = None,
     teacher_sha256: str | None = None,
+    step: str | None = None,
 ) -> Provenance:
     """Return where, when and with what a cell was run."""
     cell, conditions = order.cell, order.conditions
@@ -36,6 +37,7 @@ def provenance(
         threads=conditions.threads,
         processor=dict(fingerprint.processor()),
         deterministic=conditions.deterministic,
+        step=step,
         weights_sha256=weights_sha256,
         teacher_sha256=teacher_sha256,
         data_notes=_data_notes(cell, order),

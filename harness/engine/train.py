@@ -15,7 +15,8 @@ from harness.data.encoding import Presentation
 from harness.data.streaming import Stream, batches_for
 from harness.engine.resolve import Resolved
 from harness.seeds import torch_seed
-from harness.training.lesson import Batch, Lesson, Teacher
+from harness.training.answers import Answers
+from harness.training.lesson import Account, Batch, Lesson, Teacher
 from harness.training.student import Student
 
 
@@ -27,14 +28,14 @@ class Trained:
         student: Trained.
         presentation: How samples reach it.
         device: Where it is.
-        samples: Seen in training, with repetition.
+        account: What was drawn from the lesson.
         seconds: Wall clock.
     """
 
     student: Student
     presentation: Presentation
     device: torch.device
-    samples: int
+    account: Account
     seconds: float
 
 
@@ -44,8 +45,12 @@ def train(
     teacher: Teacher | None,
     device: torch.device,
     report: Callable[[Progress], None],
+    *,
+    answers: Callable[[int], Answers] | None = None,
 ) -> Trained:
     """Spend the lesson of a cell, telling ``report`` after every step.
+
+    ``answers`` makes what holds the teacher's logits for that many steps.
 
     Raises:
         UnsupportedError: If simulator, model or method cannot mean it.
@@ -60,19 +65,20 @@ def train(
         seed=found.cell.seed,
         teacher=teacher,
         device=device,
+        answers=answers,
     )
     torch.manual_seed(torch_seed(found.cell.seed, "method"))
     begun = time.perf_counter()
-    progress = None
     for progress in found.method.fit(student, lesson):
         report(progress)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+        lesson.account.step = lesson.account.step or "eager: the method has a loop of its own"
     return Trained(
         student=student,
         presentation=presentation,
         device=device,
-        samples=progress.samples if progress else 0,
+        account=lesson.account,
         seconds=time.perf_counter() - begun,
     )
 
@@ -87,16 +93,20 @@ def lesson_of(
     seed: int,
     teacher: Teacher | None,
     device: torch.device,
+    answers: Callable[[int], Answers] | None = None,
 ) -> Lesson:
     """Return what a method may spend: the same batches for every method and simulator."""
     feed = batches_for(recipe, samples, card, seed=seed, device=device)
+    steps = recipe.epochs * len(feed)
     return Lesson(
         recipe=recipe,
         epochs=_Epochs(feed=feed, presentation=presentation, epochs=recipe.epochs),
-        steps=recipe.epochs * len(feed),
-        budget_samples=recipe.epochs * len(feed) * feed.batch_size,
+        steps=steps,
+        budget_samples=steps * feed.batch_size,
         teacher=teacher,
         device=device,
+        answers=answers(steps) if answers else None,
+        account=Account(limit=steps * feed.batch_size),
     )
 
 
@@ -114,4 +124,10 @@ class _Epochs:
     def _epoch(self, epoch: int) -> Iterator[Batch]:
         stimulus_of = self.presentation.begin(f"epoch/{epoch}")
         for indices, images, labels in self.feed.epoch(epoch):
-            yield Batch(stimulus=stimulus_of(images), labels=labels, indices=indices, images=images)
+            yield Batch(
+                stimulus=stimulus_of(images),
+                labels=labels,
+                indices=indices,
+                images=images,
+                drawn=images,
+            )

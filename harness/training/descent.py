@@ -1,7 +1,9 @@
 """Gradient descent over a lesson: how most methods spend it."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +13,13 @@ from harness.contracts.errors import DivergedError
 from harness.contracts.method import Progress
 from harness.contracts.model import Output
 from harness.contracts.recipe import Recipe
-from harness.training.lesson import Answer, Lesson
+from harness.training.capture import CudaGraphs, Replayed, Step
+from harness.training.lesson import Answer, Batch, Lesson
 from harness.training.student import Student
 
 # What weights of a float64 recipe are multiples of; below 4 they are float32 numbers, too.
 GRID = 2.0**-22
+_LATE = 8  # steps; more only delays the news of a divergence
 Loss = Callable[[Output, Answer, Tensor], Tensor]
 Forward = Callable[[Tensor, Sequence[str]], Output]
 
@@ -30,8 +34,12 @@ def descend(
     taps: Sequence[str] = (),
     teacher_taps: Sequence[str] = (),
     forward: Forward | None = None,
+    eager: str = "",
 ) -> Iterator[Progress]:
     """Minimise ``loss(output, answer, labels)`` over the lesson, one step a batch.
+
+    On a GPU the step becomes one CUDA graph where it can, and its loss is read some steps
+    later: what the progress tells is true, but the weights are ahead of it.
 
     Args:
         student: Its network is trained in place.
@@ -41,14 +49,16 @@ def descend(
         taps: What the student's output shall carry.
         teacher_taps: What the teacher's answer shall carry.
         forward: How the student answers a stimulus while it learns; None is as ever.
+        eager: Why no graph can hold the step, or why whoever iterates looks at the weights
+            of every step; empty if neither is so.
 
     Raises:
         DivergedError: At the first loss that is not finite.
     """
     modules = (student.network, *also_train)
     optimiser, schedule = optimiser_of(lesson.recipe, modules, steps=lesson.steps)
-    samples = 0
-    for batch in lesson:
+
+    def gradients(batch: Batch) -> Tensor:
         for module in modules:
             module.train()
         with lesson.autocast():
@@ -56,14 +66,68 @@ def descend(
             error = loss(output, lesson.answer(batch, teacher_taps), batch.labels)
         optimiser.zero_grad()
         error.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimiser.step()
-        schedule.step()
-        samples += len(batch.labels)
+        return error.detach()
+
+    step = _step_of(lesson, gradients, optimiser, eager)
+
+    def steps() -> Iterator[tuple[int, Tensor]]:
+        samples = 0
+        for batch in lesson:
+            error = step(batch)
+            schedule.step()
+            samples += len(batch.labels)
+            yield samples, error
+
+    for samples, value in read(steps(), late=_LATE if isinstance(step, Replayed) else 0):
         yield Progress(
-            samples=samples,
-            budget=lesson.budget_samples,
-            loss=finite(error.item(), samples=samples),
+            samples=samples, budget=lesson.budget_samples, loss=finite(value, samples=samples)
         )
+
+
+def _step_of(lesson: Lesson, gradients: Step, optimiser: torch.optim.Optimizer, eager: str) -> Step:
+    """Return what descends on one batch and returns its loss."""
+    if lesson.device.type == "cuda" and not eager:
+        return Replayed(gradients, optimiser.step, CudaGraphs(lesson.device), lesson.account)
+    if lesson.device.type == "cuda":
+        lesson.account.step = f"eager: {eager}"
+
+    def step(batch: Batch) -> Tensor:
+        error = gradients(batch)
+        optimiser.step()
+        return error
+
+    return step
+
+
+def read(steps: Iterable[tuple[int, Tensor]], *, late: int) -> Iterator[tuple[int, float]]:
+    """Yield the losses of ``steps`` as numbers, each ``late`` steps after its own.
+
+    So nobody waits for a GPU that is still at it.
+    """
+    under_way: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()
+    for samples, loss in steps:
+        under_way.append((samples, *_sent(loss)))
+        if len(under_way) > late:
+            yield _arrived(*under_way.popleft())
+    while under_way:
+        yield _arrived(*under_way.popleft())
+
+
+def _sent(loss: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    """Return where ``loss`` will be on the host, and what tells when."""
+    if loss.device.type != "cuda":
+        return loss.clone(), None
+    here = torch.empty_like(loss, device="cpu", pin_memory=True)
+    here.copy_(loss, non_blocking=True)
+    there = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    there.record()
+    return here, there
+
+
+def _arrived(samples: int, loss: Tensor, there: torch.cuda.Event | None) -> tuple[int, float]:
+    if there is not None:
+        there.synchronize()
+    return samples, loss.item()
 
 
 def finite(loss: float, *, samples: int) -> float:
@@ -87,17 +151,22 @@ def optimiser_of(
     differently is a part in 1e8 of that, so it is gone before the next step can enlarge it.
     """
     parameters = [weight for module in modules for weight in module.parameters()]
+    on_gpu = any(weight.is_cuda for weight in parameters)
+    # In a graph the rate is a number on the device, which the schedule fills anew.
+    rate: Any = recipe.learning_rate
     groups = [
         {
-            "params": [weight for weight in parameters if weight.dim() > 1],
-            "weight_decay": recipe.weight_decay,
-        },
-        {"params": [weight for weight in parameters if weight.dim() <= 1], "weight_decay": 0.0},
+            "params": [weight for weight in parameters if (weight.dim() > 1) == decays],
+            "weight_decay": recipe.weight_decay if decays else 0.0,
+            "initial_lr": rate,
+            "lr": torch.tensor(rate, device=parameters[0].device) if on_gpu else rate,
+        }
+        for decays in (True, False)
     ]
     optimiser: torch.optim.Optimizer = (
-        torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+        torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=on_gpu or None)
         if recipe.optimiser == "sgd"
-        else torch.optim.AdamW(groups, lr=recipe.learning_rate)
+        else torch.optim.AdamW(groups, fused=on_gpu or None, capturable=on_gpu)
     )
     if recipe.precision == "float64":
         optimiser.register_step_post_hook(_to_grid)

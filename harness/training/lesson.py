@@ -1,18 +1,21 @@
 """The batches, the teacher's answers and the budget: the same for every method."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
-from harness.contracts.errors import SpecError, UnsupportedError
+from harness.contracts.errors import BudgetError, SpecError, UnsupportedError
 from harness.contracts.model import Output
 from harness.contracts.recipe import Precision, Recipe
 from harness.data.encoding import normalised
 from harness.neurons.precision import widened
+from harness.training.answers import Answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +27,16 @@ class Batch:
         labels: int64 ``[N]``.
         indices: Which training samples these are, int64 ``[N]``.
         images: The same samples before normalisation or encoding, in [0, 1].
+        drawn: ``images`` as they came; another tensor once a method has changed them.
+        place: The number of the step, int64 ``[1]``, on the device.
     """
 
     stimulus: Tensor
     labels: Tensor
     indices: Tensor
     images: Tensor
+    drawn: Tensor | None = None
+    place: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,22 +88,35 @@ class Teacher:
 class Answer:
     """The teacher's view of one batch, looked up when first asked for."""
 
-    _teacher: Teacher | None
+    _lesson: "Lesson"
     _batch: Batch
     _taps: tuple[str, ...]
-    _autocast: AbstractContextManager[object]
 
     @cached_property
     def _output(self) -> Output:
-        if self._teacher is None:
+        if self._lesson.teacher is None:
             raise SpecError("this method's card says uses_teacher=False, yet it asks the teacher")
-        with self._autocast:
-            return self._teacher.see(self._batch.images, self._taps)
+        with self._lesson.autocast():
+            return self._lesson.teacher.see(self._batch.images, self._taps)
 
-    @property
+    @cached_property
     def logits(self) -> Tensor:
         """Out of reduced precision, ``[N, K]``."""
+        answers, batch = self._lesson.answers, self._batch
+        if answers is None or batch.place is None or batch.images is not batch.drawn or self._taps:
+            return self._computed()
+        return answers.at(batch.place, self._computed)
+
+    def _computed(self) -> Tensor:
         return widened(self._output.logits[0])
+
+    def now(
+        self,
+        numbers: Tensor,  # [steps]
+    ) -> Tensor:
+        """Return the one of this step, ``[]``: a loss that asks Python for it has no graph."""
+        assert self._batch.place is not None
+        return numbers.index_select(0, self._batch.place)[0]
 
     @property
     def taps(self) -> Mapping[str, Tensor]:
@@ -104,11 +124,40 @@ class Answer:
         return {name: value[0] for name, value in self._output.taps.items()}
 
 
+@dataclass(kw_only=True)
+class Account:
+    """What a training has drawn from its lesson. The lesson writes it, never a method.
+
+    Attributes:
+        samples: Drawn so far, by purpose; the student's own are those of no purpose, "".
+        step: How a GPU ran the steps: as one graph, or eagerly and why; None is not said.
+        limit: Samples that may be drawn for one purpose; None is without a limit.
+    """
+
+    samples: Counter[str] = field(default_factory=Counter)
+    step: str | None = None
+    limit: int | None = None
+
+    def draw(self, samples: int, purpose: str) -> None:
+        """Note that so many more were drawn.
+
+        Raises:
+            BudgetError: If that is more than the limit.
+        """
+        self.samples[purpose] += samples
+        if self.limit is not None and self.samples[purpose] > self.limit:
+            raise BudgetError(
+                f"this method draws more than the {self.limit} samples of its lesson"
+                + (f" for {purpose!r}" if purpose else "")
+                + "; a further pass is asked for by name: lesson.further('what for')"
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
     """Everything a method may spend, in a fixed order.
 
-    Iterating yields the batches of all epochs; nothing in a method changes what comes.
+    Iterating yields the batches of all epochs, once; nothing in a method changes what comes.
 
     Attributes:
         recipe: Optimiser, schedule and precision.
@@ -117,6 +166,9 @@ class Lesson:
         budget_samples: How many samples they hold.
         teacher: None for a method that uses none.
         device: Where the batches are.
+        answers: The teacher's logits of the whole lesson, where they are kept.
+        account: What was drawn.
+        purpose: What a further pass is for; empty for the student's own.
     """
 
     recipe: Recipe
@@ -125,11 +177,29 @@ class Lesson:
     budget_samples: int
     teacher: Teacher | None
     device: torch.device
+    answers: Answers | None = None
+    account: Account = field(default_factory=Account)
+    purpose: str = ""
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield every batch of every epoch."""
-        for epoch in self.epochs:
-            yield from epoch
+        """Yield every batch of every epoch.
+
+        Raises:
+            BudgetError: If the account allows no more.
+        """
+        places = iter(torch.arange(self.steps, device=self.device).unsqueeze(1))
+        for batch in chain.from_iterable(self.epochs):
+            self.account.draw(len(batch.labels), self.purpose)
+            yield replace(batch, place=next(places, None))
+        if self.answers is not None:
+            self.answers.finish()
+
+    def further(self, purpose: str) -> "Lesson":
+        """Return the same lesson for something that is not the student: another network.
+
+        Each purpose may be had once; the row tells them and their samples.
+        """
+        return replace(self, purpose=purpose)
 
     @property
     def guide(self) -> Teacher:
@@ -144,7 +214,7 @@ class Lesson:
 
     def answer(self, batch: Batch, taps: Sequence[str] = ()) -> Answer:
         """Return the teacher's view of ``batch``; the teacher runs only if it is read."""
-        return Answer(self.teacher, batch, tuple(taps), self.autocast())
+        return Answer(self, batch, tuple(taps))
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which forward passes run at the recipe's precision."""

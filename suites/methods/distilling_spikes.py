@@ -90,11 +90,13 @@ class DistillingSpikes:
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Train the teacher, then whom it teaches."""
         source = spiking_teacher(student, lesson)
-        yield from _uncounted(descend(source, lesson, _from_labels))
+        first = lesson.further("the spiking teacher")
+        yield from _uncounted(descend(source, first, _from_labels))
         if self.multi_stage:
             fresh = student.twin(lambda: student.neuron(student.spec)).to(lesson.device)
             between = replace(student, network=fresh)
-            yield from _uncounted(self._stage(source, between, lesson))
+            again = lesson.further("the intermediate network")
+            yield from _uncounted(self._stage(source, between, again))
             source = between
         yield from self._stage(source, student, lesson)
 

@@ -12,8 +12,9 @@ from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.neurons.precision import widened
-from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training import Answer, Lesson, Student, descend
 from harness.training.classifier import WeakClassifier
+from harness.training.losses.divergence import softened_kl_by_sample
 from harness.training.rate import by_rate, slowed
 
 CARD = MethodCard(
@@ -102,14 +103,13 @@ class Esd:
         """Return the sum of all terms, in nats."""
         outputs = torch.stack([own, *branches])
         target, known = consensus(outputs.detach(), labels)
+        share = known / known.sum().clamp_min(1)  # of each sample in the mean over those known
         total = cross_entropy(own, labels)
         for logits in branches:
             total = total + self.branch_weight * cross_entropy(logits, labels)
-        if not known.any():
-            return total
         for logits in outputs:
-            nearer = softened_kl(logits[known], target[known], temperature=self.temperature)
-            total = total + self.weight * nearer
+            apart = softened_kl_by_sample(logits, target, temperature=self.temperature)
+            total = total + self.weight * (share * apart).sum()
         return total
 
 

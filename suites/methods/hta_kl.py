@@ -118,7 +118,7 @@ def head_share(
     likeliest_first, order = p.sort(dim=-1, descending=True, stable=True)
     gap = (likeliest_first - q.gather(-1, order)).abs()
     head = likeliest_first.cumsum(-1) <= head_mass
-    head[:, 0] = True
+    head[:, 0].fill_(value=True)
     # At equality both divergences are 0, so any share will do, but 0 / 0 is none.
     return (gap * head).sum(-1) / gap.sum(-1).clamp_min(torch.finfo(gap.dtype).tiny)
 

@@ -86,7 +86,7 @@ class OtKd:
         projectors = nn.ModuleDict(
             {name: _projector(ours[name], theirs[name]) for name in stages}
         ).to(lesson.device)
-        transport_weights = self.transport_weights(lesson.steps)
+        weights = torch.tensor([*self.transport_weights(lesson.steps)], device=lesson.device)
 
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
             costs = [
@@ -95,7 +95,7 @@ class OtKd:
                 )
                 for name in stages
             ]
-            from_features = next(transport_weights) * summed(costs)
+            from_features = answer.now(weights) * summed(costs)
             mean = output.logits.mean(0)
             from_logits = softened_kl(mean, answer.logits, temperature=self.temperature)
             return cross_entropy(mean, labels) + self.logit_weight * from_logits + from_features

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
@@ -123,7 +124,7 @@ class Sakd:
         transforms = nn.ModuleDict(
             {name: _transform(student.tap_channels[name]) for name in stages}
         ).to(lesson.device)
-        feature_weights = self.feature_weights(lesson)
+        weights = torch.tensor([*self.feature_weights(lesson)], device=lesson.device)
 
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
             errors = [
@@ -135,7 +136,7 @@ class Sakd:
             from_features = summed(errors)
             mean = output.logits.mean(0)
             from_logits = softened_kl(mean, answer.logits, temperature=self.temperature)
-            imitation = next(feature_weights) * from_features + self.logit_weight * from_logits
+            imitation = answer.now(weights) * from_features + self.logit_weight * from_logits
             return cross_entropy(mean, labels) + imitation
 
         return descend(

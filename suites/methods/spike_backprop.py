@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method, MethodCard, Progress
@@ -91,7 +90,8 @@ class SpikeBackprop:
     def loss(self, output: Output, _answer: Answer, labels: Tensor) -> Tensor:
         """Return the weighted squared error from the one-hot labels, a mean over samples."""
         answer = output.logits.mean(0)
-        target = one_hot(labels, answer.shape[1]).to(answer.dtype)
+        classes = torch.arange(answer.shape[1], device=answer.device)
+        target = (labels.unsqueeze(1) == classes).to(answer.dtype)
         return self.weight * (answer - target).square().sum(1).mean()
 
 

@@ -118,7 +118,8 @@ class Ttfs:
         layers = first_spike_layers(student.network)
         last_epoch = lesson.steps - lesson.steps // lesson.recipe.epochs
         found = torch.zeros_like(windows(layers))
-        for step, progress in enumerate(descend(student, lesson, self.loss), start=1):
+        steps = descend(student, lesson, self.loss, eager="windows move by what each step has seen")
+        for step, progress in enumerate(steps, start=1):
             seen = largest(layers)
             if step > last_epoch:
                 found = torch.maximum(found, seen)

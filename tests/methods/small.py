@@ -92,6 +92,7 @@ def lesson(
                 labels=torch.arange(SAMPLES) % CLASSES,
                 indices=torch.arange(SAMPLES),
                 images=images,
+                drawn=images,
             )
         )
     return Lesson(

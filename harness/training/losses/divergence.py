@@ -20,6 +20,19 @@ def softened_kl(
     return temperature**2 * functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
 
 
+def softened_kl_by_sample(
+    student: Tensor,  # [N, K]
+    teacher: Tensor,  # [N, K]
+    *,
+    temperature: float,
+) -> Tensor:
+    """Return ``softened_kl`` of each sample by itself, ``[N]``."""
+    log_p = functional.log_softmax(teacher / temperature, dim=-1)
+    log_q = functional.log_softmax(student / temperature, dim=-1)
+    divergence = functional.kl_div(log_q, log_p, reduction="none", log_target=True)
+    return temperature**2 * divergence.sum(-1)
+
+
 def taught_share(
     student: Tensor,  # [N, K]
     teacher: Tensor,  # [N, K]

@@ -1,6 +1,7 @@
 """Spectra of feature maps, in radial bands, and of sequences."""
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -36,6 +37,15 @@ def radial_bands(
     return torch.clamp((radius * bands).long(), max=bands - 1)
 
 
+@lru_cache(maxsize=64)  # a GPU would wait for it in every step
+def _members(
+    height: int, width: int, bands: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Return 1 where a frequency lies in a band, ``[H W, bands]``."""
+    band = radial_bands(height, width, bands=bands, device=device).flatten()
+    return one_hot(band, bands).to(dtype)
+
+
 def band_energies(
     maps: Tensor,  # [..., H, W]
     *,
@@ -49,8 +59,7 @@ def band_energies(
     height, width = maps.shape[-2:]
     spectrum = torch.fft.fft2(widened(maps), norm="ortho")
     power = torch.view_as_real(spectrum).square().sum(-1)
-    band = radial_bands(height, width, bands=bands, device=maps.device).flatten()
-    member = one_hot(band, bands).to(power.dtype)  # [H W, bands]
+    member = _members(height, width, bands, maps.device, power.dtype)
     with torch.autocast(maps.device.type, enabled=False):
         return power.flatten(-2) @ member
 
@@ -66,10 +75,8 @@ def mean_band_energy(
     count as much as the many high ones. Bands without a frequency are left out.
     """
     height, width = maps.shape[-2:]
-    members = torch.bincount(
-        radial_bands(height, width, bands=bands).flatten(), minlength=bands
-    ).to(maps.device)
     energies = band_energies(maps, bands=bands).reshape(-1, bands).mean(0)
+    members = _members(height, width, bands, maps.device, energies.dtype).sum(0)
     return (energies / members.clamp(min=1)).sum() / members.count_nonzero()
 
 

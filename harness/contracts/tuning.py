@@ -1,0 +1,59 @@
+"""What was chosen for a method by trials on validation data, and the trials."""
+
+from __future__ import annotations
+
+from dataclasses import field, replace
+
+from harness.contracts.recipe import Recipe
+from harness.contracts.row import Status
+from harness.contracts.values import Plain, value
+
+
+@value
+class Trial:
+    """One point that was tried.
+
+    Attributes:
+        learning_rate: Of the recipe.
+        params: Those of the method that were varied.
+        cell_id: Of the row.
+        status: How it ended.
+        accuracy: On the validation split, a fraction; None without a number.
+    """
+
+    learning_rate: float
+    params: Plain
+    cell_id: str
+    status: Status
+    accuracy: float | None = None
+
+
+@value
+class Tuning:
+    """The choice for one method, model and recipe, and how it came about.
+
+    Attributes:
+        method: A file under ``suites/methods/``.
+        model: A file under ``suites/models/``.
+        recipe_name: One of the suite's.
+        seed: Of every trial; no seed of a board.
+        timesteps: At which it was tried. The choice holds for all.
+        backend: On which; simulators give the same decisions.
+        learning_rate: Chosen.
+        params: Those of the method that were varied, as chosen.
+        trials: In their order; the first is the suite's recipe with the method's defaults.
+    """
+
+    method: str
+    model: str
+    recipe_name: str
+    seed: int
+    timesteps: int
+    backend: str
+    learning_rate: float
+    params: Plain = field(default_factory=dict)
+    trials: tuple[Trial, ...] = ()
+
+    def recipe(self, suites: Recipe, /) -> Recipe:
+        """Return the suite's recipe with the learning rate that was chosen."""
+        return replace(suites, learning_rate=self.learning_rate)

@@ -1,0 +1,146 @@
+"""The same number of trials for every method, on validation data alone.
+
+After AlgoPerf (Dahl et al., arXiv 2306.07179): the search is part of the comparison. Every
+method, baseline and controls included, is tried at the same points of two numbers, the
+learning rate and the weight of its loss (``MethodCard.weight``); one that has no such
+weight is tried at more learning rates instead. A trial trains with a seed that no board
+has and is judged on the validation split; test data is not loaded into its answer. The
+best is frozen beside the published rows, and boards are run with it at fresh seeds.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness import discovery
+from harness.contracts.cell import Cell
+from harness.contracts.errors import SpecError
+from harness.contracts.row import Row
+from harness.contracts.tuning import Trial, Tuning
+from harness.engine.grid import Axes, cells, load_suite
+from harness.results import Published
+from harness.store import Store
+
+SEED = 1000
+# Multiples of the suite's learning rate and of the loss' weight, the likeliest first.
+WITH_WEIGHT = (
+    *((1.0, 1.0), (3.0, 1.0), (1 / 3, 1.0), (9.0, 1.0)),
+    *((1.0, 3.0), (1.0, 1 / 3), (3.0, 1 / 3), (1 / 3, 3.0)),
+)
+WITHOUT = tuple((3.0**power, 1.0) for power in (0, 1, -1, 2, -2, 0.5, -0.5, 1.5))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """All trials of one method on one model, in their order."""
+
+    method: str
+    model: str
+    cells: tuple[Cell, ...]
+
+
+def searches(
+    suite: str, axes: Axes, store: Store, published: Published, /, *, trials: int
+) -> list[Search]:
+    """Return what is to be tried of every method that ``axes`` choose.
+
+    It is tried at the suite's middle T on its first simulator, unless ``axes`` say others.
+
+    Raises:
+        SpecError: If there are not so many points, or the board's seeds hold the search's.
+    """
+    if not 1 <= trials <= len(WITH_WEIGHT):
+        raise SpecError(f"--trials must be in 1..{len(WITH_WEIGHT)}, got {trials}")
+    asked = load_suite(suite)
+    if SEED in asked.seeds:
+        raise SpecError(f"suite {suite!r} has the seed {SEED}, which is kept for tuning")
+    middle = asked.timesteps[len(asked.timesteps) // 2]
+    competing = [b for b in discovery.names("backends") if b not in asked.left_out_backends]
+    plain = cells(
+        suite,
+        replace(
+            axes,
+            seeds=(SEED,),
+            timesteps=(axes.timesteps or (middle,))[:1],
+            backends=(axes.backends or tuple(competing))[-1:],
+            as_chosen=False,
+        ),
+        store,
+        published,
+    )
+    return [
+        Search(
+            method=cell.method,
+            model=cell.model,
+            cells=tuple(_trial(cell, *point) for point in points(cell.method)[:trials]),
+        )
+        for cell in plain
+    ]
+
+
+def points(method: str) -> Sequence[tuple[float, float]]:
+    """Return the multiples of learning rate and weight at which ``method`` is tried."""
+    return WITH_WEIGHT if _weight(method) else WITHOUT
+
+
+def _weight(method: str) -> str:
+    card = discovery.method_card(method)
+    return card.weight if card else ""
+
+
+def _trial(cell: Cell, rate: float, weight: float) -> Cell:
+    name = _weight(cell.method)
+    params: dict[str, Any] = dict(cell.params)
+    if name and weight != 1:
+        params[name] = _rounded(params[name] * weight)
+    recipe = replace(cell.recipe, learning_rate=_rounded(cell.recipe.learning_rate * rate))
+    return replace(cell, params=params, recipe=recipe, judged="validation")
+
+
+def _rounded(number: float) -> float:
+    """Return three significant digits: a choice that people can write down."""
+    return float(f"{number:.3g}")
+
+
+def chosen(search: Search, store: Store, /) -> Tuning | None:
+    """Return the choice, or None while a trial has no row.
+
+    The best on the validation split is chosen, of equals the earliest; what diverged or
+    failed is no choice, and a method of which nothing succeeded keeps its defaults.
+    """
+    found = [store.load(cell) for cell in search.cells]
+    if any(row is None for row in found):
+        return None
+    trials = [_told(row) for row in found if row is not None]
+    best = max(trials, key=lambda trial: -1.0 if trial.accuracy is None else trial.accuracy)
+    first = search.cells[0]
+    return Tuning(
+        method=search.method,
+        model=search.model,
+        recipe_name=first.recipe_name,
+        seed=SEED,
+        timesteps=first.timesteps,
+        backend=str(first.backend),
+        learning_rate=best.learning_rate,
+        params=best.params,
+        trials=tuple(trials),
+    )
+
+
+def _told(row: Row) -> Trial:
+    return Trial(
+        learning_rate=row.cell.recipe.learning_rate,
+        params={name: row.cell.params[name]} if (name := _weight(row.cell.method)) else {},
+        cell_id=row.cell_id,
+        status=row.status,
+        accuracy=row.metrics.test_accuracy if row.metrics else None,
+    )
+
+
+def frozen(before: Iterable[Tuning], now: Iterable[Tuning], /) -> list[Tuning]:
+    """Return all choices, the new ones in the place of older ones, in order of names."""
+
+    def asked(one: Tuning) -> tuple[str, str, str]:
+        return one.method, one.model, one.recipe_name
+
+    return sorted({asked(one): one for one in (*before, *now)}.values(), key=asked)

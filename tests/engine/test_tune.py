@@ -1,0 +1,150 @@
+"""The search is the same for every method, sees no test data, and is what boards go by."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import discovery, results
+from harness.contracts.cell import Cell
+from harness.contracts.errors import SpecError
+from harness.contracts.row import Metrics, Row, Status
+from harness.contracts.tuning import Trial, Tuning
+from harness.engine import grid, tune
+from harness.engine.grid import Axes
+from harness.engine.tune import SEED, WITH_WEIGHT, WITHOUT, chosen, frozen, points, searches
+from harness.results import Published
+from harness.statistics import wilson_interval
+from harness.store import Store
+
+TWO = Axes(methods=("direct", "logit_kd"))
+
+
+def _searches(tmp_path: Path, axes: Axes = TWO, trials: int = 8) -> list[tune.Search]:
+    return searches("digits", axes, Store(tmp_path), Published(), trials=trials)
+
+
+def test_every_method_is_tried_as_often_at_the_same_points_and_first_as_it_is() -> None:
+    assert len(WITH_WEIGHT) == len(set(WITH_WEIGHT)) == len(WITHOUT) == len(set(WITHOUT)) == 8
+    assert WITH_WEIGHT[0] == WITHOUT[0] == (1.0, 1.0)
+    assert {weight for _, weight in WITH_WEIGHT} == {1.0, 3.0, 1 / 3}
+    assert {weight for _, weight in WITHOUT} == {1.0}
+
+
+def test_a_method_without_a_weight_of_its_own_is_tried_at_more_learning_rates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune, "_weight", lambda name: "temperature" if name == "logit_kd" else "")
+    direct, taught = _searches(tmp_path)
+    assert points("direct") == WITHOUT
+    assert [cell.recipe.learning_rate for cell in direct.cells] == [
+        *(0.1, 0.3, 0.0333, 0.9, 0.0111, 0.173, 0.0577, 0.52)
+    ]
+    assert [cell.recipe.learning_rate for cell in taught.cells] == [
+        *(0.1, 0.3, 0.0333, 0.9, 0.1, 0.1, 0.3, 0.0333)
+    ]
+    # The default temperature is 4.
+    assert [cell.params["temperature"] for cell in taught.cells] == [
+        *(4.0, 4.0, 4.0, 4.0, 12.0, 1.33, 1.33, 12.0)
+    ]
+
+
+def test_a_trial_shares_no_seed_with_the_board_and_is_judged_on_validation_data(
+    tmp_path: Path,
+) -> None:
+    tried = [cell for search in _searches(tmp_path) for cell in search.cells]
+    board = grid.cells("digits", TWO, Store(tmp_path), Published())
+    assert {cell.seed for cell in tried} == {SEED}
+    assert not {cell.seed for cell in tried} & {cell.seed for cell in board}
+    assert {cell.judged for cell in tried} == {"validation"}
+    assert {cell.timesteps for cell in tried} == {2}  # the middle of 1, 2, 4
+    assert len({cell.cell_id for cell in tried}) == len(tried)
+
+
+def test_a_suite_that_uses_the_searchs_seed_and_too_many_trials_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SpecError, match=r"--trials must be in 1\.\.8, got 9"):
+        _searches(tmp_path, trials=9)
+    digits = grid.load_suite("digits")
+    monkeypatch.setattr(tune, "load_suite", lambda _: replace(digits, seeds=(0, SEED)))
+    with pytest.raises(SpecError, match="seed 1000, which is kept for tuning"):
+        _searches(tmp_path)
+
+
+def _row(cell: Cell, right: int | None, status: Status = "ok") -> Row:
+    if right is None:
+        return Row(cell=cell, status=status, error="it diverged")
+    low, high = wilson_interval(right, 100)
+    metrics = Metrics(test_accuracy=right / 100, accuracy_low=low, accuracy_high=high, n_test=100)
+    return Row(cell=cell, status="ok", metrics=metrics)
+
+
+def test_the_best_on_validation_is_chosen_and_of_equals_the_earliest(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (search,) = _searches(tmp_path, Axes(methods=("direct",)), trials=4)
+    for cell, right in zip(search.cells, (70, 80, None, 80), strict=True):
+        assert chosen(search, store) is None  # not all of them are there
+        store.save(_row(cell, right, "diverged"))
+    found = chosen(search, store)
+    assert found is not None
+    assert found.learning_rate == 0.3
+    assert [trial.accuracy for trial in found.trials] == [0.7, 0.8, None, 0.8]
+    assert [trial.status for trial in found.trials] == ["ok", "ok", "diverged", "ok"]
+
+
+def test_a_method_of_which_nothing_succeeded_keeps_its_defaults(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (search,) = _searches(tmp_path, Axes(methods=("direct",)), trials=2)
+    for cell in search.cells:
+        store.save(_row(cell, None, "failed"))
+    found = chosen(search, store)
+    assert found is not None
+    assert found.learning_rate == 0.1
+
+
+CHOICE: dict[str, Any] = {
+    "method": "logit_kd",
+    "model": "digits_convnet",
+    "recipe_name": "short",
+    "seed": SEED,
+    "timesteps": 2,
+    "backend": "spikingjelly",
+    "learning_rate": 0.3,
+    "params": {"temperature": 12.0},
+}
+
+
+def test_what_is_frozen_is_read_back_and_boards_go_by_it_unless_told_not_to(
+    tmp_path: Path,
+) -> None:
+    trial = Trial(learning_rate=0.3, params={}, cell_id="0" * 16, status="ok", accuracy=0.9)
+    choice = Tuning(**CHOICE, trials=(trial,))
+    results.freeze("digits", [choice], results=tmp_path)
+    known = results.published("digits", results=tmp_path)
+    assert known.tunings == (choice,)
+    assert not known.rows
+    direct, taught = (
+        next(c for c in grid.cells("digits", TWO, Store(tmp_path), known) if c.method == method)
+        for method in ("direct", "logit_kd")
+    )
+    assert (direct.recipe.learning_rate, taught.recipe.learning_rate) == (0.1, 0.3)
+    assert taught.params["temperature"] == 12.0
+    plain = replace(TWO, as_chosen=False)
+    untouched = grid.cells("digits", plain, Store(tmp_path), known)
+    assert {cell.recipe.learning_rate for cell in untouched} == {0.1}
+    assert untouched == grid.cells("digits", TWO, Store(tmp_path), Published())
+
+
+def test_a_new_choice_takes_the_place_of_the_old_and_of_no_other() -> None:
+    old, other = Tuning(**CHOICE), Tuning(**{**CHOICE, "method": "direct", "params": {}})
+    new = replace(old, learning_rate=0.9)
+    assert frozen([old, other], [new]) == [other, new]
+
+
+def test_every_weight_that_is_tuned_is_a_number_of_the_method() -> None:
+    for name in discovery.names("methods"):
+        card = discovery.method_card(name)
+        if card and card.weight:
+            assert isinstance(discovery.method_parameters(name)[card.weight], float), name

@@ -1,0 +1,287 @@
+"""Which steps a CUDA graph can hold, asked on the processor; and that replaying is the same."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from harness import discovery
+from harness.contracts.errors import BudgetError, DivergedError, UnsupportedError
+from harness.contracts.method import Method
+from harness.training import Batch, Lesson, capture, descent
+from harness.training.answers import Answers
+from harness.training.capture import Replayed, Step, Trace
+from harness.training.descent import read
+from harness.training.lesson import Account
+from suites.methods.direct import METHOD
+from tests.methods.small import SAMPLES, lesson, student, teacher
+
+STEPS = 7
+# What spends its lesson otherwise than by `descend`, or does something else in every step.
+EAGER = {
+    "bidirectional": "two networks that learn in turn, in a loop of its own",
+    "stdp": "another layer learns every so many batches, by hooks",
+    "threshold_balancing": "a conversion: no gradient, and numbers read from every batch",
+    "ttfs": "windows move by what each step has seen",
+}
+_WITHOUT_DEVICE = (torch.arange, torch.empty, torch.full, torch.ones, torch.rand, torch.randint)
+_WITHOUT_DEVICE += (torch.randn, torch.randperm, torch.zeros, torch.tensor, torch.eye)
+_TO_HOST = {"numpy", "tolist", "cpu", "item", "__bool__", "__float__", "__int__"}
+
+
+class OnHost(TorchFunctionMode):
+    """Notes what an operation on the processor hides: memory of the host used in a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        made_here = func in _WITHOUT_DEVICE and "device" not in (kwargs or {})
+        if made_here or name in _TO_HOST:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+class OnProcessor:
+    """Replays by doing the step again, and holds the operations of each against the first."""
+
+    def __init__(self) -> None:
+        self.replays = 0
+        self.strange: list[str] = []
+        self._first: Trace | None = None
+
+    def eager(self, step: Step, batch: Batch, /) -> Tensor:
+        return step(batch)
+
+    def record(self, step: Step, batch: Batch, /) -> Callable[[], Tensor]:
+        def replay() -> Tensor:
+            self.replays += 1
+            return step(batch)
+
+        return replay
+
+    def watched(self, gradients: Step) -> Step:
+        self._first = None  # of another descent
+
+        def watching(batch: Batch) -> Tensor:
+            with OnHost() as host, Trace() as trace:
+                loss = gradients(batch)
+            self._first = self._first or trace
+            self.strange += [*host.found, *filter(None, [trace.unlike(self._first)])]
+            return loss
+
+        return watching
+
+
+@contextmanager
+def replaying(monkeypatch: pytest.MonkeyPatch) -> Iterator[OnProcessor]:
+    """Let `descend` do on the processor what it does on a GPU."""
+    recorder = OnProcessor()
+
+    def step_of(lesson: Lesson, gradients: Step, optimiser: Any, eager: str) -> Step:
+        if eager:
+            lesson.account.step = f"eager: {eager}"
+            return lambda batch: (gradients(batch), optimiser.step())[0]
+        return Replayed(recorder.watched(gradients), optimiser.step, recorder, lesson.account)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(descent, "_step_of", step_of)
+        yield recorder
+
+
+def _trained(method: Method, course: Lesson) -> tuple[list[float], dict[str, Tensor]]:
+    torch.manual_seed(0)
+    try:
+        learner = student(method=method)
+    except UnsupportedError:
+        learner = student(method=method, timesteps=1)
+    losses = [progress.loss for progress in method.fit(learner, course)]
+    return losses, learner.network.state_dict()
+
+
+@pytest.mark.parametrize("name", discovery.names("methods"))
+def test_a_graph_holds_the_step_and_its_replay_is_the_step(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = cast(Method, discovery.load("methods", name))
+    losses, weights = _trained(method, lesson(teacher(), steps=STEPS))
+    course = lesson(teacher(), steps=STEPS)
+    with replaying(monkeypatch) as recorder:
+        again, replayed = _trained(method, course)
+    assert again == losses
+    assert all(torch.equal(replayed[key], weights[key]) for key in weights)
+    said = course.account.step
+    if name in EAGER:
+        assert said is None or said.startswith("eager: ")
+    else:
+        assert said == "one CUDA graph"
+        assert recorder.replays % (STEPS - capture.WARM_UP) == 0
+        assert recorder.replays
+        assert not recorder.strange
+
+
+def _replayed(gradients: Step, *, batches: int = 6) -> Account:
+    """Return what is said of a step that is tried on so many batches."""
+    account = Account()
+    step = Replayed(gradients, lambda: None, OnProcessor(), account)
+    for batch in lesson(None, steps=batches):
+        step(batch)
+    return account
+
+
+@pytest.mark.parametrize(
+    ("gradients", "why"),
+    [
+        (lambda batch: batch.images.mean() * batch.images.max().item(), "reads a value"),
+        (lambda batch: batch.images[batch.images > 0.5].mean(), "shape that depends on values"),
+        (lambda batch: batch.images.mean() * torch.tensor(2.0), "makes a constant on the host"),
+        (
+            lambda batch: batch.images.mean() * torch.rand(1, generator=torch.Generator()),
+            "draws on the host",
+        ),
+    ],
+)
+def test_a_step_that_no_graph_holds_stays_eager_and_says_why(gradients: Step, why: str) -> None:
+    said = _replayed(gradients).step
+    assert said is not None
+    assert said.startswith("eager: aten.")
+    assert why in said
+
+
+def test_a_step_whose_python_differs_from_the_one_before_stays_eager() -> None:
+    weights = iter(range(10))
+    said = _replayed(lambda batch: batch.images.mean() * next(weights)).step
+    # The third step multiplies by 2 where the second multiplied by 1.
+    assert said is not None
+    assert re.search(r"aten.mul.Tensor\(float32\[\], 2\) where the step before had .*, 1\)", said)
+    assert _replayed(lambda batch: batch.images.mean()).step == "one CUDA graph"
+
+
+def test_integers_may_index_in_a_graph() -> None:
+    assert _replayed(lambda batch: batch.images[batch.indices].mean()).step == "one CUDA graph"
+
+
+def test_a_recording_that_fails_leaves_the_step_eager_and_the_random_numbers_alone() -> None:
+    class Refusing(OnProcessor):
+        def record(self, _step: Step, _batch: Batch, /) -> Callable[[], Tensor]:
+            torch.rand(3)
+            raise RuntimeError("operation not permitted\nand much more")
+
+    account = Account()
+    step = Replayed(lambda batch: batch.images.mean(), lambda: None, Refusing(), account)
+    torch.manual_seed(0)
+    losses = [step(batch) for batch in lesson(None, steps=5)]
+    drawn = torch.rand(1)
+    assert account.step == "eager: not captured: operation not permitted"
+    assert len(losses) == 5
+    torch.manual_seed(0)
+    assert torch.equal(drawn, torch.rand(1))
+
+
+def test_what_is_replayed_looks_at_the_batch_that_is_there() -> None:
+    course = lesson(None, steps=6)
+    step = Replayed(lambda batch: batch.images.mean(), lambda: None, OnProcessor(), Account())
+    for batch in course:
+        assert step(batch) == batch.images.mean()
+    smaller = replace(batch, images=batch.images[:2], stimulus=batch.stimulus[:2])
+    assert step(smaller) == smaller.images.mean()
+
+
+def test_losses_arrive_in_order_each_so_many_steps_late() -> None:
+    begun: list[int] = []
+
+    def steps() -> Iterator[tuple[int, Tensor]]:
+        for number in range(1, 6):
+            begun.append(number)
+            yield 10 * number, torch.tensor(float(number))
+
+    told = []
+    for samples, loss in read(steps(), late=2):
+        told.append((samples, loss, len(begun)))
+    assert told == [(10, 1.0, 3), (20, 2.0, 4), (30, 3.0, 5), (40, 4.0, 5), (50, 5.0, 5)]
+    begun.clear()
+    assert next(read(steps(), late=0)) == (10, 1.0)
+    assert begun == [1]
+
+
+def test_a_late_loss_that_is_not_finite_names_its_own_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    course = lesson(None, steps=6)
+    third = [*course][2]
+    third.stimulus.fill_(torch.nan)
+    with replaying(monkeypatch), pytest.raises(DivergedError, match=f"after {3 * SAMPLES} samples"):
+        list(METHOD.fit(student(), course))
+
+
+class Counting(torch.nn.Module):
+    """A teacher that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.asked = teacher().network, 0
+
+    def forward(self, *given: Any) -> Any:
+        self.asked += 1
+        return self.network(*given)
+
+
+def _asked(course: Lesson, *taps: str) -> list[Tensor]:
+    return [course.answer(batch, taps).logits for batch in course]
+
+
+def test_a_teachers_answers_are_computed_once_and_are_the_same() -> None:
+    counting = Counting()
+    guide = replace(teacher(), network=counting)
+    kept: list[Tensor] = []
+    course = replace(lesson(guide, steps=3), answers=Answers(3, keep=kept.append))
+    first = _asked(course)
+    assert counting.asked == 3
+    assert torch.equal(kept[0], torch.stack(first))
+    assert torch.equal(torch.stack(_asked(lesson(guide, steps=3))), kept[0])
+    counting.asked = 0
+    known = replace(lesson(guide, steps=3), answers=Answers(3, known=kept[0]))
+    assert torch.equal(torch.stack(_asked(known)), kept[0])
+    assert counting.asked == 0
+    assert torch.equal(torch.stack(_asked(known, "stage1")), kept[0])
+    assert counting.asked == 3
+
+
+def test_answers_to_changed_images_are_not_mistaken_for_those_of_the_lesson() -> None:
+    guide = teacher()
+    untouched = lesson(guide, steps=2)
+    table = torch.stack(_asked(untouched))
+    course = replace(untouched, answers=Answers(2, known=table))
+    for batch in course:
+        turned = replace(batch, images=batch.images.flip(-1))
+        assert torch.equal(course.answer(turned).logits, guide.see(batch.images.flip(-1)).logits[0])
+
+
+def test_a_lesson_that_was_not_heard_to_the_end_keeps_no_answers() -> None:
+    kept: list[Tensor] = []
+    course = replace(lesson(teacher(), steps=3), answers=Answers(3, keep=kept.append))
+    for batch in course:
+        if int(batch.place) != 1:  # type: ignore[arg-type]  # a lesson says it
+            assert course.answer(batch).logits is not None
+    assert not kept
+
+
+def test_more_than_the_lesson_holds_is_refused_and_a_further_pass_is_told() -> None:
+    course = replace(lesson(None, steps=2), account=Account(limit=2 * SAMPLES))
+    assert len([*course]) == 2
+    assert len([*course.further("an assistant")]) == 2
+    with pytest.raises(BudgetError, match="more than the 16 samples of its lesson; a further"):
+        next(iter(course))
+    with pytest.raises(BudgetError, match="for 'an assistant'"):
+        next(iter(course.further("an assistant")))
+    assert course.account.samples["an assistant"] == 3 * SAMPLES
