@@ -182,7 +182,7 @@ class KlLowLatency:
         return error + self.views_weight * turned
 
     def _find_thresholds(self, student: Student, lesson: Lesson) -> None:
-        first = next(iter(lesson))
+        first = next(iter(lesson.further("the thresholds of the first batch")))
         with lesson.autocast():
             find_thresholds(
                 student,
@@ -208,7 +208,8 @@ def _convert(student: Student, lesson: Lesson, loss: Loss) -> Iterator[Progress]
     def forward(stimulus: Tensor, taps: Sequence[str]) -> Output:
         return learner(stimulus if stimulus.dim() == 4 else stimulus.mean(0), taps)
 
-    for progress in descend(learner, lesson, loss, forward=forward):
+    first = lesson.further("the artificial network that the student starts as")
+    for progress in descend(learner, first, loss, forward=forward):
         yield replace(progress, samples=0)
     copy_network(student, artificial)
 
