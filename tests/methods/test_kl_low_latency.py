@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Progress
@@ -281,9 +282,24 @@ def test_a_start_in_the_place_of_a_teacher_that_does_not_fit_learns_from_labels_
     assert not torch.equal(*by_teacher)
 
 
-def test_an_artificial_network_is_shown_the_mean_of_frames() -> None:
-    method = KlLowLatency(start="distilled")
+def test_an_artificial_network_learns_labels_from_the_mean_of_frames() -> None:
+    method = KlLowLatency(neuron="suite")
     learner = small.student(method=method, shape=small.EVENTS)
-    guide = small.teacher(shape=small.EVENTS)
-    progress = list(method.fit(learner, small.lesson(guide, shape=small.EVENTS)))
-    assert len(progress) == 4
+    course = small.lesson(small.teacher("vgg", shape=small.EVENTS), shape=small.EVENTS)
+    torch.manual_seed(0)
+    steps = method.fit(learner, course)
+    taught = [next(steps) for _ in range(3)]  # two of the artificial network and one more
+    assert [step.samples for step in taught] == [0, 0, small.SAMPLES]
+
+    torch.manual_seed(0)
+    plain = replace(learner, network=learner.twin(nn.ReLU), timesteps=1)
+    losses = [
+        step.loss
+        for step in descend(
+            plain,
+            small.lesson(None, shape=small.EVENTS),
+            lambda output, _, labels: cross_entropy(output.logits[0], labels),
+            forward=lambda stimulus, _: plain(stimulus.mean(0)),
+        )
+    ]
+    assert [step.loss for step in taught[:2]] == losses
