@@ -14,6 +14,10 @@ charge                          adds  products  compare  derivation
 The comparison is ``v >= v_threshold``. A spike adds one ``reset``: a subtraction of the
 threshold, or a write of zero. Constants such as ``1/tau`` are computed beforehand.
 
+Neurons that no specification describes say which they ``costs_like``: the same operations a
+step, with other numbers, and answers of 0 or 1. Those of DIET-SNN charge and leak as ``lif``
+without ``scale_input`` does; leak and threshold are constants once trained.
+
 A neuron that ``spikes_once`` answers what is left of its window when it spikes, 0 for
 never. What arrives at such neurons is one event a spike, whatever its time: it adds a
 weight to the slope of the membrane (B1 model of Stanojevic et al., Nat. Commun. 2024),
@@ -93,6 +97,8 @@ def recognised(module: nn.Module, name: str) -> Recognised | None:
                 "let its neurons alone be one"
             )
         return Recognised(cost=cost(module.spec), time_major=True)
+    if isinstance(alike := getattr(module, "costs_like", None), NeuronSpec):
+        return Recognised(cost=cost(alike), time_major=True)
     if getattr(module, "spikes_once", False):
         once = NeuronCost(adds=1, products=0, resets=0)
         return Recognised(cost=once, time_major=True, binary=False, timed=True)

@@ -24,7 +24,7 @@ from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
 from harness.contracts.neuron import NeuronSpec
 from harness.neurons.precision import widened
-from harness.neurons.spiking import SpikingNeuron
+from harness.neurons.spiking import SpikingLayer, SpikingNeuron
 from harness.neurons.surrogate import derivative
 from harness.training.descent import Forward
 from harness.training.student import Student
@@ -125,6 +125,11 @@ def _parts(network: nn.Module, samples: int) -> dict[str, _Part]:
     for name, module in network.named_modules(remove_duplicate=False):
         if isinstance(module, SpikingNeuron):
             parts[name] = _Neurons(module)
+        elif isinstance(module, SpikingLayer):
+            raise UnsupportedError(
+                f"no rates go through {name!r}: the eligibility of {type(module).__name__} is not "
+                "known, only that of neurons which a NeuronSpec describes"
+            )
         elif isinstance(module, _BatchNorm) and module.training:
             parts[name] = _Norm(module)
         elif isinstance(module, nn.MaxPool2d):

@@ -22,7 +22,12 @@ def copy_weights(student: Student, teacher: Teacher, *, head_may_differ: bool = 
     Raises:
         UnsupportedError: If the teacher has another topology.
     """
-    theirs = teacher.network.state_dict()
+    copy_network(student, teacher.network, head_may_differ=head_may_differ)
+
+
+def copy_network(student: Student, source: nn.Module, *, head_may_differ: bool = False) -> None:
+    """Do what ``copy_weights`` does, from any realisation of the topology."""
+    theirs = source.state_dict()
     neurons = slots(student)
     ours = {
         name: value
@@ -35,7 +40,7 @@ def copy_weights(student: Student, teacher: Teacher, *, head_may_differ: bool = 
         if name not in ours or name not in theirs or ours[name].shape != theirs[name].shape
     ]
     for name in unlike:
-        network = student.network if name in ours else teacher.network
+        network = student.network if name in ours else source
         if not (head_may_differ and isinstance(network.get_submodule(_layer(name)), _OF_VECTORS)):
             raise UnsupportedError(
                 f"the teacher has another topology than the student: {name!r} does not fit"

@@ -1,16 +1,20 @@
 """Labels, divergence and rotated images against numbers worked out by hand."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.method import Progress
 from harness.contracts.model import Output
-from harness.training import Answer, Teacher
+from harness.training import Answer, Student, Teacher, descend, slots
+from harness.training.diet import diet_neurons
 from suites.methods.kl_low_latency import METHOD, KlLowLatency, turned_about, with_views
 from tests.methods import small, teaching_aids
 
@@ -42,23 +46,55 @@ class _Said(Answer):
 
 
 def test_by_default_the_three_terms_have_the_weights_of_the_code() -> None:
-    loss = METHOD.loss(Output(logits=LOGITS), _Said(4), LABEL)  # type: ignore[attr-defined]  # a KlLowLatency
+    # As sums over time, halves of these say what is worked out above of their means.
+    loss = METHOD.loss(Output(logits=LOGITS / 2), _Said(4), LABEL)  # type: ignore[attr-defined]  # a KlLowLatency
     expected = 0.1 * LABELS + 0.9 * 16 * UPRIGHT + 2.7 * 16 * TURNED
     assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_loss_may_see_mean_logits() -> None:
+    loss = KlLowLatency(logits="mean").loss(Output(logits=LOGITS), _Said(4), LABEL)
+    expected = 0.1 * LABELS + 0.9 * 16 * UPRIGHT + 2.7 * 16 * TURNED
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_by_default_the_start_is_the_codes() -> None:
+    assert KlLowLatency() == METHOD
+    assert (
+        KlLowLatency(
+            start="teacher",
+            neuron="diet",
+            logits="accumulated",
+            threshold_quantile=0.997,
+            threshold_share=0.6,
+        )
+        == METHOD
+    )
+
+
+def test_the_gradient_of_accumulated_logits_is_that_of_a_step() -> None:
+    gradients = []
+    for steps in (1, 2, 4):
+        logits = (LOGITS[:1] / steps).repeat(steps, 1, 1).requires_grad_()
+        METHOD.loss(Output(logits=logits), _Said(4), LABEL).backward()  # type: ignore[attr-defined]  # a KlLowLatency
+        assert logits.grad is not None
+        gradients.append(steps * logits.grad[0])
+    # The same sum whatever the steps: each of T steps has the T-th part of its gradient.
+    assert all(torch.allclose(gradients[0], other, rtol=1e-5) for other in gradients[1:])
 
 
 def test_the_divergence_of_rotated_images_is_a_mean() -> None:
     # One of three rotated images is met, so two thirds of the divergence are left.
     logits = LOGITS.clone()
     logits[:, 2] = SAID[2]
-    loss = METHOD.loss(Output(logits=logits), _Said(4), LABEL)  # type: ignore[attr-defined]  # a KlLowLatency
+    loss = KlLowLatency(logits="mean").loss(Output(logits=logits), _Said(4), LABEL)
     expected = 0.1 * LABELS + 0.9 * 16 * UPRIGHT + 2.7 * 16 * TURNED * 2 / 3
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_without_rotated_images_it_mixes_labels_and_divergence(share: float) -> None:
-    method = KlLowLatency(teacher_share=share, views_weight=0.0)
+    method = KlLowLatency(teacher_share=share, views_weight=0.0, logits="mean")
     loss = method.loss(Output(logits=LOGITS[:, :1]), _Said(1), LABEL)
     expected = (1 - share) * LABELS + share * 16 * UPRIGHT
     assert loss.item() == pytest.approx(expected, rel=1e-6)
@@ -120,7 +156,8 @@ def _seen(method: KlLowLatency) -> tuple[list[int], list[int], list[int]]:
     learner = teaching_aids.student()
     learner = replace(learner, network=Counting())
     guide = Teacher(network=Counting().eval(), mean=(0.5,), std=(0.5,))
-    told = [step.samples for step in method.fit(learner, teaching_aids.lesson(guide))]
+    course = teaching_aids.lesson(guide)
+    told = [step.samples for step in replace(method, neuron="suite").fit(learner, course)]
     return ours, theirs, told
 
 
@@ -131,9 +168,138 @@ def test_four_images_are_seen_for_each_that_counts() -> None:
 
 def test_rotated_images_teach() -> None:
     def weights(method: KlLowLatency) -> Tensor:
-        learner = small.student()
+        learner = small.student(method=method)
         list(method.fit(learner, small.lesson(small.teacher())))
         return nn.utils.parameters_to_vector(learner.parameters())
 
     plain = KlLowLatency(views_weight=0.0)
     assert not torch.equal(weights(KlLowLatency()), weights(plain))
+
+
+def _threshold(learner: Student, name: str) -> float:
+    return learner.network.get_parameter(f"{name}.threshold").item()
+
+
+@pytest.mark.parametrize("kind", ["convnet", "vgg", "resnet"])
+def test_every_slot_has_neurons_of_trained_leak_and_threshold(kind: small.Kind) -> None:
+    learner = small.student(kind, method=METHOD)
+    layers = diet_neurons(learner.network)
+    assert len(layers) == len(slots(learner))
+    assert all(layer.leaks_reset and layer.calms_shared for layer in layers)
+    list(METHOD.fit(learner, small.lesson(small.teacher(kind), steps=3)))
+    assert all(layer.threshold.grad is not None for layer in layers)
+    assert any(layer.leak.item() != 1 for layer in layers)
+
+
+def _untrained(method: KlLowLatency, guide: Teacher, kind: small.Kind = "convnet") -> Student:
+    """Return a student that ``method`` has started and whose steps have a rate of nothing."""
+    learner = small.student(kind, method=method)
+    course = small.lesson(guide)
+    list(method.fit(learner, small.but(course, learning_rate=1e-30)))
+    return learner
+
+
+def test_it_starts_as_the_teacher() -> None:
+    guide = small.teacher()
+    learner = _untrained(KlLowLatency(), guide)
+    for name, weight in guide.network.named_parameters():
+        began = learner.network.get_parameter(name)
+        assert torch.allclose(began, weight, rtol=0, atol=1e-25), name  # biases were 0
+
+
+def test_random_weights_stay_the_students_own() -> None:
+    own = small.student(method=METHOD).network.get_parameter("conv2.weight")
+    learner = _untrained(KlLowLatency(start="random"), small.teacher())
+    assert torch.equal(learner.network.get_parameter("conv2.weight"), own)
+
+
+def test_thresholds_start_at_a_share_of_the_quantile_of_what_arrives() -> None:
+    guide = small.teacher()
+    learner = _untrained(KlLowLatency(), guide)
+    stimulus = turned_about(next(iter(small.lesson(guide))).stimulus)
+    network = small.teacher().network.train()
+    with torch.no_grad():
+        first = network.get_submodule("bn1")(network.get_submodule("conv1")(stimulus))
+    expected = 0.6 * torch.quantile(first, 0.997).item()
+    assert _threshold(learner, "activation1") == pytest.approx(expected, rel=1e-5)
+    assert _threshold(learner, "activation2") != 1
+
+
+def test_a_start_that_the_loss_has_taught_is_trained_before_and_not_counted() -> None:
+    told: list[list[int]] = []
+    ends = []
+    for start, guide in (
+        ("distilled", small.teacher()),
+        ("teacher", small.teacher("vgg")),  # of another topology: no start
+        ("teacher", small.teacher()),
+    ):
+        torch.manual_seed(0)
+        method = KlLowLatency(start=start)  # type: ignore[arg-type]  # two of the three
+        learner = small.student(method=method)
+        progress = list(method.fit(learner, small.lesson(guide, steps=3)))
+        told.append([step.samples for step in progress])
+        ends.append(learner.network.get_parameter("conv1.weight"))
+    counted = [small.SAMPLES * (step + 1) for step in range(3)]
+    assert told == [[0, 0, 0, *counted], [0, 0, 0, *counted], counted]
+    assert not torch.equal(ends[0], ends[2])
+
+
+def _begun(
+    start: Literal["teacher", "distilled"], guide: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> list[Tensor]:
+    """Return a weight as two trainings find it and as the first leaves it."""
+    begun: list[Tensor] = []
+    ended: list[Tensor] = []
+
+    def watched(learner: Student, *given: Any, **options: Any) -> Iterator[Progress]:
+        weight = learner.network.get_parameter("conv1.weight")
+        begun.append(weight.detach().clone())
+        yield from descend(learner, *given, **options)
+        ended.append(weight.detach().clone())
+
+    monkeypatch.setattr("suites.methods.kl_low_latency.descend", watched)
+    torch.manual_seed(0)
+    method = KlLowLatency(start=start)
+    list(method.fit(small.student(method=method), small.lesson(guide)))
+    return [*begun, ended[0]]
+
+
+def test_a_start_that_was_taught_is_what_the_student_begins_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second, taught = _begun("distilled", small.teacher(), monkeypatch)
+    assert torch.equal(second, taught)
+    assert not torch.equal(first, taught)
+
+
+def test_a_start_in_the_place_of_a_teacher_that_does_not_fit_learns_from_labels_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guides = small.teacher("vgg"), small.teacher("vgg", seed=2)
+    by_labels = [_begun("teacher", guide, monkeypatch)[1] for guide in guides]
+    by_teacher = [_begun("distilled", guide, monkeypatch)[1] for guide in guides]
+    assert torch.equal(*by_labels)
+    assert not torch.equal(*by_teacher)
+
+
+def test_an_artificial_network_learns_labels_from_the_mean_of_frames() -> None:
+    method = KlLowLatency(neuron="suite")
+    learner = small.student(method=method, shape=small.EVENTS)
+    course = small.lesson(small.teacher("vgg", shape=small.EVENTS), shape=small.EVENTS)
+    torch.manual_seed(0)
+    steps = method.fit(learner, course)
+    taught = [next(steps) for _ in range(3)]  # two of the artificial network and one more
+    assert [step.samples for step in taught] == [0, 0, small.SAMPLES]
+
+    torch.manual_seed(0)
+    plain = replace(learner, network=learner.twin(nn.ReLU), timesteps=1)
+    losses = [
+        step.loss
+        for step in descend(
+            plain,
+            small.lesson(None, shape=small.EVENTS),
+            lambda output, _, labels: cross_entropy(output.logits[0], labels),
+            forward=lambda stimulus, _: plain(stimulus.mean(0)),
+        )
+    ]
+    assert [step.loss for step in taught[:2]] == losses
