@@ -232,8 +232,23 @@ def _home(module: str, name: str) -> str:
     return module
 
 
+@cache
+def _keys(file: Path) -> frozenset[str]:
+    """Return the strings that are a key in ``file``: a table there may name methods."""
+    keys = (
+        key.value
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+    )
+    return frozenset(key for key in keys if isinstance(key, str))
+
+
 def tests_of(file: str) -> tuple[list[str], list[str]]:
-    """Return the test files that import ``file``, its namesakes first, and methods it is in.
+    """Return the test files that import ``file`` or name it, and the methods it is in.
+
+    The namesakes of ``file`` come first.
 
     A method is in itself; of a module that many use, these are the first of them.
     """
@@ -241,7 +256,8 @@ def tests_of(file: str) -> tuple[list[str], list[str]]:
     files = [
         each
         for each in sorted((ROOT / "tests").rglob("test_*.py"))
-        if module in _imported(each) and str(each.relative_to(ROOT)) != LAWS
+        if str(each.relative_to(ROOT)) != LAWS
+        and (module in _imported(each) or (stem in _keys(each) and "suites" in file))
     ]
     files.sort(key=lambda each: stem not in each.stem)
     methods = sorted((ROOT / "suites" / "methods").glob("[!_]*.py"))
@@ -273,8 +289,8 @@ def run_tests(project: Path, file: str, *, limit_s: int, log: Path) -> int:
         ]
         code = int(pytest.main([*options, *files])) if files else 0
         if code == 0 and methods:
-            laws = " or ".join(f"[{name}] or [{name}-" for name in methods)
-            code = int(pytest.main([*options, LAWS, "-k", laws]))
+            asked = " or ".join(f"[{name}] or [{name}-" for name in methods)
+            code = int(pytest.main([*options, LAWS, "-k", f"({asked}) and not everywhere"]))
         os._exit(0 if code == NOTHING_COLLECTED else code)
     finally:
         os._exit(1)
