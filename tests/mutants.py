@@ -278,15 +278,7 @@ def run_tests(project: Path, file: str, *, limit_s: int, log: Path) -> int:
         signal.alarm(limit_s)
         _enter(project, log)
         files, methods = tests_of(file)
-        options = [
-            "-x",
-            "--assert=plain",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:xdist",
-            f"--rootdir={project}",
-        ]
+        options = [*OPTIONS, f"--rootdir={project}"]
         code = int(pytest.main([*options, *files])) if files else 0
         if code == 0 and methods:
             asked = " or ".join(f"[{name}] or [{name}-" for name in methods)
@@ -298,9 +290,10 @@ def run_tests(project: Path, file: str, *, limit_s: int, log: Path) -> int:
 
 def _enter(project: Path, log: Path) -> None:
     """Let this process see the copy of the project alone."""
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    output = log.open("w", buffering=1, encoding="utf-8")
+    sys.stdout = sys.stderr = output
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
     os.chdir(project)
     os.environ["PYTHONPATH"] = str(project)
     sys.path[:] = [str(project), *(place for place in sys.path if place not in ("", str(ROOT)))]
