@@ -318,7 +318,11 @@ def judged(
             start = time.monotonic()
             if run_tests(project, mutant.file, limit_s=600, log=log):
                 raise SystemExit(f"{log.read_text()}\n{mutant.file}: its tests fail as it is")
-            limits[mutant.file] = 20 + round(4 * (time.monotonic() - start))
+            taken_s = time.monotonic() - start
+            limits[mutant.file] = 20 + round(4 * taken_s)
+            count = sum(each.file == mutant.file for each in mutants)
+            told = f"{count} mutants; unchanged, its tests take {taken_s:.0f} s"
+            print(f"{mutant.file}: {told}", flush=True)
         original = place.read_text(encoding="utf-8")
         place.write_text(mutant.source, encoding="utf-8")
         try:

@@ -92,7 +92,11 @@ def test_the_file_is_as_it_was_after_each_mutant(
     assert seen == ["original", "# noticed\n", "# equal\n"]
     assert file.read_text() == "original"
     assert [noticed for _, noticed in outcomes] == [True, False]
-    assert capsys.readouterr().out == "method.py:1: survived: operator equal\n"
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        "method.py: 2 mutants; unchanged, its tests take 0 s",
+        "method.py:1: survived: operator equal",
+    ]
 
 
 def test_tests_that_fail_already_judge_nothing(

@@ -80,7 +80,7 @@ def page(results: Path) -> str:
     }
     tables = (part for track in _TRACKS for part in _table(track, known, costs))
     sections = (part for name, card in known.items() for part in _section(name, card))
-    return "\n\n".join([_HEAD, *tables, "# Each by itself", *sections]) + "\n"
+    return "\n\n".join([_HEAD, *tables, "## Each by itself", *sections]) + "\n"
 
 
 def _costs(folder: Path, suite: str) -> dict[str, float]:
@@ -160,7 +160,7 @@ def _ratio(value: float | None) -> str:
 
 
 def _section(name: str, card: MethodCard) -> Iterable[str]:
-    yield f"## {name}"
+    yield f"### {name}"
     yield f"{card.title}. {card.citation}."
     defaults = discovery.method_parameters(name)
     if defaults:

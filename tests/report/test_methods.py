@@ -87,7 +87,7 @@ def test_without_rows_there_is_no_column_of_costs(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("known")
 def test_what_a_file_says_is_on_the_page(tmp_path: Path) -> None:
     text = methods.page(tmp_path)
-    assert "## logit_kd\n\nAn idea. Somebody. A paper. 2020." in text
+    assert "\n### logit_kd\n\nAn idea. Somebody. A paper. 2020." in text
     assert "- Reconstructed: the weight\n- Differs: the authors forget a square" in text
     assert "| 74.42 % | d | a | not said | 70 | [abstract](https://arxiv.org/abs/1) |" in text
     assert "Track `scratch`, loss reconstructed, setting ours." in text
