@@ -71,6 +71,13 @@ class OnlyCopies:
         return _spend(lesson, student)
 
 
+class OnlyDecays:
+    """Descends a loss without a slope, so that decay alone moves the weights."""
+
+    def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
+        return descend(student, lesson, lambda *given: 0 * _labels(*given))
+
+
 class OnlyNorms:
     """Descends with all but the norms held."""
 
@@ -108,6 +115,19 @@ class ForgetsInItsOwnWay(Forgets):
     loss = staticmethod(_labels)
 
 
+class LetsItDecay:
+    """Has a module beside the student to which the loss has no slope."""
+
+    def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
+        extra = nn.Linear(2, 3)
+
+        def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
+            unused = 0 * sum(weight.sum() for weight in extra.parameters())
+            return _labels(output, answer, labels) + unused
+
+        return descend(student, lesson, loss, also_train=[extra])
+
+
 class TeachesTheTeacher:
     """Trains the wrong network as well."""
 
@@ -130,7 +150,7 @@ def test_a_refusal_without_a_reason_fails() -> None:
         laws.means_something(RefusesWithoutAWord(), backend="reference")
 
 
-@pytest.mark.parametrize("method", [Idle(), OnlyStatistics(), OnlyNorms()])
+@pytest.mark.parametrize("method", [Idle(), OnlyStatistics(), OnlyDecays(), OnlyNorms()])
 @pytest.mark.parametrize("track", ["scratch", "conversion"])
 def test_a_method_that_moves_no_weight_fails(method: Method, track: laws.Track) -> None:
     with pytest.raises(AssertionError, match=r"never moved: \[.*conv.*fc.weight"):
@@ -148,7 +168,7 @@ def test_copied_weights_that_rest_are_a_conversion_and_no_training() -> None:
         laws.every_weight_learns(OnlyCopies(), track="inherited")
 
 
-@pytest.mark.parametrize("method", [Forgets(), ForgetsInItsOwnWay()])
+@pytest.mark.parametrize("method", [Forgets(), ForgetsInItsOwnWay(), LetsItDecay()])
 def test_a_module_that_no_loss_reaches_fails(method: Method) -> None:
     with pytest.raises(AssertionError, match=r"never move: \[\(3, 2\), \(3,\)\]"):
         laws.extras_learn(method)
