@@ -9,7 +9,7 @@ from torch import nn
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
-from harness.training import Batch, Teacher, softened_kl
+from harness.training import Batch, Teacher, softened_kl, taught_share
 from harness.training.losses.projection import mean_of, projectors, same_size, summed
 from suites.methods.feature_mse import FeatureMse, feature_error
 from tests.methods import small
@@ -47,6 +47,13 @@ def test_softened_kl_is_a_mean_over_samples() -> None:
     twice = softened_kl(STUDENT.mean(0).repeat(2, 1), TEACHER.repeat(2, 1), temperature=1.0)
     once = softened_kl(STUDENT.mean(0), TEACHER, temperature=1.0)
     assert twice.item() == pytest.approx(once.item(), rel=1e-6)
+
+
+def test_a_share_is_taught_and_the_rest_is_labelled() -> None:
+    asked = STUDENT.mean(0), TEACHER, torch.tensor([0])
+    found = taught_share(*asked, temperature=TEMPERATURE, share=0.25)
+    expected = 0.25 * TEMPERATURE**2 * DIVERGENCE + 0.75 * math.log(2)
+    assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_feature_error_is_zero_at_equality_and_the_mean_square_elsewhere() -> None:
