@@ -93,6 +93,16 @@ def portability(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Change one number or operator at a time and see a test fail: ``nox -s mutants -- [FILE]``.
+
+    ``--sample N --seed S`` draws so many by chance: all of them take hours.
+    """
+    install(session, "test")
+    session.run("python", "-m", "tests.mutants", *session.posargs)
+
+
+@nox.session(default=False)
 def leaderboard(session: nox.Session) -> None:
     """Regenerate a leaderboard: ``nox -s leaderboard -- [SUITE] [options of harness run]``.
 

@@ -37,7 +37,9 @@ def test_every_method_here_says_what_it_stands_on(name: str) -> None:
     assert isinstance(card, MethodCard)
     assert card.citation
     assert (card.loss == "exact") == (not card.reconstructed)
-    assert all(0 < claim.accuracy < 1 for claim in card.claims)
+    for claim in card.claims:
+        assert 0 < claim.accuracy < 1
+        assert claim.url.startswith("https://"), f"no address for {claim}"
 
 
 def test_a_card_with_a_value_that_is_no_literal_is_refused(

@@ -33,6 +33,7 @@ CARD = MethodCard(
             architecture="ResNet-18",
             timesteps=4,
             where="abstract",
+            url="https://doi.org/10.1088/2634-4386/ade821",
         ),
     ),
     signals=("features", "logits"),

@@ -27,56 +27,96 @@ CARD = MethodCard(
             dataset="cifar10",
             architecture="ResNet-19",
             timesteps=1,
-            where="notes on the paper, en.papernotes.org",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/2ca55b74d318b52974817a04d3"
+                "957c1f1f22e7a3/docs/AAAI2026/model_compression/a_closer_look_at_knowledge_di"
+                "stillation_in_spiking_neural_ne.md"
+            ),
         ),
         Claim(
             accuracy=0.9781,
             dataset="cifar10",
             architecture="ResNet-19",
             timesteps=4,
-            where="notes on the paper, en.papernotes.org",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/2ca55b74d318b52974817a04d3"
+                "957c1f1f22e7a3/docs/AAAI2026/model_compression/a_closer_look_at_knowledge_di"
+                "stillation_in_spiking_neural_ne.md"
+            ),
         ),
         Claim(
             accuracy=0.7911,
             dataset="cifar100",
             architecture="ResNet-19",
             timesteps=1,
-            where="notes on the paper, en.papernotes.org",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/2ca55b74d318b52974817a04d3"
+                "957c1f1f22e7a3/docs/AAAI2026/model_compression/a_closer_look_at_knowledge_di"
+                "stillation_in_spiking_neural_ne.md"
+            ),
         ),
         Claim(
             accuracy=0.8388,
             dataset="cifar100",
             architecture="ResNet-19",
             timesteps=4,
-            where="notes on the paper, en.papernotes.org",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/2ca55b74d318b52974817a04d3"
+                "957c1f1f22e7a3/docs/AAAI2026/model_compression/a_closer_look_at_knowledge_di"
+                "stillation_in_spiking_neural_ne.md"
+            ),
         ),
         Claim(
             accuracy=0.8307,
             dataset="cifar100",
             architecture="Spikformer-4-384",
             timesteps=1,
-            where="notes on the paper, en.papernotes.org",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/2ca55b74d318b52974817a04d3"
+                "957c1f1f22e7a3/docs/AAAI2026/model_compression/a_closer_look_at_knowledge_di"
+                "stillation_in_spiking_neural_ne.md"
+            ),
         ),
         Claim(
             accuracy=0.7133,
             dataset="imagenet",
             architecture="SEW-ResNet-34",
             timesteps=2,
-            where="notes on the paper, en.papernotes.org",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/2ca55b74d318b52974817a04d3"
+                "957c1f1f22e7a3/docs/AAAI2026/model_compression/a_closer_look_at_knowledge_di"
+                "stillation_in_spiking_neural_ne.md"
+            ),
         ),
         Claim(
             accuracy=0.7305,
             dataset="imagenet",
             architecture="SEW-ResNet-34",
             timesteps=4,
-            where="notes on the paper, en.papernotes.org",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/2ca55b74d318b52974817a04d3"
+                "957c1f1f22e7a3/docs/AAAI2026/model_compression/a_closer_look_at_knowledge_di"
+                "stillation_in_spiking_neural_ne.md"
+            ),
         ),
         Claim(
             accuracy=0.8155,
             dataset="cifar10_dvs",
             architecture="ResNet-20",
             timesteps=10,
-            where="notes on the paper, en.papernotes.org",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/2ca55b74d318b52974817a04d3"
+                "957c1f1f22e7a3/docs/AAAI2026/model_compression/a_closer_look_at_knowledge_di"
+                "stillation_in_spiking_neural_ne.md"
+            ),
         ),
     ),
     signals=("features", "logits"),

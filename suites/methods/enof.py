@@ -26,56 +26,80 @@ CARD = MethodCard(
             dataset="cifar10",
             architecture="ResNet-19",
             timesteps=1,
-            where="as quoted by notes on later papers, en.papernotes.org",
+            where="secondary: a note on CKDSNN",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/2ca55b74d318b52974817a04d3"
+                "957c1f1f22e7a3/docs/AAAI2026/model_compression/a_closer_look_at_knowledge_di"
+                "stillation_in_spiking_neural_ne.md"
+            ),
         ),
         Claim(
             accuracy=0.7708,
             dataset="cifar100",
             architecture="ResNet-19",
             timesteps=1,
-            where="as quoted by notes on later papers, en.papernotes.org",
+            where="secondary: a note on CKDSNN",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/2ca55b74d318b52974817a04d3"
+                "957c1f1f22e7a3/docs/AAAI2026/model_compression/a_closer_look_at_knowledge_di"
+                "stillation_in_spiking_neural_ne.md"
+            ),
         ),
         Claim(
             accuracy=0.9619,
             dataset="cifar10",
             architecture="ResNet-19",
             timesteps=2,
-            where="as quoted by notes on later papers, en.papernotes.org",
+            where="secondary: a note on Logit-SNN",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/a87e1184c1fb5b7ededda8957c"
+                "497f37a5542f79/docs/ICML2025/model_compression/efficient_logit-based_knowled"
+                "ge_distillation_of_deep_spiking_neural_networks_for.md"
+            ),
         ),
         Claim(
             accuracy=0.8243,
             dataset="cifar100",
             architecture="ResNet-19",
             timesteps=None,
-            where="notes on later papers, en.papernotes.org; they disagree on T (2, 4)",
+            where="secondary: a note on Logit-SNN (T = 2 or 6); one on CKDSNN has T = 4",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/a87e1184c1fb5b7ededda8957c"
+                "497f37a5542f79/docs/ICML2025/model_compression/efficient_logit-based_knowled"
+                "ge_distillation_of_deep_spiking_neural_networks_for.md"
+            ),
         ),
         Claim(
             accuracy=0.8050,
             dataset="cifar10_dvs",
             architecture="ResNet-20",
             timesteps=10,
-            where="as quoted by notes on later papers, en.papernotes.org",
+            where="as quoted in tables 7 to 9 of Strong2Weak",
+            url="https://arxiv.org/abs/2510.07924",
         ),
         Claim(
             accuracy=0.9474,
             dataset="cifar10",
             architecture="ResNet-20",
             timesteps=4,
-            where="as quoted in tables 7 to 9 of Strong2Weak, arXiv 2510.07924",
+            where="as quoted in tables 7 to 9 of Strong2Weak",
+            url="https://arxiv.org/abs/2510.07924",
         ),
         Claim(
             accuracy=0.7301,
             dataset="cifar100",
             architecture="ResNet-20",
             timesteps=4,
-            where="as quoted in tables 7 to 9 of Strong2Weak, arXiv 2510.07924",
+            where="as quoted in tables 7 to 9 of Strong2Weak",
+            url="https://arxiv.org/abs/2510.07924",
         ),
         Claim(
             accuracy=0.6740,
             dataset="imagenet",
             architecture="ResNet-34",
             timesteps=4,
-            where="as quoted in tables 7 to 9 of Strong2Weak, arXiv 2510.07924",
+            where="as quoted in tables 7 to 9 of Strong2Weak",
+            url="https://arxiv.org/abs/2510.07924",
         ),
     ),
     signals=("features", "logits"),

@@ -25,20 +25,31 @@ CARD = MethodCard(
         "enhanced-self-distillation-framework-for-snn"
     ),
     loss="exact",
+    track="self",
     claims=(
         Claim(
             accuracy=0.802,
             dataset="cifar100",
             architecture="ResNet-18",
             timesteps=6,
-            where="experiment/cifar/cifar100.log in the authors' repository, best of 300 epochs",
+            where="authors' log, best epoch",
+            epochs=300,
+            url=(
+                "https://github.com/Intelli-Chip-Lab/enhanced-self-distillation-framework-for"
+                "-snn/blob/main/experiment/cifar/cifar100.log"
+            ),
         ),
         Claim(
             accuracy=0.70704,
             dataset="imagenet",
             architecture="PreAct-ResNet-34",
             timesteps=4,
-            where="experiment/imagenet/T4_34_deep100.log in the authors' repository, best epoch",
+            where="authors' log, best epoch; the log's own arguments say preact_resnet18",
+            epochs=100,
+            url=(
+                "https://github.com/Intelli-Chip-Lab/enhanced-self-distillation-framework-for"
+                "-snn/blob/main/experiment/imagenet/T4_34_deep100.log"
+            ),
         ),
     ),
     signals=("own logits",),

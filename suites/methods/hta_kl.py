@@ -33,28 +33,48 @@ CARD = MethodCard(
             dataset="cifar10",
             architecture="ResNet-19",
             timesteps=2,
-            where="as quoted by notes on MEOM (ICLR 2026), en.papernotes.org",
+            where="secondary: a note on MEOM (ICLR 2026)",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/a87e1184c1fb5b7ededda8957c"
+                "497f37a5542f79/docs/ICLR2026/model_compression/many_eyes_one_mind_temporal_m"
+                "ulti-perspective_and_progressive_distillation_for_s.md"
+            ),
         ),
         Claim(
             accuracy=0.8051,
             dataset="cifar100",
             architecture="ResNet-19",
             timesteps=2,
-            where="as quoted by notes on MEOM (ICLR 2026), en.papernotes.org",
+            where="secondary: a note on MEOM (ICLR 2026)",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/a87e1184c1fb5b7ededda8957c"
+                "497f37a5542f79/docs/ICLR2026/model_compression/many_eyes_one_mind_temporal_m"
+                "ulti-perspective_and_progressive_distillation_for_s.md"
+            ),
         ),
         Claim(
             accuracy=0.9676,
             dataset="cifar10",
             architecture="ResNet-19",
             timesteps=4,
-            where="as quoted by notes on MEOM (ICLR 2026), en.papernotes.org",
+            where="secondary: a note on MEOM (ICLR 2026)",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/a87e1184c1fb5b7ededda8957c"
+                "497f37a5542f79/docs/ICLR2026/model_compression/many_eyes_one_mind_temporal_m"
+                "ulti-perspective_and_progressive_distillation_for_s.md"
+            ),
         ),
         Claim(
             accuracy=0.8103,
             dataset="cifar100",
             architecture="ResNet-19",
             timesteps=4,
-            where="as quoted by notes on MEOM (ICLR 2026), en.papernotes.org",
+            where="secondary: a note on MEOM (ICLR 2026)",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/a87e1184c1fb5b7ededda8957c"
+                "497f37a5542f79/docs/ICLR2026/model_compression/many_eyes_one_mind_temporal_m"
+                "ulti-perspective_and_progressive_distillation_for_s.md"
+            ),
         ),
     ),
 )

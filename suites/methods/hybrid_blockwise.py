@@ -27,6 +27,7 @@ CARD = MethodCard(
         "maps are averaged to the teacher's resolution",
         "neuron and surrogate",
     ),
+    signals=("logits", "layers"),
     extras=("an adapter a cut: a 1x1 convolution, a norm and a ReLU",),
     departures=(
         "the gradient is not divided by T: under one recipe for all, a learning rate T times less",

@@ -20,8 +20,8 @@ CARD = MethodCard(
         "initialization and distillation. Biomimetics 8(4):375, 2023, doi "
         "10.3390/biomimetics8040375; code: github.com/fei015/IDSNN"
     ),
-    loss="reconstructed",
-    reconstructed=("the rule for topologies that are no ResNets, which goes layer by layer",),
+    loss="exact",
+    track="inherited",
     claims=(
         Claim(
             accuracy=0.9422,
@@ -29,6 +29,7 @@ CARD = MethodCard(
             architecture="ResNet-18",
             timesteps=None,
             where="abstract",
+            url="https://doi.org/10.3390/biomimetics8040375",
         ),
         Claim(
             accuracy=0.7541,
@@ -36,10 +37,12 @@ CARD = MethodCard(
             architecture="ResNet-18",
             timesteps=None,
             where="abstract",
+            url="https://doi.org/10.3390/biomimetics8040375",
         ),
     ),
     signals=("logits", "weights"),
     departures=(
+        "topologies that are no ResNets start layer by layer: the authors have none",
         (
             "the neuron is the suite's. Theirs decays to 0.25, fires above 0.5, resets to zero and "
             "has a rectangle of width 1 for a surrogate; copied weights meet another threshold here"

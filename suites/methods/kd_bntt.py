@@ -20,6 +20,7 @@ CARD = MethodCard(
         "Front. Neurosci. 2021"
     ),
     loss="reconstructed",
+    track="inherited",
     reconstructed=(
         "temperature and mixing weight",
         "scales are copied to every step, shifts and statistics to none",
@@ -32,6 +33,7 @@ CARD = MethodCard(
             architecture="VGG-11",
             timesteps=5,
             where="abstract",
+            url="https://doi.org/10.1109/CINE56307.2022.10037455",
         ),
         Claim(
             accuracy=0.7311,
@@ -39,6 +41,7 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=5,
             where="abstract",
+            url="https://doi.org/10.1109/CINE56307.2022.10037455",
         ),
     ),
     signals=("logits", "weights"),

@@ -25,77 +25,124 @@ CARD = MethodCard(
             dataset="cifar10",
             architecture="ResNet-19",
             timesteps=2,
-            where="secondary: github.com/zhaoyang97/Paper-Notes-en, note on MEOM (ICLR 2026)",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/a87e1184c1fb5b7ededda8957c"
+                "497f37a5542f79/docs/ICML2025/model_compression/efficient_logit-based_knowled"
+                "ge_distillation_of_deep_spiking_neural_networks_for.md"
+            ),
         ),
         Claim(
             accuracy=0.9697,
             dataset="cifar10",
             architecture="ResNet-19",
             timesteps=4,
-            where="secondary: github.com/zhaoyang97/Paper-Notes-en, note on this paper",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/a87e1184c1fb5b7ededda8957c"
+                "497f37a5542f79/docs/ICML2025/model_compression/efficient_logit-based_knowled"
+                "ge_distillation_of_deep_spiking_neural_networks_for.md"
+            ),
         ),
         Claim(
             accuracy=0.97,
             dataset="cifar10",
             architecture="ResNet-19",
             timesteps=6,
-            where="secondary: github.com/zhaoyang97/Paper-Notes-en, note on this paper",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/a87e1184c1fb5b7ededda8957c"
+                "497f37a5542f79/docs/ICML2025/model_compression/efficient_logit-based_knowled"
+                "ge_distillation_of_deep_spiking_neural_networks_for.md"
+            ),
         ),
         Claim(
             accuracy=0.9557,
             dataset="cifar10",
             architecture="ResNet-18",
             timesteps=4,
-            where="secondary: quoted in table 1 of DS-ATGO (AAAI 2026)",
+            where="as quoted in table 1 of DS-ATGO (AAAI 2026)",
+            url="https://arxiv.org/abs/2511.13050",
         ),
         Claim(
             accuracy=0.9596,
             dataset="cifar10",
             architecture="ResNet-18",
             timesteps=6,
-            where="secondary: quoted in table 1 of DS-ATGO (AAAI 2026)",
+            where="as quoted in table 1 of DS-ATGO (AAAI 2026)",
+            url="https://arxiv.org/abs/2511.13050",
         ),
         Claim(
             accuracy=0.8147,
             dataset="cifar100",
             architecture="ResNet-19",
             timesteps=2,
-            where="secondary: github.com/zhaoyang97/Paper-Notes-en, note on MEOM (ICLR 2026)",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/a87e1184c1fb5b7ededda8957c"
+                "497f37a5542f79/docs/ICML2025/model_compression/efficient_logit-based_knowled"
+                "ge_distillation_of_deep_spiking_neural_networks_for.md"
+            ),
         ),
         Claim(
             accuracy=0.8247,
             dataset="cifar100",
             architecture="ResNet-19",
             timesteps=4,
-            where="secondary: github.com/zhaoyang97/Paper-Notes-en, note on this paper",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/a87e1184c1fb5b7ededda8957c"
+                "497f37a5542f79/docs/ICML2025/model_compression/efficient_logit-based_knowled"
+                "ge_distillation_of_deep_spiking_neural_networks_for.md"
+            ),
         ),
         Claim(
             accuracy=0.8256,
             dataset="cifar100",
             architecture="ResNet-19",
             timesteps=6,
-            where="secondary: github.com/zhaoyang97/Paper-Notes-en, note on this paper",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/a87e1184c1fb5b7ededda8957c"
+                "497f37a5542f79/docs/ICML2025/model_compression/efficient_logit-based_knowled"
+                "ge_distillation_of_deep_spiking_neural_networks_for.md"
+            ),
         ),
         Claim(
             accuracy=0.7104,
             dataset="imagenet",
             architecture="ResNet-34",
             timesteps=4,
-            where="secondary: github.com/zhaoyang97/Paper-Notes-en, note on this paper",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/a87e1184c1fb5b7ededda8957c"
+                "497f37a5542f79/docs/ICML2025/model_compression/efficient_logit-based_knowled"
+                "ge_distillation_of_deep_spiking_neural_networks_for.md"
+            ),
         ),
         Claim(
             accuracy=0.835,
             dataset="cifar10_dvs",
             architecture="ResNet-18",
             timesteps=4,
-            where="secondary: github.com/zhaoyang97/Paper-Notes-en, note on this paper",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/a87e1184c1fb5b7ededda8957c"
+                "497f37a5542f79/docs/ICML2025/model_compression/efficient_logit-based_knowled"
+                "ge_distillation_of_deep_spiking_neural_networks_for.md"
+            ),
         ),
         Claim(
             accuracy=0.864,
             dataset="cifar10_dvs",
             architecture="ResNet-18",
             timesteps=10,
-            where="secondary: github.com/zhaoyang97/Paper-Notes-en, note on this paper",
+            where="secondary: a note on the paper",
+            url=(
+                "https://github.com/zhaoyang97/Paper-Notes-en/blob/a87e1184c1fb5b7ededda8957c"
+                "497f37a5542f79/docs/ICML2025/model_compression/efficient_logit-based_knowled"
+                "ge_distillation_of_deep_spiking_neural_networks_for.md"
+            ),
         ),
     ),
     departures=(

@@ -22,6 +22,7 @@ CARD = MethodCard(
         "github.com/Maybe2022/SAKD"
     ),
     loss="reconstructed",
+    track="inherited",
     reconstructed=(
         (
             "weights of both terms and temperature: the paper's are unknown, and the scripts have "
@@ -35,27 +36,34 @@ CARD = MethodCard(
             architecture="Spiking-ResNet-34",
             timesteps=4,
             where="abstract",
+            url="https://doi.org/10.1016/j.neunet.2024.106475",
         ),
         Claim(
             accuracy=0.6639,
             dataset="imagenet",
             architecture="SEW-ResNet-18",
             timesteps=4,
-            where="origin_logs/sew18_SAKD_120epoch.log in the authors' repository",
+            where="authors' README and log",
+            epochs=120,
+            url="https://github.com/Maybe2022/SAKD/blob/main/origin_logs/sew18_SAKD_120epoch.log",
         ),
         Claim(
             accuracy=0.7180,
             dataset="imagenet",
             architecture="SEW-ResNet-34",
             timesteps=4,
-            where="origin_logs/sew34_SAKD_120epoch.log in the authors' repository",
+            where="authors' README and log",
+            epochs=120,
+            url="https://github.com/Maybe2022/SAKD/blob/main/origin_logs/sew34_SAKD_120epoch.log",
         ),
         Claim(
             accuracy=0.7470,
             dataset="imagenet",
             architecture="SEW-ResNet-50",
             timesteps=4,
-            where="origin_logs/sew50_SAKD_120epoch.log in the authors' repository",
+            where="authors' README and log",
+            epochs=120,
+            url="https://github.com/Maybe2022/SAKD/blob/main/origin_logs/sew50_SAKD_120epoch.log",
         ),
         Claim(
             accuracy=0.7730,
@@ -63,13 +71,15 @@ CARD = MethodCard(
             architecture="SEW-ResNet-152",
             timesteps=4,
             where="abstract",
+            url="https://doi.org/10.1016/j.neunet.2024.106475",
         ),
         Claim(
             accuracy=0.8150,
             dataset="cifar10_dvs",
             architecture="not named in the source",
             timesteps=4,
-            where="as quoted in table 9 of Strong2Weak, arXiv 2510.07924",
+            where="as quoted in table 9 of Strong2Weak",
+            url="https://arxiv.org/abs/2510.07924",
         ),
     ),
     signals=("weights", "features", "logits"),

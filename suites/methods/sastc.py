@@ -42,6 +42,7 @@ CARD = MethodCard(
             architecture="not in the abstract",
             timesteps=2,
             where="abstract",
+            url="https://arxiv.org/abs/2501.08049",
         ),
         Claim(
             accuracy=0.7940,
@@ -49,6 +50,7 @@ CARD = MethodCard(
             architecture="not in the abstract",
             timesteps=2,
             where="abstract",
+            url="https://arxiv.org/abs/2501.08049",
         ),
         Claim(
             accuracy=0.6869,
@@ -56,6 +58,7 @@ CARD = MethodCard(
             architecture="not in the abstract",
             timesteps=4,
             where="abstract",
+            url="https://arxiv.org/abs/2501.08049",
         ),
         Claim(
             accuracy=0.9792,
@@ -63,6 +66,7 @@ CARD = MethodCard(
             architecture="not in the abstract",
             timesteps=None,
             where="abstract",
+            url="https://arxiv.org/abs/2501.08049",
         ),
         Claim(
             accuracy=0.8360,
@@ -70,6 +74,7 @@ CARD = MethodCard(
             architecture="not in the abstract",
             timesteps=None,
             where="abstract",
+            url="https://arxiv.org/abs/2501.08049",
         ),
     ),
     signals=("features", "relations", "logits"),

@@ -20,6 +20,7 @@ CARD = MethodCard(
         "consistency for spiking neural networks. arXiv 2406.07862, 2024"
     ),
     loss="reconstructed",
+    track="self",
     reconstructed=(
         (
             "form of both divergences; that the answer guides the weak classifier step by step "
@@ -36,14 +37,16 @@ CARD = MethodCard(
             dataset="cifar10_dvs",
             architecture="VGG-9",
             timesteps=5,
-            where="as quoted in table 9 of Strong2Weak, arXiv 2510.07924",
+            where="as quoted in table 9 of Strong2Weak",
+            url="https://arxiv.org/abs/2510.07924",
         ),
         Claim(
             accuracy=0.8669,
             dataset="dvs_gesture",
             architecture="VGG-9",
             timesteps=5,
-            where="as quoted in table 9 of Strong2Weak, arXiv 2510.07924",
+            where="as quoted in table 9 of Strong2Weak",
+            url="https://arxiv.org/abs/2510.07924",
         ),
     ),
     signals=("own logits",),

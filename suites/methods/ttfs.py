@@ -29,6 +29,7 @@ CARD = MethodCard(
         "10.1038/s41467-024-51110-5; code: github.com/IBM/equivalent-training-ReLUnetwork-SNN"
     ),
     loss="exact",
+    track="continuous",
     signals=("weights",),
     departures=(
         "first-spike neurons are our own module, on no simulator: all backends run the same",

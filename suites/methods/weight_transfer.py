@@ -18,6 +18,7 @@ CARD = MethodCard(
         "intelligence. Webology 19(1), 2022, www.webology.org/abstract.php?id=761"
     ),
     loss="reconstructed",
+    track="inherited",
     reconstructed=(
         (
             "all but the idea that parameters optimised without spikes go into a network with "

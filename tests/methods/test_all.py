@@ -1,17 +1,15 @@
 """What every method must do, whatever it is."""
 
-from collections.abc import Iterator, Sequence
-from copy import deepcopy
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import torch
-from torch import nn
 
 from harness import discovery
 from harness.contracts.errors import DivergedError, UnsupportedError
-from harness.contracts.method import Method, MethodCard, Progress
-from harness.training import Student, descend
+from harness.contracts.method import Method, MethodCard
+from harness.training import Student
+from tests.methods import laws
 from tests.methods.small import (
     CLASSES,
     EVENTS,
@@ -39,28 +37,17 @@ def _card(name: str) -> MethodCard:
 def _ready(name: str, kind: Kind = "convnet") -> tuple[Method, Student]:
     """Return the method and a student of as many steps as it means."""
     method = _method(name)
-    try:
-        return method, student(kind, method=method)
-    except UnsupportedError:
-        return method, student(kind, method=method, timesteps=1)
+    return method, laws.ready(method, kind)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_student_learns_and_the_teacher_does_not(name: str) -> None:
-    torch.manual_seed(0)
-    method, learner = _ready(name)
-    guide = teacher()
-    before, knew = deepcopy(learner.network.state_dict()), deepcopy(guide.network.state_dict())
-    list(method.fit(learner, lesson(guide)))
-    after = learner.network.state_dict()
-    assert any(not torch.equal(before[key], after[key]) for key in before)
-    changed = [
-        key
-        for key, value in guide.network.state_dict().items()
-        if not torch.equal(knew[key], value)
-    ]
-    assert bool(changed) == _card(name).teacher_learns
-    assert not guide.network.training
+def test_every_weight_learns(name: str) -> None:
+    laws.every_weight_learns(_method(name), track=_card(name).track)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_teacher_learns_only_if_the_card_says_so(name: str) -> None:
+    assert laws.teacher_changes(_method(name)) == _card(name).teacher_learns
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -89,28 +76,14 @@ def test_nothing_of_a_method_stays_in_the_student(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_all_that_learns_beside_the_student_moves(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    still: list[str] = []
+def test_all_that_learns_beside_the_student_moves(name: str) -> None:
+    laws.extras_learn(_method(name))
 
-    def watched(
-        *given: Any, also_train: Sequence[nn.Module] = (), **options: Any
-    ) -> Iterator[Progress]:
-        before = [deepcopy(module) for module in also_train]
-        yield from descend(*given, also_train=also_train, **options)
-        for module, start in zip(also_train, before, strict=True):
-            then = dict(start.named_parameters())
-            still.extend(
-                key for key, now in module.named_parameters() if torch.equal(now, then[key])
-            )
 
-    # A method that spends its lesson in another way has nothing to exchange here.
-    monkeypatch.setattr(f"{discovery.module_of('methods', name)}.descend", watched, raising=False)
-    torch.manual_seed(0)
-    method, learner = _ready(name, "resnet")
-    list(method.fit(learner, lesson(teacher("resnet"), steps=3)))
-    assert not still
+@pytest.mark.parametrize("backend", ["norse", "spikingjelly"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_method_does_not_refuse_everything(name: str, backend: str) -> None:
+    laws.means_something(_method(name), backend=backend)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -177,12 +177,14 @@ def test_leak_and_convolution_of_the_decoder_are_trained(monkeypatch: pytest.Mon
 
 
 def test_the_teacher_learns_at_its_own_pace() -> None:
-    def moved(pace: float) -> Tensor:
+    def moved(pace: float, learning_rate: float = 0.05) -> Tensor:
         guide = teacher()
         before = guide.network.get_parameter("fc.weight").clone()
-        list(Bidirectional(teacher_pace=pace).fit(student(), lesson(guide, steps=1)))
+        course = lesson(guide, steps=1, learning_rate=learning_rate)
+        list(Bidirectional(teacher_pace=pace).fit(student(), course))
         return guide.network.get_parameter("fc.weight") - before
 
     # The first step of gradient descent is proportional to the learning rate.
     assert torch.allclose(moved(1.0), 4 * moved(0.25), atol=1e-6)
+    assert torch.allclose(moved(1.0, learning_rate=0.1), 2 * moved(1.0), atol=1e-6)
     assert moved(0.25).abs().max() > 1e-4

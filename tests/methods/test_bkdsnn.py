@@ -69,6 +69,18 @@ def test_soft_labels_weigh_by_how_much_better_the_teacher_knows_a_sample() -> No
     assert _soft([0.0, 0.0], [0.0, math.log(3)], 1) == pytest.approx(expected, rel=1e-5)
 
 
+def test_soft_labels_keep_their_gradient_at_any_temperature() -> None:
+    # As above, but for the temperature: of even odds it changes nothing but the factor.
+    found = weighted_soft_labels(
+        torch.zeros(1, 2),
+        torch.tensor([[0.0, math.log(3)]]),
+        torch.tensor([1]),
+        temperature=3.0,
+    )
+    expected = 9 * (1 - math.exp(-math.log(2) / math.log(4 / 3))) * math.log(2)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_soft_labels_are_those_of_the_teacher() -> None:
     # Softened: teacher (1/4, 3/4), student (3/4, 1/4). Label 0: the student's cross-entropy
     # is -ln(9/10), the teacher's -ln(1/10).

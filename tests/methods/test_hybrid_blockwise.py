@@ -81,6 +81,18 @@ def _hybrid_logits(kind: Kind, cut: str) -> tuple[Student, Teacher, nn.ModuleDic
     return learner, guide, adapters, logits
 
 
+def test_the_pairs_of_the_hybrids_are_added_with_their_weight() -> None:
+    def first(weight: float) -> float:
+        torch.manual_seed(0)
+        learner, course = student("resnet"), lesson(teacher("resnet"))
+        return next(iter(HybridBlockwise(hybrid_weight=weight).fit(learner, course))).loss
+
+    _, guide, _, logits = _hybrid_logits("resnet", "stage1")
+    batch = next(iter(lesson(guide)))
+    pair = HybridBlockwise().pair(logits, guide.see(batch.images).logits[0], batch.labels)
+    assert first(3.0) - first(0.0) == pytest.approx(3 * pair.item(), rel=1e-4)
+
+
 def _moved(module: nn.Module) -> set[str]:
     return {name for name, weight in module.named_parameters() if weight.grad is not None}
 

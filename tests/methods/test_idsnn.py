@@ -147,6 +147,14 @@ def test_another_kernel_is_refused() -> None:
         initialise(_network(model, seed=0), large)
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_norm_is_no_source_of_a_convolution_nor_the_other_way_round(*, swapped: bool) -> None:
+    networks = nn.Sequential(nn.Conv2d(1, 1, 1)), nn.Sequential(nn.BatchNorm2d(1))
+    ours, theirs = reversed(networks) if swapped else networks
+    with pytest.raises(UnsupportedError, match=r"nothing for '0'"):
+        initialise(ours, theirs)
+
+
 def test_the_teacher_shares_no_memory_with_the_student() -> None:
     learner, guide = student("resnet"), teacher("resnet")
     knew = {name: value.clone() for name, value in guide.network.state_dict().items()}

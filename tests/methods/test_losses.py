@@ -9,9 +9,10 @@ from torch import nn
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
-from harness.training import Batch, Teacher, softened_kl
-from harness.training.losses.projection import mean_of, same_size, summed
+from harness.training import Batch, Teacher, softened_kl, taught_share
+from harness.training.losses.projection import mean_of, projectors, same_size, summed
 from suites.methods.feature_mse import FeatureMse, feature_error
+from tests.methods import small
 from tests.methods.teaching_aids import Tiny, lesson, student, teacher
 
 # Two classes; the teacher says 1 : 3 once softened, the student 1 : 1, on average over time.
@@ -48,6 +49,13 @@ def test_softened_kl_is_a_mean_over_samples() -> None:
     assert twice.item() == pytest.approx(once.item(), rel=1e-6)
 
 
+def test_a_share_is_taught_and_the_rest_is_labelled() -> None:
+    asked = STUDENT.mean(0), TEACHER, torch.tensor([0])
+    found = taught_share(*asked, temperature=TEMPERATURE, share=0.25)
+    expected = 0.25 * TEMPERATURE**2 * DIVERGENCE + 0.75 * math.log(2)
+    assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_feature_error_is_zero_at_equality_and_the_mean_square_elsewhere() -> None:
     rate = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     assert feature_error(nn.Identity(), rate, rate).item() == 0
@@ -68,6 +76,25 @@ def test_feature_mse_bridges_different_widths_and_trains_its_regressor() -> None
     before = learner.network.conv.weight.clone()
     list(FeatureMse(weight=100.0).fit(learner, lesson(guide)))
     assert not torch.equal(before, learner.network.conv.weight)
+
+
+def test_feature_mse_adds_the_mean_error_of_the_stages_of_mean_rates() -> None:
+    torch.manual_seed(0)
+    learner, guide = small.student("resnet", timesteps=4), small.teacher("resnet")
+    stages = ("stage1", "stage2")
+    regressors = projectors(learner, guide, stages)
+    course = small.lesson(guide, timesteps=4)
+    batch = next(iter(course))
+    output, answer = learner(batch.stimulus, stages), guide.see(batch.images, stages)
+    errors = [
+        (regressors[name](output.taps[name].sum(0) / 4) - answer.taps[name][0]).square().mean()
+        for name in stages
+    ]
+    labels = nn.functional.cross_entropy(output.logits.sum(0) / 4, batch.labels)
+    expected = labels + 3 * (errors[0] + errors[1]) / 2
+    torch.manual_seed(0)
+    first = next(iter(FeatureMse(weight=3.0).fit(learner, course)))
+    assert first.loss == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_feature_mse_needs_a_stage_that_both_have() -> None:
@@ -119,3 +146,6 @@ def test_maps_are_averaged_only_as_far_as_they_must() -> None:
     # 6 rows in 4 overlapping fields: rows 0-1, 1-2, 3-4, 4-5.
     odd, _ = same_size(fine, fine[..., :4, :4])
     assert odd[0, 0, 1, 0].item() == fine[0, 0, 1:3, 0:2].mean().item()
+    # 6 rows in 3 fields that do not overlap, 6 columns in 4 that do.
+    half, _ = same_size(fine, fine[..., :3, :4])
+    assert half[0, 0, 1, 1].item() == fine[0, 0, 2:4, 1:3].mean().item()

@@ -117,6 +117,14 @@ def test_maxima_are_taken_of_sizes_that_do_not_divide_too() -> None:
     assert found.item() == 0
 
 
+def test_maxima_are_taken_where_one_side_alone_divides() -> None:
+    # Rows 0-1 and 2-3, columns 0-1 and 1-2: what fires at (3, 1) is in both lower fields.
+    lone = torch.zeros(1, 2, 1, 4, 3)
+    lone[..., 3, 1] = 1.0
+    feature = torch.tensor([[0.0, 0.0], [1.0, 1.0]]).repeat(2, 1, 1, 1)
+    assert transparent(1, 1, batch_size=2)([lone], [feature]).item() == 0
+
+
 def test_one_layer_of_the_teacher_has_all_the_attention() -> None:
     ours, theirs = two_by_two(timesteps=1)
     torch.manual_seed(0)
@@ -177,6 +185,19 @@ def test_the_loss_is_linear_in_the_weight_of_the_calibration() -> None:
     none, one, five = (first_loss(Sastc(feature_weight=weight)) for weight in (0.0, 1.0, 5.0))
     assert one > none
     assert five - none == pytest.approx(5 * (one - none), rel=1e-4)
+
+
+def test_the_calibration_is_that_of_all_stages_of_both_networks() -> None:
+    torch.manual_seed(0)
+    learner, guide = small.student("resnet"), small.teacher("resnet")
+    stages = ["stage1", "stage2"]
+    network = Calibration([4, 8], [4, 8], batch_size=small.SAMPLES)
+    batch = next(iter(small.lesson(guide)))
+    ours = learner(batch.stimulus, stages).taps
+    theirs = guide.see(batch.images, stages).taps
+    error = network([ours[name] for name in stages], [theirs[name][0] for name in stages])
+    none, five = (first_loss(Sastc(feature_weight=weight)) for weight in (0.0, 5.0))
+    assert five - none == pytest.approx(5 * error.item(), rel=1e-4)
 
 
 def test_by_default_the_calibration_weighs_ten_beside_softened_logits() -> None:

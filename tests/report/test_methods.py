@@ -1,6 +1,8 @@
 """The page about methods, from files and rows made for it."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,15 @@ CARD = MethodCard(
     departures=("the authors forget a square",),
     extras=("a projector",),
     claims=(
-        Claim(accuracy=0.7442, dataset="d", architecture="a", timesteps=None, where="abstract"),
+        Claim(
+            accuracy=0.7442,
+            dataset="d",
+            architecture="a",
+            timesteps=None,
+            where="abstract",
+            epochs=70,
+            url="https://arxiv.org/abs/1",
+        ),
     ),
 )
 
@@ -46,8 +56,14 @@ def test_a_cost_is_the_median_ratio_over_the_same_questions(tmp_path: Path) -> N
     # Ratios 3, 2 and 1.5; seed 3 has no pair, seed 4 no number: median 2.
     _publish(tmp_path, "logit_kd", {0: 3.0, 1: 4.0, 2: 6.0, 3: 100.0, 4: None})
     text = methods.page(tmp_path)
-    assert "| [`logit_kd`](#logit_kd) | An idea | logits | a projector | 2.00 |" in text
-    assert "| [`direct`](#direct) | An idea | logits | a projector | 1.00 |" in text
+    assert (
+        "| [`logit_kd`](#logit_kd) | An idea | labels, a teacher | logits | a projector | 2.00 |"
+        in text
+    )
+    assert (
+        "| [`direct`](#direct) | An idea | labels, a teacher | logits | a projector | 1.00 |"
+        in text
+    )
 
 
 @pytest.mark.usefixtures("known")
@@ -57,8 +73,9 @@ def test_cells_of_other_machines_and_without_a_number_are_no_pair(tmp_path: Path
     rows = [elsewhere, wrong("logit_kd", "oom", "too large", seed=1)]
     lines = "".join(f"{row.to_json()}\n" for row in rows)
     (tmp_path / "digits" / "logit_kd.jsonl").write_text(lines, encoding="utf-8")
-    assert "| [`logit_kd`](#logit_kd) | An idea | logits | a projector | — |" in methods.page(
-        tmp_path
+    assert (
+        "| [`logit_kd`](#logit_kd) | An idea | labels, a teacher | logits | a projector | — |"
+        in methods.page(tmp_path)
     )
 
 
@@ -83,10 +100,46 @@ def test_without_rows_there_is_no_column_of_costs(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("known")
 def test_what_a_file_says_is_on_the_page(tmp_path: Path) -> None:
     text = methods.page(tmp_path)
-    assert "## logit_kd\n\nAn idea. Somebody. A paper. 2020." in text
+    assert "\n### logit_kd\n\nAn idea. Somebody. A paper. 2020." in text
     assert "- Reconstructed: the weight\n- Differs: the authors forget a square" in text
-    assert "| 74.42 % | d | a | not said | abstract |" in text
+    assert "| 74.42 % | d | a | not said | 70 | [abstract](https://arxiv.org/abs/1) |" in text
+    assert "Track `scratch`, loss reconstructed, setting ours." in text
     assert "`temperature = 4.0`" in text
+
+
+@pytest.mark.usefixtures("known")
+def test_methods_stand_by_what_the_student_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards = {"direct": CARD, "logit_kd": replace(CARD, track="inherited")}
+    monkeypatch.setattr(discovery, "method_card", cards.__getitem__)
+    text = methods.page(tmp_path)
+    scratch, inherited = text.index("Track `scratch`. "), text.index("Track `inherited`. ")
+    assert scratch < text.index("[`direct`]") < inherited < text.index("[`logit_kd`]")
+    assert "Track `self`. " not in text
+
+
+NEEDS: list[tuple[dict[str, Any], str]] = [
+    ({"uses_teacher": False, "signals": ()}, "labels"),
+    ({"signals": ("logits",)}, "labels, a teacher"),
+    ({"signals": ("relations",)}, "labels, a teacher with stages"),
+    ({"signals": ("weights", "features")}, "labels, a teacher of the same topology"),
+    ({"signals": ("weights",), "track": "conversion"}, "a teacher of the same topology"),
+    (
+        {"signals": ("features",), "teacher_learns": True},
+        "labels, a teacher with stages that learns",
+    ),
+]
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(("fields", "needs"), NEEDS)
+def test_what_a_method_needs_follows_from_its_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], needs: str
+) -> None:
+    card = replace(CARD, **fields)
+    monkeypatch.setattr(discovery, "method_card", lambda _: card)
+    assert f"| An idea | {needs} | " in methods.page(tmp_path)
 
 
 def test_the_committed_page_is_the_one_these_files_and_rows_give() -> None:
