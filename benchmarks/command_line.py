@@ -1,5 +1,7 @@
 """How long a user waits for the command line."""
 
+from benchmarks._processes import ROOT
+
 
 class CommandLine:
     """Importing what every verb imports, in a fresh interpreter."""
@@ -13,14 +15,15 @@ class CommandLine:
         return "import harness.cli"
 
     def timeraw_plan(self) -> str:
-        return """
+        return f"""
         from pathlib import Path
+        root = Path({str(ROOT)!r})
         from harness.engine import freshness, grid, proofs
         from harness.results import published
         from harness.store import Store
-        known, store = published("digits"), Store(Path("runs"))
+        known, store = published("digits", results=root / "results"), Store(root / "none")
         cells = grid.cells("digits", grid.Axes(), store, known)
-        noted = proofs.read(Path("results"))
+        noted = proofs.read(root / "results")
         freshness.standings(cells, store, known, noted, data_root=None)
         """
 
