@@ -24,8 +24,8 @@ def alternating(actions: Mapping[str, Callable[[], object]], rounds: int) -> dic
     """Return the seconds of every action in every round; every other round runs backwards."""
     taken: dict[str, list[float]] = {name: [] for name in actions}
     for turn in range(rounds):
-        names = list(actions) if turn % 2 == 0 else list(reversed(actions))
-        for name in names:
+        names = list(actions)
+        for name in names if turn % 2 == 0 else reversed(names):
             taken[name].append(seconds(actions[name]))
     return taken
 
