@@ -6,8 +6,10 @@ Started by its path, so that the same lines time both commits. Each line of inpu
 each line of output is how many seconds it took, or why it did not work.
 """
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -98,11 +100,12 @@ def plan() -> Action:
 
 def cell() -> Action:
     """Return a digits cell of ``direct``, of another seed each time, in an empty store."""
-    folder, seeds = tempfile.TemporaryDirectory(prefix="perf-gate-"), count(1000)
+    folder, seeds = tempfile.mkdtemp(prefix="perf-gate-"), count(1000)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     asked = ("--methods=direct", "--timesteps=1", "--backends=spikingjelly", "--jobs=1")
 
     def once() -> None:
-        where = (f"--out={folder.name}/runs", f"--results={folder.name}/none")
+        where = (f"--out={folder}/runs", f"--results={folder}/none")
         command("run", "digits", *asked, f"--seeds={next(seeds)}", *where)
 
     return once
@@ -110,7 +113,8 @@ def cell() -> Action:
 
 def command(*words: str) -> None:
     """Run the command line of this commit."""
-    subprocess.run([sys.executable, "-P", "-m", "harness", *words], check=True)  # noqa: S603
+    command_line = [sys.executable, "-P", "-m", "harness", *words]
+    subprocess.run(command_line, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
 
 
 WORK: Mapping[str, Callable[[], Action]] = {

@@ -89,6 +89,11 @@ def native_of(peer: str) -> Any:
     return import_module(f"benchmarks._native_{peer}")
 
 
+def topology_of(setting: Setting) -> Any:
+    """Return the residual network that all contenders realise."""
+    return discovery.load("models", setting.model)
+
+
 def ours(peer: str, setting: Setting, *, compiled: bool = False, side_px: int = 32) -> nn.Module:
     """Return our network on the peer's simulator, with weights from a fixed seed.
 
@@ -105,17 +110,16 @@ def ours(peer: str, setting: Setting, *, compiled: bool = False, side_px: int = 
 
 def realised(setting: Setting, neuron: Callable[[], nn.Module], *, side_px: int = 32) -> nn.Module:
     """Return the setting's topology with ``neuron()`` in its slots."""
-    model: Any = discovery.load("models", setting.model)
     torch.manual_seed(0)
-    network: Any = model.build(neuron, classes=CLASSES, shape=(3, side_px, side_px))
+    network: Any = topology_of(setting).build(neuron, classes=CLASSES, shape=(3, side_px, side_px))
     placed: nn.Module = network.to(device=setting.device, memory_format=torch.channels_last)
     return placed
 
 
 def native(peer: str, setting: Setting, like: nn.Module) -> nn.Module:
     """Return the peer's network with the weights of ``like``."""
-    module, model = native_of(peer), discovery.load("models", setting.model)
-    network: nn.Module = module.Network(model, classes=CLASSES).to(setting.device)
+    made = native_of(peer).Network(topology_of(setting), classes=CLASSES)
+    network: nn.Module = made.to(setting.device)
     pairs = zip(network.state_dict().values(), like.state_dict().values(), strict=True)
     for value, ours in pairs:
         if value.shape != ours.shape:

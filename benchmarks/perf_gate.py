@@ -261,6 +261,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = parsed(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and tidy up
     if not known(asked.base, asked.repository):
         print(f"error: {asked.base!r} is no commit of {asked.repository}", file=sys.stderr)
         return Exit.BAD_INPUT
