@@ -6,6 +6,7 @@ it starts sees the project and not this package.
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,6 +31,11 @@ def answer_of(module: str, *arguments: str) -> str:
         env={**os.environ, "PYTHONPATH": search_path(), "MALLOC_MMAP_THRESHOLD_": "65536"},
     )
     return done.stdout
+
+
+def end_tidily_if_stopped() -> None:
+    """Let a SIGTERM, as ``timeout`` sends it, run what stands under ``finally``."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def search_path(*first: str) -> str:

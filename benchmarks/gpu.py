@@ -24,7 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks._processes import ROOT, search_path
+from benchmarks._processes import ROOT, end_tidily_if_stopped, search_path
 from benchmarks._timing import LESS
 
 Status = Literal["ok", "failed", "cut off", "no time"]
@@ -359,8 +359,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("no CUDA device is seen by torch here: nothing to ask")
         return NO_DEVICE
     else:
-        outcomes = conduct(list(parts(out)), out, seconds=60 * asked.minutes)
-        print(f"{bundle(out)}")
+        end_tidily_if_stopped()
+        try:
+            outcomes = conduct(list(parts(out)), out, seconds=60 * asked.minutes)
+        finally:
+            print(bundle(out))
         return DONE if all(one.status == "ok" for one in outcomes) else SOME_FAILED
     return DONE
 

@@ -7,8 +7,8 @@ after round; BASE lies in a temporary git worktree. Judged is the ratio of each 
 checkout's seconds over those of BASE: its median, with a 95 % bootstrap interval. Slower is
 what is slower by more than the tolerance at the interval's lower end.
 
-Exit codes: 0 nothing is slower, 1 something is, 2 bad input, 3 nothing was measured, 4 a
-benchmark crashed or hung.
+Exit codes: 0 nothing is slower, 1 something is, 2 bad input, 3 not everything was measured,
+or nothing, and what was is not slower, 4 a benchmark crashed or hung.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import IO
 
 from benchmarks import _gate_work
-from benchmarks._processes import ROOT, search_path
+from benchmarks._processes import ROOT, end_tidily_if_stopped, search_path
 from benchmarks._timing import LESS, interval
 from benchmarks.table import columns
 
@@ -51,7 +51,7 @@ class Exit(IntEnum):
 WORDS = {
     Exit.OK: "nothing is slower",
     Exit.SLOWER: "something is slower",
-    Exit.NOTHING: f"nothing was measured in {FEWEST_ROUNDS} rounds",
+    Exit.NOTHING: f"something, or all, was not measured in {FEWEST_ROUNDS} rounds",
     Exit.CRASHED: "something crashed; its words are above",
 }
 
@@ -108,12 +108,12 @@ class Compared:
 
 
 def verdict(found: Sequence[Compared], tolerance: float) -> Exit:
-    """Return the worst that happened; a crash is worse than a regression."""
+    """Return the worst that happened: a crash, a regression, or a benchmark without a verdict."""
     if any(one.crash for one in found):
         return Exit.CRASHED
     if any(one.slower(tolerance) for one in found):
         return Exit.SLOWER
-    return Exit.OK if any(one.judged for one in found) else Exit.NOTHING
+    return Exit.OK if found and all(one.judged for one in found) else Exit.NOTHING
 
 
 @contextmanager
@@ -251,7 +251,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--tolerance", type=float, default=0.05)
     parser.add_argument("--limit", type=float, default=120.0, help="seconds one run may take")
-    parser.add_argument("--minutes", type=float, default=10.0, help="shared by the benchmarks")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="shared by the benchmarks equally"
+    )
     parser.add_argument("--repository", type=Path, default=ROOT, help=argparse.SUPPRESS)
     parser.add_argument(
         "--work", type=Path, default=Path(_gate_work.__file__), help=argparse.SUPPRESS
@@ -261,7 +263,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = parsed(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and tidy up
+    end_tidily_if_stopped()
     if not known(asked.base, asked.repository):
         print(f"error: {asked.base!r} is no commit of {asked.repository}", file=sys.stderr)
         return Exit.BAD_INPUT

@@ -5,6 +5,7 @@ import json
 import os
 import pkgutil
 import shutil
+import statistics
 import subprocess
 import sys
 import tarfile
@@ -345,13 +346,21 @@ def test_a_crash_is_worse_than_a_regression_and_a_regression_than_nothing() -> N
     short = perf_gate.Compared(name="c", then=[1.0], now=[9.0])
     assert perf_gate.verdict([slower, crashed, short], 0.05) == perf_gate.Exit.CRASHED
     assert perf_gate.verdict([slower, short], 0.05) == perf_gate.Exit.SLOWER
-    assert perf_gate.verdict([short], 0.05) == perf_gate.Exit.NOTHING
+    equal = perf_gate.Compared(name="d", then=[1.0] * 5, now=[1.0] * 5)
+    assert perf_gate.verdict([equal, short], 0.05) == perf_gate.Exit.NOTHING
+    assert perf_gate.verdict([equal], 0.05) == perf_gate.Exit.OK
     assert perf_gate.verdict([], 0.05) == perf_gate.Exit.NOTHING
 
 
 def test_a_slow_round_among_many_is_no_regression() -> None:
     noisy = perf_gate.Compared(name="a", then=[1.0] * 9, now=[1.0] * 8 + [50.0])
     assert perf_gate.verdict([noisy], 0.05) == perf_gate.Exit.OK
+
+
+def test_a_rise_that_noise_may_have_made_is_no_regression() -> None:
+    doubtful = perf_gate.Compared(name="a", then=[1.0] * 9, now=[1.0] * 4 + [1.5] * 5)
+    assert statistics.median(doubtful.ratios) == 1.5
+    assert perf_gate.verdict([doubtful], 0.05) == perf_gate.Exit.OK
 
 
 @pytest.mark.parametrize("name", ["step", "neurons", "meter"])
@@ -464,9 +473,33 @@ def test_without_a_device_the_session_says_so_in_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(gpu, "has_cuda", lambda: False)
+    monkeypatch.setattr(gpu, "parts", lambda _: [fake("a", "print('begun')")])
     assert gpu.main(["--out", str(tmp_path / "none")]) == gpu.NO_DEVICE
     assert len(capsys.readouterr().out.splitlines()) == 1
     assert not (tmp_path / "none").exists()
+
+
+STOPPED = """
+import os, signal, sys, threading
+from pathlib import Path
+from benchmarks import gpu
+
+out = Path(sys.argv[1])
+gpu.has_cuda = lambda: True
+gpu.parts = lambda _: [gpu.Part(name="a", command=(sys.executable, "-c", sys.argv[2]), limit_s=60)]
+threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+gpu.main(["--out", str(out)])
+"""
+
+
+def test_a_session_that_is_stopped_ends_its_part_and_packs_what_it_has(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STOPPED, str(tmp_path), HANGS]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, env=environment, check=False, timeout=30)
+    assert ended.returncode == 143
+    assert not _alive(int((tmp_path / "a.log").read_text()))
+    with tarfile.open(tmp_path / "session.tar.gz") as packed:
+        assert packed.getnames() == ["a.log"]
 
 
 @pytest.mark.parametrize(("code", "expected"), [(0, gpu.DONE), (1, gpu.SOME_FAILED)])
