@@ -5,6 +5,10 @@ an edit. With ``--no-venv`` nothing is installed: for machines without a network
 """
 
 import argparse
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nox
@@ -147,11 +151,35 @@ def describe_methods(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Time this commit with asv; arguments go to ``asv run``."""
     install(session, "bench")
-    commit = session.run("git", "rev-parse", "HEAD", external=True, silent=True)
-    session.run("asv", "machine", "--yes")
-    # asv imports the benchmarks in a process of its own: the project must be installed.
+    commit = str(session.run("git", "rev-parse", "HEAD", external=True, silent=True)).strip()
+    session.run("asv", "machine", "--yes", silent=True)
     # Without a commit hash, asv throws results of an existing environment away.
-    session.run("asv", "run", f"--set-commit-hash={str(commit).strip()}", *session.posargs)
+    # 2 is a benchmark that failed: the table says which, and fails for it.
+    command = ("asv", "run", f"--set-commit-hash={commit}", *session.posargs)
+    session.run(*command, success_codes=[0, 2])
+    session.run("python", "-m", "benchmarks.table", commit)
+
+
+@nox.session(default=False)
+def perf_gate(session: nox.Session) -> None:
+    """Compare with another commit's speed: ``nox -s perf_gate -- BASE [--only NAME ...]``."""
+    install(session)
+    end_as(session, "-m", "benchmarks.perf_gate", *session.posargs)
+
+
+@nox.session(default=False)
+def gpu(session: nox.Session) -> None:
+    """Ask a GPU what is worth asking: ``nox -s gpu -- [--minutes 10] [--out FOLDER]``."""
+    install(session, "test")
+    end_as(session, "-m", "benchmarks.gpu", *session.posargs)
+
+
+def end_as(session: nox.Session, *arguments: str) -> None:
+    """Run Python and end nox with its exit code, where nox itself knows only 0 and 1."""
+    path = os.pathsep.join([*(session.bin_paths or []), os.environ["PATH"]])
+    python = shutil.which("python", path=path) or sys.executable
+    if code := subprocess.run([python, *arguments], check=False).returncode:  # noqa: S603
+        sys.exit(code)
 
 
 def asked(session: nox.Session) -> tuple[str, list[str], list[str]]:

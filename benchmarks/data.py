@@ -4,9 +4,7 @@ The counterpart is what most code does: one PIL image at a time, in a DataLoader
 worker processes. Both start from bytes in memory and end at float batches in [0, 1].
 """
 
-import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -16,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from benchmarks._timing import TIMES_AS_FAST, times_as_fast
 from harness.contracts.dataset import Samples
 from harness.data.augmentation import augment
 from harness.data.batches import Feed
@@ -99,21 +98,11 @@ class Augmentation:
 
     def track_times_as_fast_as_pillow(self) -> float:
         """Ratio of the median seconds of five alternating rounds."""
-        ours, theirs = [], []
-        for _ in range(5):
-            ours.append(seconds(self.time_feed))
-            theirs.append(seconds(self.time_pillow_in_two_workers))
-        return statistics.median(theirs) / statistics.median(ours)
+        return times_as_fast(self.time_feed, self.time_pillow_in_two_workers)
 
-    track_times_as_fast_as_pillow.unit = "ratio"  # type: ignore[attr-defined]  # asv reads the unit there
+    track_times_as_fast_as_pillow.unit = TIMES_AS_FAST  # type: ignore[attr-defined]  # asv reads the unit there
 
 
 def exhaust(batches: Iterator[object]) -> None:
     for _ in batches:
         pass
-
-
-def seconds(action: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started

@@ -10,10 +10,8 @@ import hashlib
 import os
 import statistics
 import struct
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,8 @@ from tonic import DiskCachedDataset
 from tonic.transforms import Downsample, ToFrame
 from torch import Tensor
 
+from benchmarks._processes import answer_of, peak_mb
+from benchmarks._timing import MORE, TIMES_AS_FAST, TIMES_AS_MUCH, seconds, times_as_fast
 from harness.contracts.dataset import Samples
 from harness.data.batches import Feed
 from harness.data.event_augmentation import event_augment
@@ -181,19 +181,19 @@ class Frames:
 
     def track_times_as_fast_as_tonic(self) -> float:
         """Ratio of the median seconds of five alternating rounds."""
-        return ratio(self.time_tonic_disk_cache, self.time_ours)
+        return times_as_fast(self.time_ours, self.time_tonic_disk_cache)
 
     def track_times_as_fast_as_npz(self) -> float:
         """Likewise."""
-        return ratio(self.time_npz_files, self.time_ours)
+        return times_as_fast(self.time_ours, self.time_npz_files)
 
     def track_times_as_fast_as_uncompressed_npz(self) -> float:
         """Likewise."""
-        return ratio(self.time_uncompressed_npz_files, self.time_ours)
+        return times_as_fast(self.time_ours, self.time_uncompressed_npz_files)
 
-    track_times_as_fast_as_tonic.unit = "ratio"  # type: ignore[attr-defined]  # asv reads the unit there
-    track_times_as_fast_as_npz.unit = "ratio"  # type: ignore[attr-defined]  # likewise
-    track_times_as_fast_as_uncompressed_npz.unit = "ratio"  # type: ignore[attr-defined]  # likewise
+    track_times_as_fast_as_tonic.unit = TIMES_AS_FAST  # type: ignore[attr-defined]  # asv reads the unit there
+    track_times_as_fast_as_npz.unit = TIMES_AS_FAST  # type: ignore[attr-defined]  # likewise
+    track_times_as_fast_as_uncompressed_npz.unit = TIMES_AS_FAST  # type: ignore[attr-defined]  # likewise
 
 
 class Build:
@@ -248,15 +248,15 @@ class Build:
 
     def track_share_of_reading(self, _name: str) -> float:
         """Reading, checksum and decoding alone, over the whole build."""
-        return 1 / ratio(self.build, self.read)
+        return 1 / times_as_fast(self.read, self.build)
 
     def track_times_as_fast_as_tonic(self, _name: str) -> float:
         """Tonic's transforms over the whole build."""
-        return ratio(self.frame_by_tonic, self.build)
+        return times_as_fast(self.build, self.frame_by_tonic)
 
-    track_megabytes_per_second.unit = "MB/s"  # type: ignore[attr-defined]  # asv reads the unit there
-    track_share_of_reading.unit = "fraction"  # type: ignore[attr-defined]  # likewise
-    track_times_as_fast_as_tonic.unit = "ratio"  # type: ignore[attr-defined]  # likewise
+    track_megabytes_per_second.unit = f"MB/s, {MORE}"  # type: ignore[attr-defined]  # asv reads the unit there
+    track_share_of_reading.unit = f"fraction, {MORE}"  # type: ignore[attr-defined]  # likewise
+    track_times_as_fast_as_tonic.unit = TIMES_AS_FAST  # type: ignore[attr-defined]  # likewise
 
 
 class Memory:
@@ -277,26 +277,11 @@ class Memory:
         few, many = (self._peak(times) for times in (1, 8))
         return many / few
 
-    def _peak(self, times: int) -> int:
-        code = (
-            "import resource, sys; from pathlib import Path; "
-            "from benchmarks.events import FRAMING, nmnist_bin; "
-            "from harness.data.events import Recording, cached_frames; "
-            "paths = sorted(Path(sys.argv[1]).iterdir()) * int(sys.argv[2]); "
-            "cached_frames([Recording(name=p.name, path=p) for p in paths], decode=nmnist_bin, "
-            "framing=FRAMING, name='peak', workers=1); "
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-        )
+    def _peak(self, times: int) -> float:
         os.environ["SNN_DISTILL_CACHE"] = str(self.root / f"peak{times}")
-        done = subprocess.run(  # noqa: S603  our own words
-            [sys.executable, "-c", code, str(self.root / "data"), str(times)],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        return int(done.stdout)
+        return float(answer_of(__spec__.name, str(self.root / "data"), str(times)))
 
-    track_growth.unit = "ratio"  # type: ignore[attr-defined]  # asv reads the unit there
+    track_growth.unit = TIMES_AS_MUCH  # type: ignore[attr-defined]  # asv reads the unit there
 
 
 def batches() -> Iterator[list[int]]:
@@ -323,13 +308,19 @@ def consume(images: Tensor) -> None:
         raise ValueError(f"a batch of shape {tuple(images.shape)}")
 
 
-def seconds(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
+def main() -> None:
+    """Build the cache of a folder's recordings, each several times, and print the peak."""
+    folder, times = sys.argv[1:]
+    paths = sorted(Path(folder).iterdir()) * int(times)
+    cached_frames(
+        [Recording(name=path.name, path=path) for path in paths],
+        decode=nmnist_bin,
+        framing=FRAMING,
+        name="peak",
+        workers=1,
+    )
+    print(peak_mb())
 
 
-def ratio(theirs: Callable[[], object], ours: Callable[[], object]) -> float:
-    """Return the ratio of the medians of five alternating rounds."""
-    rounds = [(seconds(theirs), seconds(ours)) for _ in range(5)]
-    return statistics.median(r[0] for r in rounds) / statistics.median(r[1] for r in rounds)
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,5 @@
 """What it costs to meter an evaluation, with our meter and with SpikingJelly's counters."""
 
-import statistics
-import time
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +7,7 @@ import torch
 from spikingjelly.activation_based import op_counter
 from torch import Tensor, nn
 
+from benchmarks._timing import LESS, times_as_fast
 from harness import discovery
 from harness.contracts.neuron import NeuronSpec
 from harness.meter import measure
@@ -61,17 +59,6 @@ def _spikingjelly() -> None:
         _evaluate(_images())
 
 
-def _ratio(run: Callable[[], None]) -> float:
-    """Return the median of ``run`` over that of the bare evaluation, alternating."""
-    seconds: dict[Callable[[], None], list[float]] = {_unmetered: [], run: []}
-    for _ in range(ROUNDS):
-        for each, taken in seconds.items():
-            start = time.perf_counter()
-            each()
-            taken.append(time.perf_counter() - start)
-    return statistics.median(seconds[run]) / statistics.median(seconds[_unmetered])
-
-
 class Evaluation:
     """ResNet-18 on 16 CIFAR-sized images for 4 steps, float32, one thread."""
 
@@ -99,7 +86,7 @@ class Ratio:
 
     version = "1"
     timeout = 900
-    unit = "times"
+    unit = f"times as long, {LESS}"
     params = ("meter", "spikingjelly")
     param_names = ("counter",)
 
@@ -109,4 +96,5 @@ class Ratio:
             run()
 
     def track_cost(self, counter: str) -> float:
-        return _ratio({"meter": _metered, "spikingjelly": _spikingjelly}[counter])
+        counted = {"meter": _metered, "spikingjelly": _spikingjelly}[counter]
+        return times_as_fast(_unmetered, counted, ROUNDS)

@@ -1,7 +1,5 @@
 """Rate-based backpropagation beside backpropagation through time: memory and seconds."""
 
-import os
-import subprocess
 import sys
 from functools import lru_cache
 from typing import Any
@@ -10,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from benchmarks._processes import answer_of, peak_mb
+from benchmarks._timing import LESS, TIMES_AS_MUCH
 from harness import discovery
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
@@ -63,25 +63,18 @@ def spend(gradient: str, timesteps: int) -> None:
         pass
 
 
-def peak_mb(gradient: str, timesteps: int) -> float:
-    """Return the most memory that a process had which trained for two steps, all included."""
-    # Not ru_maxrss: that of a new process begins at its parent's.
-    code = (
-        "import re, sys, torch; from pathlib import Path; "
-        "from benchmarks.rate_gradients import spend; "
-        "torch.set_num_threads(1); "
-        "[spend(sys.argv[1], int(sys.argv[2])) for _ in range(2)]; "
-        "print(re.search(r'VmHWM:\\s*(\\d+) kB', Path('/proc/self/status').read_text())[1])"
-    )
-    done = subprocess.run(  # noqa: S603  our own words
-        [sys.executable, "-c", code, gradient, str(timesteps)],
-        check=True,
-        capture_output=True,
-        text=True,
-        # What is freed goes back at once; else the peak is that of the allocator's gaps.
-        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
-    )
-    return int(done.stdout) / 1024
+def peak(gradient: str, timesteps: int) -> float:
+    """Return the most memory in MB of a process that trained for two steps, all included."""
+    return float(answer_of(__spec__.name, gradient, str(timesteps)))
+
+
+def main() -> None:
+    """Train for two steps and print the peak."""
+    gradient, timesteps = sys.argv[1:]
+    torch.set_num_threads(1)
+    for _ in range(2):
+        spend(gradient, int(timesteps))
+    print(peak_mb())
 
 
 class Gradients:
@@ -102,9 +95,9 @@ class Gradients:
         spend(gradient, timesteps)
 
     def track_peak_memory(self, gradient: str, timesteps: int) -> float:
-        return peak_mb(gradient, timesteps)
+        return peak(gradient, timesteps)
 
-    track_peak_memory.unit = "MB"  # type: ignore[attr-defined]  # asv reads the unit there
+    track_peak_memory.unit = f"MB, {LESS}"  # type: ignore[attr-defined]  # asv reads the unit there
 
 
 class Growth:
@@ -114,7 +107,11 @@ class Growth:
     param_names = ("gradient",)
     version = "1"
     timeout = 600
-    unit = "ratio"
+    unit = TIMES_AS_MUCH
 
     def track_peak_memory(self, gradient: str) -> float:
-        return peak_mb(gradient, 8) / peak_mb(gradient, 1)
+        return peak(gradient, 8) / peak(gradient, 1)
+
+
+if __name__ == "__main__":
+    main()
