@@ -17,7 +17,7 @@ from spikingjelly.activation_based.surrogate import (
 from torch import Tensor
 
 from harness.contracts.neuron import NeuronSpec, Surrogate
-from harness.neurons.membrane import at_rest, carried, trainable_decay
+from harness.neurons.membrane import at_rest, carried, carried_, trainable_decay
 from harness.neurons.spiking import SpikingNeuron
 from harness.neurons.surrogate import spike
 from harness.neurons.time_major import join_steps, split_steps
@@ -73,7 +73,7 @@ class SpikingJellyNeuron(SpikingNeuron):
         if record is not None or torch.compiler.is_compiling():
             return self._step_by_step(current, rest, record)
         spikes, v = self._run(current, rest, detach_reset=self.spec.detach_reset)
-        return carried(spikes.to(current.dtype), v)
+        return carried_(spikes.to(current.dtype), v)
 
     def _run(
         self, current: Tensor, v: Tensor, *, detach_reset: bool, never_fires: bool = False
@@ -116,6 +116,7 @@ class SpikingJellyNeuron(SpikingNeuron):
 
     def _charged(self, x: Tensor, v: Tensor) -> Tensor:
         spec = self.spec
-        if spec.kind == "lif":
-            return functional.lif_charge(x, v, spec.tau, spec.scale_input, self.v_reset)
-        return self._run(x.unsqueeze(0), v, detach_reset=True, never_fires=True)[1]
+        if spec.kind != "lif":
+            return self._run(x.unsqueeze(0), v, detach_reset=True, never_fires=True)[1]
+        charged: Tensor = functional.lif_charge(x, v, spec.tau, spec.scale_input, self.v_reset)
+        return charged

@@ -5,10 +5,10 @@ They are the same to the last bit but for exponentials (a sigmoid surrogate's gr
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cache
 from types import FunctionType, MethodType
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,6 @@ from torch._dynamo import lookup_backend, maybe_mark_dynamic
 from torch._functorch import config
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
-
-from harness.contracts.neuron import NeuronSpec
 
 _LOG = logging.getLogger(__name__)
 
@@ -67,10 +65,8 @@ def _forward(
     ordered = current.permute(0, *by_stride)
     rows = ordered.flatten(1)  # [T, elements]
     maybe_mark_dynamic(rows, 1)
-    run = _kernel(
-        type(neuron), cast("NeuronSpec", neuron.spec), len(rows), rows.dtype, record is not None
-    )
-    answers = run(neuron, rows)
+    kind: tuple[Any, ...] = (type(neuron), neuron.spec, len(rows), rows.dtype)
+    answers = _kernel(_run if record is None else _run_recorded, *kind)(neuron, rows)
     back = (0, *(by_stride.index(axis) + 1 for axis in range(1, current.dim())))
     spikes, *membrane = (answer.view(ordered.shape).permute(back) for answer in answers)
     if record is not None:
@@ -90,20 +86,13 @@ def _frugal(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., 
 
 
 @cache
-def _kernel(
-    kind: type[nn.Module],
-    spec: NeuronSpec,
-    timesteps: int,
-    dtype: torch.dtype,
-    recording: bool,  # noqa: FBT001  only what is passed by position is cached by value alone
-) -> Callable[[nn.Module, Tensor], tuple[Tensor, ...]]:
-    """Return ``_run`` for neurons of one kind alone.
+def _kernel(plain: FunctionType, *_kind: Hashable) -> Callable[..., tuple[Tensor, ...]]:
+    """Return ``plain`` compiled for neurons of one kind alone.
 
     torch keeps at most eight compiled versions of a function's code, whatever they are for,
     and from the ninth on runs it uncompiled, with a line in a log. A process that trains on
     two simulators gets there, hence a copy of the code for every kind.
     """
-    plain = _run_recorded if recording else _run
     copied = FunctionType(plain.__code__.replace(), plain.__globals__)
     # Not dynamic but for the marked length: as variables, a specification's numbers would
     # not reach the backward pass of a surrogate.
