@@ -22,7 +22,7 @@ from harness.neurons.spiking import SpikingNeuron
 from harness.neurons.time_major import join_steps, split_steps
 from suites.models._convnet import ConvNet
 from suites.models._resnet import ResNet
-from suites.models._signal import PadShortcut, averaged, hold, through
+from suites.models._signal import PadShortcut, Socket, averaged, hold, through
 from suites.models._vgg import VGG
 
 ENTRIES = discovery.names("models")
@@ -398,6 +398,15 @@ def test_a_graph_has_a_node_in_python_only_where_something_is_expanded_or_padded
     static = answer(network, stimulus(name), STEPS)
     assert _python_nodes(frames.logits) == padded
     assert _python_nodes(static.logits) == ["_ExpandBackward"] * EXPANDED[name] + padded
+
+
+def test_the_gradient_of_a_tap_is_added_after_those_of_the_layers_behind_it() -> None:
+    signal = torch.zeros(1, 1, 1, requires_grad=True) * 1
+    visit = Socket(shape=(1, 1, 1), channels={"stem": 1}, membranes=frozenset()).visit(1, ["stem"])
+    visit.keep("stem", signal)
+    loss = (signal - signal + 2**-30 * visit.taken["stem"]).sum()
+    (gradient,) = torch.autograd.grad(loss, signal)
+    assert gradient.item() == 2**-30  # 1 - 1 + 2^-30; in float32, (2^-30 + 1) - 1 is 0
 
 
 def test_a_held_leaf_keeps_nothing_of_it() -> None:

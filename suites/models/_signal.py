@@ -204,7 +204,8 @@ class Visit:
     def keep(self, name: str, signal: Tensor) -> None:
         """Keep ``signal`` if the caller asked for it, in every step."""
         if name in self.wanted:
-            self.taken[name] = hold(signal, self.timesteps)
+            # A view, so that its gradient is added last, after those of all further layers.
+            self.taken[name] = hold(signal.view_as(signal), self.timesteps)
 
     def fire(self, activation: nn.Module, signal: Tensor, *makes: str) -> Tensor:
         """Return ``activation``'s answer to ``signal``, ``[T, N, ...]``.
