@@ -2,14 +2,17 @@
 
 import copy
 import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from harness import discovery
-from harness.contracts.neuron import NeuronSpec, Surrogate
-from harness.neurons.compiled import can_compile, compiled
+from harness.contracts.neuron import Kind, NeuronSpec, Surrogate
+from harness.neurons.compiled import _kernel, can_compile, compiled
 
 pytestmark = [
     pytest.mark.skipif(not can_compile(), reason="there is no C++ compiler here"),
@@ -56,7 +59,10 @@ def is_channels_last(signal: Tensor) -> bool:
     return all(step.is_contiguous(memory_format=torch.channels_last) for step in signal)
 
 
-@pytest.mark.parametrize(("name", "coming"), [("reference", "constant"), ("norse", "frames")])
+@pytest.mark.parametrize(
+    ("name", "coming"),
+    [("reference", "constant"), ("norse", "frames"), ("spikingjelly", "frames")],
+)
 def test_answers_are_the_same_to_the_last_bit_whatever_the_shape(name: str, coming: str) -> None:
     eager, fast = neuron(name, SPEC), compiled(neuron(name, SPEC))
     for samples, size in ((2, 5), (3, 4), (1, 7)):  # one kernel serves all
@@ -82,6 +88,72 @@ def test_recording_and_nan_survive_compilation() -> None:
     current[1, 0, 0, 0, 0] = torch.nan
     spikes, *_ = answers(fast, current, recorded=True)
     assert spikes.isnan().nonzero().tolist() == [[1, 0, 0, 0, 0]]
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
+    """Return the list that collects what is to be compiled; it runs as it is."""
+    collected: list[torch.fx.GraphModule] = []
+
+    def collect(graph: torch.fx.GraphModule, _inputs: list[Tensor]) -> Callable[..., Any]:
+        collected.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr("harness.neurons.compiled._frugal", collect)
+    _kernel.cache_clear()
+    return collected
+
+
+def test_a_process_compiles_as_many_kinds_of_neurons_as_it_has(
+    graphs: list[torch.fx.GraphModule],
+) -> None:
+    with torch._dynamo.config.patch(recompile_limit=2):  # eight, if nobody says otherwise
+        for kind in range(4):
+            layer = compiled(neuron("reference", replace(SPEC, tau=10.0 + kind)))
+            for size in (3, 5):
+                layer(torch.zeros(2, size))
+    assert len(graphs) == 4
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("name", ["norse", "spikingjelly"])
+def test_what_is_compiled_is_one_graph_with_the_same_answers(
+    name: str, kind: Kind, graphs: list[torch.fx.GraphModule], *, recorded: bool
+) -> None:
+    spec = replace(SPEC, kind=kind)
+    current = images(3, 2, 2)
+    expected = answers(neuron(name, spec), current, recorded=recorded)
+    found = answers(compiled(neuron(name, spec)), current, recorded=recorded)
+    assert len(graphs) == 1
+    *same, last = zip(found, expected, strict=True)
+    assert all(torch.equal(mine, plain) for mine, plain in same)
+    # Of plif's the last one is the gradient by w, of 72 terms, all smaller than 1: their
+    # order is the simulator's business, and a sum of n terms is off by n u at most.
+    tolerance = 72 * 72 * 2**-24 if kind == "plif" else 0
+    assert torch.allclose(*last, rtol=0, atol=tolerance)
+
+
+# What a compiler makes no pass over memory for, if a loop over the steps follows or precedes.
+MOVES = {"flatten", "split", "unbind", "squeeze", "cat", "view"}
+
+
+@pytest.mark.parametrize("name", ["reference", "norse", "spikingjelly"])
+def test_nothing_is_computed_of_all_steps_at_once(
+    name: str, graphs: list[torch.fx.GraphModule]
+) -> None:
+    elements = 5
+    compiled(neuron(name, SPEC))(torch.zeros(3, elements))
+    (graph,) = graphs
+    wide = [
+        getattr(node.target, "__name__", str(node.target))
+        for node in graph.graph.nodes
+        if isinstance(value := node.meta.get("example_value"), Tensor)
+        and value.numel() > elements
+        and node.op != "placeholder"
+    ]
+    assert "cat" in wide
+    assert set(wide) <= MOVES
 
 
 def test_the_module_stays_what_it_was() -> None:

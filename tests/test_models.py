@@ -22,7 +22,7 @@ from harness.neurons.spiking import SpikingNeuron
 from harness.neurons.time_major import join_steps, split_steps
 from suites.models._convnet import ConvNet
 from suites.models._resnet import ResNet
-from suites.models._signal import PadShortcut, averaged, hold, through
+from suites.models._signal import PadShortcut, Socket, averaged, hold, through
 from suites.models._vgg import VGG
 
 ENTRIES = discovery.names("models")
@@ -367,6 +367,52 @@ def test_activations_and_gradients_stay_channels_last(
     loss = cross_entropy(output.logits.mean(0), torch.arange(SAMPLES)) + sum(hints)
     torch.autograd.backward(loss)
     assert not strays
+
+
+def _python_nodes(output: Tensor) -> list[str]:
+    """Return the names of the graph's nodes whose backward pass is written in Python."""
+    found, seen, waiting = list[str](), set[object](), [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting += [before for before, _ in node.next_functions]
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            found.append(type(node).__name__)
+    return sorted(found)
+
+
+# How often a constant signal meets one that is not: at the first neuron, and in the style
+# whose first block adds the stem to what comes after it, there too.
+EXPANDED = dict.fromkeys(TINY, 1) | {"ms": 2, "ms padded": 2}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_graph_has_a_node_in_python_only_where_something_is_expanded_or_padded(
+    name: str,
+) -> None:
+    network = build(name, nn.ReLU)  # which has none of its own
+    padded = ["_PadShortcutBackward"] * ("padded" in name)
+    frames = answer(network, stimulus(name, STEPS, SAMPLES), STEPS)
+    static = answer(network, stimulus(name), STEPS)
+    assert _python_nodes(frames.logits) == padded
+    assert _python_nodes(static.logits) == ["_ExpandBackward"] * EXPANDED[name] + padded
+
+
+def test_the_gradient_of_a_tap_is_added_after_those_of_the_layers_behind_it() -> None:
+    signal = torch.zeros(1, 1, 1, requires_grad=True) * 1
+    visit = Socket(shape=(1, 1, 1), channels={"stem": 1}, membranes=frozenset()).visit(1, ["stem"])
+    visit.keep("stem", signal)
+    loss = (signal - signal + 2**-30 * visit.taken["stem"]).sum()
+    (gradient,) = torch.autograd.grad(loss, signal)
+    assert gradient.item() == 2**-30  # 1 - 1 + 2^-30; in float32, (2^-30 + 1) - 1 is 0
+
+
+def test_a_held_leaf_keeps_nothing_of_it() -> None:
+    leaf = torch.zeros(STEPS, SAMPLES, requires_grad=True)
+    assert hold(leaf, STEPS) is leaf
+    assert not leaf._backward_hooks
 
 
 @given(

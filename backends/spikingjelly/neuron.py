@@ -17,7 +17,7 @@ from spikingjelly.activation_based.surrogate import (
 from torch import Tensor
 
 from harness.contracts.neuron import NeuronSpec, Surrogate
-from harness.neurons.membrane import at_rest, carried, trainable_decay
+from harness.neurons.membrane import at_rest, carried, carried_, trainable_decay
 from harness.neurons.spiking import SpikingNeuron
 from harness.neurons.surrogate import spike
 from harness.neurons.time_major import join_steps, split_steps
@@ -70,10 +70,10 @@ class SpikingJellyNeuron(SpikingNeuron):
             if record is not None:
                 record.append(current.to(rest.dtype))
             return current.clone()
-        if record is not None:
+        if record is not None or torch.compiler.is_compiling():
             return self._step_by_step(current, rest, record)
         spikes, v = self._run(current, rest, detach_reset=self.spec.detach_reset)
-        return carried(spikes.to(current.dtype), v)
+        return carried_(spikes.to(current.dtype), v)
 
     def _run(
         self, current: Tensor, v: Tensor, *, detach_reset: bool, never_fires: bool = False
@@ -92,17 +92,31 @@ class SpikingJellyNeuron(SpikingNeuron):
             spikes, v, _ = functional.plif_multi_step(current, v, w, spec.scale_input, *fires)
         return spikes, v
 
-    def _step_by_step(self, current: Tensor, after_reset: Tensor, record: list[Tensor]) -> Tensor:
-        """Do the same slowly: their multi-step functions show no membrane before reset."""
+    def _step_by_step(
+        self, current: Tensor, after_reset: Tensor, record: list[Tensor] | None
+    ) -> Tensor:
+        """Do the same in steps, which show the membrane before reset, unlike their functions.
+
+        It is the faster way for a compiler too: of their functions it makes a loop over all
+        steps and a second one that carries NaN.
+        """
         spec = self.spec
         fired, membranes = [], []
         for x in split_steps(current):
-            _, v = self._run(x.unsqueeze(0), after_reset, detach_reset=True, never_fires=True)
+            v = self._charged(x, after_reset)
             spikes = self.fire(v - spec.v_threshold)
             after_reset = functional.voltage_reset(
                 v, spikes, spec.v_threshold, self.v_reset, spec.detach_reset
             )
             fired.append(carried(spikes, v).to(current.dtype))
             membranes.append(v)
-        record.append(join_steps(membranes))
+        if record is not None:
+            record.append(join_steps(membranes))
         return join_steps(fired)
+
+    def _charged(self, x: Tensor, v: Tensor) -> Tensor:
+        spec = self.spec
+        if spec.kind != "lif":
+            return self._run(x.unsqueeze(0), v, detach_reset=True, never_fires=True)[1]
+        charged: Tensor = functional.lif_charge(x, v, spec.tau, spec.scale_input, self.v_reset)
+        return charged

@@ -5,9 +5,9 @@ They are the same to the last bit but for exponentials (a sigmoid surrogate's gr
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cache
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -65,7 +65,8 @@ def _forward(
     ordered = current.permute(0, *by_stride)
     rows = ordered.flatten(1)  # [T, elements]
     maybe_mark_dynamic(rows, 1)
-    answers = (_run(neuron, rows),) if record is None else _run_recorded(neuron, rows)
+    kind: tuple[Any, ...] = (type(neuron), neuron.spec, len(rows), rows.dtype)
+    answers = _kernel(_run if record is None else _run_recorded, *kind)(neuron, rows)
     back = (0, *(by_stride.index(axis) + 1 for axis in range(1, current.dim())))
     spikes, *membrane = (answer.view(ordered.shape).permute(back) for answer in answers)
     if record is not None:
@@ -84,15 +85,25 @@ def _frugal(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., 
     return kernel
 
 
-# Not dynamic but for the marked length: as variables, a specification's numbers would not
-# reach the backward pass of a surrogate.
-@torch.compile(dynamic=False, backend=_frugal)
-def _run(neuron: nn.Module, rows: Tensor) -> Tensor:
+@cache
+def _kernel(plain: FunctionType, *_kind: Hashable) -> Callable[..., tuple[Tensor, ...]]:
+    """Return ``plain`` compiled for neurons of one kind alone.
+
+    torch keeps at most eight compiled versions of a function's code, whatever they are for,
+    and from the ninth on runs it uncompiled, with a line in a log. A process that trains on
+    two simulators gets there, hence a copy of the code for every kind.
+    """
+    copied = FunctionType(plain.__code__.replace(), plain.__globals__)
+    # Not dynamic but for the marked length: as variables, a specification's numbers would
+    # not reach the backward pass of a surrogate.
+    return torch.compile(copied, dynamic=False, backend=_frugal)
+
+
+def _run(neuron: nn.Module, rows: Tensor) -> tuple[Tensor]:
     spikes: Tensor = type(neuron).forward(neuron, rows)
-    return spikes
+    return (spikes,)
 
 
-@torch.compile(dynamic=False, backend=_frugal)
 def _run_recorded(neuron: nn.Module, rows: Tensor) -> tuple[Tensor, Tensor]:
     record: list[Tensor] = []
     spikes: Tensor = type(neuron).forward(neuron, rows, record)

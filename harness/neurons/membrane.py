@@ -45,3 +45,14 @@ def carried(
     if torch.compiler.is_compiling():
         return spikes + (v - v)  # a compiler takes 0 v for 0
     return torch.add(spikes, v, alpha=0)  # one pass over memory instead of two
+
+
+def carried_(
+    spikes: Tensor,  # [..., N, ...]
+    v: Tensor,  # [N, ...]
+) -> Tensor:
+    """Do what ``carried`` does, in the memory of ``spikes``, which nobody else may need.
+
+    It takes half of the time or less: new memory has to be fetched page by page.
+    """
+    return spikes.add_(v.detach().to(spikes.dtype), alpha=0)

@@ -10,6 +10,7 @@ backward of their own.
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,29 +46,23 @@ def through(
     return value.view(steps, samples, *value.shape[1:])
 
 
-class _Hold(torch.autograd.Function):
+class _Expand(torch.autograd.Function):
     """Expansion over time whose gradient has the layout of what was expanded."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        signal: Tensor,  # [1, N, ...] or [T, N, ...]
+        signal: Tensor,  # [1, N, ...]
         timesteps: int,
     ) -> Tensor:
-        ctx.expanded = signal.shape[0] != timesteps
         ctx.layout = _layout(signal)
         return signal.expand(timesteps, *signal.shape[1:])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (gradient,) = gradients  # [T, N, ...]
-        if ctx.expanded:
-            total = torch.empty_like(gradient[0], memory_format=ctx.layout)
-            return torch.sum(gradient, dim=0, out=total).unsqueeze(0), None
-        # A simulator that returns another layout than it was given costs one copy here
-        # and not the slow kernels of every layer below.
-        value = gradient.flatten(0, 1).contiguous(memory_format=ctx.layout)
-        return value.view(gradient.shape), None
+        total = torch.empty_like(gradient[0], memory_format=ctx.layout)
+        return torch.sum(gradient, dim=0, out=total).unsqueeze(0), None
 
 
 def _layout(value: Tensor) -> torch.memory_format:
@@ -78,13 +73,37 @@ def _layout(value: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
+def _expanded(signal: Tensor, timesteps: int) -> Tensor:
+    if signal.shape[0] == timesteps:
+        return signal
+    expanded: Tensor = _Expand.apply(signal, timesteps)  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
+    return expanded
+
+
 def hold(
     signal: Tensor,  # [1, N, ...] or [T, N, ...]
     timesteps: int,
 ) -> Tensor:
-    """Return ``[T, N, ...]``, expanding a constant signal without copying it."""
-    held: Tensor = _Hold.apply(signal, timesteps)  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
+    """Return ``[T, N, ...]``, expanding a constant signal without copying it.
+
+    Its gradient keeps the signal's layout, whoever made it: a simulator that returns
+    another one than it was given costs one copy here and not the slow kernels of every
+    layer below.
+    """
+    held = _expanded(signal, timesteps)
+    # A hook, which adds no node to the graph; a leaf has no layer below, and would keep it.
+    if held is signal and signal.grad_fn is not None:
+        signal.register_hook(partial(_laid_out, layout=_layout(signal)))  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return held
+
+
+def _laid_out(
+    gradient: Tensor,  # [T, N, ...]
+    *,
+    layout: torch.memory_format,
+) -> Tensor:
+    images = gradient.flatten(0, 1).contiguous(memory_format=layout)
+    return images.view(gradient.shape)
 
 
 def add(
@@ -93,7 +112,7 @@ def add(
 ) -> Tensor:
     """Return the sum; a constant summand counts in every step."""
     timesteps = max(first.shape[0], second.shape[0])
-    return hold(first, timesteps) + hold(second, timesteps)
+    return _expanded(first, timesteps) + _expanded(second, timesteps)
 
 
 class _PadShortcut(torch.autograd.Function):
@@ -185,7 +204,8 @@ class Visit:
     def keep(self, name: str, signal: Tensor) -> None:
         """Keep ``signal`` if the caller asked for it, in every step."""
         if name in self.wanted:
-            self.taken[name] = hold(signal, self.timesteps)
+            # A view, so that its gradient is added last, after those of all further layers.
+            self.taken[name] = hold(signal.view_as(signal), self.timesteps)
 
     def fire(self, activation: nn.Module, signal: Tensor, *makes: str) -> Tensor:
         """Return ``activation``'s answer to ``signal``, ``[T, N, ...]``.
