@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div, log_softmax, one_hot
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, descend
+from harness.training.losses.labels import is_label
 
 CARD = MethodCard(
     title="The divergence in two parts: the label against the rest, and within the rest",
@@ -106,7 +107,7 @@ def decoupled_kl(
 
     The paper's TCKD and NCKD, teacher to student, mean over samples.
     """
-    named = one_hot(labels, student.shape[-1]).bool()
+    named = is_label(labels, student.shape[-1])
     return (
         _kl(_binary(student, named), _binary(teacher, named)),
         _kl(_others(student, named), _others(teacher, named)),

@@ -54,7 +54,7 @@ class Shuffled(nn.Module):
     def forward(self, stimulus: Tensor, timesteps: int, taps: Sequence[str] = ()) -> Output:
         """Answer ``stimulus``, each sample with the logits of any of the batch; taps stay."""
         answer: Output = self.network(stimulus, timesteps, taps)
-        order = torch.randperm(answer.logits.shape[1]).to(stimulus.device)
+        order = torch.randperm(answer.logits.shape[1], device=stimulus.device)
         return Output(logits=answer.logits[:, order], taps=answer.taps)
 
 

@@ -15,6 +15,7 @@ from harness.contracts.neuron import NeuronSpec
 from harness.neurons.precision import widened
 from harness.neurons.spiking import SpikingNeuron
 from harness.training import Answer, Lesson, Student, descend, put_in_slots
+from harness.training.losses.labels import is_label
 
 CARD = MethodCard(
     title="Back-propagation with the leak-corrected derivative of the output trace",
@@ -90,8 +91,7 @@ class SpikeBackprop:
     def loss(self, output: Output, _answer: Answer, labels: Tensor) -> Tensor:
         """Return the weighted squared error from the one-hot labels, a mean over samples."""
         answer = output.logits.mean(0)
-        classes = torch.arange(answer.shape[1], device=answer.device)
-        target = (labels.unsqueeze(1) == classes).to(answer.dtype)
+        target = is_label(labels, answer.shape[1]).to(answer.dtype)
         return self.weight * (answer - target).square().sum(1).mean()
 
 

@@ -111,7 +111,11 @@ class Strong2Weak:
         """Return the weighted sum of both terms, in nats."""
         logits = output.logits
         confident = confidence(logits)
-        strong, weak = logits[confident.argmax()], logits[confident.argmin()]
+        # Not logits[confident.argmax()], which waits for a GPU to know the place.
+        strong, weak = (
+            logits.index_select(0, place.view(1))[0]
+            for place in (confident.argmax(), confident.argmin())
+        )
         pupil, guide = (weak, strong) if self.taught == "weak" else (strong, weak)
         divergence = softened_kl(pupil, guide.detach(), temperature=self.temperature)
         return cross_entropy(logits.mean(0), labels) + self.weight * divergence
