@@ -20,6 +20,7 @@ CARD = MethodCard(
         "and saliency. Neuromorph. Comput. Eng. 2025"
     ),
     loss="reconstructed",
+    weight="weight",
     reconstructed=(
         "the last stage, averaged over time, is the feature",
         "the projector is a 1x1 convolution",

@@ -22,6 +22,7 @@ CARD = MethodCard(
         "Loihi chip. ISQED 2023"
     ),
     loss="reconstructed",
+    weight="feature_weight",
     reconstructed=(
         "decoder: a leaky mean of spikes and a 1x1 convolution",
         "output spikes are decoded as the network answers: by the mean over time",

@@ -21,6 +21,7 @@ CARD = MethodCard(
         "2407.09083; code: github.com/Intelligent-Computing-Research-Group/BKDSNN"
     ),
     loss="exact",
+    weight="restoring",
     claims=(
         Claim(
             accuracy=0.656,

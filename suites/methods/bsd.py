@@ -27,6 +27,7 @@ CARD = MethodCard(
         "distillation (arXiv 2509.20284), which has the same initials"
     ),
     loss="reconstructed",
+    weight="residual_weight",
     reconstructed=(
         "everything but the two ideas of the abstract: no formula, constant or code was found",
         "the filter is a gain a radial band and channel group, added to the identity",

@@ -20,6 +20,7 @@ CARD = MethodCard(
         "network training. AAAI 2026, arXiv 2511.06902; code: github.com/SinoLeu/CKDSNN"
     ),
     loss="reconstructed",
+    weight="map_weight",
     reconstructed=("the paper's formulas, read in notes on it; where its code differs, see below",),
     claims=(
         Claim(

@@ -19,6 +19,7 @@ CARD = MethodCard(
         "github.com/hunto/image_classification_sota"
     ),
     loss="exact",
+    weight="beta",
     track="scratch",
     claims=(
         Claim(

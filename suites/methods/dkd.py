@@ -19,6 +19,7 @@ CARD = MethodCard(
         "2203.08679; code: github.com/megvii-research/mdistiller"
     ),
     loss="exact",
+    weight="beta",
     track="scratch",
     claims=(
         Claim(

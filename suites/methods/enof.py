@@ -19,6 +19,7 @@ CARD = MethodCard(
         "time: the authors' rebuttal, paperhub.cn/paper/SpcEwP6EYt"
     ),
     loss="reconstructed",
+    weight="weight",
     reconstructed=("weight", "temperature"),
     claims=(
         Claim(

@@ -25,6 +25,7 @@ CARD = MethodCard(
         "enhanced-self-distillation-framework-for-snn"
     ),
     loss="exact",
+    weight="weight",
     track="self",
     claims=(
         Claim(

@@ -16,6 +16,7 @@ CARD = MethodCard(
     title="Squared error between projected firing rates and the teacher's stages",
     citation="Romero et al. FitNets: hints for thin deep nets. ICLR 2015",
     loss="reconstructed",
+    weight="weight",
     reconstructed=("rates in the place of features", "all stages in the place of one hint"),
     signals=("features",),
 )

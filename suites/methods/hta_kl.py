@@ -18,6 +18,7 @@ CARD = MethodCard(
         "spiking neural networks. arXiv 2504.20445, 2025"
     ),
     loss="reconstructed",
+    weight="weight",
     reconstructed=(
         (
             "formula and head mass: those of the adaptive KL of Wu et al., arXiv 2404.02657, whose "

@@ -20,6 +20,7 @@ CARD = MethodCard(
         "features of spiking neural networks through hybrid block-wise replacement. CVPR 2025"
     ),
     loss="reconstructed",
+    weight="teacher_weight",
     reconstructed=(
         "loss weights and temperature",
         "adapters: a 1x1 convolution, a norm and a ReLU",

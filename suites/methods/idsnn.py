@@ -21,6 +21,7 @@ CARD = MethodCard(
         "10.3390/biomimetics8040375; code: github.com/fei015/IDSNN"
     ),
     loss="exact",
+    weight="weight",
     track="inherited",
     claims=(
         Claim(

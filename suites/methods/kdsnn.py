@@ -20,6 +20,7 @@ CARD = MethodCard(
         "neural networks with knowledge distillation. CVPR 2023, arXiv 2304.05627"
     ),
     loss="reconstructed",
+    weight="feature_weight",
     reconstructed=(
         (
             "form and weight of the feature term are those of BKDSNN's re-implementation: "

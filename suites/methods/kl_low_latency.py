@@ -36,6 +36,7 @@ CARD = MethodCard(
         "DIET-SNN. IEEE TNNLS 34(6), 2023, arXiv 2008.03658"
     ),
     loss="reconstructed",
+    weight="views_weight",
     setting="ours",
     track="inherited",
     reconstructed=(

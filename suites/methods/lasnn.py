@@ -20,6 +20,7 @@ CARD = MethodCard(
         "(S0925231225020235); arXiv 2304.09101, 2023"
     ),
     loss="reconstructed",
+    weight="weight",
     reconstructed=(
         "attention is the sum of squares over channels, of length 1",
         "weights and temperature, that of attention after attention transfer (ICLR 2017)",

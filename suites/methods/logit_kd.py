@@ -18,6 +18,7 @@ CARD = MethodCard(
         "(AAAI 2025), github.com/ieveresthd/SASTC"
     ),
     loss="exact",
+    weight="weight",
 )
 
 

@@ -19,6 +19,7 @@ CARD = MethodCard(
         "2501.15925; code: github.com/Intelli-Chip-Lab/snn_temporal_decoupling_distillation"
     ),
     loss="exact",
+    weight="alpha",
     claims=(
         Claim(
             accuracy=0.9665,

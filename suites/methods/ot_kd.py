@@ -21,6 +21,7 @@ CARD = MethodCard(
         "Informatics, 2025, doi 10.1109/TII.2025.3641291"
     ),
     loss="reconstructed",
+    weight="transport_weight",
     reconstructed=(
         "all but the two ideas of the abstract: transport of features, and logits",
         "ground cost, regularisation and iterations of the transport",

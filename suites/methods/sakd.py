@@ -22,6 +22,7 @@ CARD = MethodCard(
         "github.com/Maybe2022/SAKD"
     ),
     loss="reconstructed",
+    weight="feature_weight",
     track="inherited",
     reconstructed=(
         (

@@ -28,6 +28,7 @@ CARD = MethodCard(
         "github.com/ieveresthd/SASTC"
     ),
     loss="reconstructed",
+    weight="feature_weight",
     reconstructed=(
         "the weight of the calibration; the form of every term is the authors' code's",
         (

@@ -15,6 +15,7 @@ CARD = MethodCard(
     title="Control: `logit_kd` with the teacher's answers shuffled over the batch",
     citation="None: a control of this benchmark, `logit_kd` without what ties answers to images",
     loss="exact",
+    weight="weight",
     track="scratch",
     control=True,
 )

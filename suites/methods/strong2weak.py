@@ -19,6 +19,7 @@ CARD = MethodCard(
         "networks are inherently self-distillers. NeurIPS 2025, arXiv 2510.07924"
     ),
     loss="reconstructed",
+    weight="weight",
     reconstructed=("that the step which teaches gets no gradient: there is no code to ask",),
     track="self",
     signals=(),

@@ -28,6 +28,7 @@ CARD = MethodCard(
         "doi 10.1109/IJCNN60899.2024.10650960; before that: SuperSNN, OpenReview cdwXPlM4uN"
     ),
     loss="reconstructed",
+    weight="weight",
     reconstructed=(
         "centring over the batch and unit length as the common scale",
         "the vector before the classifier as the tap",

@@ -18,6 +18,7 @@ CARD = MethodCard(
         "github.com/Gus-Lab/temporal_efficient_training"
     ),
     loss="exact",
+    weight="share",
     track="scratch",
     signals=(),
     uses_teacher=False,

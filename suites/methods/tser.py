@@ -19,6 +19,7 @@ CARD = MethodCard(
         "2503.03144"
     ),
     loss="reconstructed",
+    weight="gamma",
     reconstructed=(
         (
             "the formula: labels and teacher at every step and a term of entropy are the paper's; "

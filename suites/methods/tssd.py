@@ -20,6 +20,7 @@ CARD = MethodCard(
         "consistency for spiking neural networks. arXiv 2406.07862, 2024"
     ),
     loss="reconstructed",
+    weight="alpha",
     track="self",
     reconstructed=(
         (

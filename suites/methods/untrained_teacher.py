@@ -15,6 +15,7 @@ CARD = MethodCard(
     title="Control: `logit_kd` from a teacher of fresh weights",
     citation="None: a control of this benchmark, `logit_kd` without what the teacher has learnt",
     loss="exact",
+    weight="weight",
     track="scratch",
     control=True,
 )
