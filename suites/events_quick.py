@@ -16,4 +16,8 @@ SUITE = Suite(
     recipes={"short": _SHORT},
     timesteps=(4,),
     seeds=(0, 1, 2),
+    caution=(
+        "A smoke test: a hundred recordings to test on, ten epochs. It shows that methods run and "
+        "learn on event frames, not which is best."
+    ),
 )

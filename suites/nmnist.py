@@ -14,4 +14,8 @@ SUITE = Suite(
     recipes={"short": _SHORT},
     timesteps=(4, 5, 10, 16),
     seeds=(0, 1, 2),
+    caution=(
+        "Small: twenty epochs of a network of four layers. It shows that methods run and learn on "
+        "recorded events, not which is best."
+    ),
 )

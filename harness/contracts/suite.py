@@ -26,6 +26,23 @@ class TeacherSpec:
 
 
 @value
+class Literature:
+    """What the literature has for the baseline on this student, at this budget.
+
+    Attributes:
+        accuracy: A fraction.
+        timesteps: At which.
+        margin: How far below it a board's baseline may be, a fraction.
+        where: Paper, table, architecture and budget.
+    """
+
+    accuracy: float
+    timesteps: int
+    margin: float
+    where: str
+
+
+@value
 class Suite:
     """The questions. Methods and simulators are the answers, and are found.
 
@@ -48,6 +65,8 @@ class Suite:
         remarks: By method, what a reader of the leaderboard must know of its numbers.
         left_out_backends: Simulators that do not compete here.
         caution: What no reader of the leaderboard may miss, its first line; empty if nothing.
+        literature: What its baseline has to reach. A suite that knows none, or whose baseline
+            falls short of it, is published with a caution alone.
     """
 
     title: str
@@ -65,6 +84,7 @@ class Suite:
     remarks: dict[str, str] = field(default_factory=dict)
     left_out_backends: tuple[str, ...] = ("reference",)
     caution: str = ""
+    literature: Literature | None = None
 
     def __post_init__(self) -> None:
         if not self.recipes:

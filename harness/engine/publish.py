@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 
 from harness import discovery, report, results
+from harness.contracts.errors import SpecError
 from harness.contracts.row import Row
+from harness.contracts.suite import Suite
 from harness.engine import freshness, grid, proofs
 from harness.engine.compare import unlike
 from harness.engine.grid import STARTS, Axes
@@ -53,6 +56,7 @@ def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) 
     if not rows:
         return Publication(rows=0, files=(), warnings=())
     asked = grid.load_suite(suite)
+    _require_a_caution(suite, asked, rows)
     teachers = _teachers(rows, store, before)
     code = _code([*rows, *teachers], store, before)
     files = [
@@ -70,6 +74,36 @@ def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) 
     missing = {cell.cell_id for cell in grid.cells(suite, Axes(), store, before)} - known.keys()
     warnings = tuple(_warnings(suite, len(stale), len(missing)))
     return Publication(rows=len(rows), files=tuple(files), warnings=warnings)
+
+
+def _require_a_caution(name: str, suite: Suite, rows: Sequence[Row]) -> None:
+    """Do nothing if the board may stand as it is.
+
+    Raises:
+        SpecError: If its baseline was not trained as the literature trains it, or nobody says
+            what the literature has, and no caution says so.
+    """
+    known = suite.literature
+    if suite.caution:
+        return
+    if known is None:
+        raise SpecError(
+            f"suite {name!r} says neither what the literature has for {suite.baseline} nor what "
+            "a reader must be cautious of; give it `literature=` or `caution=`"
+        )
+    found = [
+        row.metrics.test_accuracy
+        for row in rows
+        if row.metrics
+        and (row.cell.method, row.cell.timesteps) == (suite.baseline, known.timesteps)
+    ]
+    if not found or fmean(found) < known.accuracy - known.margin:
+        said = f"{100 * fmean(found):.2f} %" if found else "no row"
+        raise SpecError(
+            f"suite {name!r}: {suite.baseline} has {said} at T = {known.timesteps}, and the "
+            f"literature {100 * known.accuracy:.2f} % ({known.where}); such a board needs a "
+            "`caution=` that says what it does not support"
+        )
 
 
 def _current(suite: str, rows: Sequence[Row], store: Store, before: Published) -> Iterable[Row]:

@@ -14,7 +14,7 @@ from harness.contracts.backend import Backend
 from harness.contracts.cell import START, Cell
 from harness.contracts.dataset import Dataset, DatasetCard, Splits
 from harness.contracts.errors import SpecError
-from harness.contracts.method import Method, Realises
+from harness.contracts.method import Method, Realises, Track
 from harness.contracts.model import Model
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
@@ -34,6 +34,7 @@ class Resolved:
         model: The student's topology.
         method: With the cell's parameters.
         uses_teacher: Whether it asks one.
+        track: What it says the student is given.
         backend: None for an artificial network.
         encoder: None for a constant current.
     """
@@ -43,6 +44,7 @@ class Resolved:
     model: Model
     method: Method
     uses_teacher: bool
+    track: Track
     backend: Backend | None
     encoder: Encoder | None
 
@@ -111,6 +113,7 @@ def resolve(cell: Cell) -> Resolved:
         model=cast(Model, discovery.load("models", cell.model)),
         method=_method(cell.method, cell.params),
         uses_teacher=cell.teacher is not None and asks,
+        track="inherited" if cell.starts_from_teacher else said.track if said else "scratch",
         backend=cast(Backend, discovery.load("backends", cell.backend)) if cell.backend else None,
         encoder=cast(Encoder, discovery.load("encoders", cell.encoder)) if cell.encoder else None,
     )

@@ -18,6 +18,7 @@ from harness.seeds import torch_seed
 from harness.training.answers import Answers
 from harness.training.lesson import Account, Batch, Lesson, Teacher
 from harness.training.student import Student
+from harness.training.track import Start
 from harness.training.transfer import copy_weights
 
 
@@ -56,6 +57,8 @@ def train(
     Raises:
         UnsupportedError: If simulator, model or method cannot mean it.
         DivergedError: If the loss leaves the finite numbers.
+        BudgetError: If the method draws more than the lesson holds, or gives its student
+            more to start with than its card says.
     """
     student, presentation = found.student(device), found.presentation()
     lesson = lesson_of(
@@ -70,9 +73,13 @@ def train(
     )
     torch.manual_seed(torch_seed(found.cell.seed, "method"))
     begun = time.perf_counter()
+    start = Start(student.network) if teacher and found.track in {"scratch", "self"} else None
     if found.cell.starts_from_teacher:
         copy_weights(student, lesson.guide)
     for progress in found.method.fit(student, lesson):
+        if start is not None and teacher is not None and progress.samples:
+            start.refuse_weights_of(teacher.network, student.network)
+            start = None
         report(progress)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
