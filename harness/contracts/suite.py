@@ -65,8 +65,8 @@ class Suite:
         remarks: By method, what a reader of the leaderboard must know of its numbers.
         left_out_backends: Simulators that do not compete here.
         caution: What no reader of the leaderboard may miss, its first line; empty if nothing.
-        literature: What its baseline has to reach. A suite that knows none, or whose baseline
-            falls short of it, is published with a caution alone.
+        literature: What its baseline has to reach. Where none is known, or the baseline falls
+            short of it, the board's first line says so.
     """
 
     title: str
