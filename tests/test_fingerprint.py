@@ -391,6 +391,8 @@ def test_outside_a_checkout_nothing_is_known(
 # rows, and computes nothing that a row says of its student.
 GLUE = {
     "harness.contracts.suite": "what a suite asks; a cell has its own copy",
+    "harness.contracts.tuning": "what was chosen; a cell has its own copy",
+    "harness.engine.answers": "keeps logits under all they depend on; canaries compute theirs",
     "harness.engine.canary": "compares code with code; held by its own tests",
     "harness.engine.cell": "one stage after the other",
     "harness.engine.freshness": "judges rows",
@@ -399,6 +401,7 @@ GLUE = {
     "harness.engine.preload": "imports what is named otherwise, too",
     "harness.engine.processes": "starts and ends the process",
     "harness.engine.provenance": "where and when",
+    "harness.engine.traces": "what a cell has left of the process",
     "harness.engine.teachers": "finds the teacher, whose row is judged by itself",
     "harness.engine.proofs": "judges rows",
     "harness.engine.worker": "turns what happens into a row",

@@ -6,6 +6,7 @@ from torch.nn.functional import cosine_similarity
 from harness.contracts.errors import BudgetError
 
 _ENOUGH = 32  # numbers; of fewer, two tensors may lie close by chance
+_SAME = 0.9  # the cosine
 
 
 class Start:
@@ -18,22 +19,26 @@ class Start:
     def refuse_weights_of(self, teacher: nn.Module, student: nn.Module, /) -> None:
         """Do nothing if ``student`` has gone its first step from its own weights.
 
-        A step turns a tensor by little. One that points nearer to the teacher's than to what
-        it was itself has been put there, scaled or not.
+        A step turns a tensor by little. One that points as the teacher's does, and did not
+        before, has been put there, scaled or not. A large step may turn a small tensor far,
+        so half of all that the two have in common must be so.
 
         Raises:
-            BudgetError: If one has; names it.
+            BudgetError: If it is; names a tensor.
         """
-        theirs = dict(_weights(teacher))
+        theirs, common, given = dict(_weights(teacher)), 0, []
         for name, now in _weights(student):
             then, taught = self._weights.get(name), theirs.get(name)
             if then is None or taught is None or not then.shape == taught.shape == now.shape:
                 continue
-            if _alike(now, taught) > _alike(now, then):
-                raise BudgetError(
-                    f"this method's card says that students start from scratch, and {name!r} "
-                    "starts as the teacher's; say track='inherited' in its CARD"
-                )
+            common += now.numel()
+            if _alike(now, taught) > _SAME > _alike(then, taught):
+                given.append((now.numel(), name))
+        if 2 * sum(count for count, _ in given) > common:
+            raise BudgetError(
+                f"this method's card says that students start from scratch, and {max(given)[1]!r} "
+                "starts as the teacher's; say track='inherited' in its CARD"
+            )
 
 
 def _weights(network: nn.Module) -> list[tuple[str, Tensor]]:

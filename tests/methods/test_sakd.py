@@ -112,6 +112,9 @@ class _Said(Answer):
     def taps(self) -> dict[str, torch.Tensor]:
         return {name: torch.ones(1, count, 4, 4) for name, count in self._channels.items()}
 
+    def now(self, numbers: torch.Tensor) -> torch.Tensor:
+        return numbers[0]
+
 
 def test_level_two_is_the_sum_of_its_three_terms(monkeypatch: pytest.MonkeyPatch) -> None:
     method = Sakd(feature_weight=8.0, logit_weight=0.5, temperature=2.0)

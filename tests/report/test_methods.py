@@ -89,7 +89,10 @@ def test_a_start_from_the_teachers_weights_is_no_cost_of_the_method(tmp_path: Pa
     lines = "".join(f"{row.to_json()}\n" for row in (plain, started))
     (tmp_path / "digits" / "logit_kd.jsonl").write_text(lines, encoding="utf-8")
     text = methods.page(tmp_path)
-    assert "| [`logit_kd`](#logit_kd) | An idea | logits | a projector | 3.00 |" in text
+    assert (
+        "| [`logit_kd`](#logit_kd) | An idea | labels, a teacher | logits | a projector | 3.00 |"
+        in text
+    )
 
 
 @pytest.mark.usefixtures("known")
