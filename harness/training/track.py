@@ -20,8 +20,8 @@ class Start:
         """Do nothing if ``student`` has gone its first step from its own weights.
 
         A step turns a tensor by little. One that points as the teacher's does, and did not
-        before, has been put there, scaled or not. A large step may turn a small tensor far,
-        so half of all that the two have in common must be so.
+        before, has been put there, scaled or not. A large step may turn one of them so far;
+        therefore most must be so.
 
         Raises:
             BudgetError: If it is; names a tensor.
@@ -31,12 +31,12 @@ class Start:
             then, taught = self._weights.get(name), theirs.get(name)
             if then is None or taught is None or not then.shape == taught.shape == now.shape:
                 continue
-            common += now.numel()
+            common += 1
             if _alike(now, taught) > _SAME > _alike(then, taught):
-                given.append((now.numel(), name))
-        if 2 * sum(count for count, _ in given) > common:
+                given.append(name)
+        if 2 * len(given) > common:
             raise BudgetError(
-                f"this method's card says that students start from scratch, and {max(given)[1]!r} "
+                f"this method's card says that students start from scratch, and {given[0]!r} "
                 "starts as the teacher's; say track='inherited' in its CARD"
             )
 

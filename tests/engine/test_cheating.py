@@ -81,7 +81,7 @@ def test_a_second_pass_is_refused_unless_it_is_asked_for_by_name(found: Resolved
 def test_weights_of_the_teacher_are_no_start_from_scratch(
     found: Resolved, scale: float, track: Any
 ) -> None:
-    with pytest.raises(BudgetError, match=r"'conv2.weight' starts as the teacher's; say track="):
+    with pytest.raises(BudgetError, match=r"'conv1.weight' starts as the teacher's; say track="):
         _run(replace(found, track=track), Copying(scale=scale))
 
 
