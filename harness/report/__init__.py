@@ -10,6 +10,7 @@ from harness.contracts.suite import Suite
 from harness.report._board import Leaderboard, Line, Setting, leaderboard
 from harness.report._markdown import render
 from harness.report._tables import to_csv, to_json
+from harness.report._words import visible
 from harness.store import write_text
 
 __all__ = ["Leaderboard", "Line", "Setting", "leaderboard", "render", "to_csv", "to_json", "write"]
@@ -40,5 +41,5 @@ def write(
         "leaderboard.json": to_json(board, command=command),
     }
     for name, text in texts.items():
-        write_text(folder / name, text)
+        write_text(folder / name, visible(text))
     return [folder / name for name in texts]

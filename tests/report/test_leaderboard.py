@@ -94,7 +94,7 @@ def test_few_seeds_separate_less_and_the_page_says_so() -> None:
     groups = {one.method: one.group for one in board().settings[0].tables[2, "alpha"]}
     assert groups == {"better": 1, "direct": 2, "noisy": 1, "broken": None}
     # Holm's bar for the first of 3 pairs: t = sqrt(2 a^2 / (1 - a^2)) with a = 1 - .05/3.
-    assert "Here are up to 3 seeds and 3 pairs a table: a difference must first exceed 7.65" in (
+    assert "Here are up to 3 seeds and 3 pairs a track and table: a difference must first exceed 7.65" in (
         page()
     )
     assert "order alone is no evidence" in page()
@@ -251,7 +251,7 @@ def test_p_values_are_adjusted_for_the_methods_of_the_table() -> None:
 def test_without_the_baseline_there_is_no_gain() -> None:
     found = board(suite=replace(SUITE, baseline="absent"))
     assert all(one.gain is None for setting in found.settings for one in setting.lines)
-    assert "over absent" not in render(found, command=COMMAND)
+    assert "over baseline" not in render(found, command=COMMAND)
 
 
 def test_simulators_are_compared_seed_by_seed() -> None:
@@ -342,7 +342,7 @@ def test_ledgers_that_are_alike_are_priced_once(monkeypatch: pytest.MonkeyPatch)
 
 def test_without_its_ledger_a_row_has_no_energy_and_no_counts() -> None:
     text = page([right("direct", 360), right("better", 372, spikes=4)])
-    assert "| direct | 90.0 | 3.0 | — | — | 90.0 | — | — | — | — | — | 1.5 |" in text
+    assert "| direct | 90.0 | 3.0 | — | — | 90.0 | — | — | — | — | — | 1/3, 2 missing |" in text
     assert f"| {USUAL} | better, 1/3 seeds | 60.4 pJ |" in text
     without = page([right("direct", 360)])
     assert "energy" not in without.partition("### At a glance")[2]
