@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 from harness import discovery, statistics
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
-from harness.contracts.method import Track
+from harness.contracts.method import Fidelity, MethodCard, Track
 from harness.contracts.row import Metrics, Row
 from harness.contracts.suite import Suite
 from harness.contracts.values import Plain, identifying
@@ -54,6 +54,7 @@ class Line:
         method: Its name; parameters are added where the method occurs with several.
         params: Of the method.
         track: What the student is given, as the method's card says.
+        loss: Whether the method's loss is its authors', as the card says; None without a card.
         backend: The simulator.
         timesteps: T.
         asked: Seeds that the suite asks for, and any others that were tried.
@@ -73,6 +74,7 @@ class Line:
     method: str
     params: Plain
     track: Track
+    loss: Fidelity | None
     backend: str
     timesteps: int
     asked: tuple[int, ...]
@@ -363,10 +365,12 @@ def _line(rows: Sequence[Row], label: str, priced: Mapping[str, PricedRow], suit
     step = _resolution([answer.metrics for answer in found])
     curves = [curve for answer in found if (curve := answer.metrics.accuracy_by_step)]
     scores = [answer.metrics.test_accuracy for answer in found]
+    card = card_of(cell.method)
     return Line(
         method=label,
         params=cell.params,
-        track=track_of(cell.method),
+        track=card.track if card else TRACKS[0],
+        loss=card.loss if card else None,
         backend=_backend(cell),
         timesteps=cell.timesteps,
         asked=tuple(sorted({*suite.seeds, *(row.cell.seed for row in rows)})),
@@ -395,10 +399,9 @@ def _failure(row: Row, label: str) -> Failure:
 
 
 @cache
-def track_of(method: str, /) -> Track:
-    """Return the track that a method's card names: the first one without a card."""
-    card = discovery.method_card(method) if method in discovery.names("methods") else None
-    return card.track if card else TRACKS[0]
+def card_of(method: str, /) -> MethodCard | None:
+    """Return what a method says of itself; None without a card, or if it is no more."""
+    return discovery.method_card(method) if method in discovery.names("methods") else None
 
 
 def baseline_of(track: Track, suite: Suite, /) -> str:

@@ -80,9 +80,7 @@ def tables(board: Leaderboard, /) -> dict[Source, list[Record]]:
     }
 
 
-def chosen(
-    figure: Figure, found: Mapping[Source, Sequence[Record]], /, *, energy_model: int | None
-) -> list[Record]:
+def chosen(figure: Figure, found: Mapping[Source, Sequence[Record]], /) -> list[Record]:
     """Return the records that a file of ``figure`` shows.
 
     Simulators that agree are shown once, and of a table of several T the largest where the
@@ -91,28 +89,17 @@ def chosen(
     Args:
         figure: One of ``figures()``.
         found: What ``tables`` returned.
-        energy_model: The place of the energy model in ``energies``; None if there is none.
     """
     rows = list(found[figure.source])
     if figure.source == "lines":
-        rows = [drawn(one, energy_model) for one in rows if one["id"] == one["alike"]]
+        rows = [one for one in rows if one["id"] == one["alike"]]
     if figure.source == "stability":
-        first = min((one["simulator"] for one in rows), default="")
-        rows = [one for one in rows if one["simulator"] == first]
+        first = min((one.get("simulator", "") for one in rows), default="")
+        rows = [one for one in rows if one.get("simulator", "") == first]
     if figure.longest:
         longest = max((one["T"] for one in rows), default=0)
         rows = [one for one in rows if one["T"] == longest]
     return rows
-
-
-def drawn(line: Record, energy_model: int | None, /) -> Record:
-    """Return a line with what figures need of it and rows do not keep."""
-    known = line["ac"] is not None and line["mac"] is not None
-    return line | {
-        "energy_pj": None if energy_model is None else line["energies"][energy_model],
-        "synops": line["ac"] + line["mac"] if known else None,
-        "name": f"{line['method']}, T={line['T']}",
-    }
 
 
 def render(figure: Figure, rows: Sequence[Record], kind: Format, /) -> bytes:
@@ -487,7 +474,7 @@ def _energy_models() -> Figure:
         .transform_aggregate(tau="mean(tau)", groupby=["first", "second"])
         .encode(
             x=alt.X("first:N", title=None, axis=_every(-60)),
-            y=alt.Y("second:N", title=None, axis=_every(0)),
+            y=alt.Y("second:N", title=None, sort="descending", axis=_every(0)),
         )
     )
     squares = base.mark_rect().encode(
@@ -523,7 +510,7 @@ _ERRORS = {
     "error_low": "100 - datum.accuracy_low",
     "error_high": "100 - datum.accuracy_high",
 }
-_LEGEND = alt.Legend(orient="top")
+_LEGEND = alt.Legend(orient="top", columns=3, symbolOpacity=1)
 
 
 def _every(angle: int) -> alt.Axis:

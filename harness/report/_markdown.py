@@ -10,7 +10,7 @@ from harness.contracts.cell import TeacherIdentity
 from harness.contracts.row import EarlyExit, Provenance
 from harness.energy import BREAK_EVENS, BreakEven
 from harness.report import _words as words
-from harness.report._answers import BASELINES, Baseline, exit_energy_pj
+from harness.report._answers import BASELINES, USUAL_ENERGY, Baseline, exit_energy_pj, usual_energy
 from harness.report._board import (
     TRACKS,
     Contest,
@@ -23,10 +23,6 @@ from harness.report._board import (
 )
 from harness.report._words import Column, table
 from harness.statistics import MIN_SEEDS_FOR_CLAIMS, critical_t
-
-# What the literature prints, under the convention by which our networks run: what stands
-# before the first neuron is computed once.
-_USUAL_ENERGY = "horowitz_45nm_fp32:cached"
 
 # Percentage points that an early exit may cost on the validation data.
 _ALLOWED_DROP = "0.5"
@@ -58,7 +54,7 @@ def render(board: Leaderboard, /, *, command: str) -> str:
         f"# Leaderboard: {', '.join(map(words.text, suites))}",
         *([board.suite.caution] if board.suite.caution else []),
         _HOW_TO_READ.format(claims=MIN_SEEDS_FOR_CLAIMS, baselines=_baselines(board)),
-        _power(board),
+        power(board),
         *(part for setting in board.settings for part in _section(setting, notes)),
         *_remarks(board),
         *_failures(board),
@@ -77,7 +73,7 @@ def _baselines(board: Leaderboard) -> str:
     return ", ".join(f"{baseline} of {track}" for track, baseline in named.items())
 
 
-def _power(board: Leaderboard) -> str:
+def power(board: Leaderboard, /) -> str:
     """Return what these numbers of seeds and methods can tell apart, a sentence."""
     tables = [
         [line for line in lines if line.track == track]
@@ -107,7 +103,7 @@ def _section(setting: Setting, notes: Mapping[str, int]) -> Iterable[str]:
     marks = "".join(f" [{notes[note]}]" for note in _data_notes(setting))
     where = f"{words.text(cell.dataset)}, {words.text(cell.model)}"
     yield f"## {where}, training budget `{words.text(cell.recipe_name)}`{marks}"
-    yield "\n".join(f"- {line}" for line in _circumstances(setting))
+    yield "\n".join(f"- {line}" for line in circumstances(setting))
     simulators, setting = setting, setting.together
     yield "### At a glance"
     yield _overview(setting)
@@ -124,7 +120,7 @@ def _section(setting: Setting, notes: Mapping[str, int]) -> Iterable[str]:
     yield from _break_evens(setting)
 
 
-def _circumstances(setting: Setting) -> Iterable[str]:
+def circumstances(setting: Setting, /) -> Iterable[str]:
     """Yield what all lines of a section share."""
     cell = setting.cell
     metrics = [answer.metrics for answer in setting.answers]
@@ -217,9 +213,8 @@ def _glance(line: Line | None) -> str:
 
 
 def _headline(setting: Setting) -> str | None:
-    """Return the energy model of the tables: the usual one, or else the first with a total."""
-    priced = {model for line in setting.lines for model in line.energies}
-    return _USUAL_ENERGY if _USUAL_ENERGY in priced else min(priced, default=None)
+    """Return the energy model of the tables; None where none has a total."""
+    return usual_energy({model for line in setting.lines for model in line.energies})
 
 
 def _columns(headline: str | None) -> list[Column[Line]]:
@@ -313,7 +308,7 @@ def _percent(fraction: float | None) -> str:
 
 
 def _exit_energy_pj(point: EarlyExit) -> float | None:
-    return exit_energy_pj(point, _USUAL_ENERGY)
+    return exit_energy_pj(point, USUAL_ENERGY)
 
 
 def _exits(setting: Setting) -> Iterable[str]:
@@ -328,7 +323,7 @@ def _exits(setting: Setting) -> Iterable[str]:
     yield "### Early exit"
     yield (
         f"Thresholds fitted on validation data for at most {_ALLOWED_DROP} points of accuracy lost "
-        f"there; accuracy, mean steps and mean energy estimate (`{_USUAL_ENERGY}`) are the test "
+        f"there; accuracy, mean steps and mean energy estimate (`{USUAL_ENERGY}`) are the test "
         "split's, means over seeds. Rules: docs/latency.md."
     )
     yield table(rules, _EXITS)
@@ -546,6 +541,11 @@ def _energy_notes(setting: Setting) -> Iterable[str]:
         for model, line in panel.lines.items():
             if model.partition(":")[0] == file:
                 yield from (f"{model}: {text}" for text in line.bill.assumptions)
+
+
+def notes_of(board: Leaderboard, /) -> list[str]:
+    """Return what is to be known of the data and of the energy in the tables, a sentence each."""
+    return list(_notes(board))
 
 
 def _notes_section(notes: Mapping[str, int]) -> Iterable[str]:

@@ -10,12 +10,11 @@ from typing import Any
 from harness.contracts.ledger import Ledger
 from harness.contracts.values import to_plain
 from harness.report import _words as words
-from harness.report._answers import PricedRow
+from harness.report._answers import PricedRow, usual_energy
 from harness.report._board import Leaderboard, Line, Setting
 from harness.statistics import Interval, Mean
 
 Record = dict[str, Any]
-USUAL_ENERGY = "horowitz_45nm_fp32:cached"
 # Of a provenance, what each cell has of its own; the rest is alike for most.
 _OWN = ("weights_sha256", "log_path", "started_at", "ended_at")
 _MEASURED = {
@@ -45,17 +44,21 @@ def energy_models(board: Leaderboard, /) -> list[str]:
 def lines(board: Leaderboard, /) -> list[Record]:
     """Return a record a method, simulator and T, with arrays of its steps and layers.
 
-    ``energies`` has one entry for each of ``energy_models``; ``alike`` is shared by the
-    simulators that say the same. None is unknown.
+    ``energies`` has one entry for each of ``energy_models``, ``energy_pj`` is that of the usual
+    one; ``alike`` is shared by the simulators that say the same. None is unknown.
     """
     models = energy_models(board)
+    usual = usual_energy(models)
     found = []
     for setting in board.settings:
         first: dict[tuple[str, int, str], str] = {}
         for line in setting.lines:
             key = line.method, line.timesteps, line.evidence
             alike = first.setdefault(key, line.cell_id)
-            found.append(_line(line, setting, models) | {"alike": alike})
+            found.append(
+                _line(line, setting, models)
+                | {"alike": alike, "energy_pj": _digits(line.energies.get(usual or ""))}
+            )
     return found
 
 
@@ -113,16 +116,26 @@ def ranks(board: Leaderboard, /) -> list[Record]:
 
 
 def stability(board: Leaderboard, /) -> list[Record]:
-    """Return a record an ordered pair of energy models: Kendall's tau of their orders."""
+    """Return a record a pair of energy models: Kendall's tau of their orders.
+
+    Where all simulators agree there is one for all of them, which names none.
+    """
     return [
-        {"T": steps, "simulator": backend, "first": first, "second": second, "tau": _digits(tau)}
-        | {"dataset": setting.cell.dataset, "model": setting.cell.model}
-        | {"budget": setting.cell.recipe_name}
+        {
+            "T": steps,
+            **({"simulator": backend} if shown is setting else {}),
+            "dataset": setting.cell.dataset,
+            "model": setting.cell.model,
+            "budget": setting.cell.recipe_name,
+            "first": first,
+            "second": second,
+            "tau": _digits(tau),
+        }
         for setting in board.settings
-        for (steps, backend), taus in setting.stability.items()
-        for pair, tau in taus.items()
+        for shown in [setting.together]
+        for (steps, backend), taus in shown.stability.items()
+        for (first, second), tau in taus.items()
         if tau is not None
-        for first, second in (pair, pair[::-1])
     ]
 
 
@@ -132,7 +145,9 @@ def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
     return {
         "id": line.cell_id,
         "method": line.method,
+        "name": f"{line.method}, T={line.timesteps}",
         "track": line.track,
+        "loss": line.loss,
         "simulator": line.backend,
         "T": line.timesteps,
         "dataset": cell.dataset,
@@ -140,7 +155,7 @@ def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
         "budget": cell.recipe_name,
         "params": json.dumps(line.params, sort_keys=True),
         "outcome": line.outcome(),
-        "complete": len(line.answers) == len(line.asked),
+        "state": _state(line),
         "accuracy_text": words.accuracy(line.accuracy, _widest(line)),
         **_accuracy(line),
         "group": line.group,
@@ -151,12 +166,24 @@ def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
         "verdict": words.verdict(line.gain),
         "p_holm": _digits(line.gain_p_holm),
         "cost": _digits(line.cost),
+        "synops": _sum(line.average("acs_per_sample"), line.average("macs_per_sample")),
         **{name: _scaled(line.average(figure), by) for name, (figure, by) in _MEASURED.items()},
         **{name: _scaled(line.timing(figure), by) for name, (figure, by) in _TIMED.items()},
         "energies": [_digits(line.energies.get(model)) for model in models],
         **_steps(line),
         **_layers([answer.row.ledger for answer in line.answers]),
     }
+
+
+def _state(line: Line) -> str:
+    if not line.answers:
+        return "without a number"
+    return "complete" if len(line.answers) == len(line.asked) else "some missing"
+
+
+def _sum(*values: float | None) -> float | None:
+    known = [value for value in values if value is not None]
+    return _digits(sum(known)) if len(known) == len(values) else None
 
 
 def _accuracy(line: Line) -> Record:
