@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -27,6 +27,7 @@ from harness.contracts.neuron import NeuronSpec
 if TYPE_CHECKING:
     from harness.contracts.backend import Backend
     from harness.contracts.cell import Cell
+    from harness.contracts.suite import Suite
     from harness.engine.freshness import Standing
     from harness.engine.grid import Axes
     from harness.engine.jobs import Conditions
@@ -290,22 +291,55 @@ def report(
     data_root: DataRoot = None,
     out: Out = RUNS,
     results: Results = RESULTS,
+    page: Annotated[bool, typer.Option(help="Write leaderboard.html, too.")] = True,
+    figures: Annotated[
+        Literal["svg", "png", "pdf"] | None,
+        typer.Option(help="Write every figure as such a file, too."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit code 1 if tables are out of date.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the leaderboard of a suite, and the rows behind it, from finished cells."""
-    from harness.engine.publish import publish
+    from harness.engine.publish import outdated, publish
 
     gc.disable()  # half a million small values that all live to the end
-    published = publish(suite, runs=out, folder=results, data_root=data_root)
+    if check:
+        _tell_outdated(outdated(suite, folder=results, data_root=data_root), as_json=as_json)
+        return
+    published = publish(suite, runs=out, folder=results, data_root=data_root, page=page)
     if published.rows == 0:
         print(f"nothing to do: {out} holds no rows of {suite}; run the suite first")
         raise typer.Exit(Exit.NOTHING_TO_DO)
+    files = [*published.files, *(_draw(suite, results, figures) if figures else ())]
     for warning in published.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if as_json:
-        print(json.dumps({"rows": published.rows, "files": [str(f) for f in published.files]}))
+        print(json.dumps({"rows": published.rows, "files": [str(file) for file in files]}))
     else:
-        print(f"{published.rows} rows -> {', '.join(str(file) for file in published.files)}")
+        print(f"{published.rows} rows -> {', '.join(str(file) for file in files)}")
+
+
+def _tell_outdated(names: list[str], *, as_json: bool) -> None:
+    """Say which tables are out of date; exit code 1 if any is."""
+    if as_json:
+        print(json.dumps({"outdated": names}))
+    else:
+        print(f"out of date: {', '.join(names)}" if names else "all tables are those of their rows")
+    if names:
+        raise typer.Exit(Exit.SOME_FAILED)
+
+
+def _draw(suite: str, folder: Path, kind: "Literal['svg', 'png', 'pdf']") -> list[Path]:
+    """Write the figures of what is published of ``suite``."""
+    from harness.report import leaderboard, write_figures
+    from harness.results import published
+
+    found = published(suite, results=folder)
+    asked = cast("Suite", discovery.load("suites", suite))
+    board = leaderboard(found.rows.values(), suite=asked, teachers=list(found.teachers.values()))
+    return write_figures(board, folder / suite / "figures", kind=kind)
 
 
 @app.command()

@@ -1,9 +1,11 @@
 """From finished cells to ``results/``: rows as evidence, leaderboards from rows alone."""
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from harness import discovery, report, results
 from harness.contracts.row import Row
@@ -30,8 +32,10 @@ class Publication:
     warnings: tuple[str, ...]
 
 
-def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) -> Publication:
-    """Write rows and leaderboards of ``suite`` into ``folder / suite``.
+def publish(
+    suite: str, /, *, runs: Path, folder: Path, data_root: Path | None, page: bool = False
+) -> Publication:
+    """Write rows and leaderboards of ``suite`` into ``folder / suite``, and a page if asked.
 
     A row made here stands for its cell, unless the one published already is fresh and differs
     in nothing but times; so what is reproduced changes no file. Only rows of cells that the
@@ -60,6 +64,7 @@ def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) 
             teachers=teachers,
             command=f"nox -s leaderboard -- {suite}",
             suite=asked,
+            page=page,
         ),
     ]
     now = Published(teachers={row.cell_id: row for row in teachers}, code=code)
@@ -67,6 +72,27 @@ def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) 
     missing = {cell.cell_id for cell in grid.cells(suite, Axes(), store, before)} - known.keys()
     warnings = tuple(_warnings(suite, len(stale), len(missing)))
     return Publication(rows=len(rows), files=tuple(files), warnings=warnings)
+
+
+def outdated(suite: str, /, *, folder: Path, data_root: Path | None) -> list[str]:
+    """Return the names of leaderboards in ``folder / suite`` that its rows do not give.
+
+    They are made again beside copies of the rows; the files themselves stay as they are.
+    """
+    with TemporaryDirectory() as made:
+        again = Path(made)
+        there = folder / suite
+        shutil.copytree(there, again / suite)
+        for proof in folder.glob("*.jsonl"):
+            shutil.copy(proof, again)
+        page = (there / "leaderboard.html").exists()
+        found = publish(suite, runs=again / "runs", folder=again, data_root=data_root, page=page)
+        tables = [file.name for file in found.files if file.stem == "leaderboard"]
+        return [name for name in tables if _bytes(there / name) != _bytes(again / suite / name)]
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
 
 
 def _current(suite: str, rows: Sequence[Row], store: Store, before: Published) -> Iterable[Row]:

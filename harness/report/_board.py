@@ -160,6 +160,11 @@ class Line:
         """Return the interval over test samples of each seed."""
         return tuple(Interval(one.accuracy_low, one.accuracy_high) for one in self.metrics)
 
+    @property
+    def widest_wilson(self) -> float:
+        """The half-width of the widest interval over test samples; 0 without a number."""
+        return max((interval.half_width for interval in self.wilson()), default=0.0)
+
     def outcome(self) -> str:
         """Return how many of how many seeds have numbers, and what became of the others."""
         ended = Counter(failure.status for failure in self.failures)

@@ -207,7 +207,7 @@ def _glance(line: Line | None) -> str:
         return words.UNKNOWN
     if line.accuracy is None:
         return line.outcome()
-    text = words.accuracy(line.accuracy, _widest_wilson(line))
+    text = words.accuracy(line.accuracy, line.widest_wilson)
     lacking = f" ({line.outcome()})" if len(line.answers) < len(line.asked) else ""
     return f"**{text}**{lacking}" if line.is_first else f"{text}{lacking}"
 
@@ -225,7 +225,7 @@ def _columns(headline: str | None) -> list[Column[Line]]:
         Column("track", lambda line: line.track, left=True),
         Column("group", _group),
         Column("method", lambda line: words.text(line.method), left=True),
-        Column("accuracy %", lambda line: words.accuracy(line.accuracy, _widest_wilson(line))),
+        Column("accuracy %", lambda line: words.accuracy(line.accuracy, line.widest_wilson)),
         Column("Wilson half-width", _wilson),
         Column("over baseline", lambda line: words.difference(line.gain)),
         Column("verdict", lambda line: words.verdict(line.gain), left=True),
@@ -247,12 +247,8 @@ def _group(line: Line) -> str:
     return f"{line.group}{'?' * (len(line.answers) < MIN_SEEDS_FOR_CLAIMS)}"
 
 
-def _widest_wilson(line: Line) -> float:
-    return max((interval.half_width for interval in line.wilson()), default=0.0)
-
-
 def _wilson(line: Line) -> str:
-    half = 100 * _widest_wilson(line)
+    half = 100 * line.widest_wilson
     return f"{half:.{words.decimals(half)}f}" if line.answers else words.UNKNOWN
 
 

@@ -156,7 +156,7 @@ def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
         "params": json.dumps(line.params, sort_keys=True),
         "outcome": line.outcome(),
         "state": _state(line),
-        "accuracy_text": words.accuracy(line.accuracy, _widest(line)),
+        "accuracy_text": words.accuracy(line.accuracy, line.widest_wilson),
         **_accuracy(line),
         "group": line.group,
         "best": _digits(line.best),
@@ -272,10 +272,6 @@ def _interval(name: str, mean: Mean | None) -> Record:
         f"{name}_low": _scaled(low, 100),
         f"{name}_high": _scaled(high, 100),
     }
-
-
-def _widest(line: Line) -> float:
-    return max((interval.half_width for interval in line.wilson()), default=0.0)
 
 
 def _scaled(value: float | None, by: float) -> float | None:
