@@ -94,8 +94,9 @@ def test_few_seeds_separate_less_and_the_page_says_so() -> None:
     groups = {one.method: one.group for one in board().settings[0].tables[2, "alpha"]}
     assert groups == {"better": 1, "direct": 2, "noisy": 1, "broken": None}
     # Holm's bar for the first of 3 pairs: t = sqrt(2 a^2 / (1 - a^2)) with a = 1 - .05/3.
-    assert "Here are up to 3 seeds and 3 pairs a track and table: a difference must first exceed 7.65" in (
-        page()
+    assert (
+        "Here are up to 3 seeds and 3 pairs a track and table: a difference must first exceed 7.65"
+        in (page())
     )
     assert "order alone is no evidence" in page()
 
