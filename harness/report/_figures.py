@@ -43,6 +43,7 @@ class Figure:
         source: The table of records it reads.
         spec: In Vega, without data.
         longest: Whether a file of it shows the lines of the largest T alone.
+        least: The width in pixels below which it is no longer read, and is scrolled.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Figure:
     source: Source
     spec: Mapping[str, Any]
     longest: bool = False
+    least: int = 300
 
 
 @cache
@@ -502,6 +504,7 @@ def _energy_models() -> Figure:
         caption="How alike two energy models order the methods: 1 alike, 0 unrelated, -1 reversed.",
         source="stability",
         spec=_compiled(chart),
+        least=1000,
     )
 
 

@@ -106,7 +106,7 @@ async function draw() {
     shown = figure;
     view?.finalize();
     const data = figure.spec.data.map((one) => (one.name === figure.source ? { ...one, values: records(figure.source) } : one));
-    const spec = { ...figure.spec, data, width: Math.max(300, byId("chart").clientWidth - 16), autosize: { type: "fit-x", contains: "padding" }, description: figure.title };
+    const spec = { ...figure.spec, data, width: Math.max(figure.least, byId("chart").clientWidth - 16), autosize: { type: "fit-x", contains: "padding" }, description: figure.title };
     const made = await window.vegaEmbed("#chart", spec, { mode: "vega", renderer: "svg", ast: true, logLevel: 1, actions: { export: true, source: false, compiled: false, editor: false } });
     if (shown !== figure) return made.finalize();
     view = made.view;

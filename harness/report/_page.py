@@ -134,6 +134,8 @@ _GENERAL = (
     ("points", "Percentage points."),
 )
 
+_OF_FIGURES = ("name", "title", "caption", "source", "spec", "least")
+
 
 def page(board: Leaderboard, /, *, command: str) -> str:
     """Return the page; the same rows, prices and libraries give the same bytes.
@@ -178,10 +180,7 @@ def _data(board: Leaderboard) -> str:
         "cells": _columnar(cells),
         "made": made,
         "remarks": board.suite.remarks,
-        "figures": [
-            {name: getattr(one, name) for name in ("name", "title", "caption", "source", "spec")}
-            for one in drawable
-        ],
+        "figures": [{name: getattr(one, name) for name in _OF_FIGURES} for one in drawable],
     }
     text = json.dumps(whole, separators=(",", ":"), allow_nan=False)
     # ASCII, and nothing that could end the element it stands in.
