@@ -269,12 +269,12 @@ def ranking(scores: Mapping[str, Mapping[Hashable, float]], /) -> Ranking | None
     Returns:
         None below six blocks or three candidates.
     """
-    from scipy.stats import friedmanchisquare, rankdata, studentized_range
-
     blocks = sorted({block for values in scores.values() for block in values}, key=repr)
     whole = sorted(name for name, values in scores.items() if len(values) == len(blocks))
     if len(blocks) < MIN_PAIRS_FOR_RANKS or len(whole) < 3:
         return None
+    from scipy.stats import friedmanchisquare, rankdata, studentized_range
+
     values = np.array([[scores[name][block] for block in blocks] for name in whole])
     ranks = rankdata(-values, axis=0)  # [candidate, block]
     count = len(whole)

@@ -311,11 +311,12 @@ def test_a_shift_moves_the_interval_and_nothing_else(values: list[float], shift:
 
 
 # Demsar (2006), "Statistical comparisons of classifiers over multiple data sets", table 6:
-# areas under the curve of four variants of C4.5 on 14 data sets.
+# areas under the curve of four variants of C4.5 on 14 data sets. On the 13th two print alike, and
+# the ranks beside them tell which was higher.
 _DEMSAR = {
     "C4.5": "763 599 954 628 882 936 661 583 775 1000 940 619 972 957",
     "+m": "768 591 971 661 888 931 668 583 838 1000 962 666 981 978",
-    "+cf": "771 590 968 654 886 916 609 563 866 1000 965 614 975 946",
+    "+cf": "771 590 968 654 886 916 609 563 866 1000 965 614 975.01 946",
     "+m+cf": "798 569 967 657 898 931 685 625 875 1000 962 669 975 970",
 }
 

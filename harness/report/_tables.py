@@ -41,7 +41,6 @@ def to_json(board: Leaderboard, /, *, command: str) -> str:
         "baseline": board.suite.baseline,
         "command": command,
         "settings": [_setting(setting) for setting in board.settings],
-        "rankings": {budget: vars(found) for budget, found in board.rankings.items()},
         "failures": [vars(failure) for failure in board.failures],
     }
     return f"{_laid_out(whole, depth=4)}\n"
