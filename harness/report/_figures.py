@@ -42,6 +42,7 @@ class Figure:
         caption: How to read it.
         source: The table of records it reads.
         spec: In Vega, without data.
+        needs: What a record must know to be drawn.
         longest: Whether a file of it shows the lines of the largest T alone.
         least: The width in pixels below which it is no longer read, and is scrolled.
     """
@@ -51,6 +52,7 @@ class Figure:
     caption: str
     source: Source
     spec: Mapping[str, Any]
+    needs: tuple[str, ...]
     longest: bool = False
     least: int = 300
 
@@ -106,6 +108,16 @@ def chosen(figure: Figure, found: Mapping[Source, Sequence[Record]], /) -> list[
 
 def render(figure: Figure, rows: Sequence[Record], kind: Format, /) -> bytes:
     """Return a figure with its records as a file, on white."""
+    spec = _filled(figure, rows)
+    if kind == "svg":
+        return str(vl_convert.vega_to_svg(spec)).encode()
+    if kind == "pdf":
+        return bytes(vl_convert.vega_to_pdf(spec))
+    return bytes(vl_convert.vega_to_png(spec, scale=2))
+
+
+def _filled(figure: Figure, rows: Sequence[Record]) -> dict[str, Any]:
+    """Return a figure in Vega with its records and its names in their places, on white."""
     spec = dict(figure.spec)
     spec["data"] = [
         {**one, "values": list(rows)} if one["name"] == figure.source else one
@@ -115,11 +127,7 @@ def render(figure: Figure, rows: Sequence[Record], kind: Format, /) -> bytes:
     spec["marks"] = [
         _placed(spec, one) if one.get("name") == "names" else one for one in spec["marks"]
     ]
-    if kind == "svg":
-        return str(vl_convert.vega_to_svg(spec)).encode()
-    if kind == "pdf":
-        return bytes(vl_convert.vega_to_pdf(spec))
-    return bytes(vl_convert.vega_to_png(spec, scale=2))
+    return spec
 
 
 def _placed(spec: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,6 +156,7 @@ def _placed(spec: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]
     plain = {name: names["encode"]["update"][name] for name in ("fontSize", "fill")}
     return {
         "type": "group",
+        "name": "names",
         "data": [{"name": "placed", "values": placed}],
         "marks": [
             {"type": "text", "from": {"data": "placed"}, "encode": {"update": {**encode, **plain}}}
@@ -188,23 +197,9 @@ def _items(node: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 
 
 def is_empty(figure: Figure, rows: Iterable[Record], /) -> bool:
-    """Return whether no record has what the figure draws."""
-    needed = _NEEDED[figure.name]
-    return not any(one.get(needed) for one in rows)
+    """Return whether no record has all that the figure draws."""
+    return not any(all(one.get(name) not in (None, []) for name in figure.needs) for one in rows)
 
-
-_NEEDED = {
-    "energy": "energy_pj",
-    "operations": "synops",
-    "latency": "latency_ms",
-    "timesteps": "accuracy",
-    "anytime": "step",
-    "ranks": "rank",
-    "rates": "layer",
-    "simulators": "pair",
-    "gain_cost": "cost",
-    "energy_models": "tau",
-}
 
 _CAPTION = (
     "Points are means over seeds, bars their 95 % intervals (over test samples for one seed); "
@@ -249,6 +244,7 @@ def _trade_off(name: str, title: str, field: str) -> Figure:
     )
     return Figure(
         name=name,
+        needs=("accuracy", field),
         title=f"Accuracy against {title.partition(' (')[0]}",
         caption=_CAPTION + "The line is the Pareto front: nothing shown is both cheaper and more "
         "accurate. Names stand where there is room; point at a mark for the others.",
@@ -283,6 +279,7 @@ def _over_timesteps() -> Figure:
     )
     return Figure(
         name="timesteps",
+        needs=("accuracy",),
         title="Accuracy against timesteps",
         caption=_CAPTION,
         source="lines",
@@ -321,6 +318,7 @@ def _anytime() -> Figure:
     )
     return Figure(
         name="anytime",
+        needs=("step",),
         title="Accuracy after each step",
         caption="One pass, stopped after 1, 2, ... T steps; means over seeds. Accuracy is drawn by "
         "the logarithm of the error.",
@@ -354,6 +352,7 @@ def _ranks() -> Figure:
     )
     return Figure(
         name="ranks",
+        needs=("rank",),
         title="Critical differences of mean ranks",
         caption="Ranks over data sets, students, T and seeds; a bar is one critical difference "
         "(Nemenyi, 5 %) long. Methods whose bars do not overlap differ significantly. Blocks that "
@@ -389,6 +388,7 @@ def _rates() -> Figure:
     )
     return Figure(
         name="rates",
+        needs=("layer",),
         title="Firing rates by layer",
         caption="Spikes a neuron and step, means over samples and seeds.",
         source="lines",
@@ -419,6 +419,7 @@ def _simulators() -> Figure:
     )
     return Figure(
         name="simulators",
+        needs=("difference",),
         title="Agreement between simulators",
         caption="Trained on either, paired by seed; bars are 95 % intervals, never narrower than "
         "what rounding to a test sample hides. On the line: no difference.",
@@ -461,6 +462,7 @@ def _gain_against_cost() -> Figure:
     )
     return Figure(
         name="gain_cost",
+        needs=("gain", "cost"),
         title="Gain against cost",
         caption="Paired differences to the track's baseline with 95 % intervals, against training "
         "time on the same kind of machine over that of the suite's baseline.",
@@ -500,6 +502,7 @@ def _energy_models() -> Figure:
     chart = alt.layer(squares, text).properties(height=alt.Step(15))
     return Figure(
         name="energy_models",
+        needs=("tau",),
         title="Energy models: stability of the ranking",
         caption="How alike two energy models order the methods: 1 alike, 0 unrelated, -1 reversed.",
         source="stability",
