@@ -205,3 +205,11 @@ def test_what_has_nothing_to_show_is_not_written(tmp_path: Path) -> None:
     names = {path.name for path in write_figures(board, tmp_path, kind="png")}
     assert names == {"latency.png", "timesteps.png", "anytime.png"}
     assert (tmp_path / "latency.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_name_that_has_no_room_inside_is_left_out() -> None:
+    figure = BY_NAME["energy"]
+    row = {"accuracy": 90, "accuracy_low": 90, "accuracy_high": 90, "energy_pj": 5, "T": 1}
+    for letters, shown in ((10, 1), (145, 0)):
+        rows = [row | {"track": "scratch", "name": "m" * letters, "method": "", "simulator": ""}]
+        assert sum(text.startswith("mmm") for text in texts(figure, rows)) == shown

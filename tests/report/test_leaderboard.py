@@ -632,8 +632,16 @@ def on_tracks(monkeypatch: pytest.MonkeyPatch, **tracks: str) -> None:
 
 
 def test_methods_are_compared_within_their_track(monkeypatch: pytest.MonkeyPatch) -> None:
-    on_tracks(monkeypatch, weight_transfer="inherited", heir="inherited", rival="self")
+    on_tracks(
+        monkeypatch,
+        weight_transfer="inherited",
+        heir="inherited",
+        qcfs="conversion",
+        converted="conversion",
+        rival="self",
+    )
     gains = {"direct": 0, "plain": 5, "weight_transfer": 30, "heir": 28, "rival": 9}
+    gains |= {"qcfs": -300, "converted": -290}
     rows = [
         right(name, 350 + gain + (seed if name in ("plain", "heir") else 0), seed=seed)
         for name, gain in gains.items()
@@ -646,18 +654,20 @@ def test_methods_are_compared_within_their_track(monkeypatch: pytest.MonkeyPatch
         ("scratch", "direct", "direct"),
         ("inherited", "weight_transfer", "weight_transfer"),
         ("inherited", "heir", "weight_transfer"),
+        ("conversion", "converted", "qcfs"),
+        ("conversion", "qcfs", "qcfs"),
         ("self", "rival", "direct"),
     ]
     assert table[3].gain is not None
     # 28, 29 and 30 less 30, of 400.
     assert table[3].gain.difference.value == pytest.approx(-1 / 400)
-    assert table[4].gain is not None
-    assert table[4].gain.difference.value == pytest.approx(9 / 400)
+    assert table[6].gain is not None
+    assert table[6].gain.difference.value == pytest.approx(9 / 400)
     # Alone in its track: nothing to adjust for, nothing better.
-    assert table[4].gain_p_holm == table[4].gain.p_t
-    assert table[4].group == 1
+    assert table[6].gain_p_holm == table[6].gain.p_t
+    assert table[6].group == 1
     text = render(found, command=COMMAND)
-    assert "(`direct` of scratch, `weight_transfer` of inherited, `direct` of self)" in text
+    assert "(`direct` of scratch, `weight_transfer` of inherited, `qcfs` of conversion, " in text
     assert "| self | 1? | rival |" in text
 
 
