@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +46,7 @@ def write(
     command: str,
     suite: Suite,
     page: bool = False,
+    mine: Collection[str] = (),
 ) -> list[Path]:
     """Write ``leaderboard.md``, ``.csv``, ``.json`` and ``.tex``; return their paths.
 
@@ -59,12 +60,13 @@ def write(
         command: What the page says it is regenerated with.
         suite: What was asked.
         page: Whether to write ``leaderboard.html``, too.
+        mine: Identities of cells that are to be marked as one's own.
 
     Raises:
         SpecError: If there is no row, or a cell occurs twice.
         StoreError: If the disk refuses.
     """
-    board = leaderboard(rows, suite=suite, teachers=teachers)
+    board = leaderboard(rows, suite=suite, teachers=teachers, mine=mine)
     texts = {
         "leaderboard.md": render(board, command=command),
         "leaderboard.csv": to_csv(board),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from itertools import combinations
@@ -67,6 +67,7 @@ class Line:
         gain_p_holm: Its p of the t test, adjusted for the track's methods in its table.
         group: Within its track, see ``harness.statistics.significance_groups``; None below
             two seeds.
+        mine: Whether a cell of it was made by whoever asks, not published.
         best: Probability of the highest mean of its track; None below six common seeds.
         cost: Training time over that of the suite's baseline on the same machine.
     """
@@ -86,6 +87,7 @@ class Line:
     gain: Comparison | None = None
     gain_p_holm: float | None = None
     group: int | None = None
+    mine: bool = False
     best: float | None = None
     cost: float | None = None
 
@@ -129,7 +131,15 @@ class Line:
         ]
         exits = [one.early_exit for one in self.metrics]
         ended = [(one.seed, one.status, one.error) for one in self.failures]
-        judged = self.asked, self.group, self.best, self.gain, self.gain_p_holm, self.energies
+        judged = (
+            self.asked,
+            self.mine,
+            self.group,
+            self.best,
+            self.gain,
+            self.gain_p_holm,
+            self.energies,
+        )
         return repr((metrics, [list(each) for each in figures], exits, ended, judged))
 
     def by_seed(self) -> dict[int, float]:
@@ -313,7 +323,12 @@ class Leaderboard:
 
 
 def leaderboard(
-    rows: Iterable[Row], /, *, suite: Suite, teachers: Sequence[Row] = ()
+    rows: Iterable[Row],
+    /,
+    *,
+    suite: Suite,
+    teachers: Sequence[Row] = (),
+    mine: Collection[str] = (),
 ) -> Leaderboard:
     """Return what ``rows`` say, and only what they say.
 
@@ -325,6 +340,7 @@ def leaderboard(
         rows: Of one suite.
         suite: It names the baseline, the seeds asked for and the remarks.
         teachers: Their rows, for the baseline that skips zero activations.
+        mine: Identities of cells that are to be marked as one's own.
 
     Raises:
         SpecError: If there is no row, or a cell occurs twice.
@@ -339,7 +355,9 @@ def leaderboard(
     by_setting = _by(found, lambda row: _shared(row.cell))
     return Leaderboard(
         suite=suite,
-        settings=tuple(_setting(by_setting[key], priced, suite) for key in sorted(by_setting)),
+        settings=tuple(
+            _setting(by_setting[key], priced, suite, mine) for key in sorted(by_setting)
+        ),
     )
 
 
@@ -349,10 +367,18 @@ def average(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known and len(known) == len(values) else None
 
 
-def _setting(rows: Sequence[Row], priced: Mapping[str, PricedRow], suite: Suite) -> Setting:
+def _setting(
+    rows: Sequence[Row], priced: Mapping[str, PricedRow], suite: Suite, mine: Collection[str]
+) -> Setting:
     labels = _labels(rows)
     by_line = _by(rows, lambda row: (row.cell.timesteps, _backend(row.cell), _method(row.cell)))
-    lines = [_line(by_line[key], labels[key[-1]], priced, suite) for key in sorted(by_line)]
+    lines = [
+        replace(
+            _line(by_line[key], labels[key[-1]], priced, suite),
+            mine=any(row.cell_id in mine for row in by_line[key]),
+        )
+        for key in sorted(by_line)
+    ]
     by_table = _by(lines, lambda line: (line.timesteps, line.backend))
     judged = [line for key in sorted(by_table) for line in _judged(by_table[key], suite)]
     return Setting(

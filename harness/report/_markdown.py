@@ -199,7 +199,9 @@ def _overview(setting: Setting) -> str:
         Column(f"T={steps} {backend}", glance(lines)) for (steps, backend), lines in tables.items()
     ]
     methods = sorted(best, key=lambda name: (-best[name], name))
-    return table(methods, [Column("method", words.text, left=True), *columns])
+    mine = {line.method for line in setting.lines if line.mine}
+    whose = Column[str]("whose", lambda name: "yours" if name in mine else words.UNKNOWN, left=True)
+    return table(methods, [whose, Column("method", words.text, left=True), *columns])
 
 
 def _glance(line: Line | None) -> str:
@@ -222,6 +224,7 @@ def _columns(headline: str | None) -> list[Column[Line]]:
         return lambda line: text(line.average(figure))
 
     return [
+        Column("whose", lambda line: "yours" if line.mine else words.UNKNOWN, left=True),
         Column("track", lambda line: line.track, left=True),
         Column("group", _group),
         Column("method", lambda line: words.text(line.method), left=True),

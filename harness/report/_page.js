@@ -9,7 +9,7 @@ const { columns, lines, models, figures } = given;
 const byId = (id) => document.getElementById(id);
 const filters = byId("filters"), picker = byId("figure"), drawer = byId("drawer");
 const UNKNOWN = "—";
-const AXES = { track: "Track", simulator: "Simulator", T: "T", dataset: "Data set", model: "Model", budget: "Budget", state: "Seeds" };
+const AXES = { whose: "Whose", track: "Track", simulator: "Simulator", T: "T", dataset: "Data set", model: "Model", budget: "Budget", state: "Seeds" };
 
 function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);

@@ -27,6 +27,7 @@ _NUMBER = {"number": True}
 _COUNTED = {"number": True, "counted": True}
 COLUMNS: tuple[_Column, ...] = (
     ("method", "method", "Its file under suites/methods, with parameters where they differ.", {}),
+    ("whose", "whose", "Yours, made here, or published.", {}),
     (
         "track",
         "track",
@@ -174,7 +175,11 @@ def _data(board: Leaderboard) -> str:
     ]
     whole: dict[str, Any] = {
         **{source: _columnar(rows) for source, rows in tables.items()},
-        "columns": [{"key": key, "title": title, **options} for key, title, _, options in COLUMNS],
+        "columns": [
+            {"key": key, "title": title, **options}
+            for key, title, _, options in COLUMNS
+            if key != "whose" or "yours" in {line["whose"] for line in tables["lines"]}
+        ],
         "models": models,
         "usual": usual,
         "cells": _columnar(cells),

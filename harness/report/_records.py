@@ -146,6 +146,7 @@ def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
         "id": line.cell_id,
         "method": line.method,
         "name": f"{line.method}, T={line.timesteps}",
+        "whose": "yours" if line.mine else "published",
         "track": line.track,
         "loss": line.loss,
         "simulator": line.backend,

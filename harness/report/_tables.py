@@ -106,6 +106,7 @@ def _line(line: Line) -> dict[str, Any]:
     return {
         "method": line.method,
         "params": line.params,
+        "mine": line.mine,
         "track": line.track,
         "loss": line.loss,
         "baseline": line.baseline,
@@ -157,6 +158,7 @@ def _flat_line(line: Line) -> dict[str, Any]:
         "timesteps": line.timesteps,
         "method": line.method,
         "params": json.dumps(line.params, sort_keys=True),
+        "mine": line.mine,
         "track": line.track,
         "loss": line.loss,
         "baseline": line.baseline,

@@ -34,6 +34,7 @@ from harness.report import (
     to_latex,
     write,
 )
+from harness.report import _records as records
 from harness.report import _words as words
 from harness.statistics import Interval, Mean, compare_paired
 from tests.report.rows import (
@@ -772,3 +773,21 @@ def test_a_paper_gets_means_rounded_by_their_intervals() -> None:
     lacking = to_latex(board(), command=COMMAND)
     assert r"scratch & noisy & alpha & $90 \pm 5$\,(2/3, 1 diverged) \\" in lacking
     assert r"scratch & broken & alpha & -- \\" in lacking
+
+
+def test_ones_own_rows_are_marked_and_nothing_is_without_any(tmp_path: Path) -> None:
+    rows = [right("direct", 360), right("better", 372)]
+    assert "whose" not in one_seed(rows)
+    own = rows[1].cell_id
+    write(rows, tmp_path, teachers=[], command=COMMAND, suite=SUITE, mine={own})
+    text = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
+    assert "| yours | better | 93.0" in text
+    assert "| — | direct | 90.0" in text
+    assert "| yours | scratch | better | 93.0" in text
+    told = list(csv.DictReader(StringIO((tmp_path / "leaderboard.csv").read_text("utf-8"))))
+    assert {one["method"]: one["mine"] for one in told} == {"direct": "False", "better": "True"}
+    marked = leaderboard(rows, suite=SUITE, mine={own})
+    assert {one["method"]: one["whose"] for one in records.lines(marked)} == {
+        "direct": "published",
+        "better": "yours",
+    }
