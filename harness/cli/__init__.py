@@ -27,7 +27,6 @@ from harness.contracts.neuron import NeuronSpec
 if TYPE_CHECKING:
     from harness.contracts.backend import Backend
     from harness.contracts.cell import Cell
-    from harness.contracts.suite import Suite
     from harness.engine.freshness import Standing
     from harness.engine.grid import Axes
     from harness.engine.jobs import Conditions
@@ -285,7 +284,7 @@ def reproduce(
 
 
 @app.command()
-def report(
+def report(  # noqa: PLR0913  one option an output
     suite: str,
     *,
     data_root: DataRoot = None,
@@ -296,29 +295,35 @@ def report(
         Literal["svg", "png", "pdf"] | None,
         typer.Option(help="Write every figure as such a file, too."),
     ] = None,
+    beside: Annotated[
+        bool,
+        typer.Option("--beside", help="Write into runs/SUITE, your rows marked; publish nothing."),
+    ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit code 1 if tables are out of date.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the leaderboard of a suite, and the rows behind it, from finished cells."""
-    from harness.engine.publish import outdated, publish
+    from harness.engine import publish as engine
 
     gc.disable()  # half a million small values that all live to the end
     if check:
-        _tell_outdated(outdated(suite, folder=results, data_root=data_root), as_json=as_json)
+        _tell_outdated(engine.outdated(suite, folder=results, data_root=data_root), as_json=as_json)
         return
-    published = publish(suite, runs=out, folder=results, data_root=data_root, page=page)
+    write = engine.beside if beside else engine.publish
+    published = write(
+        suite, runs=out, folder=results, data_root=data_root, page=page, figures=figures
+    )
     if published.rows == 0:
         print(f"nothing to do: {out} holds no rows of {suite}; run the suite first")
         raise typer.Exit(Exit.NOTHING_TO_DO)
-    files = [*published.files, *(_draw(suite, results, figures) if figures else ())]
     for warning in published.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if as_json:
-        print(json.dumps({"rows": published.rows, "files": [str(file) for file in files]}))
+        print(json.dumps({"rows": published.rows, "files": [str(f) for f in published.files]}))
     else:
-        print(f"{published.rows} rows -> {', '.join(str(file) for file in files)}")
+        print(f"{published.rows} rows -> {', '.join(str(file) for file in published.files)}")
 
 
 def _tell_outdated(names: list[str], *, as_json: bool) -> None:
@@ -329,17 +334,6 @@ def _tell_outdated(names: list[str], *, as_json: bool) -> None:
         print(f"out of date: {', '.join(names)}" if names else "all tables are those of their rows")
     if names:
         raise typer.Exit(Exit.SOME_FAILED)
-
-
-def _draw(suite: str, folder: Path, kind: "Literal['svg', 'png', 'pdf']") -> list[Path]:
-    """Write the figures of what is published of ``suite``."""
-    from harness.report import leaderboard, write_figures
-    from harness.results import published
-
-    found = published(suite, results=folder)
-    asked = cast("Suite", discovery.load("suites", suite))
-    board = leaderboard(found.rows.values(), suite=asked, teachers=list(found.teachers.values()))
-    return write_figures(board, folder / suite / "figures", kind=kind)
 
 
 @app.command()

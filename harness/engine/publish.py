@@ -1,7 +1,7 @@
 """From finished cells to ``results/``: rows as evidence, leaderboards from rows alone."""
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,9 +33,16 @@ class Publication:
 
 
 def publish(
-    suite: str, /, *, runs: Path, folder: Path, data_root: Path | None, page: bool = False
+    suite: str,
+    /,
+    *,
+    runs: Path,
+    folder: Path,
+    data_root: Path | None,
+    page: bool = False,
+    figures: report.Kind | None = None,
 ) -> Publication:
-    """Write rows and leaderboards of ``suite`` into ``folder / suite``, and a page if asked.
+    """Write rows and leaderboards of ``suite`` into ``folder / suite``, page and figures if asked.
 
     A row made here stands for its cell, unless the one published already is fresh and differs
     in nothing but times; so what is reproduced changes no file. Only rows of cells that the
@@ -44,12 +51,7 @@ def publish(
     """
     store, before = Store(runs), results.published(suite, results=folder)
     stale_now = partial(freshness.stale, verified=proofs.read(folder, runs), data_root=data_root)
-    old = {row.cell_id for row in stale_now(before.rows.values(), before)}
-    known = dict(before.rows)
-    for row in store.rows(suite):
-        there = known.get(row.cell_id)
-        if there is None or there.cell_id in old or unlike(there, row):
-            known[row.cell_id] = row
+    known, _ = _joined(suite, store, before, stale_now)
     rows = sorted(_current(suite, list(known.values()), store, before), key=_order)
     if not rows:
         return Publication(rows=0, files=(), warnings=())
@@ -65,6 +67,7 @@ def publish(
             command=f"nox -s leaderboard -- {suite}",
             suite=asked,
             page=page,
+            figures=figures,
         ),
     ]
     now = Published(teachers={row.cell_id: row for row in teachers}, code=code)
@@ -72,6 +75,56 @@ def publish(
     missing = {cell.cell_id for cell in grid.cells(suite, Axes(), store, before)} - known.keys()
     warnings = tuple(_warnings(suite, len(stale), len(missing)))
     return Publication(rows=len(rows), files=tuple(files), warnings=warnings)
+
+
+def beside(
+    suite: str,
+    /,
+    *,
+    runs: Path,
+    folder: Path,
+    data_root: Path | None,
+    page: bool = False,
+    figures: report.Kind | None = None,
+) -> Publication:
+    """Write leaderboards into ``runs / suite``: one's own rows, marked, beside the published ones.
+
+    Which row stands for a cell is as in ``publish``; nothing in ``folder`` is changed.
+    """
+    store, before = Store(runs), results.published(suite, results=folder)
+    stale_now = partial(freshness.stale, verified=proofs.read(folder, runs), data_root=data_root)
+    known, mine = _joined(suite, store, before, stale_now)
+    rows = sorted(_current(suite, list(known.values()), store, before), key=_order)
+    if not rows:
+        return Publication(rows=0, files=(), warnings=())
+    files = report.write(
+        rows,
+        runs / suite,
+        teachers=_teachers(rows, store, before),
+        command=f"python -m harness report {suite} --beside",
+        suite=grid.load_suite(suite),
+        page=page,
+        figures=figures,
+        mine=mine,
+    )
+    return Publication(rows=len(rows), files=tuple(files), warnings=())
+
+
+def _joined(
+    suite: str,
+    store: Store,
+    before: Published,
+    stale_now: Callable[[Iterable[Row], Published], Iterable[Row]],
+) -> tuple[dict[str, Row], set[str]]:
+    """Return the row that stands for each cell, and the cells whose row was made here."""
+    old = {row.cell_id for row in stale_now(before.rows.values(), before)}
+    known, mine = dict(before.rows), set()
+    for row in store.rows(suite):
+        there = known.get(row.cell_id)
+        if there is None or there.cell_id in old or unlike(there, row):
+            known[row.cell_id] = row
+            mine.add(row.cell_id)
+    return known, mine
 
 
 def outdated(suite: str, /, *, folder: Path, data_root: Path | None) -> list[str]:

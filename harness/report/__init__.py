@@ -15,7 +15,9 @@ from harness.report._tables import to_csv, to_json
 from harness.report._words import visible
 from harness.store import write_atomically, write_text
 
+Kind = Literal["svg", "png", "pdf"]
 __all__ = [
+    "Kind",
     "Leaderboard",
     "Line",
     "Setting",
@@ -46,6 +48,7 @@ def write(
     command: str,
     suite: Suite,
     page: bool = False,
+    figures: Kind | None = None,
     mine: Collection[str] = (),
 ) -> list[Path]:
     """Write ``leaderboard.md``, ``.csv``, ``.json`` and ``.tex``; return their paths.
@@ -60,6 +63,7 @@ def write(
         command: What the page says it is regenerated with.
         suite: What was asked.
         page: Whether to write ``leaderboard.html``, too.
+        figures: As what to write figures into ``figures/``, if at all.
         mine: Identities of cells that are to be marked as one's own.
 
     Raises:
@@ -78,12 +82,11 @@ def write(
     for name, text in texts.items():
         # A page says the same of its own, and its libraries are no words of ours.
         write_text(folder / name, text if name.endswith(".html") else visible(text))
-    return [folder / name for name in texts]
+    drawn = write_figures(board, folder / "figures", kind=figures) if figures else []
+    return [*(folder / name for name in texts), *drawn]
 
 
-def write_figures(
-    board: Leaderboard, folder: Path, /, *, kind: Literal["svg", "png", "pdf"]
-) -> list[Path]:
+def write_figures(board: Leaderboard, folder: Path, /, *, kind: Kind) -> list[Path]:
     """Write every figure that ``board`` has something for; return their paths.
 
     Raises:

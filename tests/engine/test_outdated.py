@@ -1,11 +1,16 @@
-"""``report --check``: whether published tables are those of their rows."""
+"""``report``: whether published tables are those of their rows, and one's own beside them."""
 
+import csv
 import shutil
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
-from harness.engine.publish import outdated, publish
+from harness.engine.publish import beside, outdated, publish
+from harness.results import published
+from harness.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,3 +47,21 @@ def test_a_row_that_is_gone_makes_all_tables_out_of_date(folder: Path) -> None:
     rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:-1]))
     found = outdated("digits", folder=folder, data_root=None)
     assert found == [f"leaderboard.{kind}" for kind in ("md", "csv", "json", "tex")]
+
+
+def test_ones_own_rows_stand_beside_the_published_which_stay_as_they_are(
+    folder: Path, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    rows = list(published("digits", results=folder).rows.values())
+    theirs = next(row for row in rows if row.cell.timesteps == 2 and row.cell.seed == 0)
+    runs = tmp_path / "runs"
+    Store(runs).save(replace(theirs, cell=replace(theirs.cell, seed=7), cell_id=""))
+    made = beside("digits", runs=runs, folder=folder, data_root=None)
+    assert made.rows == len(rows) + 1
+    assert {path.parent for path in made.files} == {runs / "digits"}
+    text = (runs / "digits" / "leaderboard.csv").read_text()
+    told = [one for one in csv.DictReader(StringIO(text)) if one["mine"] == "True"]
+    assert [(one["backend"], one["timesteps"]) for one in told] == [(theirs.cell.backend, "2")]
+    assert told[0]["test_accuracy_n"] == "4"
+    assert {path: path.read_bytes() for path in before} == before
