@@ -28,6 +28,7 @@ _RIGHT = ("right", "top-right", "bottom-right")
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999")
 _TRACKS = list(get_args(Track))
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross"]
+_OFF_THE_FRONT = ("top-right", "bottom-right", "right", "left", "top", "bottom")
 _INK = "currentColor"
 _LETTER = 5.2  # pixels of width at 9 pixels of height, on the wide side
 
@@ -203,8 +204,8 @@ def is_empty(figure: Figure, rows: Iterable[Record], /) -> bool:
 
 _CAPTION = (
     "Points are means over seeds, bars their 95 % intervals (over test samples for one seed); "
-    "accuracy is drawn by the logarithm of the error, so that 99 and 98 % are as far apart as 80 "
-    "and 60. "
+    "accuracy is drawn by the logarithm of the error, so that 99 and 98 % are about as far apart "
+    "as 80 and 60. A ring marks your own. "
 )
 
 
@@ -242,6 +243,7 @@ def _trade_off(name: str, title: str, field: str) -> Figure:
             tooltip=_tooltip(alt.Tooltip(f"{field}:Q", title=title, format=".4~g")),
         )
     )
+    yours = _yours(base, x, _error("error"))
     return Figure(
         name=name,
         needs=("accuracy", field),
@@ -249,7 +251,7 @@ def _trade_off(name: str, title: str, field: str) -> Figure:
         caption=_CAPTION + "The line is the Pareto front: nothing shown is both cheaper and more "
         "accurate. Names stand where there is room; point at a mark for the others.",
         source="lines",
-        spec=_compiled(alt.layer(front, bars, points), named="name"),
+        spec=_compiled(alt.layer(front, bars, points, yours), named="name", sides=_OFF_THE_FRONT),
     )
 
 
@@ -460,6 +462,7 @@ def _gain_against_cost() -> Figure:
             ),
         )
     )
+    yours = _yours(base, x, alt.Y("gain:Q", title=title, scale=scale))
     return Figure(
         name="gain_cost",
         needs=("gain", "cost"),
@@ -467,7 +470,7 @@ def _gain_against_cost() -> Figure:
         caption="Paired differences to the track's baseline with 95 % intervals, against training "
         "time on the same kind of machine over that of the suite's baseline.",
         source="lines",
-        spec=_compiled(alt.layer(bars, points), named="name"),
+        spec=_compiled(alt.layer(bars, points, yours), named="name"),
         longest=True,
     )
 
@@ -509,6 +512,13 @@ def _energy_models() -> Figure:
         spec=_compiled(chart),
         least=1000,
     )
+
+
+def _yours(base: alt.Chart, x: alt.X, y: alt.Y) -> alt.Chart:
+    """Return rings around one's own points."""
+    mine = base.transform_filter("datum.whose == 'yours'")
+    rings: alt.Chart = mine.mark_point(filled=False, size=190, color=_INK, opacity=1)
+    return rings.encode(x=x, y=y)
 
 
 _ERRORS = {

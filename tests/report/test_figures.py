@@ -207,6 +207,20 @@ def test_what_has_nothing_to_show_is_not_written(tmp_path: Path) -> None:
     assert (tmp_path / "latency.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", ["energy", "gain_cost"])
+def test_a_ring_marks_ones_own(name: str) -> None:
+    rows = [right("direct", 360, spikes=5), right("better", 372, spikes=4)]
+    board = leaderboard(rows, suite=SUITE, mine={rows[1].cell_id})
+    figure = BY_NAME[name]
+    shown = figures.chosen(figure, figures.tables(board))
+    rings = [
+        one
+        for one in items(figure, shown)
+        if one.get("shape") == "circle" and one.get("size") == 190
+    ]
+    assert len(rings) == 1
+
+
 def test_a_name_that_has_no_room_inside_is_left_out() -> None:
     figure = BY_NAME["energy"]
     row = {"accuracy": 90, "accuracy_low": 90, "accuracy_high": 90, "energy_pj": 5, "T": 1}
