@@ -148,6 +148,21 @@ def describe_methods(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def page(session: nox.Session) -> None:
+    """Try the page in Chromium, which the system provides; arguments go to pytest."""
+    install(session, "page")
+    tests = session.posargs or ["tests/browser"]
+    session.run("python", "-m", "pytest", *tests, env={"SNN_DISTILL_BROWSER": "1"})
+
+
+@nox.session(default=False)
+def site(session: nox.Session) -> None:
+    """Lay out all leaderboards and the docs for static hosting: ``nox -s site -- [FOLDER]``."""
+    install(session)
+    session.run("python", "-m", "harness.report.site", *session.posargs)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Time this commit with asv; arguments go to ``asv run``."""
     install(session, "bench")

@@ -1,15 +1,16 @@
-"""Intervals, paired comparisons and groups. No number without its uncertainty.
+"""Intervals, paired comparisons, groups and ranks. No number without its uncertainty.
 
 An interval over *samples* (Wilson) says how well one trained network is known; an interval
 over *seeds* (Student's t) says how well a method is. Everything is two-sided, at 95 %.
-Importing this, and asking for a Wilson interval, imports no SciPy.
+Importing this, and asking for a Wilson interval, imports no SciPy. ``docs/statistics.md`` has
+every rule, with what it takes for granted.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -25,6 +26,9 @@ Verdict = Literal["better", "worse", "within noise", "unknown"]
 ALPHA = 0.05
 # The half-width is 2.5 standard deviations with 3 seeds and 1.2 with 5.
 MIN_SEEDS_FOR_CLAIMS = 5
+# With 5 pairs even equal signs have p = 2 / 2^5 > .05, whatever the values are.
+MIN_PAIRS_FOR_RANKS = 6
+_RESAMPLES = 10_000  # an error of at most .01 in a probability, two standard deviations
 # What rounding to a step alone makes values deviate by: uniform over one step.
 _ROUNDING = 1 / math.sqrt(12)
 
@@ -77,6 +81,25 @@ class Comparison:
     verdict: Verdict
     provisional: bool
     p_t: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """How candidates order on average over blocks, such as data set, T and seed.
+
+    Attributes:
+        mean_ranks: By candidate, 1 is best; ties share the mean of their places.
+        blocks: How many were ranked.
+        p: Of Friedman's test that all candidates are alike.
+        critical_difference: Of mean ranks: two candidates further apart differ (Nemenyi).
+        left_out: Candidates that lack a block.
+    """
+
+    mean_ranks: Mapping[str, float]
+    blocks: int
+    p: float
+    critical_difference: float
+    left_out: tuple[str, ...]
 
 
 def wilson_interval(successes: int, trials: int) -> Interval:
@@ -234,6 +257,60 @@ def rank_stability(
         (judges[i], judges[j]): float(agreeing[i, j] / scale[i, j]) if scale[i, j] else None
         for i, j in combinations(range(len(judges)), 2)
     }
+
+
+def ranking(scores: Mapping[str, Mapping[Hashable, float]], /) -> Ranking | None:
+    """Return mean ranks where higher is better, with Friedman's and Nemenyi's tests.
+
+    ``critical_difference = q sqrt(k (k + 1) / (6 N))`` for ``k`` candidates and ``N`` blocks,
+    ``q`` the Studentized range over ``sqrt(2)`` (Demsar 2006, equation 4). Candidates that lack
+    a block which another has are left out.
+
+    Returns:
+        None below six blocks or three candidates.
+    """
+    blocks = sorted({block for values in scores.values() for block in values}, key=repr)
+    whole = sorted(name for name, values in scores.items() if len(values) == len(blocks))
+    if len(blocks) < MIN_PAIRS_FOR_RANKS or len(whole) < 3:
+        return None
+    from scipy.stats import friedmanchisquare, rankdata, studentized_range
+
+    values = np.array([[scores[name][block] for block in blocks] for name in whole])
+    ranks = rankdata(-values, axis=0)  # [candidate, block]
+    count = len(whole)
+    alike = bool((values == values[0]).all())  # the test divides 0 by 0 then
+    quantile = studentized_range.ppf(1 - ALPHA, count, math.inf) / math.sqrt(2)
+    return Ranking(
+        mean_ranks=dict(zip(whole, ranks.mean(axis=1).tolist(), strict=True)),
+        blocks=len(blocks),
+        p=1.0 if alike else float(friedmanchisquare(*values).pvalue),
+        critical_difference=float(quantile * math.sqrt(count * (count + 1) / (6 * len(blocks)))),
+        left_out=tuple(sorted(scores.keys() - set(whole))),
+    )
+
+
+def probability_of_best(scores: Mapping[str, Mapping[int, float]], /) -> dict[str, float]:
+    """Return how often each candidate has the highest mean when seeds are drawn anew.
+
+    A bootstrap over the seeds that all candidates have, the same draws for all, with a fixed
+    stream; candidates that tie share. It says who leads in data like these, not by how much.
+
+    Returns:
+        Nothing below six common seeds.
+    """
+    common = sorted(
+        set.intersection(*(set(values) for values in scores.values())) if scores else ()
+    )
+    if len(common) < MIN_PAIRS_FOR_RANKS:
+        return {}
+    values = np.array([[scores[name][seed] for seed in common] for name in scores])
+    draws = np.random.default_rng(0).multinomial(
+        len(common), np.full(len(common), 1 / len(common)), size=_RESAMPLES
+    )
+    means = values @ draws.T / len(common)  # [candidate, resample]
+    first = means >= means.max(axis=0) - 1e-12  # sums in another order may differ by an ulp
+    shares = (first / first.sum(axis=0)).mean(axis=1)
+    return dict(zip(scores, shares.tolist(), strict=True))
 
 
 def _peeled(names: Iterable[str], better: Mapping[str, set[str]]) -> dict[str, int]:

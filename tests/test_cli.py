@@ -212,7 +212,9 @@ def test_a_teacher_is_trained_once_and_shared(digits: Path) -> None:
 
 
 def test_a_leaderboard_comes_out(digits: Path, tmp_path: Path) -> None:
-    done = harness("report", "digits", "--out", str(digits), "--results", str(tmp_path))
+    done = harness(
+        *("report", "digits", "--no-page", "--out", str(digits), "--results", str(tmp_path))
+    )
     assert done.returncode == 0, done.stderr
     cells = 3 * 2 * 5 * len(discovery.names("methods"))  # T, simulators, seeds
     assert f"{cells - 2} cells of the suite have not been run" in done.stderr

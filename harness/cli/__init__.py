@@ -357,19 +357,37 @@ def reproduce(
 
 
 @app.command()
-def report(
+def report(  # noqa: PLR0913  one option an output
     suite: str,
     *,
     data_root: DataRoot = None,
     out: Out = RUNS,
     results: Results = RESULTS,
+    page: Annotated[bool, typer.Option(help="Write leaderboard.html, too.")] = True,
+    figures: Annotated[
+        Literal["svg", "png", "pdf"] | None,
+        typer.Option(help="Write every figure as such a file, too."),
+    ] = None,
+    beside: Annotated[
+        bool,
+        typer.Option("--beside", help="Write into runs/SUITE, your rows marked; publish nothing."),
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit code 1 if tables are out of date.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the leaderboard of a suite, and the rows behind it, from finished cells."""
-    from harness.engine.publish import publish
+    from harness.engine import publish as engine
 
     gc.disable()  # half a million small values that all live to the end
-    published = publish(suite, runs=out, folder=results, data_root=data_root)
+    if check:
+        _tell_outdated(engine.outdated(suite, folder=results, data_root=data_root), as_json=as_json)
+        return
+    write = engine.beside if beside else engine.publish
+    published = write(
+        suite, runs=out, folder=results, data_root=data_root, page=page, figures=figures
+    )
     if published.rows == 0:
         print(f"nothing to do: {out} holds no rows of {suite}; run the suite first")
         raise typer.Exit(Exit.NOTHING_TO_DO)
@@ -379,6 +397,16 @@ def report(
         print(json.dumps({"rows": published.rows, "files": [str(f) for f in published.files]}))
     else:
         print(f"{published.rows} rows -> {', '.join(str(file) for file in published.files)}")
+
+
+def _tell_outdated(names: list[str], *, as_json: bool) -> None:
+    """Say which tables are out of date; exit code 1 if any is."""
+    if as_json:
+        print(json.dumps({"outdated": names}))
+    else:
+        print(f"out of date: {', '.join(names)}" if names else "all tables are those of their rows")
+    if names:
+        raise typer.Exit(Exit.SOME_FAILED)
 
 
 @app.command()

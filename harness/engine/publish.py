@@ -1,11 +1,13 @@
 """From finished cells to ``results/``: rows as evidence, leaderboards from rows alone."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 
 from harness import discovery, report, results
 from harness.contracts.row import Row
@@ -33,8 +35,17 @@ class Publication:
     warnings: tuple[str, ...]
 
 
-def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) -> Publication:
-    """Write rows and leaderboards of ``suite`` into ``folder / suite``.
+def publish(
+    suite: str,
+    /,
+    *,
+    runs: Path,
+    folder: Path,
+    data_root: Path | None,
+    page: bool = False,
+    figures: report.Kind | None = None,
+) -> Publication:
+    """Write rows and leaderboards of ``suite`` into ``folder / suite``, page and figures if asked.
 
     A row made here stands for its cell, unless the one published already is fresh and differs
     in nothing but times; so what is reproduced changes no file. Only rows of cells that the
@@ -43,14 +54,7 @@ def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) 
     """
     store, before = Store(runs), results.published(suite, results=folder)
     stale_now = partial(freshness.stale, verified=proofs.read(folder, runs), data_root=data_root)
-    old = {row.cell_id for row in stale_now(before.rows.values(), before)}
-    known = dict(before.rows)
-    for row in store.rows(suite):
-        if row.cell.judged != "test":
-            continue
-        there = known.get(row.cell_id)
-        if there is None or there.cell_id in old or unlike(there, row):
-            known[row.cell_id] = row
+    known, _ = _joined(suite, store, before, stale_now)
     rows = sorted(_current(suite, list(known.values()), store, before), key=_order)
     if not rows:
         return Publication(rows=0, files=(), warnings=())
@@ -65,6 +69,8 @@ def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) 
             teachers=teachers,
             command=f"nox -s leaderboard -- {suite}",
             suite=asked,
+            page=page,
+            figures=figures,
         ),
     ]
     now = Published(teachers={row.cell_id: row for row in teachers}, code=code)
@@ -102,6 +108,79 @@ def cautioned(suite: Suite, rows: Sequence[Row], /) -> Suite:
         f"{100 * known.accuracy:.2f} % ({known.where}): these rows support no order of methods."
     )
     return replace(suite, caution=words)
+
+
+def beside(
+    suite: str,
+    /,
+    *,
+    runs: Path,
+    folder: Path,
+    data_root: Path | None,
+    page: bool = False,
+    figures: report.Kind | None = None,
+) -> Publication:
+    """Write leaderboards into ``runs / suite``: one's own rows, marked, beside the published ones.
+
+    Which row stands for a cell is as in ``publish``; nothing in ``folder`` is changed.
+    """
+    store, before = Store(runs), results.published(suite, results=folder)
+    stale_now = partial(freshness.stale, verified=proofs.read(folder, runs), data_root=data_root)
+    known, mine = _joined(suite, store, before, stale_now)
+    rows = sorted(_current(suite, list(known.values()), store, before), key=_order)
+    if not rows:
+        return Publication(rows=0, files=(), warnings=())
+    files = report.write(
+        rows,
+        runs / suite,
+        teachers=_teachers(rows, store, before),
+        command=f"python -m harness report {suite} --beside",
+        suite=cautioned(grid.load_suite(suite), rows),
+        page=page,
+        figures=figures,
+        mine=mine,
+    )
+    return Publication(rows=len(rows), files=tuple(files), warnings=())
+
+
+def _joined(
+    suite: str,
+    store: Store,
+    before: Published,
+    stale_now: Callable[[Iterable[Row], Published], Iterable[Row]],
+) -> tuple[dict[str, Row], set[str]]:
+    """Return the row that stands for each cell, and the cells whose row was made here."""
+    old = {row.cell_id for row in stale_now(before.rows.values(), before)}
+    known, mine = dict(before.rows), set()
+    for row in store.rows(suite):
+        if row.cell.judged != "test":
+            continue
+        there = known.get(row.cell_id)
+        if there is None or there.cell_id in old or unlike(there, row):
+            known[row.cell_id] = row
+            mine.add(row.cell_id)
+    return known, mine
+
+
+def outdated(suite: str, /, *, folder: Path, data_root: Path | None) -> list[str]:
+    """Return the names of leaderboards in ``folder / suite`` that its rows do not give.
+
+    They are made again beside copies of the rows; the files themselves stay as they are.
+    """
+    with TemporaryDirectory() as made:
+        again = Path(made)
+        there = folder / suite
+        shutil.copytree(there, again / suite)
+        for proof in folder.glob("*.jsonl"):
+            shutil.copy(proof, again)
+        page = (there / "leaderboard.html").exists()
+        found = publish(suite, runs=again / "runs", folder=again, data_root=data_root, page=page)
+        tables = [file.name for file in found.files if file.stem == "leaderboard"]
+        return [name for name in tables if _bytes(there / name) != _bytes(again / suite / name)]
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
 
 
 def _current(suite: str, rows: Sequence[Row], store: Store, before: Published) -> Iterable[Row]:

@@ -1,26 +1,60 @@
-"""Leaderboards, from rows alone: what a reader, a spreadsheet and a program need."""
+"""Leaderboards, from rows alone: what a reader, a spreadsheet, a paper and a program need."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from harness.contracts.row import Row
 from harness.contracts.suite import Suite
 from harness.report._board import Leaderboard, Line, Setting, leaderboard
+from harness.report._latex import to_latex
 from harness.report._markdown import render
 from harness.report._tables import to_csv, to_json
-from harness.store import write_text
+from harness.report._words import visible
+from harness.store import write_atomically, write_text
 
-__all__ = ["Leaderboard", "Line", "Setting", "leaderboard", "render", "to_csv", "to_json", "write"]
+Kind = Literal["svg", "png", "pdf"]
+__all__ = [
+    "Kind",
+    "Leaderboard",
+    "Line",
+    "Setting",
+    "leaderboard",
+    "render",
+    "to_csv",
+    "to_html",
+    "to_json",
+    "to_latex",
+    "write",
+    "write_figures",
+]
+
+
+def to_html(board: Leaderboard, /, *, command: str) -> str:
+    """Return the page that needs no network: a table, figures, and all of every row."""
+    from harness.report._page import page  # its libraries cost the command line a second
+
+    return page(board, command=command)
 
 
 def write(
-    rows: Iterable[Row], folder: Path, /, *, teachers: Sequence[Row], command: str, suite: Suite
+    rows: Iterable[Row],
+    folder: Path,
+    /,
+    *,
+    teachers: Sequence[Row],
+    command: str,
+    suite: Suite,
+    page: bool = False,
+    figures: Kind | None = None,
+    mine: Collection[str] = (),
 ) -> list[Path]:
-    """Write ``leaderboard.md``, ``.csv`` and ``.json`` into ``folder``; return their paths.
+    """Write ``leaderboard.md``, ``.csv``, ``.json`` and ``.tex``; return their paths.
 
-    The same rows, in whatever order, give the same bytes at the same energy prices.
+    The same rows, in whatever order, give the same bytes at the same energy prices; a page, at
+    the same versions of its libraries.
 
     Args:
         rows: Of ``suite``.
@@ -28,17 +62,48 @@ def write(
         teachers: The rows of the teachers that ``rows`` name.
         command: What the page says it is regenerated with.
         suite: What was asked.
+        page: Whether to write ``leaderboard.html``, too.
+        figures: As what to write figures into ``figures/``, if at all.
+        mine: Identities of cells that are to be marked as one's own.
 
     Raises:
         SpecError: If there is no row, or a cell occurs twice.
         StoreError: If the disk refuses.
     """
-    board = leaderboard(rows, suite=suite, teachers=teachers)
+    board = leaderboard(rows, suite=suite, teachers=teachers, mine=mine)
     texts = {
         "leaderboard.md": render(board, command=command),
         "leaderboard.csv": to_csv(board),
         "leaderboard.json": to_json(board, command=command),
+        "leaderboard.tex": to_latex(board, command=command),
     }
+    if page:
+        texts["leaderboard.html"] = to_html(board, command=command)
     for name, text in texts.items():
-        write_text(folder / name, text)
-    return [folder / name for name in texts]
+        # A page says the same of its own, and its libraries are no words of ours.
+        write_text(folder / name, text if name.endswith(".html") else visible(text))
+    drawn = write_figures(board, folder / "figures", kind=figures) if figures else []
+    return [*(folder / name for name in texts), *drawn]
+
+
+def write_figures(board: Leaderboard, folder: Path, /, *, kind: Kind) -> list[Path]:
+    """Write every figure that ``board`` has something for; return their paths.
+
+    Raises:
+        StoreError: If the disk refuses.
+    """
+    from harness.report import _figures as figures
+
+    tables = figures.tables(board)
+    paths = []
+    for figure in figures.figures():
+        rows = figures.chosen(figure, tables)
+        if figures.is_empty(figure, rows):
+            continue
+        paths.append(folder / f"{figure.name}.{kind}")
+        _write_bytes(paths[-1], figures.render(figure, rows, kind))
+    return paths
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    write_atomically(path, lambda file: file.write(data))

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import combinations
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from harness import statistics
+from harness import discovery, statistics
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
+from harness.contracts.method import Fidelity, MethodCard, Track
 from harness.contracts.row import Metrics, Row
 from harness.contracts.suite import Suite
 from harness.contracts.values import Plain, identifying
-from harness.report._answers import BASELINES, Baseline, PricedRow, answers
-from harness.statistics import Comparison, Interval, Mean
+from harness.report._answers import BASELINES, COUNTED, Baseline, PricedRow, answers
+from harness.statistics import Comparison, Interval, Mean, Ranking
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")
 
 # What a cell may differ in and still be averaged over or set beside another.
 _FREE = {"method", "params", "backend", "timesteps", "seed"}
+
+TRACKS: tuple[Track, ...] = get_args(Track)
+# Whom the methods of a track are set beside; the others beside the suite's baseline.
+TRACK_BASELINES: Mapping[Track, str] = {"inherited": "weight_transfer", "conversion": "qcfs"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,7 @@ class Failure:
     status: str
     error: str
     log_path: str | None
+    cell_id: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +53,8 @@ class Line:
     Attributes:
         method: Its name; parameters are added where the method occurs with several.
         params: Of the method.
+        track: What the student is given, as the method's card says.
+        loss: Whether the method's loss is its authors', as the card says; None without a card.
         backend: The simulator.
         timesteps: T.
         asked: Seeds that the suite asks for, and any others that were tried.
@@ -54,13 +62,20 @@ class Line:
         failures: The seeds that ended without.
         accuracy: Mean over seeds; None if no seed has a number.
         by_step: Likewise after each step; empty if unknown.
+        baseline: Whose method that gain is over: the track's baseline.
         gain: Over the baseline, seed by seed; None for the baseline itself, or without it.
-        gain_p_holm: Its p of the t test, adjusted for the methods of its table.
-        group: See ``harness.statistics.significance_groups``; None below two seeds.
+        gain_p_holm: Its p of the t test, adjusted for the track's methods in its table.
+        group: Within its track, see ``harness.statistics.significance_groups``; None below
+            two seeds.
+        mine: Whether a cell of it was made by whoever asks, not published.
+        best: Probability of the highest mean of its track; None below six common seeds.
+        cost: Training time over that of the suite's baseline on the same machine.
     """
 
     method: str
     params: Plain
+    track: Track
+    loss: Fidelity | None
     backend: str
     timesteps: int
     asked: tuple[int, ...]
@@ -68,9 +83,13 @@ class Line:
     failures: tuple[Failure, ...]
     accuracy: Mean | None
     by_step: tuple[Mean, ...] = ()
+    baseline: str = ""
     gain: Comparison | None = None
     gain_p_holm: float | None = None
     group: int | None = None
+    mine: bool = False
+    best: float | None = None
+    cost: float | None = None
 
     @property
     def label(self) -> str:
@@ -79,7 +98,7 @@ class Line:
 
     @property
     def is_first(self) -> bool:
-        """Whether enough seeds say that no method of the table is significantly better."""
+        """Whether enough seeds say that no method of its track is significantly better."""
         return self.group == 1 and len(self.answers) >= statistics.MIN_SEEDS_FOR_CLAIMS
 
     @property
@@ -102,6 +121,27 @@ class Line:
         accumulates, dense = self.average("acs_per_sample"), self.average("dense_macs")
         return accumulates / dense if accumulates is not None and dense else None
 
+    @cached_property
+    def evidence(self) -> str:
+        """All that it says but times, by which simulators agree or do not."""
+        figures = [(one.figure(name) for name in COUNTED) for one in self.answers]
+        metrics = [
+            (one.test_accuracy, one.accuracy_by_step, one.agreement, one.mean_steps_to_decide)
+            for one in self.metrics
+        ]
+        exits = [one.early_exit for one in self.metrics]
+        ended = [(one.seed, one.status, one.error) for one in self.failures]
+        judged = (
+            self.asked,
+            self.mine,
+            self.group,
+            self.best,
+            self.gain,
+            self.gain_p_holm,
+            self.energies,
+        )
+        return repr((metrics, [list(each) for each in figures], exits, ended, judged))
+
     def by_seed(self) -> dict[int, float]:
         """Return the test accuracy of each seed that has one."""
         return {answer.row.cell.seed: answer.metrics.test_accuracy for answer in self.answers}
@@ -110,15 +150,30 @@ class Line:
         """Return the mean of a metric or count over seeds; None if any does not know it."""
         return average([answer.figure(figure) for answer in self.answers])
 
+    @cached_property
+    def machines(self) -> frozenset[tuple[str | None, ...]]:
+        """The kinds of machine that its seeds ran on."""
+        made = (answer.row.provenance for answer in self.answers)
+        return frozenset((at.device, at.cpu, at.gpu) for at in made)
+
     def timing(self, figure: str) -> float | None:
         """Return the mean of a wall-clock metric; None if it mixes kinds of machine."""
-        made = (answer.row.provenance for answer in self.answers)
-        kinds = {(at.device, at.cpu, at.gpu) for at in made}
-        return self.average(figure) if len(kinds) == 1 else None
+        return self.average(figure) if len(self.machines) == 1 else None
+
+    @property
+    def cell_id(self) -> str:
+        """The identity of its first cell, by which a link finds it."""
+        cells = [(one.row.cell.seed, one.row.cell_id) for one in self.answers]
+        return min([*cells, *((one.seed, one.cell_id) for one in self.failures)])[1]
 
     def wilson(self) -> tuple[Interval, ...]:
         """Return the interval over test samples of each seed."""
         return tuple(Interval(one.accuracy_low, one.accuracy_high) for one in self.metrics)
+
+    @property
+    def widest_wilson(self) -> float:
+        """The half-width of the widest interval over test samples; 0 without a number."""
+        return max((interval.half_width for interval in self.wilson()), default=0.0)
 
     def outcome(self) -> str:
         """Return how many of how many seeds have numbers, and what became of the others."""
@@ -137,7 +192,11 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """The same method and T on two simulators, over the seeds that both have."""
+    """The same method and T on two simulators, over the seeds that both have.
+
+    Attributes:
+        is_complete: Whether those are all that were asked for.
+    """
 
     method: str
     timesteps: int
@@ -146,6 +205,13 @@ class Contest:
     first_accuracy: float
     second_accuracy: float
     comparison: Comparison
+    is_complete: bool
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether every seed has the same accuracy on both."""
+        difference = self.comparison.difference
+        return difference.value == 0 and not difference.deviation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +240,7 @@ class Setting:
 
     Attributes:
         cell: Any of its cells; all but method, parameters, simulator, T and seed is shared.
-        lines: By T, simulator and falling accuracy; those without a number last.
+        lines: By T, simulator, track and falling accuracy; those without a number last.
         contests: Simulators against each other.
         transfers: The same weights on other simulators.
     """
@@ -188,6 +254,19 @@ class Setting:
     def answers(self) -> tuple[PricedRow, ...]:
         """Every seed with numbers."""
         return tuple(answer for line in self.lines for answer in line.answers)
+
+    @cached_property
+    def together(self) -> Setting:
+        """The same with one line for all simulators, if they agree in all but time."""
+        by_question = _by(self.lines, lambda line: (line.timesteps, line.method))
+        named = ", ".join(sorted({line.backend for line in self.lines}))
+        shared = [
+            replace(lines[0], backend=named)
+            for lines in by_question.values()
+            if len({line.backend for line in lines}) == len(named.split(", "))
+            and len({line.evidence for line in lines}) == 1
+        ]
+        return replace(self, lines=tuple(shared)) if len(shared) == len(by_question) else self
 
     @cached_property
     def tables(self) -> dict[tuple[int, str], list[Line]]:
@@ -218,19 +297,50 @@ class Leaderboard:
         lines = (line for setting in self.settings for line in setting.lines)
         return tuple(failure for line in lines for failure in line.failures)
 
+    @cached_property
+    def rankings(self) -> dict[str, Ranking]:
+        """Mean ranks over data sets, students, T and seeds, by training budget.
+
+        Simulators are averaged first, so that they count as one.
+        """
+        found: dict[str, dict[str, dict[tuple[int, int, int], list[float]]]] = {}
+        for number, setting in enumerate(self.settings):
+            budget = found.setdefault(setting.cell.recipe_name, {})
+            for line in setting.lines:
+                blocks = budget.setdefault(line.method, {})
+                for seed, accuracy in line.by_seed().items():
+                    blocks.setdefault((number, line.timesteps, seed), []).append(accuracy)
+        ranked = {
+            budget: statistics.ranking(
+                {
+                    method: {block: fmean(values) for block, values in blocks.items()}
+                    for method, blocks in methods.items()
+                }
+            )
+            for budget, methods in found.items()
+        }
+        return {budget: ranks for budget, ranks in ranked.items() if ranks is not None}
+
 
 def leaderboard(
-    rows: Iterable[Row], /, *, suite: Suite, teachers: Sequence[Row] = ()
+    rows: Iterable[Row],
+    /,
+    *,
+    suite: Suite,
+    teachers: Sequence[Row] = (),
+    mine: Collection[str] = (),
 ) -> Leaderboard:
     """Return what ``rows`` say, and only what they say.
 
     Rows are averaged over seeds alone. Gains, groups and simulators are compared seed by
-    seed, over the seeds that both have. Energies are priced here, from the rows' ledgers.
+    seed, over the seeds that both have; gains and groups within a track, which the methods'
+    cards say. Energies are priced here, from the rows' ledgers.
 
     Args:
         rows: Of one suite.
         suite: It names the baseline, the seeds asked for and the remarks.
         teachers: Their rows, for the baseline that skips zero activations.
+        mine: Identities of cells that are to be marked as one's own.
 
     Raises:
         SpecError: If there is no row, or a cell occurs twice.
@@ -245,7 +355,9 @@ def leaderboard(
     by_setting = _by(found, lambda row: _shared(row.cell))
     return Leaderboard(
         suite=suite,
-        settings=tuple(_setting(by_setting[key], priced, suite) for key in sorted(by_setting)),
+        settings=tuple(
+            _setting(by_setting[key], priced, suite, mine) for key in sorted(by_setting)
+        ),
     )
 
 
@@ -255,12 +367,20 @@ def average(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known and len(known) == len(values) else None
 
 
-def _setting(rows: Sequence[Row], priced: Mapping[str, PricedRow], suite: Suite) -> Setting:
+def _setting(
+    rows: Sequence[Row], priced: Mapping[str, PricedRow], suite: Suite, mine: Collection[str]
+) -> Setting:
     labels = _labels(rows)
     by_line = _by(rows, lambda row: (row.cell.timesteps, _backend(row.cell), _method(row.cell)))
-    lines = [_line(by_line[key], labels[key[-1]], priced, suite) for key in sorted(by_line)]
+    lines = [
+        replace(
+            _line(by_line[key], labels[key[-1]], priced, suite),
+            mine=any(row.cell_id in mine for row in by_line[key]),
+        )
+        for key in sorted(by_line)
+    ]
     by_table = _by(lines, lambda line: (line.timesteps, line.backend))
-    judged = [line for key in sorted(by_table) for line in _judged(by_table[key], suite.baseline)]
+    judged = [line for key in sorted(by_table) for line in _judged(by_table[key], suite)]
     return Setting(
         cell=min((row.cell for row in rows), key=lambda cell: cell.cell_id),
         lines=tuple(judged),
@@ -276,9 +396,12 @@ def _line(rows: Sequence[Row], label: str, priced: Mapping[str, PricedRow], suit
     step = _resolution([answer.metrics for answer in found])
     curves = [curve for answer in found if (curve := answer.metrics.accuracy_by_step)]
     scores = [answer.metrics.test_accuracy for answer in found]
+    card = card_of(cell.method)
     return Line(
         method=label,
         params=cell.params,
+        track="inherited" if cell.starts_from_teacher else card.track if card else TRACKS[0],
+        loss=card.loss if card else None,
         backend=_backend(cell),
         timesteps=cell.timesteps,
         asked=tuple(sorted({*suite.seeds, *(row.cell.seed for row in rows)})),
@@ -302,24 +425,69 @@ def _failure(row: Row, label: str) -> Failure:
         status=row.status,
         error=row.error or "",
         log_path=row.provenance.log_path,
+        cell_id=row.cell_id,
     )
 
 
-def _judged(lines: Sequence[Line], baseline: str) -> list[Line]:
-    """Return the lines of one table with groups and gains, in order."""
+@cache
+def card_of(method: str, /) -> MethodCard | None:
+    """Return what a method says of itself; None without a card, or if it is no more."""
+    return discovery.method_card(method) if method in discovery.names("methods") else None
+
+
+def baseline_of(track: Track, suite: Suite, /) -> str:
+    """Return the method over which the gains of a track are counted."""
+    return TRACK_BASELINES.get(track, suite.baseline)
+
+
+def _judged(lines: Sequence[Line], suite: Suite) -> list[Line]:
+    """Return the lines of one table with groups, gains and costs: by track, in order."""
     resolution = _resolution([one for line in lines for one in line.metrics])
-    groups = statistics.significance_groups(
-        {line.method: line.by_seed() for line in lines if line.answers}, resolution=resolution
-    )
-    lines = [replace(line, group=groups.get(line.method)) for line in lines]
-    bases = [line for line in lines if line.answers and _is(line.answers[0].row.cell, baseline)]
-    if len(bases) == 1:
-        lines = _with_gains(lines, bases[0], resolution)
-    return sorted(lines, key=_falling_accuracy)
+    lines = _with_costs(lines, suite.baseline)
+    by_track = _by(lines, lambda line: line.track)
+    judged = []
+    for track in sorted(by_track, key=TRACKS.index):
+        name = baseline_of(track, suite)
+        base = _only([line for line in lines if _is_of(line, name)])
+        ours = [replace(line, baseline=name) for line in by_track[track]]
+        ours = _with_groups(ours, resolution)
+        judged += _with_gains(ours, base, resolution) if base else ours
+    return sorted(judged, key=lambda line: (TRACKS.index(line.track), *_falling_accuracy(line)))
 
 
-def _is(cell: Cell, baseline: str) -> bool:
-    return cell.method == baseline and not cell.starts_from_teacher
+def _is_of(line: Line, method: str) -> bool:
+    if not line.answers:
+        return False
+    cell = line.answers[0].row.cell
+    return cell.method == method and not cell.starts_from_teacher
+
+
+def _only(lines: Sequence[Line]) -> Line | None:
+    """Return the one line there is; of a method with several parameters none is the baseline."""
+    return lines[0] if len(lines) == 1 else None
+
+
+def _with_costs(lines: Sequence[Line], baseline: str) -> list[Line]:
+    """Return the lines with their training time over the baseline's, where machines are alike."""
+    base = _only([line for line in lines if _is_of(line, baseline)])
+    seconds = base.timing("train_seconds") if base else None
+
+    def cost(line: Line) -> float | None:
+        mine = line.timing("train_seconds")
+        alike = base is not None and line.machines == base.machines
+        return mine / seconds if alike and mine is not None and seconds else None
+
+    return [replace(line, cost=cost(line)) for line in lines]
+
+
+def _with_groups(lines: Sequence[Line], resolution: float) -> list[Line]:
+    """Return the lines of one track with their groups and probabilities of being best."""
+    scores = {line.method: line.by_seed() for line in lines if line.answers}
+    groups = statistics.significance_groups(scores, resolution=resolution)
+    best = statistics.probability_of_best(scores)
+    return [
+        replace(line, group=groups.get(line.method), best=best.get(line.method)) for line in lines
+    ]
 
 
 def _with_gains(lines: Sequence[Line], base: Line, resolution: float) -> list[Line]:
@@ -327,7 +495,7 @@ def _with_gains(lines: Sequence[Line], base: Line, resolution: float) -> list[Li
     scores = base.by_seed()
     gains = [
         None
-        if line is base
+        if (line.method, line.backend) == (base.method, base.backend)
         else statistics.compare_common(line.by_seed(), scores, resolution=resolution)
         for line in lines
     ]
@@ -351,8 +519,10 @@ def _contests(lines: Sequence[Line]) -> Iterable[Contest]:
                 continue
             mine, others = [ours[seed] for seed in common], [theirs[seed] for seed in common]
             step = _resolution([*first.metrics, *second.metrics])
+            asked = {*first.asked, *second.asked}
             yield Contest(
-                method=_marked(method, len(common), len({*first.asked, *second.asked})),
+                method=_marked(method, len(common), len(asked)),
+                is_complete=len(common) == len(asked),
                 timesteps=timesteps,
                 first=first.backend,
                 second=second.backend,

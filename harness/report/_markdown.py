@@ -10,14 +10,19 @@ from harness.contracts.cell import TeacherIdentity
 from harness.contracts.row import EarlyExit, Provenance
 from harness.energy import BREAK_EVENS, BreakEven
 from harness.report import _words as words
-from harness.report._answers import BASELINES, Baseline, exit_energy_pj
-from harness.report._board import Contest, Failure, Leaderboard, Line, Setting, Transfer, average
+from harness.report._answers import BASELINES, USUAL_ENERGY, Baseline, exit_energy_pj, usual_energy
+from harness.report._board import (
+    TRACKS,
+    Contest,
+    Failure,
+    Leaderboard,
+    Line,
+    Setting,
+    Transfer,
+    average,
+)
 from harness.report._words import Column, table
 from harness.statistics import MIN_SEEDS_FOR_CLAIMS, critical_t
-
-# What the literature prints, under the convention by which our networks run: what stands
-# before the first neuron is computed once.
-_USUAL_ENERGY = "horowitz_45nm_fp32:cached"
 
 # Percentage points that an early exit may cost on the validation data.
 _ALLOWED_DROP = "0.5"
@@ -30,13 +35,15 @@ _BASELINE_WORDS: Mapping[Baseline, str] = {
 _HOW_TO_READ = """\
 Test accuracy in per cent after the last epoch, on a split fixed in advance: mean over
 seeds ± half of its 95 % t interval; a line or cell that lacks seeds says how many of how
-many it has. *Group*: no method of the table is significantly better than those of group 1;
-group 2 likewise, without group 1; and so on. Significant: paired t tests over the common
-seeds of every two methods, p adjusted by Holm over all pairs of the table, 5 %. Groups need
-two seeds, **bold** is group 1 and needs {claims}. *Verdict*: on the paired difference to
-`{baseline}` alone, not adjusted; *within noise*: its 95 % interval includes 0. A question
-mark: fewer than {claims} seeds, provisional. *Wilson half-width*: of the widest 95 % Wilson
-interval of a single network over the test samples. A dash: unknown, never zero."""
+many it has. *Track*: what the student is given (docs/statistics.md); methods are compared within
+their track. *Group*: no method of its track in the table is significantly better than those of
+group 1; group 2 likewise, without group 1; and so on. Significant: paired t tests over the common
+seeds of every two methods, p adjusted by Holm over all pairs of the track, 5 %. Groups need
+two seeds, **bold** is group 1 and needs {claims}. *Verdict*: on the paired difference to the
+track's baseline ({baselines}) alone, not adjusted; *within noise*: its 95 % interval includes 0.
+A question mark: fewer than {claims} seeds, provisional. *Wilson half-width*: of the widest 95 %
+Wilson interval of a single network over the test samples. A dash: unknown, never zero. Times,
+layers and every row: leaderboard.html and leaderboard.csv."""
 
 
 def render(board: Leaderboard, /, *, command: str) -> str:
@@ -44,11 +51,11 @@ def render(board: Leaderboard, /, *, command: str) -> str:
     suites = sorted({setting.cell.suite for setting in board.settings})
     notes = _notes(board)
     parts = [
-        f"# Leaderboard: {', '.join(suites)}",
+        f"# Leaderboard: {', '.join(map(words.text, suites))}",
         *([board.suite.caution] if board.suite.caution else []),
-        _HOW_TO_READ.format(claims=MIN_SEEDS_FOR_CLAIMS, baseline=board.suite.baseline),
-        _power(board),
-        *(part for setting in board.settings for part in _section(setting, board, notes)),
+        _HOW_TO_READ.format(claims=MIN_SEEDS_FOR_CLAIMS, baselines=_baselines(board)),
+        power(board),
+        *(part for setting in board.settings for part in _section(setting, notes)),
         *_remarks(board),
         *_failures(board),
         *_notes_section(notes),
@@ -57,15 +64,29 @@ def render(board: Leaderboard, /, *, command: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _power(board: Leaderboard) -> str:
+def _baselines(board: Leaderboard) -> str:
+    """Return the baselines of the tracks that are here."""
+    tracks = {line.track: line.baseline for setting in board.settings for line in setting.lines}
+    named = {track: f"`{words.text(tracks[track])}`" for track in TRACKS if track in tracks}
+    if len(set(named.values())) == 1:
+        return next(iter(named.values()))
+    return ", ".join(f"{baseline} of {track}" for track, baseline in named.items())
+
+
+def power(board: Leaderboard, /) -> str:
     """Return what these numbers of seeds and methods can tell apart, a sentence."""
-    tables = [lines for setting in board.settings for lines in setting.tables.values()]
-    seeds = max(len(line.answers) for lines in tables for line in lines)
+    tables = [
+        [line for line in lines if line.track == track]
+        for setting in board.settings
+        for lines in setting.tables.values()
+        for track in TRACKS
+    ]
+    seeds = max((len(line.answers) for lines in tables for line in lines), default=0)
     if seeds < 2:
         return "Here is one seed, which tells no method from another: no groups, nothing bold."
     methods = max(sum(len(line.answers) > 1 for line in lines) for lines in tables)
     pairs = methods * (methods - 1) // 2
-    told = f"Here are up to {seeds} seeds and {pairs} pairs a table"
+    told = f"Here are up to {seeds} seeds and {pairs} pairs a track and table"
     if not pairs:
         return f"{told}: nothing is compared."
     errors = critical_t(seeds, hypotheses=pairs)
@@ -77,27 +98,29 @@ def _power(board: Leaderboard) -> str:
     return f"{told}: a difference must first exceed {errors:.3g} of its standard errors. {weak}"
 
 
-def _section(setting: Setting, board: Leaderboard, notes: Mapping[str, int]) -> Iterable[str]:
+def _section(setting: Setting, notes: Mapping[str, int]) -> Iterable[str]:
     cell = setting.cell
     marks = "".join(f" [{notes[note]}]" for note in _data_notes(setting))
-    yield f"## {cell.dataset}, {cell.model}, training budget `{cell.recipe_name}`{marks}"
-    yield "\n".join(f"- {line}" for line in _circumstances(setting))
+    where = f"{words.text(cell.dataset)}, {words.text(cell.model)}"
+    yield f"## {where}, training budget `{words.text(cell.recipe_name)}`{marks}"
+    yield "\n".join(f"- {line}" for line in circumstances(setting))
+    simulators, setting = setting, setting.together
     yield "### At a glance"
     yield _overview(setting)
     headline = _headline(setting)
     for (timesteps, backend), lines in setting.tables.items():
         yield f"### T = {timesteps}, {backend}"
-        yield table(lines, _columns(board.suite.baseline, headline))
+        yield table(lines, _columns(headline))
     if headline is not None:
         yield f"Spikes, operations and energy estimate are a sample's; energy is `{headline}`."
     yield from _curves(setting)
     yield from _exits(setting)
-    yield from _simulators(setting)
+    yield from _simulators(simulators)
     yield from _energies(setting, headline)
     yield from _break_evens(setting)
 
 
-def _circumstances(setting: Setting) -> Iterable[str]:
+def circumstances(setting: Setting, /) -> Iterable[str]:
     """Yield what all lines of a section share."""
     cell = setting.cell
     metrics = [answer.metrics for answer in setting.answers]
@@ -176,7 +199,9 @@ def _overview(setting: Setting) -> str:
         Column(f"T={steps} {backend}", glance(lines)) for (steps, backend), lines in tables.items()
     ]
     methods = sorted(best, key=lambda name: (-best[name], name))
-    return table(methods, [Column("method", str, left=True), *columns])
+    mine = {line.method for line in setting.lines if line.mine}
+    whose = Column[str]("whose", lambda name: "yours" if name in mine else words.UNKNOWN, left=True)
+    return table(methods, [whose, Column("method", words.text, left=True), *columns])
 
 
 def _glance(line: Line | None) -> str:
@@ -184,28 +209,30 @@ def _glance(line: Line | None) -> str:
         return words.UNKNOWN
     if line.accuracy is None:
         return line.outcome()
-    text = words.accuracy(line.accuracy, _widest_wilson(line))
+    text = words.accuracy(line.accuracy, line.widest_wilson)
     lacking = f" ({line.outcome()})" if len(line.answers) < len(line.asked) else ""
     return f"**{text}**{lacking}" if line.is_first else f"{text}{lacking}"
 
 
 def _headline(setting: Setting) -> str | None:
-    """Return the energy model of the tables: the usual one, or else the first with a total."""
-    priced = {model for line in setting.lines for model in line.energies}
-    return _USUAL_ENERGY if _USUAL_ENERGY in priced else min(priced, default=None)
+    """Return the energy model of the tables; None where none has a total."""
+    return usual_energy({model for line in setting.lines for model in line.energies})
 
 
-def _columns(baseline: str, headline: str | None) -> list[Column[Line]]:
+def _columns(headline: str | None) -> list[Column[Line]]:
     def average(figure: str, text: Callable[[float | None], str]) -> Callable[[Line], str]:
         return lambda line: text(line.average(figure))
 
     return [
+        Column("whose", lambda line: "yours" if line.mine else words.UNKNOWN, left=True),
+        Column("track", lambda line: line.track, left=True),
         Column("group", _group),
-        Column("method", lambda line: line.method, left=True),
-        Column("accuracy %", lambda line: words.accuracy(line.accuracy, _widest_wilson(line))),
+        Column("method", lambda line: words.text(line.method), left=True),
+        Column("accuracy %", lambda line: words.accuracy(line.accuracy, line.widest_wilson)),
         Column("Wilson half-width", _wilson),
-        Column(f"over {baseline}", lambda line: words.difference(line.gain)),
+        Column("over baseline", lambda line: words.difference(line.gain)),
         Column("verdict", lambda line: words.verdict(line.gain), left=True),
+        Column("P(best)", lambda line: words.figure(line.best)),
         Column("agreement %", average("agreement", words.percent)),
         Column("settling time (steps)", average("mean_steps_to_decide", words.figure)),
         Column("spikes", average("spikes_per_sample", words.quantity)),
@@ -213,8 +240,6 @@ def _columns(baseline: str, headline: str | None) -> list[Column[Line]]:
         Column("AC", average("acs_per_sample", words.quantity)),
         Column("MAC", average("macs_per_sample", words.quantity)),
         Column("energy estimate", lambda line: words.energy(line.energies.get(headline or ""))),
-        Column("latency ms", lambda line: words.figure(line.timing("latency_ms_b1"))),
-        Column("train s", lambda line: words.figure(line.timing("train_seconds"))),
         Column("seeds", Line.outcome, left=True),
     ]
 
@@ -225,19 +250,15 @@ def _group(line: Line) -> str:
     return f"{line.group}{'?' * (len(line.answers) < MIN_SEEDS_FOR_CLAIMS)}"
 
 
-def _widest_wilson(line: Line) -> float:
-    return max((interval.half_width for interval in line.wilson()), default=0.0)
-
-
 def _wilson(line: Line) -> str:
-    half = 100 * _widest_wilson(line)
+    half = 100 * line.widest_wilson
     return f"{half:.{words.decimals(half)}f}" if line.answers else words.UNKNOWN
 
 
 # Of anything that stands in one table. Any: a column of everything suits each of them.
 _T = Column[Any]("T", lambda one: str(one.timesteps))
-_SIMULATOR = Column[Any]("simulator", lambda one: one.backend, left=True)
-_METHOD = Column[Any]("method", lambda one: one.label, left=True)
+_SIMULATOR = Column[Any]("simulator", lambda one: words.text(one.backend), left=True)
+_METHOD = Column[Any]("method", lambda one: words.text(one.label), left=True)
 
 
 def _curves(setting: Setting) -> Iterable[str]:
@@ -286,7 +307,7 @@ def _percent(fraction: float | None) -> str:
 
 
 def _exit_energy_pj(point: EarlyExit) -> float | None:
-    return exit_energy_pj(point, _USUAL_ENERGY)
+    return exit_energy_pj(point, USUAL_ENERGY)
 
 
 def _exits(setting: Setting) -> Iterable[str]:
@@ -301,7 +322,7 @@ def _exits(setting: Setting) -> Iterable[str]:
     yield "### Early exit"
     yield (
         f"Thresholds fitted on validation data for at most {_ALLOWED_DROP} points of accuracy lost "
-        f"there; accuracy, mean steps and mean energy estimate (`{_USUAL_ENERGY}`) are the test "
+        f"there; accuracy, mean steps and mean energy estimate (`{USUAL_ENERGY}`) are the test "
         "split's, means over seeds. Rules: docs/latency.md."
     )
     yield table(rules, _EXITS)
@@ -315,7 +336,7 @@ def _winner(one: Contest) -> str:
 
 _CONTEST: tuple[Column[Contest], ...] = (
     _T,
-    Column("method", lambda one: one.method, left=True),
+    Column("method", lambda one: words.text(one.method), left=True),
     Column("first", lambda one: one.first, left=True),
     Column("accuracy %", lambda one: _percent(one.first_accuracy)),
     Column("second", lambda one: one.second, left=True),
@@ -337,8 +358,14 @@ def _simulators(setting: Setting) -> Iterable[str]:
     if setting.contests or setting.transfers:
         yield "### Simulators compared"
     if setting.contests:
-        yield "Trained on either, paired by seed: same data order, same initial weights."
-        yield table(setting.contests, _CONTEST)
+        differing = [one for one in setting.contests if not (one.is_equal and one.is_complete)]
+        equal, of = len(setting.contests) - len(differing), len(setting.contests)
+        yield (
+            "Trained on either, paired by seed: same data order, same initial weights. "
+            f"{equal} of {of} comparisons are equal in every seed."
+        )
+        if differing:
+            yield table(differing, _CONTEST)
     if setting.transfers:
         yield "Trained on one and evaluated, with the same weights, on another:"
         yield table(setting.transfers, _TRANSFER)
@@ -355,7 +382,8 @@ class _Estimate(NamedTuple):
 
     def cheapest(self) -> str:
         """Return the method with the least energy estimate."""
-        return min(self.lines, key=lambda line: (line.energies[self.model], line.method)).label
+        line = min(self.lines, key=lambda line: (line.energies[self.model], line.method))
+        return words.text(line.label)
 
     def over(self, baseline: Baseline) -> str:
         """Return the range of the ratios to an artificial network."""
@@ -473,12 +501,12 @@ def _failures(board: Leaderboard) -> Iterable[str]:
         key = one.method, one.backend, one.timesteps, one.status, one.error
         alike.setdefault(key, []).append(one)
     columns: list[Column[list[Failure]]] = [
-        Column("method", lambda ended: ended[0].method, left=True),
-        Column("simulator", lambda ended: ended[0].backend, left=True),
+        Column("method", lambda ended: words.text(ended[0].method), left=True),
+        Column("simulator", lambda ended: words.text(ended[0].backend), left=True),
         Column("T", lambda ended: str(ended[0].timesteps)),
         Column("seeds", lambda ended: ", ".join(str(one.seed) for one in ended), left=True),
         Column("status", lambda ended: ended[0].status, left=True),
-        Column("reason", lambda ended: ended[0].error, left=True),
+        Column("reason", lambda ended: words.text(ended[0].error), left=True),
         Column("log", _logs, left=True),
     ]
     yield "## Without a number"
@@ -488,7 +516,9 @@ def _failures(board: Leaderboard) -> Iterable[str]:
 
 def _logs(ended: Sequence[Failure]) -> str:
     # Who was skipped did nothing that a log could tell.
-    return " ".join(one.log_path or words.UNKNOWN for one in ended if one.status != "skipped")
+    return " ".join(
+        words.text(one.log_path or words.UNKNOWN) for one in ended if one.status != "skipped"
+    )
 
 
 def _notes(board: Leaderboard) -> dict[str, int]:
@@ -512,10 +542,15 @@ def _energy_notes(setting: Setting) -> Iterable[str]:
                 yield from (f"{model}: {text}" for text in line.bill.assumptions)
 
 
+def notes_of(board: Leaderboard, /) -> list[str]:
+    """Return what is to be known of the data and of the energy in the tables, a sentence each."""
+    return list(_notes(board))
+
+
 def _notes_section(notes: Mapping[str, int]) -> Iterable[str]:
     if notes:
         yield "## Notes"
-        yield "\n".join(f"{number}. {note}" for note, number in notes.items())
+        yield "\n".join(f"{number}. {words.text(note)}" for note, number in notes.items())
 
 
 def _teacher(teacher: TeacherIdentity | None) -> str:

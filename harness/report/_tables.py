@@ -13,7 +13,7 @@ from harness.report._answers import COUNTED, PricedRow
 from harness.report._board import Contest, Leaderboard, Line, Setting
 from harness.statistics import Comparison, Mean
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _AVERAGED = (
     "teacher_accuracy",
@@ -106,6 +106,10 @@ def _line(line: Line) -> dict[str, Any]:
     return {
         "method": line.method,
         "params": line.params,
+        "mine": line.mine,
+        "track": line.track,
+        "loss": line.loss,
+        "baseline": line.baseline,
         "backend": line.backend,
         "timesteps": line.timesteps,
         "seeds_asked": list(line.asked),
@@ -116,6 +120,8 @@ def _line(line: Line) -> dict[str, Any]:
         "accuracy_by_step": [_mean(step) for step in line.by_step],
         "gain": _comparison(line.gain),
         "gain_p_holm": line.gain_p_holm,
+        "probability_of_best": line.best,
+        "training_over_baseline": line.cost,
         **_measured(line),
         "energy_pj": line.energies,
         "energy_over_artificial": line.ratios,
@@ -152,6 +158,10 @@ def _flat_line(line: Line) -> dict[str, Any]:
         "timesteps": line.timesteps,
         "method": line.method,
         "params": json.dumps(line.params, sort_keys=True),
+        "mine": line.mine,
+        "track": line.track,
+        "loss": line.loss,
+        "baseline": line.baseline,
         "group": line.group,
         "seeds_asked": len(line.asked),
         "outcome": line.outcome(),
@@ -163,6 +173,8 @@ def _flat_line(line: Line) -> dict[str, Any]:
         "wilson_high": max((interval.high for interval in line.wilson()), default=None),
         **_flat("gain", _comparison(line.gain), _COMPARISON),
         "gain_p_holm": line.gain_p_holm,
+        "probability_of_best": line.best,
+        "training_over_baseline": line.cost,
         "accuracy_by_step": " ".join(f"{mean.value!r}" for mean in line.by_step),
         **_measured(line),
         **{f"energy_pj {model}": pj for model, pj in line.energies.items()},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -10,6 +12,8 @@ from typing import Generic, TypeVar
 from harness.statistics import Comparison, Mean
 
 UNKNOWN = "—"
+# What Markdown would read as markup, HTML in it included; underscores within words are text.
+_MARKUP = re.compile(r"([\\`*\[\]<>])")
 Item = TypeVar("Item")
 
 
@@ -88,9 +92,32 @@ def figure(value: float | None, /) -> str:
     return UNKNOWN if value is None else f"{value:.3g}"
 
 
-def cell(text: str, /) -> str:
-    """Return ``text`` as one cell of a Markdown table."""
-    return " ".join(text.replace("|", "\\|").split())
+def text(words: str, /) -> str:
+    """Return what somebody wrote, such as an error, so that Markdown shows it as it is."""
+    return _MARKUP.sub(r"\\\1", words)
+
+
+def visible(words: str, /) -> str:
+    """Return ``words`` with what is no sign as its escape, as JSON has it; lines stay lines.
+
+    Terminal escapes, marks that reverse the direction of writing, and lone surrogates, which
+    no file can hold, are then seen and obeyed by nothing.
+    """
+    return words if words.isascii() and words.replace("\n", "").isprintable() else _escaped(words)
+
+
+def _escaped(words: str) -> str:
+    return "".join(
+        char
+        if char.isprintable() or char == "\n" or unicodedata.category(char) == "Zs"
+        else re.sub("(....)", r"\\u\1", char.encode("utf-16-be", "surrogatepass").hex())
+        for char in words
+    )
+
+
+def cell(words: str, /) -> str:
+    """Return ``words`` as one cell of a Markdown table."""
+    return " ".join(words.replace("|", "\\|").split())
 
 
 @dataclass(frozen=True)

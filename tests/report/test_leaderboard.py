@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -18,11 +18,23 @@ from hypothesis import strategies as st
 from harness import energy
 from harness.contracts.cell import TeacherIdentity
 from harness.contracts.errors import SpecError
+from harness.contracts.method import MethodCard, Track
 from harness.contracts.recipe import Recipe
 from harness.contracts.row import Elsewhere, Row
 from harness.contracts.suite import Suite
 from harness.energy import _horowitz
-from harness.report import Leaderboard, Line, leaderboard, render, to_csv, to_json, write
+from harness.report import (
+    Leaderboard,
+    Line,
+    _board,
+    leaderboard,
+    render,
+    to_csv,
+    to_json,
+    to_latex,
+    write,
+)
+from harness.report import _records as records
 from harness.report import _words as words
 from harness.statistics import Interval, Mean, compare_paired
 from tests.report.rows import (
@@ -94,8 +106,9 @@ def test_few_seeds_separate_less_and_the_page_says_so() -> None:
     groups = {one.method: one.group for one in board().settings[0].tables[2, "alpha"]}
     assert groups == {"better": 1, "direct": 2, "noisy": 1, "broken": None}
     # Holm's bar for the first of 3 pairs: t = sqrt(2 a^2 / (1 - a^2)) with a = 1 - .05/3.
-    assert "Here are up to 3 seeds and 3 pairs a table: a difference must first exceed 7.65" in (
-        page()
+    assert (
+        "Here are up to 3 seeds and 3 pairs a track and table: a difference must first exceed 7.65"
+        in (page())
     )
     assert "order alone is no evidence" in page()
 
@@ -251,7 +264,7 @@ def test_p_values_are_adjusted_for_the_methods_of_the_table() -> None:
 def test_without_the_baseline_there_is_no_gain() -> None:
     found = board(suite=replace(SUITE, baseline="absent"))
     assert all(one.gain is None for setting in found.settings for one in setting.lines)
-    assert "over absent" not in render(found, command=COMMAND)
+    assert "over baseline" not in render(found, command=COMMAND)
 
 
 def test_simulators_are_compared_seed_by_seed() -> None:
@@ -351,7 +364,7 @@ def test_ledgers_that_are_alike_are_priced_once(monkeypatch: pytest.MonkeyPatch)
 
 def test_without_its_ledger_a_row_has_no_energy_and_no_counts() -> None:
     text = page([right("direct", 360), right("better", 372, spikes=4)])
-    assert "| direct | 90.0 | 3.0 | — | — | 90.0 | — | — | — | — | — | 1.5 |" in text
+    assert "| direct | 90.0 | 3.0 | — | — | 90.0 | — | — | — | — | — | 1/3, 2 missing |" in text
     assert f"| {USUAL} | better, 1/3 seeds | 60.4 pJ |" in text
     without = page([right("direct", 360)])
     assert "energy" not in without.partition("### At a glance")[2]
@@ -494,13 +507,13 @@ def test_the_order_of_rows_changes_no_byte(order: list[int]) -> None:
     assert to_json(board(shuffled), command=COMMAND) == to_json(board(rows), command=COMMAND)
 
 
-def test_rows_read_back_give_the_same_three_files(tmp_path: Path) -> None:
+def test_rows_read_back_give_the_same_files(tmp_path: Path) -> None:
     rows = board_rows()
     read = [Row.from_json(row.to_json()) for row in rows]
     told = {"teachers": [teacher()], "command": COMMAND, "suite": SUITE}
     first = write(rows, tmp_path / "a", **told)
     second = write(read, tmp_path / "b", **told)
-    names = ["leaderboard.md", "leaderboard.csv", "leaderboard.json"]
+    names = [f"leaderboard.{kind}" for kind in ("md", "csv", "json", "tex")]
     assert [path.name for path in first] == names
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert COMMAND in first[0].read_text(encoding="utf-8")
@@ -578,10 +591,12 @@ def test_a_report_needs_neither_torch_nor_pandas() -> None:
         "board = report.leaderboard(board_rows(), suite=SUITE);"
         "report.render(board, command='x'); report.to_csv(board);"
         "report.to_json(board, command='x');"
-        "print({'torch', 'pandas', 'scipy.stats', 'statsmodels'} & set(sys.modules))"
+        "report.to_latex(board, command='x');"
+        "print({'torch', 'pandas', 'scipy.stats', 'altair', 'vl_convert'} & set(sys.modules));"
+        "import harness.report._page; print({'torch', 'pandas'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "set()"
+    assert run.stdout.split() == ["set()", "set()"]
 
 
 def test_early_exits_are_means_over_seeds_priced_from_what_ran_until_then() -> None:
@@ -616,3 +631,172 @@ def test_seeds_that_ended_alike_share_a_line_and_who_was_skipped_has_no_log() ->
     skipped = [wrong("direct", "skipped", "means one step alone", seed=seed) for seed in range(3)]
     text = page([*others, *skipped])
     assert "| direct | alpha | 2 | 0, 1, 2 | skipped | means one step alone |  |" in text
+
+
+def on_tracks(monkeypatch: pytest.MonkeyPatch, **tracks: str) -> None:
+    cards = {
+        name: MethodCard(title="", citation="", loss="exact", track=cast(Track, track))
+        for name, track in tracks.items()
+    }
+    monkeypatch.setattr(_board, "card_of", cards.get)
+
+
+def test_methods_are_compared_within_their_track(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_tracks(
+        monkeypatch,
+        weight_transfer="inherited",
+        heir="inherited",
+        qcfs="conversion",
+        converted="conversion",
+        rival="self",
+    )
+    gains = {"direct": 0, "plain": 5, "weight_transfer": 30, "heir": 28, "rival": 9}
+    gains |= {"qcfs": -300, "converted": -290}
+    rows = [
+        right(name, 350 + gain + (seed if name in ("plain", "heir") else 0), seed=seed)
+        for name, gain in gains.items()
+        for seed in range(3)
+    ]
+    found = board(rows)
+    (table,) = found.settings[0].tables.values()
+    assert [(one.track, one.method, one.baseline) for one in table] == [
+        ("scratch", "plain", "direct"),
+        ("scratch", "direct", "direct"),
+        ("inherited", "weight_transfer", "weight_transfer"),
+        ("inherited", "heir", "weight_transfer"),
+        ("conversion", "converted", "qcfs"),
+        ("conversion", "qcfs", "qcfs"),
+        ("self", "rival", "direct"),
+    ]
+    assert table[3].gain is not None
+    # 28, 29 and 30 less 30, of 400.
+    assert table[3].gain.difference.value == pytest.approx(-1 / 400)
+    assert table[6].gain is not None
+    assert table[6].gain.difference.value == pytest.approx(9 / 400)
+    # Alone in its track: nothing to adjust for, nothing better.
+    assert table[6].gain_p_holm == table[6].gain.p_t
+    assert table[6].group == 1
+    text = render(found, command=COMMAND)
+    assert "(`direct` of scratch, `weight_transfer` of inherited, `qcfs` of conversion, " in text
+    assert "| self | 1? | rival |" in text
+
+
+def test_the_cost_is_training_time_over_the_baselines_on_the_same_machine() -> None:
+    rows = [right("direct", 360), with_metrics(right("slow", 370), train_seconds=5.0)]
+    assert line(board(rows), "slow").cost == 2.5
+    assert line(board(rows), "direct").cost == 1
+    elsewhere = with_provenance(rows[1], processor={"processor": "another CPU"})
+    assert line(board([rows[0], elsewhere]), "slow").cost is None
+    assert line(board(rows[1:]), "slow").cost is None
+
+
+def test_simulators_that_agree_share_a_line_and_no_others_do() -> None:
+    rows = [
+        right(method, 350 + gain + seed, seed=seed, backend=backend, spikes=4)
+        for method, gain in (("direct", 0), ("better", 9))
+        for backend in ("alpha", "beta")
+        for seed in range(3)
+    ]
+    setting = board(rows).settings[0]
+    assert [(one.method, one.backend) for one in setting.together.lines] == [
+        ("better", "alpha, beta"),
+        ("direct", "alpha, beta"),
+    ]
+    text = page(rows)
+    assert "### T = 2, alpha, beta" in text
+    assert "2 of 2 comparisons are equal in every seed." in text
+    assert "alpha higher" not in text
+    rows[-1] = right("better", 361, seed=2, backend="beta", spikes=5)
+    assert board(rows).settings[0].together == board(rows).settings[0]
+    assert "### T = 2, alpha\n" in page(rows)
+
+
+def test_ranks_are_over_t_and_seeds_with_simulators_as_one() -> None:
+    correct = {"direct": 300, "better": 320, "worse": 280}
+    rows = [
+        right(method, base + (3 * seed) % 7, seed=seed, timesteps=steps, backend=backend)
+        for method, base in correct.items()
+        for seed in range(3)
+        for steps in (1, 2)
+        for backend in ("alpha", "beta")
+    ]
+    (found,) = board(rows).rankings.values()
+    assert found.blocks == 6
+    assert found.mean_ranks == {"better": 1.0, "direct": 2.0, "worse": 3.0}
+    assert board(rows[:8]).rankings == {}
+
+
+def test_the_probability_of_being_best_is_within_the_track() -> None:
+    rows = [
+        right(method, base + seed % 2, seed=seed)
+        for method, base in (("direct", 300), ("better", 320))
+        for seed in range(6)
+    ]
+    assert line(board(rows), "better").best == 1
+    assert line(board(rows), "direct").best == 0
+    assert line(board(rows[:5] + rows[6:]), "direct").best is None
+    assert "P(best)" in page(rows)
+
+
+HOSTILE = "<script>alert(1)</script> [free](javascript:alert(1)) | \x1b[31m \u202e & $x_1$ \ud800"
+
+
+def test_hostile_text_is_text_in_every_format(tmp_path: Path) -> None:
+    rows = [right("direct", 360), right(f"evil {HOSTILE}", 300), wrong("bad", "failed", HOSTILE)]
+    rows[0] = with_provenance(rows[0], data_notes=(HOSTILE,))
+    write(rows, tmp_path, teachers=[], command=COMMAND, suite=SUITE)
+    for kind in ("md", "csv", "json", "tex"):
+        text = (tmp_path / f"leaderboard.{kind}").read_text(encoding="utf-8")
+        assert not {"\x1b", "\u202e"} & set(text)
+        assert "\\ud800" in text.replace("textbackslash{}", "")
+    marked = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
+    for unescaped in ("<script", "[free]"):
+        assert not re.search(rf"(?<!\\){re.escape(unescaped)}", marked)
+    told = json.loads((tmp_path / "leaderboard.json").read_text(encoding="utf-8"))
+    assert [one["error"] for one in told["failures"]] == [HOSTILE]
+    (line_of_evil,) = (
+        row
+        for row in csv.DictReader(StringIO((tmp_path / "leaderboard.csv").read_text("utf-8")))
+        if row["method"].startswith("evil")
+    )
+    assert line_of_evil["method"] == f"evil {words.visible(HOSTILE)}"
+    paper = (tmp_path / "leaderboard.tex").read_text(encoding="utf-8")
+    assert r"\textless{}script\textgreater{}alert(1)" in paper
+    assert r"\& \$x\_1\$" in paper
+
+
+def test_what_cannot_be_seen_is_shown_as_json_shows_it() -> None:
+    assert words.visible("plain\nlines ± µ — ≥") == "plain\nlines ± µ — ≥"
+    assert words.visible("\x1b[0m\t\r") == "\\u001b[0m\\u0009\\u000d"
+    assert words.visible("\u202eabc\ud800\U000e0001") == "\\u202eabc\\ud800\\udb40\\udc01"
+    assert words.visible("a\u00a0b") == "a\u00a0b"
+    assert words.text("a_b *c* `d` [e](f) <g> \\") == r"a_b \*c\* \`d\` \[e\](f) \<g\> \\"
+
+
+def test_a_paper_gets_means_rounded_by_their_intervals() -> None:
+    text = to_latex(board(rivals(5)), command=COMMAND)
+    assert text.startswith("% nox -s leaderboard -- toy\n")
+    assert r"scratch & direct & alpha & $\mathbf{90.10 \pm 0.17}$ \\" in text
+    assert r"scratch & worse & alpha & $80.10 \pm 0.17$ \\" in text
+    assert text.count(r"\begin{tabular}{lllr}") == text.count(r"\end{tabular}") == 1
+    lacking = to_latex(board(), command=COMMAND)
+    assert r"scratch & noisy & alpha & $90 \pm 5$\,(2/3, 1 diverged) \\" in lacking
+    assert r"scratch & broken & alpha & -- \\" in lacking
+
+
+def test_ones_own_rows_are_marked_and_nothing_is_without_any(tmp_path: Path) -> None:
+    rows = [right("direct", 360), right("better", 372)]
+    assert "whose" not in one_seed(rows)
+    own = rows[1].cell_id
+    write(rows, tmp_path, teachers=[], command=COMMAND, suite=SUITE, mine={own})
+    text = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
+    assert "| yours | better | 93.0" in text
+    assert "| — | direct | 90.0" in text
+    assert "| yours | scratch | better | 93.0" in text
+    told = list(csv.DictReader(StringIO((tmp_path / "leaderboard.csv").read_text("utf-8"))))
+    assert {one["method"]: one["mine"] for one in told} == {"direct": "False", "better": "True"}
+    marked = leaderboard(rows, suite=SUITE, mine={own})
+    assert {one["method"]: one["whose"] for one in records.lines(marked)} == {
+        "direct": "published",
+        "better": "yours",
+    }

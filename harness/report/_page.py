@@ -1,0 +1,244 @@
+"""The page people look at: one file, which asks nothing of a network."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import metadata, resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import vl_convert
+
+from harness.report import _figures as figures
+from harness.report import _records as records
+from harness.report._answers import usual_energy
+from harness.report._board import Leaderboard
+from harness.report._markdown import circumstances, notes_of, power
+from harness.report._words import visible
+
+# key, title, help; then options: text (another key that says it), number, counted, hidden.
+_Column = tuple[str, str, str, dict[str, Any]]
+_NUMBER = {"number": True}
+_COUNTED = {"number": True, "counted": True}
+COLUMNS: tuple[_Column, ...] = (
+    ("method", "method", "Its file under suites/methods, with parameters where they differ.", {}),
+    ("whose", "whose", "Yours, made here, or published.", {}),
+    (
+        "track",
+        "track",
+        (
+            "What the student is given: labels and a teacher's answers (scratch), the teacher's "
+            "weights at the start (inherited), its weights without a gradient through spikes "
+            "(conversion), no larger teacher (self), spike times instead of steps (continuous). "
+            "Methods are compared within their track."
+        ),
+        {},
+    ),
+    ("loss", "loss", "Exact: the authors' formulas and constants; else reconstructed.", {}),
+    ("T", "T", "Timesteps of one inference.", _NUMBER),
+    ("simulator", "simulator", "What the student was trained and measured on.", {}),
+    (
+        "accuracy",
+        "accuracy (%)",
+        (
+            "On the test split after the last epoch: mean over seeds, plus or minus half of its "
+            "95 % Student t interval."
+        ),
+        {"number": True, "text": "accuracy_text"},
+    ),
+    (
+        "group",
+        "group",
+        (
+            "No method of the track in this table is significantly better than group 1 (paired t "
+            "tests over seeds, Holm over all pairs, 5 %); and so on. Below five seeds provisional."
+        ),
+        _NUMBER,
+    ),
+    (
+        "gain",
+        "over baseline (points)",
+        (
+            "Mean difference to the track's baseline, seed by seed, in percentage points, plus or "
+            "minus half of its 95 % interval."
+        ),
+        {"number": True, "text": "gain_text"},
+    ),
+    (
+        "verdict",
+        "verdict",
+        "Within noise: that interval includes 0. A question mark: fewer than five seeds.",
+        {},
+    ),
+    (
+        "p_holm",
+        "p (Holm)",
+        "Of that difference, adjusted for the track.",
+        _NUMBER | {"hidden": True},
+    ),
+    (
+        "best",
+        "P(best)",
+        "How often it has the highest mean of its track when seeds are drawn anew; six or more.",
+        _NUMBER | {"hidden": True},
+    ),
+    (
+        "agreement",
+        "agreement (%)",
+        "Test samples on which student and teacher decide alike.",
+        _NUMBER,
+    ),
+    (
+        "settling",
+        "settling (steps)",
+        "Steps after which a sample's decision no longer changes, on average.",
+        _NUMBER | {"hidden": True},
+    ),
+    ("spikes", "spikes", "Of all neurons, a sample.", _COUNTED),
+    ("rate", "firing rate", "Spikes a neuron and step.", _NUMBER),
+    ("ac", "AC", "Accumulates a sample: a weight added because a spike arrived.", _COUNTED),
+    ("mac", "MAC", "Multiply-accumulates a sample, by values that are not zero.", _COUNTED),
+    (
+        "energy_nj",
+        "energy estimate (nJ)",
+        (
+            "Of a sample, by the chosen model, priced from the counts. Compare methods, not "
+            "joules. Unknown where the model has no price for something that ran."
+        ),
+        _NUMBER,
+    ),
+    ("latency_ms", "latency (ms)", "Median wall clock of one sample.", _NUMBER),
+    ("train_s", "training (s)", "Wall clock of the training.", _NUMBER),
+    (
+        "cost",
+        "training (times)",
+        "That over the suite's baseline's on the same kind of machine.",
+        _NUMBER,
+    ),
+    ("memory_mb", "memory (MB)", "Peak, of the process or the device.", _NUMBER | {"hidden": True}),
+    (
+        "parameters",
+        "parameters",
+        "Trainable numbers of the student at inference.",
+        _COUNTED | {"hidden": True},
+    ),
+    ("outcome", "seeds", "With a number, of those asked for, and what became of the others.", {}),
+)
+_GENERAL = (
+    ("row", "A method on one simulator at one T, over its seeds."),
+    ("—", "Unknown, never zero. A sign \u2265: something was not counted, so it is at least that."),
+    ("points", "Percentage points."),
+)
+
+_OF_FIGURES = ("name", "title", "caption", "source", "spec", "least")
+
+
+def page(board: Leaderboard, /, *, command: str) -> str:
+    """Return the page; the same rows, prices and libraries give the same bytes.
+
+    Args:
+        board: What it shows.
+        command: What it says it is regenerated with.
+    """
+    own = resources.files("harness.report")
+    parts = {
+        "title": html.escape(f"Leaderboard: {board.suite.title}"),
+        "caution": _paragraph(board.suite.caution, "caution"),
+        "power": html.escape(power(board)),
+        "help": _definitions(),
+        "circumstances": "".join(_list(circumstances(setting)) for setting in board.settings),
+        "notes": _list(notes_of(board)),
+        "command": html.escape(command),
+        "data": _data(board),
+        "table_css": _table("css"),
+        "css": own.joinpath("_page.css").read_text("utf-8"),
+        "figures_js": _figures_script(),
+        "table_js": _table_script(),
+        "js": own.joinpath("_page.js").read_text("utf-8"),
+    }
+    shell = Template(own.joinpath("_page.html").read_text("utf-8"))
+    return shell.substitute(parts)
+
+
+def _data(board: Leaderboard) -> str:
+    tables = figures.tables(board)
+    models = records.energy_models(board)
+    cells, made = records.cells(board)
+    usual = usual_energy(models)
+    drawable = [
+        one for one in figures.figures() if not figures.is_empty(one, figures.chosen(one, tables))
+    ]
+    whole: dict[str, Any] = {
+        **{source: _columnar(rows) for source, rows in tables.items()},
+        "columns": [
+            {"key": key, "title": title, **options}
+            for key, title, _, options in COLUMNS
+            if key != "whose" or "yours" in {line["whose"] for line in tables["lines"]}
+        ],
+        "models": models,
+        "usual": usual,
+        "cells": _columnar(cells),
+        "made": made,
+        "remarks": board.suite.remarks,
+        "figures": [{name: getattr(one, name) for name in _OF_FIGURES} for one in drawable],
+    }
+    text = json.dumps(whole, separators=(",", ":"), allow_nan=False)
+    # ASCII, and nothing that could end the element it stands in.
+    return text.replace("<", "\\u003c")
+
+
+def _columnar(rows: Sequence[records.Record]) -> dict[str, list[Any]]:
+    """Return an array a field, so that its name is written once; what a row lacks is None."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _definitions() -> str:
+    told = [*_GENERAL, *((title, words) for _, title, words, _ in COLUMNS)]
+    entries = (
+        f"<dt>{html.escape(title)}</dt><dd>{html.escape(words)}</dd>" for title, words in told
+    )
+    return f"<dl>{''.join(entries)}</dl>"
+
+
+def _paragraph(text: str, kind: str) -> str:
+    return f'<p class="{kind}">{html.escape(visible(text))}</p>' if text else ""
+
+
+def _list(lines: Iterable[str]) -> str:
+    items = "".join(f"<li>{html.escape(visible(line))}</li>" for line in lines)
+    return f"<ul>{items}</ul>" if items else "<p>None.</p>"
+
+
+@cache
+def _figures_script() -> str:
+    return _inline(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+
+
+def _table_script() -> str:
+    """Return DataTables as itables bundles it, its export made a global of the page."""
+    text, found = re.subn(
+        r"export\{[^}]*?(\w+) as default[^}]*\}", r"window.DataTable=\1", _table("js")
+    )
+    if found != 1:
+        version = metadata.version("itables")
+        raise RuntimeError(
+            f"itables {version} exports its table otherwise; take the locked version"
+        )
+    return _inline(text)
+
+
+@cache
+def _table(kind: str) -> str:
+    # Found without an import, for itables imports pandas.
+    path = metadata.distribution("itables").locate_file(f"itables/html/dt_bundle.{kind}")
+    return Path(str(path)).read_text("utf-8")
+
+
+def _inline(script: str) -> str:
+    return script.replace("</script", "<\\/script")

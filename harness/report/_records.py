@@ -1,0 +1,284 @@
+"""One flat record a line, which figures and the page read: per cent, picojoules, layers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+from typing import Any
+
+from harness.contracts.ledger import Ledger
+from harness.contracts.values import to_plain
+from harness.report import _words as words
+from harness.report._answers import PricedRow, usual_energy
+from harness.report._board import Leaderboard, Line, Setting
+from harness.statistics import Interval, Mean
+
+Record = dict[str, Any]
+# Of a provenance, what each cell has of its own; the rest is alike for most.
+_OWN = ("weights_sha256", "log_path", "started_at", "ended_at")
+_MEASURED = {
+    "agreement": ("agreement", 100.0),
+    "settling": ("mean_steps_to_decide", 1.0),
+    "spikes": ("spikes_per_sample", 1.0),
+    "rate": ("firing_rate", 1.0),
+    "ac": ("acs_per_sample", 1.0),
+    "mac": ("macs_per_sample", 1.0),
+    "coverage": ("coverage", 1.0),
+    "parameters": ("parameter_count", 1.0),
+}
+_TIMED = {
+    "latency_ms": ("latency_ms_b1", 1.0),
+    "train_s": ("train_seconds", 1.0),
+    "memory_mb": ("peak_memory_bytes", 1e-6),
+}
+
+
+def energy_models(board: Leaderboard, /) -> list[str]:
+    """Return the energy models with a total for any method, sorted."""
+    return sorted(
+        {name for setting in board.settings for line in setting.lines for name in line.energies}
+    )
+
+
+def lines(board: Leaderboard, /) -> list[Record]:
+    """Return a record a method, simulator and T, with arrays of its steps and layers.
+
+    ``energies`` has one entry for each of ``energy_models``, ``energy_pj`` is that of the usual
+    one; ``alike`` is shared by the simulators that say the same. None is unknown.
+    """
+    models = energy_models(board)
+    usual = usual_energy(models)
+    found = []
+    for setting in board.settings:
+        first: dict[tuple[str, int, str], str] = {}
+        for line in setting.lines:
+            key = line.method, line.timesteps, line.evidence
+            alike = first.setdefault(key, line.cell_id)
+            found.append(
+                _line(line, setting, models)
+                | {"alike": alike, "energy_pj": _digits(line.energies.get(usual or ""))}
+            )
+    return found
+
+
+def cells(board: Leaderboard, /) -> tuple[list[Record], list[Record]]:
+    """Return a record a cell, and the provenances that they name by their place."""
+    places: dict[str, int] = {}
+    found = []
+    for setting in board.settings:
+        for line in setting.lines:
+            found += [_cell(answer, line.cell_id, places) for answer in line.answers]
+            found += [
+                {"line": line.cell_id, "id": one.cell_id, "seed": one.seed, "status": one.status}
+                | {"error": one.error, "log": one.log_path}
+                for one in line.failures
+            ]
+    return found, [json.loads(text) for text in places]
+
+
+def contests(board: Leaderboard, /) -> list[Record]:
+    """Return a record a method, T and pair of simulators: their difference in points."""
+    tracks = {line.method: line.track for setting in board.settings for line in setting.lines}
+    return [
+        {
+            "method": one.method,
+            "track": tracks.get(one.method.rpartition(", ")[0], tracks.get(one.method)),
+            "T": one.timesteps,
+            "pair": f"{one.first} - {one.second}",
+            "dataset": setting.cell.dataset,
+            "model": setting.cell.model,
+            "budget": setting.cell.recipe_name,
+            **_interval("difference", one.comparison.difference),
+        }
+        for setting in board.settings
+        for one in setting.contests
+    ]
+
+
+def ranks(board: Leaderboard, /) -> list[Record]:
+    """Return a record a method: its mean rank and half a critical difference around it."""
+    tracks = {line.method: line.track for setting in board.settings for line in setting.lines}
+    return [
+        {
+            "method": method,
+            "track": tracks[method],
+            "budget": budget,
+            "rank": _digits(rank),
+            "rank_low": _digits(rank - found.critical_difference / 2),
+            "rank_high": _digits(rank + found.critical_difference / 2),
+            "blocks": found.blocks,
+            "p": _digits(found.p),
+        }
+        for budget, found in board.rankings.items()
+        for method, rank in found.mean_ranks.items()
+    ]
+
+
+def stability(board: Leaderboard, /) -> list[Record]:
+    """Return a record a pair of energy models: Kendall's tau of their orders.
+
+    Where all simulators agree there is one for all of them, which names none.
+    """
+    return [
+        {
+            "T": steps,
+            **({"simulator": backend} if shown is setting else {}),
+            "dataset": setting.cell.dataset,
+            "model": setting.cell.model,
+            "budget": setting.cell.recipe_name,
+            "first": first,
+            "second": second,
+            "tau": _digits(tau),
+        }
+        for setting in board.settings
+        for shown in [setting.together]
+        for (steps, backend), taus in shown.stability.items()
+        for (first, second), tau in taus.items()
+        if tau is not None
+    ]
+
+
+def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
+    cell = setting.cell
+    gain = line.gain.difference if line.gain else None
+    return {
+        "id": line.cell_id,
+        "method": line.method,
+        "name": f"{line.method}, T={line.timesteps}",
+        "whose": "yours" if line.mine else "published",
+        "track": line.track,
+        "loss": line.loss,
+        "simulator": line.backend,
+        "T": line.timesteps,
+        "dataset": cell.dataset,
+        "model": cell.model,
+        "budget": cell.recipe_name,
+        "params": json.dumps(line.params, sort_keys=True),
+        "outcome": line.outcome(),
+        "state": _state(line),
+        "accuracy_text": words.accuracy(line.accuracy, line.widest_wilson),
+        **_accuracy(line),
+        "group": line.group,
+        "best": _digits(line.best),
+        "baseline": line.baseline,
+        "gain_text": words.difference(line.gain),
+        **_interval("gain", gain),
+        "verdict": words.verdict(line.gain),
+        "p_holm": _digits(line.gain_p_holm),
+        "cost": _digits(line.cost),
+        "synops": _sum(line.average("acs_per_sample"), line.average("macs_per_sample")),
+        **{name: _scaled(line.average(figure), by) for name, (figure, by) in _MEASURED.items()},
+        **{name: _scaled(line.timing(figure), by) for name, (figure, by) in _TIMED.items()},
+        "energies": [_digits(line.energies.get(model)) for model in models],
+        **_steps(line),
+        **_layers([answer.row.ledger for answer in line.answers]),
+    }
+
+
+def _state(line: Line) -> str:
+    if not line.answers:
+        return "without a number"
+    return "complete" if len(line.answers) == len(line.asked) else "some missing"
+
+
+def _sum(*values: float | None) -> float | None:
+    known = [value for value in values if value is not None]
+    return _digits(sum(known)) if len(known) == len(values) else None
+
+
+def _accuracy(line: Line) -> Record:
+    """Return the mean with the interval over seeds, or over test samples for a single seed."""
+    mean = line.accuracy
+    if mean is None:
+        return dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high"))
+    interval = mean.interval or line.wilson()[0]
+    # An interval over seeds knows no bounds, and a figure must not show more than all.
+    bounded = Interval(max(0.0, interval.low), min(1.0, interval.high))
+    return {
+        "accuracy": _scaled(mean.value, 100),
+        "accuracy_low": _scaled(bounded.low, 100),
+        "accuracy_high": _scaled(bounded.high, 100),
+    }
+
+
+def _steps(line: Line) -> Record:
+    """Return the accuracies after each step, as arrays; empty for a single step."""
+    means = line.by_step if line.timesteps > 1 else ()
+    return {
+        "step": list(range(1, len(means) + 1)),
+        "step_accuracy": [_scaled(mean.value, 100) for mean in means],
+    }
+
+
+def _layers(ledgers: Sequence[Ledger | None]) -> Record:
+    """Return what each layer did for a sample, as arrays: means over seeds."""
+    known = [ledger for ledger in ledgers if ledger is not None]
+    if not known or len(known) < len(ledgers):
+        return {"layer": [], "layer_kind": [], "layer_rate": [], "layer_ac": [], "layer_mac": []}
+    names = [name for name, one in known[0].layers.items() if not one.folded]
+    return {
+        "layer": names,
+        "layer_kind": [known[0].layers[name].kind for name in names],
+        "layer_rate": [_rate(known, name) for name in names],
+        **{f"layer_{category}": _counts(known, names, category) for category in ("ac", "mac")},
+    }
+
+
+def _rate(ledgers: Sequence[Ledger], name: str) -> float | None:
+    found = [ledger.layers[name] for ledger in ledgers if name in ledger.layers]
+    if not all(layer.neurons for layer in found) or "spikes" in ledgers[0].not_counted:
+        return None
+    return _digits(fmean(layer.rate() for layer in found))
+
+
+def _counts(ledgers: Sequence[Ledger], names: Iterable[str], category: str) -> list[float | None]:
+    if any(category in ledger.not_counted for ledger in ledgers):
+        return [None for _ in names]
+    per_sample = [
+        [ledger.layers[name].sums().get(category, 0) / ledger.samples for name in names]
+        for ledger in ledgers
+        if all(name in ledger.layers for name in names)
+    ]
+    return [_digits(fmean(values)) for values in zip(*per_sample, strict=True)]
+
+
+def _cell(answer: PricedRow, line: str, places: dict[str, int]) -> Record:
+    row, metrics = answer.row, answer.metrics
+    made = {name: part for name, part in to_plain(row.provenance).items() if part not in (None, [])}
+    own = {name: made.pop(name, None) for name in _OWN}
+    text = json.dumps(made, sort_keys=True)
+    return {
+        "line": line,
+        "id": row.cell_id,
+        "seed": row.cell.seed,
+        "status": row.status,
+        "accuracy": _scaled(metrics.test_accuracy, 100),
+        "low": _scaled(metrics.accuracy_low, 100),
+        "high": _scaled(metrics.accuracy_high, 100),
+        "n_test": metrics.n_test,
+        "weights": (own["weights_sha256"] or "")[:16],
+        "log": own["log_path"],
+        "started": own["started_at"],
+        "made": places.setdefault(text, len(places)),
+    }
+
+
+def _interval(name: str, mean: Mean | None) -> Record:
+    if mean is None:
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high"))
+    low, high = mean.interval or (None, None)
+    return {
+        name: _scaled(mean.value, 100),
+        f"{name}_low": _scaled(low, 100),
+        f"{name}_high": _scaled(high, 100),
+    }
+
+
+def _scaled(value: float | None, by: float) -> float | None:
+    return None if value is None else _digits(by * value)
+
+
+def _digits(value: float | None) -> float | None:
+    """Return five digits, which is more than any of these is known to, and short to write."""
+    return None if value is None else float(f"{value:.5g}")

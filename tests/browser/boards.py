@@ -1,0 +1,21 @@
+"""A board with everything a page must bear."""
+
+from dataclasses import replace
+
+from harness.contracts.row import Row
+from harness.report import leaderboard, to_html
+from tests.report.rows import SUITE, board_rows, right, teacher, with_provenance, wrong
+
+SCRIPT = "<script>window.stolen = 1</script><img src=x onerror='window.stolen = 1'>"
+LINK = "[free](javascript:alert(1)) | a \x1b[31mred\x1b[0m | \ud800"
+
+
+def rows() -> list[Row]:
+    """Return rows on which names, errors and notes try to be more than text."""
+    hostile = with_provenance(right(f"evil {SCRIPT}", 300, spikes=3), data_notes=(SCRIPT, LINK))
+    return [*board_rows(), hostile, wrong("failing", "failed", f"{SCRIPT} {LINK}")]
+
+
+def page() -> str:
+    suite = replace(SUITE, caution=f"Mind {SCRIPT} {LINK}", remarks={"better": SCRIPT})
+    return to_html(leaderboard(rows(), suite=suite, teachers=[teacher()]), command="nox -s report")

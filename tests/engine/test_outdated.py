@@ -1,0 +1,67 @@
+"""``report``: whether published tables are those of their rows, and one's own beside them."""
+
+import csv
+import shutil
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from harness.engine.publish import beside, outdated, publish
+from harness.results import published
+from harness.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return published rows of one method with their tables."""
+    for name in ("direct.jsonl", "teachers.jsonl", "code.json"):
+        (tmp_path / "digits").mkdir(exist_ok=True)
+        shutil.copy(ROOT / "results" / "digits" / name, tmp_path / "digits")
+    publish("digits", runs=tmp_path / "none", folder=tmp_path, data_root=None)
+    return tmp_path
+
+
+def test_tables_of_their_rows_are_up_to_date_and_stay_as_they_are(folder: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert outdated("digits", folder=folder, data_root=None) == []
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_an_edited_and_a_lost_table_are_named(folder: Path) -> None:
+    page = folder / "digits" / "leaderboard.md"
+    page.write_text(page.read_text() + "edited\n")
+    (folder / "digits" / "leaderboard.csv").unlink()
+    assert outdated("digits", folder=folder, data_root=None) == [
+        "leaderboard.md",
+        "leaderboard.csv",
+    ]
+    assert page.read_text().endswith("edited\n")
+
+
+def test_a_row_that_is_gone_makes_all_tables_out_of_date(folder: Path) -> None:
+    rows = folder / "digits" / "direct.jsonl"
+    rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:-1]))
+    found = outdated("digits", folder=folder, data_root=None)
+    assert found == [f"leaderboard.{kind}" for kind in ("md", "csv", "json", "tex")]
+
+
+def test_ones_own_rows_stand_beside_the_published_which_stay_as_they_are(
+    folder: Path, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    rows = list(published("digits", results=folder).rows.values())
+    theirs = next(row for row in rows if row.cell.timesteps == 2 and row.cell.seed == 0)
+    runs = tmp_path / "runs"
+    Store(runs).save(replace(theirs, cell=replace(theirs.cell, seed=7), cell_id=""))
+    made = beside("digits", runs=runs, folder=folder, data_root=None)
+    assert made.rows == len(rows) + 1
+    assert {path.parent for path in made.files} == {runs / "digits"}
+    text = (runs / "digits" / "leaderboard.csv").read_text()
+    told = [one for one in csv.DictReader(StringIO(text)) if one["mine"] == "True"]
+    assert [(one["backend"], one["timesteps"]) for one in told] == [(theirs.cell.backend, "2")]
+    assert told[0]["test_accuracy_n"] == "4"
+    assert {path: path.read_bytes() for path in before} == before
