@@ -517,7 +517,7 @@ def _energy_models() -> Figure:
 def _yours(base: alt.Chart, x: alt.X, y: alt.Y) -> alt.Chart:
     """Return rings around one's own points."""
     mine = base.transform_filter("datum.whose == 'yours'")
-    rings: alt.Chart = mine.mark_point(filled=False, size=190, color=_INK, opacity=1)
+    rings: alt.Chart = mine.mark_point(filled=False, size=190, color=_INK, opacity=1, aria=False)
     return rings.encode(x=x, y=y)
 
 
