@@ -81,10 +81,12 @@ def test_the_baseline_is_the_one_from_scratch_and_the_other_is_told_from_it() ->
         )
         for seed, row in enumerate(plain)
     ]
-    found = leaderboard([*plain, *started], suite=SUITE, teachers=[])
+    inherited = [right("weight_transfer", 368 + seed, seed=seed) for seed in range(3)]
+    found = leaderboard([*plain, *started, *inherited], suite=SUITE, teachers=[])
     lines = {line.method: line for setting in found.settings for line in setting.lines}
-    assert set(lines) == {"direct", "direct (start_from=teacher)"}
+    assert set(lines) == {"direct", "direct (start_from=teacher)", "weight_transfer"}
     assert lines["direct"].gain is None
-    gain = lines["direct (start_from=teacher)"].gain
-    assert gain is not None
-    assert gain.difference.value == pytest.approx(12 / 400, rel=1e-9)
+    from_teacher = lines["direct (start_from=teacher)"]
+    assert (from_teacher.track, from_teacher.baseline) == ("inherited", "weight_transfer")
+    assert from_teacher.gain is not None
+    assert from_teacher.gain.difference.value == pytest.approx(4 / 400, rel=1e-9)
