@@ -24,6 +24,8 @@ CARD = MethodCard(
         "ultra-low-latency spiking neural networks. ICLR 2022"
     ),
     loss="exact",
+    setting="authors",
+    track="conversion",
     claims=(
         Claim(
             accuracy=0.9094,
@@ -31,6 +33,7 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=2,
             where="the authors' README",
+            url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
         Claim(
             accuracy=0.9401,
@@ -38,6 +41,7 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=4,
             where="the authors' README",
+            url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
         Claim(
             accuracy=0.9501,
@@ -45,6 +49,7 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=8,
             where="the authors' README",
+            url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
         Claim(
             accuracy=0.6489,
@@ -52,6 +57,7 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=2,
             where="the authors' README",
+            url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
         Claim(
             accuracy=0.7042,
@@ -59,6 +65,7 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=4,
             where="the authors' README",
+            url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
         Claim(
             accuracy=0.7463,
@@ -66,6 +73,7 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=8,
             where="the authors' README",
+            url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
     ),
     signals=(),
