@@ -33,6 +33,7 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=2,
             where="the authors' README",
+            epochs=300,
             url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
         Claim(
@@ -41,6 +42,7 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=4,
             where="the authors' README",
+            epochs=300,
             url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
         Claim(
@@ -49,6 +51,7 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=8,
             where="the authors' README",
+            epochs=300,
             url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
         Claim(
@@ -57,6 +60,7 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=2,
             where="the authors' README",
+            epochs=300,
             url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
         Claim(
@@ -65,6 +69,7 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=4,
             where="the authors' README",
+            epochs=300,
             url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
         Claim(
@@ -73,6 +78,7 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=8,
             where="the authors' README",
+            epochs=300,
             url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
     ),
