@@ -1,11 +1,18 @@
 """Many steps in parts: the same spikes, in the memory of a part."""
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from harness import discovery
+from harness.contracts.dataset import Dataset, Samples
+from harness.data.encoding import direct
+from harness.data.streaming import some
+from harness.evaluation import cost
+from harness.evaluation.cost import Running
 from harness.neurons.carrying import carries, carrying
 from harness.training import Student, put_in_slots
 from harness.training import student as students
@@ -141,3 +148,22 @@ def test_memory_does_not_grow_with_time_but_for_the_logits() -> None:
 
     assert peak(512) < 1.2 * peak(16)
     assert len(integrators(_converted().network)) == 3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_meter_that_looks_at_few_samples_at_once_counts_the_same(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = _converted(backend=backend)
+    dataset = cast(Dataset[Samples], discovery.load("datasets", "digits"))
+    samples = some(dataset.load(None, timesteps=1).test, 7)
+    cpu = torch.device("cpu")
+    running = Running(learner, samples, direct(dataset.card), cpu, "float32")
+    expected = running.counted()
+    steps = _parts_of(learner)
+    monkeypatch.setattr(cost, "AT_ONCE", 3 * 11)
+    found = running.counted()
+    assert steps == [11] * 3  # of 3, 3 and 1 samples, each whole in time
+    assert found.summed().to_plain() == expected.summed().to_plain()
+    monkeypatch.setattr(cost, "AT_ONCE", 1)
+    assert running.counted().samples == 7
