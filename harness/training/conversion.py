@@ -209,7 +209,8 @@ def balance(student: Student, batches: Sequence[Batch], *, scaling: float) -> No
     A layer that nothing excites fires at no threshold, and keeps its own.
     """
     for slot in integrators(student.network):
-        largest = max(_largest_current(student, slot, batch.stimulus) for batch in batches)
+        currents = (_largest_current(student, slot, batch.stimulus) for batch in batches)
+        largest = max(currents, default=0.0)
         if largest > 0:
             slot.scale.fill_(scaling * largest)
 

@@ -219,6 +219,15 @@ def test_a_layer_that_nothing_excites_keeps_a_finite_threshold() -> None:
     assert integrators(learner.network)[0].scale.item() == 1.0
 
 
+def test_of_no_batch_weights_are_copied_and_thresholds_stay() -> None:
+    method = ThresholdBalancing()
+    learner, guide = student("vgg", method=method), teacher("vgg")
+    assert not list(method.fit(learner, replace(lesson(guide), epochs=[])))
+    assert [slot.scale.item() for slot in integrators(learner.network)] == [1.0] * 3
+    theirs = guide.network.get_parameter("fc.weight")
+    assert torch.equal(learner.network.get_parameter("fc.weight"), theirs)
+
+
 def test_weights_of_another_topology_do_not_fit() -> None:
     method = ThresholdBalancing()
     with pytest.raises(UnsupportedError, match="another topology"):
