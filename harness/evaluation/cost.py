@@ -20,7 +20,7 @@ from harness.evaluation.early_exit import ALLOWED_DROPS, Exits, Rule, apply, fit
 from harness.evaluation.evaluate import Verdict, verdict_of
 from harness.meter import measure
 from harness.training.lesson import autocast
-from harness.training.student import Student
+from harness.training.student import AT_ONCE, Student
 
 _BATCHES = (64, 256)
 _METERED_BATCH = 256
@@ -72,7 +72,8 @@ class Running:
 
         ledger = measure(
             self.student.network,
-            self.stimuli(_METERED_BATCH),
+            # Whole in time, as the meter wants it, and yet in bounded memory.
+            self.stimuli(max(1, min(_METERED_BATCH, AT_ONCE // self.student.timesteps))),
             batch_axis=1 if frames else 0,
             time_axis=0 if frames else None,
             call=answer,

@@ -4,18 +4,22 @@ Both sides call the threshold of a slot ``scale``, so the state dict of one is t
 the other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from harness.contracts.errors import UnsupportedError
 from harness.contracts.neuron import NeuronSpec
+from harness.data.encoding import normalised
+from harness.neurons.carrying import CarryingLayer, Memory
 from harness.neurons.precision import widened
-from harness.neurons.spiking import SpikingLayer, SpikingNeuron
+from harness.neurons.spiking import SpikingNeuron
+from harness.training.lesson import Batch, Teacher
 from harness.training.student import Student
 
-_INTEGRATOR = NeuronSpec(kind="if", reset="subtract")
+INTEGRATOR = NeuronSpec(kind="if", reset="subtract")
 _SAMPLED = 2**20  # of more values than these, a quantile is taken of every n-th
 
 
@@ -28,7 +32,7 @@ class _Integrator(SpikingNeuron):
     """
 
     def __init__(self, neuron: nn.Module, *, share: float) -> None:
-        super().__init__(_INTEGRATOR)
+        super().__init__(INTEGRATOR)
         self.neuron = neuron
         self.share = share
 
@@ -37,18 +41,24 @@ class _Integrator(SpikingNeuron):
         current: Tensor,  # [T, N, ...]
         scale: Tensor,
         record: list[Tensor] | None = None,
+        memory: Memory | None = None,
     ) -> Tensor:
         # Ties decide spikes: bfloat16 would move the threshold by a part in 256.
         charge = widened(current) / scale
-        if self.share:
+        held = None if memory is None else memory.held
+        begin = self.share if held is None else held
+        if isinstance(begin, Tensor) or begin:
             steps = torch.arange(len(current), device=current.device)
             first = (steps == 0).view(-1, *(1 for _ in current.shape[1:]))
-            charge = charge + self.share * first.to(charge.dtype)
-        spikes: Tensor = self.neuron(charge, record)
+            charge = charge + begin * first.to(charge.dtype)
+        membranes = [] if record is None and memory is not None else record
+        spikes: Tensor = self.neuron(charge, membranes)
+        if memory is not None and membranes:
+            memory.held = membranes[0][-1] - spikes[-1]  # what the simulator's reset leaves
         return spikes
 
 
-class ScaledIntegrator(SpikingLayer):
+class ScaledIntegrator(CarryingLayer):
     """A simulator's integrate-and-fire neurons with threshold and spikes of size ``scale``.
 
     Meant is, from ``v = share * scale`` on,
@@ -57,7 +67,8 @@ class ScaledIntegrator(SpikingLayer):
 
     Divided by ``scale`` this is, for ``u = v / scale``, a neuron of threshold 1 that is
     fed with ``z / scale`` and starts from ``share``. Simulators start from 0, and
-    ``0 + (z[0] / scale + share)`` is the same as ``share + z[0] / scale``.
+    ``0 + (z[0] / scale + share)`` is the same as ``share + z[0] / scale``. In the same way,
+    and to the same bits, it goes on from where its last call ended while it has a memory.
 
     For a constant ``z`` in ``[0, scale]`` the membrane after ``T`` steps lies in
     ``[0, scale)``, so the answers add up to ``scale floor(z T / scale + share)``, but to no
@@ -79,7 +90,9 @@ class ScaledIntegrator(SpikingLayer):
     ) -> Tensor:
         """Return the spikes, 0 or ``scale``, ``[T, N, ...]``; ``record`` as a neuron does."""
         membrane: list[Tensor] = []
-        spikes: Tensor = self.integrator(current, self.scale, None if record is None else membrane)
+        spikes: Tensor = self.integrator(
+            current, self.scale, None if record is None else membrane, self.memory
+        )
         if record is not None:
             record.append(membrane[0] * self.scale)
         return (spikes * self.scale).to(current.dtype)
@@ -87,7 +100,7 @@ class ScaledIntegrator(SpikingLayer):
 
 def integrator(student: Student, /, *, scale: float = 1.0, share: float = 0.0) -> nn.Module:
     """Return scaled integrate-and-fire neurons on the student's simulator."""
-    return ScaledIntegrator(student.neuron(_INTEGRATOR), scale=scale, share=share)
+    return ScaledIntegrator(student.neuron(INTEGRATOR), scale=scale, share=share)
 
 
 def integrators(network: nn.Module, /) -> list[ScaledIntegrator]:
@@ -122,16 +135,17 @@ class QcfsActivation(nn.Module):
 class QuantileRelu(nn.Module):
     """A ReLU that notes how large its answers are while it is trained.
 
-    ``scale`` is a quantile of the first batch, then ``0.9 scale + 0.1 quantile``; a layer
-    that has been silent so far keeps its start.
+    ``scale`` is ``fraction`` of a quantile of the first batch, then ``0.9 scale + 0.1`` of
+    the same; a layer that has been silent so far keeps its start.
     """
 
     scale: Tensor
 
-    def __init__(self, *, quantile: float) -> None:
-        """Note this ``quantile``; 1 is the largest."""
+    def __init__(self, *, quantile: float, fraction: float = 1.0) -> None:
+        """Note this ``fraction`` of this ``quantile``, of which 1 is the largest answer."""
         super().__init__()
         self.quantile = quantile
+        self.fraction = fraction
         self.began = False
         self.register_buffer("scale", torch.tensor(1.0))
 
@@ -143,7 +157,7 @@ class QuantileRelu(nn.Module):
         return answer
 
     def _note(self, answer: Tensor) -> None:
-        found = quantile_of(answer, self.quantile)
+        found = self.fraction * quantile_of(answer, self.quantile)
         if found > 0:
             self.scale.lerp_(found.to(self.scale.dtype), 0.1 if self.began else 1.0)
             self.began = True
@@ -175,3 +189,78 @@ def twin_of(student: Student, activation: Callable[[], nn.Module], /) -> nn.Modu
         twin = student.twin(activation)
     twin.load_state_dict(student.network.state_dict(), assign=True)
     return twin
+
+
+def taken(batches: Iterator[Batch], samples: int) -> list[Batch]:
+    """Take batches until they hold at least so many ``samples``, or there are no more."""
+    found: list[Batch] = []
+    while sum(len(batch.labels) for batch in found) < samples:
+        if (batch := next(batches, None)) is None:
+            break
+        found.append(batch)
+    return found
+
+
+def balance(student: Student, batches: Sequence[Batch], *, scaling: float) -> None:
+    """Set every threshold to ``scaling`` times the largest current of its layer, in order.
+
+    That is the largest over ``batches``, the student's steps and the layer's neurons, where
+    the layers before have their thresholds already (Sengupta et al., Front. Neurosci. 2019).
+    A layer that nothing excites fires at no threshold, and keeps its own.
+    """
+    for slot in integrators(student.network):
+        currents = (_largest_current(student, slot, batch.stimulus) for batch in batches)
+        largest = max(currents, default=0.0)
+        if largest > 0:
+            slot.scale.fill_(scaling * largest)
+
+
+@torch.no_grad()
+def _largest_current(student: Student, slot: ScaledIntegrator, stimulus: Tensor) -> float:
+    seen: list[float] = []
+
+    def look(_: nn.Module, currents: tuple[Tensor, ...]) -> None:
+        seen.append(currents[0].amax().item())
+
+    with slot.register_forward_pre_hook(look):
+        student(stimulus)
+    return max(seen)
+
+
+@torch.no_grad()
+def fit_first_layer(network: nn.Module, batch: Batch, guide: Teacher) -> None:
+    """Make the first layer's mean current what it is in the teacher.
+
+    An imported teacher may have been trained under another normalisation, ``a x + b`` of
+    ours, channel by channel; and of frames it saw the sum, ``T`` times their mean. Then
+    ``T W (a x + b)`` is ``W' x + shift`` with ``W' = T a W``, and the norm after it takes the
+    shift. At the borders, where the teacher padded, that is a little too much.
+
+    Raises:
+        UnsupportedError: If the student's images are no such map of the teacher's.
+    """
+    convolution = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    norm = next(module for module in network.modules() if isinstance(module, nn.BatchNorm2d))
+    ours = _by_channel(batch.stimulus)
+    theirs = _by_channel(normalised(batch.images, guide.mean, guide.std))
+    if ours.shape != theirs.shape:
+        raise UnsupportedError("the student is shown spikes where the teacher was shown images")
+    around = ours - ours.mean(1, keepdim=True)
+    spread = around.square().sum(1)
+    gain = torch.where(spread > 0, (around * theirs).sum(1) / spread, 1.0)
+    offset = theirs.mean(1) - gain * ours.mean(1)
+    # Streamed images are bfloat16, and rounded again once they are normalised.
+    unlike = (gain[:, None] * ours + offset[:, None] - theirs).abs().amax()
+    if unlike > 0.02 * (1 + theirs.abs().amax()):
+        raise UnsupportedError("the student is shown an encoding the teacher was not trained on")
+    frames = len(batch.stimulus) if batch.stimulus.dim() == 5 else 1
+    shift = (convolution.weight.sum((2, 3)) * offset.to(convolution.weight.dtype)).sum(1)
+    convolution.weight.mul_((frames * gain).view(1, -1, 1, 1).to(convolution.weight.dtype))
+    norm.get_buffer("running_mean").sub_(frames * shift)
+
+
+def _by_channel(
+    stimulus: Tensor,  # [..., C, H, W]
+) -> Tensor:
+    """Return ``[C, values]`` in float64."""
+    return stimulus.double().movedim(-3, 0).flatten(1)

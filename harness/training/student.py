@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
 from harness.contracts.neuron import NeuronSpec
+from harness.neurons.carrying import carries, carrying
 from harness.neurons.precision import widened
 
 
@@ -22,6 +23,7 @@ def no_simulator(spec: NeuronSpec) -> nn.Module:
 
 
 _USUAL = NeuronSpec()
+AT_ONCE = 4096  # samples times steps: as many as a batch of 256 has in 16 steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +45,29 @@ class Student:
     neuron: Callable[[NeuronSpec], nn.Module] = no_simulator
 
     def __call__(self, stimulus: Tensor, taps: Sequence[str] = ()) -> Output:
-        """Answer ``stimulus``; logits and membranes leave reduced precision here."""
+        """Answer ``stimulus``; logits and membranes leave reduced precision here.
+
+        Without a gradient, neurons that can go on from call to call are simulated in parts
+        of ``AT_ONCE``, with the same spikes and in the memory of a part.
+        """
+        samples = stimulus.shape[-4]
+        if samples * self.timesteps > AT_ONCE and self._in_parts(taps):
+            at_once = max(1, AT_ONCE // samples)
+            return Output(logits=torch.cat(list(self._parts(stimulus, at_once))))
         answer: Output = self.network(stimulus, self.timesteps, taps)
         return Output(logits=widened(answer.logits), taps=answer.taps)
+
+    def _in_parts(self, taps: Sequence[str]) -> bool:
+        plain = not (taps or self.network.training or torch.is_grad_enabled())
+        return plain and carries(self.network)
+
+    def _parts(self, stimulus: Tensor, at_once: int) -> Iterator[Tensor]:
+        """Yield the logits of ``at_once`` steps after the other."""
+        with carrying(self.network):
+            for begin in range(0, self.timesteps, at_once):
+                steps = min(at_once, self.timesteps - begin)
+                frames = stimulus if stimulus.dim() == 4 else stimulus[begin : begin + steps]
+                yield widened(self.network(frames, steps, ()).logits)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Return everything the optimiser may change."""

@@ -3,14 +3,16 @@
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
+from harness import discovery
+from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method, MethodCard, Progress
-from harness.contracts.model import Output
+from harness.contracts.model import Model, Output
 from harness.training import Answer, Lesson, Student, descend, softened_kl
 from harness.training.losses.windows import windowed
 
@@ -30,17 +32,20 @@ CARD = MethodCard(
     ),
     signals=("weights", "logits of every step of a spiking teacher"),
     extras=(
-        "a spiking teacher, trained first on all of the lesson: twice the training of a student",
-        "an intermediate spiking network, with multi_stage: three times",
+        (
+            "a spiking teacher, trained first on all of the lesson: a whole training more, of a "
+            "network of the suite's teacher's size"
+        ),
+        "with `assistant` a spiking network of that topology: one whole training more",
     ),
     departures=(
         (
-            "the teacher is no larger than the student where the suite's is not; the paper's is. "
-            "Missing for it: a suite with a larger teacher"
+            "the paper's teacher is larger than its student; so it is in suites whose teacher is, "
+            "as `digits_wide_teacher`, and elsewhere it is as large as the student"
         ),
         (
-            "the intermediate network is the student's topology once more; the paper's lies "
-            "between both in size. Missing for it: a third topology in a suite"
+            "by default no intermediate network, as no suite names one; the abstract says that it "
+            "improves the student"
         ),
     ),
 )
@@ -75,9 +80,9 @@ class DistillingSpikes:
         stride: Steps from one window to the next.
         temperature: Softening of both distributions, in the two soft forms.
         share: Of ``D``; the labels get the rest.
-        multi_stage: Whether the teacher first teaches an intermediate network, which then
-            teaches the student. It is as large as the student, with other weights, and its
-            training is not counted either.
+        assistant: None, or a file under ``suites/models/``, of a size between teacher and
+            student: the teacher first teaches that network, with the student's neurons, which
+            then teaches the student. Its training is not counted either.
     """
 
     form: Literal["tensor", "window", "counts", "soft_counts", "soft_window"] = "window"
@@ -85,17 +90,20 @@ class DistillingSpikes:
     stride: int = 1
     temperature: float = 4.0
     share: float = 0.5
-    multi_stage: bool = False
+    assistant: str | None = None
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
-        """Train the teacher, then whom it teaches."""
+        """Train the teacher, then whom it teaches.
+
+        Raises:
+            UnsupportedError: If the assistant cannot be built for the student's images.
+        """
         source = spiking_teacher(student, lesson)
         first = lesson.further("the spiking teacher")
         yield from _uncounted(descend(source, first, _from_labels))
-        if self.multi_stage:
-            fresh = student.twin(lambda: student.neuron(student.spec)).to(lesson.device)
-            between = replace(student, network=fresh)
-            again = lesson.further("the intermediate network")
+        if self.assistant is not None:
+            between = built(self.assistant, student)
+            again = lesson.further("the assistant")
             yield from _uncounted(self._stage(source, between, again))
             source = between
         yield from self._stage(source, student, lesson)
@@ -147,6 +155,24 @@ def spiking_teacher(student: Student, lesson: Lesson) -> Student:
         network.set_submodule(name, student.neuron(student.spec))
     network.to(lesson.device).requires_grad_(requires_grad=True)
     return replace(student, network=network)
+
+
+def built(model: str, student: Student) -> Student:
+    """Return ``model`` with fresh weights and the student's neurons, for the same images.
+
+    Raises:
+        UnsupportedError: If the student's topology does not say which images it takes.
+        UnknownPluginError: If there is no such model.
+    """
+    socket = getattr(student.network, "socket", None)
+    if socket is None:
+        raise UnsupportedError("this topology does not say which images it takes (`socket.shape`)")
+    topology = cast(Model, discovery.load("models", model))
+    network: Any = topology.build(
+        lambda: student.neuron(student.spec), classes=student.classes, shape=socket.shape
+    )
+    device = next(student.parameters()).device
+    return replace(student, network=network.to(device=device, memory_format=torch.channels_last))
 
 
 def _from_labels(output: Output, _answer: Answer, labels: Tensor) -> Tensor:

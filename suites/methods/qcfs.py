@@ -24,6 +24,8 @@ CARD = MethodCard(
         "ultra-low-latency spiking neural networks. ICLR 2022"
     ),
     loss="exact",
+    setting="authors",
+    track="conversion",
     claims=(
         Claim(
             accuracy=0.9094,
@@ -31,6 +33,8 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=2,
             where="the authors' README",
+            epochs=300,
+            url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
         Claim(
             accuracy=0.9401,
@@ -38,6 +42,8 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=4,
             where="the authors' README",
+            epochs=300,
+            url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
         Claim(
             accuracy=0.9501,
@@ -45,6 +51,8 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=8,
             where="the authors' README",
+            epochs=300,
+            url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
         Claim(
             accuracy=0.6489,
@@ -52,6 +60,8 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=2,
             where="the authors' README",
+            epochs=300,
+            url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
         Claim(
             accuracy=0.7042,
@@ -59,6 +69,8 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=4,
             where="the authors' README",
+            epochs=300,
+            url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
         Claim(
             accuracy=0.7463,
@@ -66,6 +78,8 @@ CARD = MethodCard(
             architecture="VGG-16",
             timesteps=8,
             where="the authors' README",
+            epochs=300,
+            url="https://github.com/putshua/ANN_SNN_QCFS",
         ),
     ),
     signals=(),

@@ -7,12 +7,14 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import avg_pool2d, cross_entropy
 from torch.nn.grad import conv2d_weight
 
+from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method, MethodCard, Progress
-from harness.contracts.model import Network, Output
+from harness.contracts.model import Output
 from harness.neurons.precision import widened
+from harness.neurons.spiking import SpikingLayer
 from harness.training import Answer, Lesson, Student, descend, slots
 
 CARD = MethodCard(
@@ -32,15 +34,14 @@ CARD = MethodCard(
         "the update is a mean over a map's winning spikes",
         "norms stay before the neurons, and their statistics are those of the batches",
         "the first half of the batches teaches the kernels, the read-out learns throughout",
+        "low-pass filtered spikes are their mean over time, and no neurons stand behind a pooling",
     ),
     signals=(),
     uses_teacher=False,
     departures=(
         (
-            "the read-out is the topology's classifier and sees the last layer alone; the authors' "
-            "reads low-pass filtered, pooled spikes of all layers. Missing for it: a read-out on "
-            "pooled maps of several layers that is there at inference. Until then a network "
-            "deeper than four convolutions is read behind layers that stay random, near chance"
+            "layers beyond the fourth convolution stay random, as the paper has none there; the "
+            "read-out hears them too, and the last as the topology's classifier reads it"
         ),
         "kernels are real numbers; the binary ones of stochastic STDP are left out",
         (
@@ -65,8 +66,9 @@ class Stdp:
     ``tr_pre - offset``, without which all kernels learn that mean.
 
     The paper has up to four layers; in deeper networks the others keep their random start,
-    and so does a layer of hidden neurons before the classifier. The classifier alone
-    descends the cross-entropy.
+    and so does a layer of hidden neurons before the classifier. The read-out alone descends
+    the cross-entropy. At inference too it is the classifier of the last layer plus a linear
+    map of the spikes of every layer before, averaged over windows of pixels.
 
     Attributes:
         share: Of the batches that teach kernels, in equal parts for each layer.
@@ -77,6 +79,7 @@ class Stdp:
         rate: Change of a kernel a batch, in units of its norm; the best of four on the digits'
             validation split.
         fatigue: What ``tiredness`` gains a batch by winning everywhere; a tenth leaks.
+        window: Pixels a side that the read-out averages, or as many as there are.
     """
 
     share: float = 0.5
@@ -86,23 +89,41 @@ class Stdp:
     depression: float = 0.5
     rate: float = 0.01
     fatigue: float = 1.0
+    window: int = 2
+
+    def realise(self, student: Student, /) -> None:
+        """Let the classifier hear every layer.
+
+        Raises:
+            UnsupportedError: If the topology does not say which images it takes.
+        """
+        network = student.network
+        sizes = heard_sizes(student, window=self.window)
+        linear = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)]
+        classifier = cast(nn.Linear, network.get_submodule(linear[-1]))
+        with torch.random.fork_rng(devices=[]):
+            readout = Readout(classifier, list(sizes.values()))
+        network.set_submodule(linear[-1], readout)
+        for place, name in enumerate(sizes):
+            neuron = network.get_submodule(name)
+            network.set_submodule(
+                name, Heard(neuron, readout.heard, place=place, window=self.window)
+            )
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend the cross-entropy of the read-out while the kernels learn by themselves."""
-        network = cast(Network, student.network)
         plan = self._plan(student, lesson.steps)
         neurons = [student.network.get_submodule(name) for name in slots(student)]
 
-        def forward(stimulus: Tensor, _taps: Sequence[str]) -> Output:
+        def forward(stimulus: Tensor, taps: Sequence[str]) -> Output:
             learning = next(plan, None)
+            if learning is None:
+                return student(stimulus, taps)
+            with watched(learning.convolution, neurons) as seen:
+                output = student(stimulus, taps)
             with torch.no_grad():
-                if learning is None:
-                    features = student(stimulus, ["penultimate"]).taps["penultimate"]
-                else:
-                    with watched(learning.convolution, neurons) as seen:
-                        features = student(stimulus, ["penultimate"]).taps["penultimate"]
-                    self.change(learning, seen)
-            return Output(logits=widened(network.tail("penultimate", features)))
+                self.change(learning, seen)
+            return output
 
         return descend(student, lesson, self.loss, forward=forward)
 
@@ -139,6 +160,106 @@ class Stdp:
         moved = kernels / learning.norms + self.rate * change
         kernels.copy_(learning.norms * moved / norms_of(moved))
         learning.tiredness.mul_(0.9).add_(self.fatigue * won / won.sum().clamp_min(1))
+
+
+class Heard(SpikingLayer):
+    """A layer of neurons whose spikes a read-out hears; no gradient passes through them."""
+
+    def __init__(
+        self, neuron: nn.Module, heard: dict[int, Tensor], *, place: int, window: int
+    ) -> None:
+        """Tell ``heard[place]`` what ``neuron`` answers, averaged over ``window`` pixels."""
+        super().__init__()
+        self.neuron = neuron
+        self.heard = heard
+        self.place = place
+        self.window = window
+
+    def forward(
+        self,
+        current: Tensor,  # [T, N, ...]
+        record: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Return the spikes ``[T, N, ...]``; ``record`` as a neuron does."""
+        with torch.no_grad():
+            spikes: Tensor = self.neuron(current, record)
+            self.heard[self.place] = pooled(spikes.flatten(0, 1), window=self.window)
+        return spikes
+
+
+def pooled(
+    spikes: Tensor,  # [N, C, H, W] or [N, D]
+    *,
+    window: int,
+) -> Tensor:
+    """Return the averages over windows of pixels, ``[N, features]``; of vectors themselves."""
+    if spikes.dim() == 2:
+        return spikes
+    return avg_pool2d(spikes, [min(window, side) for side in spikes.shape[-2:]]).flatten(1)
+
+
+class Readout(nn.Linear):
+    """A classifier that also reads what was heard on the way to it.
+
+    What it reads besides begins at zero. Behind another signal than a stimulus (``tail``)
+    it reads no more than was heard there.
+    """
+
+    def __init__(self, classifier: nn.Linear, sizes: Sequence[int]) -> None:
+        """Begin as ``classifier``; ``sizes`` are the features that each place tells."""
+        super().__init__(classifier.in_features, classifier.out_features)
+        self.weight, self.bias = classifier.weight, classifier.bias
+        self.heard: dict[int, Tensor] = {}
+        device = classifier.weight.device
+        self.readers = nn.ModuleList(
+            nn.Linear(size, classifier.out_features, bias=False, device=device) for size in sizes
+        )
+        for reader in self.readers:
+            nn.init.zeros_(cast(nn.Linear, reader).weight)
+
+    def forward(
+        self,
+        features: Tensor,  # [N, D]
+    ) -> Tensor:
+        """Return the logits ``[N, K]``."""
+        answer = super().forward(features.detach())
+        for place, reader in enumerate(self.readers):
+            if place in self.heard:
+                answer = answer + reader(self.heard.pop(place))
+        return answer
+
+
+class _Probe(nn.Module):
+    """Stands in a slot and notes the shape of what arrives, in the order of arrival."""
+
+    def __init__(self, notes: "list[tuple[nn.Module, torch.Size]]") -> None:
+        super().__init__()
+        self.notes = notes
+
+    def forward(self, current: Tensor) -> Tensor:
+        self.notes.append((self, current.shape[2:]))
+        return current
+
+
+def heard_sizes(student: Student, /, *, window: int) -> dict[str, int]:
+    """Return how many features each slot but the last tells, by name, in order of firing.
+
+    Raises:
+        UnsupportedError: If the topology does not say which images it takes.
+    """
+    socket = getattr(student.network, "socket", None)
+    if socket is None:
+        raise UnsupportedError("this topology does not say which images it takes (`socket.shape`)")
+    notes: list[tuple[nn.Module, torch.Size]] = []
+    device = next(student.parameters()).device
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        twin = student.twin(lambda: _Probe(notes)).eval()
+        twin(torch.zeros(1, *socket.shape, device=device), 1, ())
+    names = {id(module): name for name, module in twin.named_modules()}
+    return {
+        names[id(probe)]: pooled(torch.zeros(1, *shape), window=window).shape[1]
+        for probe, shape in notes[:-1]
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

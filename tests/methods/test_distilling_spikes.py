@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from harness.contracts.errors import SpecError, UnsupportedError
+from harness.contracts.errors import SpecError, UnknownPluginError, UnsupportedError
 from harness.contracts.model import Output
 from harness.neurons.spiking import SpikingNeuron
 from harness.training import Answer, Lesson, Student
 from harness.training.losses.windows import windowed
 from suites.methods import distilling_spikes
-from suites.methods.distilling_spikes import METHOD, DistillingSpikes, spiking_teacher
+from suites.methods.distilling_spikes import METHOD, DistillingSpikes, built, spiking_teacher
 from tests.methods import teaching_aids
-from tests.methods.small import SAMPLES, lesson, student, teacher
+from tests.methods.small import CLASSES, EVENTS, SAMPLES, lesson, student, teacher
 
 TRAIN = torch.tensor([1.0, 0.0, 0.0, 1.0])
 
@@ -219,12 +219,43 @@ def test_an_intermediate_network_learns_between_teacher_and_student(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = _kept_teacher(monkeypatch)
-    learner = student()
-    training = DistillingSpikes(multi_stage=True).fit(learner, lesson(teacher(), steps=2))
+    between: list[Student] = []
+
+    def kept(model: str, learner: Student) -> Student:
+        between.append(built(model, learner))
+        return between[0]
+
+    monkeypatch.setattr(distilling_spikes, "built", kept)
+    learner, guide = student(), teacher("vgg")
+    method = DistillingSpikes(assistant="digits_convnet_middle")
+    training = method.fit(learner, lesson(guide, steps=2))
     assert [next(training).samples for _ in range(4)] == [0, 0, 0, 0]
+    taught = between[0].network.get_parameter("fc.weight").clone()
     with torch.no_grad():  # the teacher has done its part: nobody listens any more
         made[0].network.get_parameter("fc.bias").fill_(float("nan"))
     assert [progress.samples for progress in training] == [SAMPLES, 2 * SAMPLES]
+    assert torch.equal(between[0].network.get_parameter("fc.weight"), taught)
+
+
+def test_an_assistant_is_another_topology_with_the_students_neurons() -> None:
+    learner = student(timesteps=3, shape=EVENTS)
+    between = built("digits_convnet_middle", learner)
+    assert between.network.get_parameter("conv2.weight").shape == (32, 16, 3, 3)
+    neurons = [part for part in between.network.modules() if isinstance(part, SpikingNeuron)]
+    assert {neuron.spec for neuron in neurons} == {learner.spec}
+    assert between(torch.rand(3, SAMPLES, *EVENTS)).logits.shape == (3, SAMPLES, CLASSES)
+    with pytest.raises(UnsupportedError, match="does not say which images"):
+        built("digits_convnet_middle", teaching_aids.student())
+    with pytest.raises(UnknownPluginError, match="digits_convnet_middle"):
+        built("digits_convnet_midle", learner)
+
+
+def test_a_teacher_may_be_larger_than_its_student() -> None:
+    learner, guide = student("convnet"), teacher("vgg")
+    spiking = spiking_teacher(learner, lesson(guide))
+    assert [*spiking.network.state_dict()] == [*guide.network.state_dict()]
+    told = list(DistillingSpikes().fit(learner, lesson(guide, steps=2)))
+    assert [progress.samples for progress in told] == [0, 0, SAMPLES, 2 * SAMPLES]
 
 
 def test_the_teacher_sees_what_the_student_sees() -> None:

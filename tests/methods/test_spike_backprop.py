@@ -122,7 +122,7 @@ def test_it_teaches_otherwise_than_a_surrogate() -> None:
 def test_the_loss_is_the_squared_error_summed_over_classes() -> None:
     # Means (1, 0, 0.5) and label 0: 0 + 0 + 0.25; means (0, 0, 0) and label 2: 1.
     logits = torch.tensor([[[2.0, 1.0, 1.0], [0, 0, 0]], [[0.0, -1.0, 0.0], [0, 0, 0]]])
-    for method, weight in ((SpikeBackprop(), 0.3), (SpikeBackprop(weight=0.5), 0.5)):
+    for method, weight in ((SpikeBackprop(), 1.0), (SpikeBackprop(weight=0.5), 0.5)):
         loss = method.loss(Output(logits=logits), None, torch.tensor([0, 2]))  # type: ignore[arg-type]  # it asks no teacher
         assert loss.item() == pytest.approx(weight * (0.25 + 1) / 2, rel=1e-6)
 

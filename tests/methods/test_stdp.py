@@ -6,18 +6,23 @@ import pytest
 import torch
 from torch import nn
 
+from harness.contracts.errors import UnsupportedError
+from harness.meter import measure
 from harness.training import slots
 from suites.methods.stdp import (
     Learning,
     OnePass,
     Stdp,
+    heard_sizes,
     kernel_change,
     norms_of,
+    pooled,
     traces,
     watched,
     winners,
 )
-from tests.methods.small import SAMPLES, lesson, student
+from tests.methods import teaching_aids
+from tests.methods.small import SAMPLES, Kind, lesson, student
 
 # Three steps, traces that halve. Before the synapse 1, 0, 1; after it 0, 1, 1.
 BEFORE, AFTER = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([0.0, 1.0, 1.0])
@@ -99,7 +104,7 @@ def test_a_convolution_is_watched_with_the_neurons_behind_it() -> None:
 
 def test_kernels_learn_in_turn_and_the_classifier_always() -> None:
     method = Stdp(share=0.5)
-    learner = student("vgg", timesteps=4)
+    learner = student("vgg", method=method, timesteps=4)
     kernels = ["layer1.0.conv.weight", "layer2.0.conv.weight", "layer2.1.conv.weight"]
     watched_names = [*kernels, "fc.weight"]
     state = {name: learner.network.get_parameter(name).clone() for name in watched_names}
@@ -115,21 +120,23 @@ def test_kernels_learn_in_turn_and_the_classifier_always() -> None:
 
 def test_only_the_first_layers_learn() -> None:
     method = Stdp(share=1.0, layers=2)
-    learner = student("vgg", timesteps=4)
+    learner = student("vgg", method=method, timesteps=4)
     before = {name: value.clone() for name, value in learner.network.named_parameters()}
     list(method.fit(learner, lesson(None, steps=4)))
     changed = {
         name for name, value in learner.network.named_parameters()
         if not torch.equal(value, before[name])
     }  # fmt: skip
-    assert changed == {"layer1.0.conv.weight", "layer2.0.conv.weight", "fc.weight", "fc.bias"}
+    readout = {"fc.weight", "fc.bias", "fc.readers.0.weight", "fc.readers.1.weight"}
+    assert changed == {"layer1.0.conv.weight", "layer2.0.conv.weight", *readout}
 
 
 def test_kernels_keep_their_norm() -> None:
-    learner = student("convnet", timesteps=4)
+    method = Stdp(share=1.0, rate=1.0, layers=1)
+    learner = student("convnet", method=method, timesteps=4)
     kernels = learner.network.get_parameter("conv1.weight")
     before = norms_of(kernels.detach()).clone()
-    list(Stdp(share=1.0, rate=1.0, layers=1).fit(learner, lesson(None, steps=3)))
+    list(method.fit(learner, lesson(None, steps=3)))
     assert torch.allclose(norms_of(kernels.detach()), before, rtol=1e-5)
 
 
@@ -176,7 +183,7 @@ def test_by_default_a_kernel_turns_by_a_hundredth_of_its_norm() -> None:
 
 
 def test_by_default_half_of_the_batches_teach_four_convolutions() -> None:
-    learner = student("resnet", timesteps=4)
+    learner = student("resnet", method=Stdp(), timesteps=4)
     state = {name: value.clone() for name, value in learner.network.named_parameters()}
     changed = []
     # Ten batches: five for four kernels, of which the first has two, and five for none.
@@ -185,8 +192,82 @@ def test_by_default_half_of_the_batches_teach_four_convolutions() -> None:
         changed.append([name for name in now if not torch.equal(now[name], state[name])])
         state = now
     turns = ["conv1", "conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1"]
-    head = ["fc.weight", "fc.bias"]
+    head = ["fc.weight", "fc.bias", *(f"fc.readers.{place}.weight" for place in range(4))]
     assert changed == [[f"{name}.weight", *head] for name in turns] + [head] * 5
+
+
+def test_the_read_out_hears_every_layer_and_the_last_as_the_classifier_does() -> None:
+    method = Stdp()
+    learner, plain = student("vgg", method=method, timesteps=3), student("vgg", timesteps=3)
+    for network in (learner.network, plain.network):
+        network.eval()
+    stimulus = next(iter(lesson(None))).stimulus
+    with torch.no_grad():
+        expected = plain(stimulus, ["stem", "stage2.membrane", "penultimate"])
+        # What it reads besides begins at zero.
+        found = learner(stimulus, ["stem", "stage2.membrane", "penultimate"])
+        assert torch.equal(found.logits, expected.logits)
+        assert all(torch.equal(found.taps[name], expected.taps[name]) for name in found.taps)
+        # Of the stem's 4 maps of 8 x 8 it hears 4 x 4 averages, each of 4 pixels.
+        reader = learner.network.get_parameter("fc.readers.0.weight")
+        assert reader.shape == (3, 4 * 4 * 4)
+        reader[1, 16 + 5].fill_(8.0)  # the second map, second row and column
+        more = learner(stimulus).logits - expected.logits
+    pixels = expected.taps["stem"][:, :, 1, 2:4, 2:4].mean((-2, -1))
+    assert torch.allclose(more[..., 1], 8 * pixels, atol=1e-6)
+    assert pixels.std() > 0
+    assert torch.equal(more[..., 0], torch.zeros_like(pixels))
+
+
+@pytest.mark.parametrize(("window", "features"), [(2, 4 * 16), (3, 4 * 4), (100, 4)])
+def test_a_window_is_no_larger_than_the_map(window: int, features: int) -> None:
+    sizes = heard_sizes(student("vgg"), window=window)
+    assert list(sizes) == ["layer1.0.activation", "layer2.0.activation"]
+    assert sizes["layer1.0.activation"] == features
+
+
+def test_spikes_of_vectors_are_heard_as_they_are() -> None:
+    spikes = torch.tensor([[1.0, 0.0, 1.0]])
+    assert torch.equal(pooled(spikes, window=2), spikes)
+
+
+def test_no_gradient_leaves_the_read_out() -> None:
+    learner = student("resnet", method=Stdp(), timesteps=2)
+    learner(next(iter(lesson(None))).stimulus).logits.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    reached = [name for name, value in learner.network.named_parameters() if value.grad is not None]
+    assert reached == [
+        "fc.weight",
+        "fc.bias",
+        *(f"fc.readers.{place}.weight" for place in range(4)),
+    ]
+
+
+def test_the_tail_reads_what_was_heard_behind_its_signal() -> None:
+    learner = student("vgg", method=Stdp(), timesteps=2)
+    network = learner.network.eval()
+    with torch.no_grad():
+        for reader in ("fc.readers.0.weight", "fc.readers.1.weight"):
+            network.get_parameter(reader).fill_(1.0)
+        taps = learner(next(iter(lesson(None))).stimulus, ["stem", "penultimate"]).taps
+        alone = network.tail("penultimate", taps["penultimate"])
+    fc = network.get_submodule("fc")
+    assert torch.equal(alone, nn.functional.linear(taps["penultimate"], fc.weight, fc.bias))
+
+
+def test_a_topology_that_takes_unknown_images_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match=r"does not say which images"):
+        Stdp().realise(teaching_aids.student())
+
+
+@pytest.mark.parametrize("kind", ["convnet", "vgg", "resnet"])
+def test_the_meter_counts_all_that_is_read(kind: Kind) -> None:
+    learner = student(kind, method=Stdp(), timesteps=2)
+    learner.network.eval()
+    images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = measure(learner.network, images, call=lambda x: learner(x).logits)
+    assert not found.uncounted
+    readers = [name for name in found.layers if name.startswith("fc.readers.")]
+    assert len(readers) == len(slots(learner)) - 1
 
 
 def test_a_kernel_learns_a_mean_over_its_wins() -> None:

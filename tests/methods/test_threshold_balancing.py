@@ -1,5 +1,6 @@
 """Conversion of the teacher by the spikes that arrive."""
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -16,7 +17,7 @@ from harness.contracts.recipe import Recipe
 from harness.discovery import load
 from harness.training import Batch, Lesson, Student, Teacher
 from harness.training.conversion import integrators
-from suites.methods.threshold_balancing import METHOD, ThresholdBalancing, layers_of
+from suites.methods.threshold_balancing import METHOD, ThresholdBalancing
 from tests.methods.small import EVENTS, STATIC, lesson, student, teacher
 
 
@@ -94,13 +95,20 @@ def test_thresholds_are_scaled_before_the_next_layer_is_looked_at() -> None:
     assert [slot.scale.item() for slot in integrators(learner.network)] == [1.0, 1.0]
 
 
-def test_by_default_thresholds_are_seven_tenths_of_the_largest_current() -> None:
-    # First layer: 0.7 * 2 = 1.4, at which 1 fires in the second step, as 2 does: 2 * 1.4.
+def test_by_default_thresholds_are_the_largest_currents_of_512_samples() -> None:
     method = cast(ThresholdBalancing, METHOD)
-    learner, course = _chain(method, steps=2, timesteps=3)
-    list(method.fit(learner, course))
-    found = [slot.scale.item() for slot in integrators(learner.network)]
-    assert found == pytest.approx([1.4, 0.7 * 2.8], rel=1e-6)
+    learner, course = _chain(method, steps=3, timesteps=3)
+    batch = next(iter(course))
+    many = replace(
+        batch,
+        stimulus=batch.stimulus.expand(256, 2, 1, 1),
+        images=batch.images.expand(256, 2, 1, 1),
+        labels=batch.labels.expand(256),
+    )
+    stronger = replace(many, stimulus=2 * many.stimulus, images=2 * many.images)
+    found = list(method.fit(learner, replace(course, epochs=[[many, many, stronger]])))
+    assert [progress.samples for progress in found] == [256, 512]
+    assert [slot.scale.item() for slot in integrators(learner.network)] == [2.0, 4.0]
 
 
 def test_a_threshold_is_the_largest_of_all_batches() -> None:
@@ -112,14 +120,13 @@ def test_a_threshold_is_the_largest_of_all_batches() -> None:
     assert [slot.scale.item() for slot in integrators(learner.network)] == [2.0, 4.0]
 
 
-def test_the_loss_that_is_told_is_that_of_the_answer() -> None:
-    # The last layer's threshold is found at the start value 1, where it fires in every step:
-    # logits 1 and 0.
+def test_the_loss_that_is_told_is_that_of_the_balanced_answer() -> None:
+    # Logits 3 and 0, as below, in either batch, and the second class is right: ln(1 + e^3).
+    learner, course = _chain(ThresholdBalancing(scaling=1.0), steps=2, timesteps=4)
+    wrong = replace(next(iter(course)), labels=torch.ones(1, dtype=torch.int64))
     method = ThresholdBalancing(scaling=1.0)
-    learner, course = _chain(method, steps=2, timesteps=4)
-    told = [progress.loss for progress in method.fit(learner, course)]
-    expected = nn.functional.cross_entropy(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))
-    assert told[1] == pytest.approx(expected.item(), rel=1e-6)
+    told = [each.loss for each in method.fit(learner, replace(course, epochs=[[wrong, wrong]]))]
+    assert told == pytest.approx([3 + math.log1p(math.exp(-3))] * 2, rel=1e-6)
 
 
 def test_without_shifts_unit_spikes_would_be_the_same_spikes() -> None:
@@ -140,18 +147,6 @@ def test_without_shifts_unit_spikes_would_be_the_same_spikes() -> None:
         v = v - threshold * theirs[-1]
     found = second(first(current).sum(2, keepdim=True)) / second.scale
     assert torch.equal(found, torch.stack(theirs))
-
-
-@pytest.mark.parametrize(("steps", "layers"), [(1, 5), (2, 5), (3, 5), (5, 5), (7, 5), (100, 9)])
-def test_every_layer_has_its_turn_in_order_and_no_batch_is_idle(steps: int, layers: int) -> None:
-    turns = [list(layers_of(step, steps=steps, layers=layers)) for step in range(steps)]
-    flat = [layer for turn in turns for layer in turn]
-    assert flat == sorted(flat)
-    assert set(flat) == set(range(layers))
-    assert all(turns)
-    if steps >= layers:
-        counts = [flat.count(layer) for layer in range(layers)]
-        assert max(counts) - min(counts) <= 1
 
 
 def _distance(shape: tuple[int, int, int], steps: int) -> float:
@@ -222,6 +217,15 @@ def test_a_layer_that_nothing_excites_keeps_a_finite_threshold() -> None:
         guide.network.get_parameter("layer1.0.bn.bias").fill_(-100.0)
     list(method.fit(learner, lesson(guide, steps=3)))
     assert integrators(learner.network)[0].scale.item() == 1.0
+
+
+def test_of_no_batch_weights_are_copied_and_thresholds_stay() -> None:
+    method = ThresholdBalancing()
+    learner, guide = student("vgg", method=method), teacher("vgg")
+    assert not list(method.fit(learner, replace(lesson(guide), epochs=[])))
+    assert [slot.scale.item() for slot in integrators(learner.network)] == [1.0] * 3
+    theirs = guide.network.get_parameter("fc.weight")
+    assert torch.equal(learner.network.get_parameter("fc.weight"), theirs)
 
 
 def test_weights_of_another_topology_do_not_fit() -> None:

@@ -1,0 +1,6 @@
+"""WRN-16-2."""
+
+from harness.contracts.model import Model
+from suites.models._wide_resnet import WideResNet
+
+MODEL: Model = WideResNet(depth=16, widening=2)
