@@ -159,11 +159,11 @@ def test_a_meter_that_looks_at_few_samples_at_once_counts_the_same(
     samples = some(dataset.load(None, timesteps=1).test, 7)
     cpu = torch.device("cpu")
     running = Running(learner, samples, direct(dataset.card), cpu, "float32")
-    expected = running.counted()
+    expected = running.judged()[1]
     steps = _parts_of(learner)
     monkeypatch.setattr(cost, "AT_ONCE", 3 * 11)
-    found = running.counted()
+    found = running.judged()[1]
     assert steps == [11] * 3  # of 3, 3 and 1 samples, each whole in time
     assert found.summed().to_plain() == expected.summed().to_plain()
     monkeypatch.setattr(cost, "AT_ONCE", 1)
-    assert running.counted().samples == 7
+    assert running.judged()[1].samples == 7

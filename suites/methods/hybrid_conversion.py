@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 import torch
@@ -123,8 +122,7 @@ class HybridConversion:
         return self._train(student, lesson)
 
     def _train(self, student: Student, lesson: Lesson) -> Iterator[Progress]:
-        batches = iter(lesson)
-        first = taken(batches, self.samples)
+        first = taken(iter(lesson.further("thresholds")), self.samples)
         for batch in first[:1]:
             fit_first_layer(student.network, batch, lesson.guide)
         short = replace(student, timesteps=min(student.timesteps, self.steps))
@@ -139,8 +137,7 @@ class HybridConversion:
             return learner(stimulus, taps)
 
         recipe = replace(lesson.recipe, optimiser="adam", learning_rate=self.learning_rate)
-        course = replace(lesson, recipe=recipe, epochs=[chain(first, batches)])
-        yield from descend(student, course, self.loss, forward=forward)
+        yield from descend(student, replace(lesson, recipe=recipe), self.loss, forward=forward)
 
     def loss(self, output: Output, _answer: Answer, labels: Tensor) -> Tensor:
         """Return the cross-entropy of the mean logits, in nats."""

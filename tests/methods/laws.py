@@ -24,22 +24,22 @@ KINDS: tuple[Kind, ...] = ("convnet", "vgg", "resnet")
 STEPS = 8  # stdp has half of them for its layers, one after the other
 
 
-def ready(method: Method, kind: Kind = "convnet") -> Student:
+def ready(method: Method, kind: Kind = "convnet", *, timesteps: int = 2) -> Student:
     """Return a student of as many steps as the method means."""
     try:
-        return student(kind, method=method)
+        return student(kind, method=method, timesteps=timesteps)
     except UnsupportedError:
         return student(kind, method=method, timesteps=1)
 
 
-def every_weight_learns(method: Method, *, track: Track = "scratch") -> None:
+def every_weight_learns(method: Method, *, track: Track = "scratch", timesteps: int = 2) -> None:
     """Demand that all weights move, and go on moving but for a conversion.
 
     Nothing decays here, so what moves was moved by the method: norms and running statistics
     do not count, and no more does a start from the teacher's weights.
     """
     torch.manual_seed(0)
-    learner = ready(method)
+    learner = ready(method, timesteps=timesteps)
     states = [_weights(learner.network)]
     course = but(lesson(teacher(), steps=STEPS), weight_decay=0.0)
     states += [

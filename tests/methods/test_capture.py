@@ -25,6 +25,7 @@ from tests.methods.small import SAMPLES, lesson, student, teacher
 STEPS = 7
 # What spends its lesson otherwise than by `descend`, or does something else in every step.
 EAGER = {
+    "ann2snn": "a conversion: it looks at activations, in a loop of its own",
     "bidirectional": "two networks that learn in turn, in a loop of its own",
     "stdp": "another layer learns every so many batches, by hooks",
     "threshold_balancing": "a conversion: no gradient, and numbers read from every batch",
