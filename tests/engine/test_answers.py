@@ -1,0 +1,111 @@
+"""Kept logits are found by who may have them, by nobody else, and change no number."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from harness.contracts.cell import Cell
+from harness.contracts.row import Row
+from harness.contracts.values import to_plain
+from harness.engine import answers, cell, grid
+from harness.engine.compare import TIMES
+from harness.engine.grid import Axes
+from harness.engine.jobs import Conditions, Order
+from harness.engine.teachers import cell_of
+from harness.results import Published
+from harness.store import Store
+
+CPU = torch.device("cpu")
+
+
+def _cell(method: str = "logit_kd", seed: int = 0, **recipe: Any) -> Cell:
+    axes = Axes(methods=(method,), timesteps=(2,), seeds=(seed,), backends=("norse",))
+    found = grid.cells("digits", axes, Store(Path("nowhere")), Published())[0]
+    assert found.teacher is not None
+    assert found.teacher.recipe is not None
+    short = {"epochs": 1, "train_samples": 128}
+    teacher = replace(found.teacher, recipe=replace(found.teacher.recipe, **short))
+    return replace(found, teacher=teacher, recipe=replace(found.recipe, **(short | recipe)))
+
+
+def _order(asked: Cell, runs: Path) -> Order:
+    conditions = Conditions(
+        runs=runs, data_root=None, device="cpu", threads=1, deterministic=True, command=""
+    )
+    return Order(cell=asked, conditions=conditions, log_path=runs / "log.txt")
+
+
+def _run(asked: Cell, runs: Path) -> Row:
+    row = cell.run(_order(asked, runs), lambda _: None)
+    Store(runs).save(row)
+    return row
+
+
+def _numbers(row: Row) -> Any:
+    plain = to_plain(row)
+    plain.pop("provenance")
+    return {**plain, "metrics": {k: v for k, v in plain["metrics"].items() if k not in TIMES}}
+
+
+def test_another_method_reads_what_the_first_has_kept_and_no_number_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = _cell("logit_kd"), _cell("hta_kl")
+    assert first.teacher is not None
+    teacher = cell_of(first.teacher)
+    for runs in (tmp_path / "shared", tmp_path / "alone"):
+        _run(teacher, runs)
+    _run(first, tmp_path / "shared")
+    (kept,) = (tmp_path / "shared" / answers.FOLDER).glob("*.safetensors")
+    assert load_file(kept)["logits"].shape == (2, 64, 10)
+    asked: list[int] = []
+    given = answers.Answers
+    monkeypatch.setattr(
+        answers, "Answers", lambda steps, **k: asked.append("known" in k) or given(steps, **k)
+    )
+    shared, alone = (_run(second, tmp_path / place) for place in ("shared", "alone"))
+    assert asked == [True, False]
+    assert _numbers(shared) == _numbers(alone)
+
+
+def test_the_address_changes_with_all_that_logits_depend_on_and_with_nothing_else(
+    tmp_path: Path,
+) -> None:
+    def address(asked: Cell, sha256: str = "a", **conditions: Any) -> str:
+        order = _order(asked, tmp_path)
+        order = replace(order, conditions=replace(order.conditions, **conditions))
+        assert asked.teacher is not None
+        return answers._address(order, asked.teacher, sha256, CPU)
+
+    plain = address(_cell())
+    assert address(_cell("hta_kl", learning_rate=0.9, weight_decay=0.0, warmup=0.5)) == plain
+    others = [
+        address(_cell(seed=1)),
+        address(_cell(batch_size=32)),
+        address(_cell(epochs=2)),
+        address(_cell(precision="float32")),
+        address(_cell(), "b"),
+        address(_cell(), threads=2),
+    ]
+    assert len({plain, *others}) == 7
+
+
+def test_the_oldest_go_where_there_are_too_many_and_the_largest_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = torch.zeros(2, 4, 8)  # 256 bytes, and a header
+    for age, name in enumerate(("young", "old")):
+        answers._keep(tmp_path / f"{name}.safetensors", table)
+        os.utime(tmp_path / f"{name}.safetensors", (1000 - age, 1000 - age))
+    size = (tmp_path / "old.safetensors").stat().st_size
+    monkeypatch.setattr(answers, "_TOGETHER", 2 * size)
+    answers._keep(tmp_path / "new.safetensors", table)
+    assert {path.stem for path in tmp_path.iterdir()} == {"young", "new"}
+    monkeypatch.setattr(answers, "_LARGEST", 255)
+    answers._keep(tmp_path / "large.safetensors", table)
+    assert not (tmp_path / "large.safetensors").exists()
