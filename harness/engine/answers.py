@@ -24,6 +24,7 @@ from harness.engine.jobs import Order
 from harness.engine.teachers import cell_of
 from harness.store import write_atomically
 from harness.training.answers import Answers
+from harness.training.lesson import Teacher
 
 FOLDER = "answers"
 _LARGEST, _TOGETHER = 2**26, 2**30  # bytes of one file, and of all
@@ -31,16 +32,16 @@ _LARGEST, _TOGETHER = 2**26, 2**30  # bytes of one file, and of all
 
 def answers_of(
     order: Order, teacher: TeacherIdentity, weights_sha256: str, device: torch.device, /
-) -> Callable[[int], Answers]:
+) -> Callable[[Teacher, int], Answers]:
     """Return what makes the answers of a lesson of so many steps: known, or to be kept."""
     folder = order.conditions.runs / FOLDER
     path = folder / f"{_address(order, teacher, weights_sha256, device)}.safetensors"
 
-    def answers(steps: int) -> Answers:
+    def answers(teacher: Teacher, steps: int) -> Answers:
         if path.exists():
             path.touch()
-            return Answers(steps, known=load_file(path, device=str(device))["logits"])
-        return Answers(steps, keep=lambda table: _keep(path, table))
+            return Answers(teacher, steps, known=load_file(path, device=str(device))["logits"])
+        return Answers(teacher, steps, keep=lambda table: _keep(path, table))
 
     return answers
 

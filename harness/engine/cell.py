@@ -78,7 +78,8 @@ def _run(order: Order, report: Callable[[Progress], None]) -> Row:
     teacher = reference = teacher_sha256 = answers = None
     if cell.teacher is not None:
         teacher, reference, teacher_sha256 = teacher_of(store, cell.teacher, cell.model, device)
-        answers = answers_of(order, cell.teacher, teacher_sha256, device)
+        if found.teacher_stays:
+            answers = answers_of(order, cell.teacher, teacher_sha256, device)
     taught_by = teacher if found.uses_teacher else None
     trained = train(found, splits, taught_by, device, report, answers=answers)
     spent: dict[str, Any] = {

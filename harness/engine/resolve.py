@@ -34,6 +34,7 @@ class Resolved:
         model: The student's topology.
         method: With the cell's parameters.
         uses_teacher: Whether it asks one.
+        teacher_stays: Whether it says that the teacher learns nothing from it.
         track: What it says the student is given.
         backend: None for an artificial network.
         encoder: None for a constant current.
@@ -44,6 +45,7 @@ class Resolved:
     model: Model
     method: Method
     uses_teacher: bool
+    teacher_stays: bool
     track: Track
     backend: Backend | None
     encoder: Encoder | None
@@ -113,6 +115,7 @@ def resolve(cell: Cell) -> Resolved:
         model=cast(Model, discovery.load("models", cell.model)),
         method=_method(cell.method, cell.params),
         uses_teacher=cell.teacher is not None and asks,
+        teacher_stays=said is not None and not said.teacher_learns,
         track="inherited" if cell.starts_from_teacher else said.track if said else "scratch",
         backend=cast(Backend, discovery.load("backends", cell.backend)) if cell.backend else None,
         encoder=cast(Encoder, discovery.load("encoders", cell.encoder)) if cell.encoder else None,

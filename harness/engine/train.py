@@ -48,11 +48,11 @@ def train(
     device: torch.device,
     report: Callable[[Progress], None],
     *,
-    answers: Callable[[int], Answers] | None = None,
+    answers: Callable[[Teacher, int], Answers] | None = None,
 ) -> Trained:
     """Spend the lesson of a cell, telling ``report`` after every step.
 
-    ``answers`` makes what holds the teacher's logits for that many steps.
+    ``answers`` makes what holds a teacher's logits for so many steps.
 
     Raises:
         UnsupportedError: If simulator, model or method cannot mean it.
@@ -103,7 +103,7 @@ def lesson_of(
     seed: int,
     teacher: Teacher | None,
     device: torch.device,
-    answers: Callable[[int], Answers] | None = None,
+    answers: Callable[[Teacher, int], Answers] | None = None,
 ) -> Lesson:
     """Return what a method may spend: the same batches for every method and simulator."""
     feed = batches_for(recipe, samples, card, seed=seed, device=device)
@@ -115,7 +115,7 @@ def lesson_of(
         budget_samples=steps * feed.batch_size,
         teacher=teacher,
         device=device,
-        answers=answers(steps) if answers else None,
+        answers=answers(teacher, steps) if answers and teacher else None,
         account=Account(limit=steps * feed.batch_size),
     )
 

@@ -11,16 +11,22 @@ from torch import Tensor
 
 
 class Answers:
-    """Logits by step, ``[steps, N, K]``; known from the start, or filled as they are computed."""
+    """Logits by step, ``[steps, N, K]``; known from the start, or filled as they are computed.
+
+    Attributes:
+        teacher: Whose they are. Another that a method puts in its place is asked itself.
+    """
 
     def __init__(
         self,
+        teacher: object,
         steps: int,
         *,
         known: Tensor | None = None,  # [steps, N, K]
         keep: Callable[[Tensor], None] = lambda _: None,
     ) -> None:
         """Hand out ``known``, or call ``keep`` with the table once all of it was computed."""
+        self.teacher = teacher
         self._steps, self._keep, self._known = steps, keep, known is not None
         self._table = known
 

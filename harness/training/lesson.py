@@ -102,10 +102,14 @@ class Answer:
     @cached_property
     def logits(self) -> Tensor:
         """Out of reduced precision, ``[N, K]``."""
-        answers, batch = self._lesson.answers, self._batch
-        if answers is None or batch.place is None or batch.images is not batch.drawn or self._taps:
+        answers, place = self._lesson.answers, self._batch.place
+        if answers is None or place is None or self._taps or not self._is_the_lessons_own(answers):
             return self._computed()
-        return answers.at(batch.place, self._computed)
+        return answers.at(place, self._computed)
+
+    def _is_the_lessons_own(self, answers: Answers) -> bool:
+        """Return whether neither the images nor the teacher are others than were given."""
+        return self._batch.images is self._batch.drawn and self._lesson.teacher is answers.teacher
 
     def _computed(self) -> Tensor:
         return widened(self._output.logits[0])

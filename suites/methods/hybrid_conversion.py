@@ -31,6 +31,7 @@ CARD = MethodCard(
         "code: github.com/nitin-rathi/hybrid-snn-conversion"
     ),
     loss="reconstructed",
+    weight="learning_rate",
     track="inherited",
     reconstructed=(
         "what becomes of biases and norms, which the authors' networks do not have",

@@ -245,13 +245,13 @@ def test_a_teachers_answers_are_computed_once_and_are_the_same() -> None:
     counting = Counting()
     guide = replace(teacher(), network=counting)
     kept: list[Tensor] = []
-    course = replace(lesson(guide, steps=3), answers=Answers(3, keep=kept.append))
+    course = replace(lesson(guide, steps=3), answers=Answers(guide, 3, keep=kept.append))
     first = _asked(course)
     assert counting.asked == 3
     assert torch.equal(kept[0], torch.stack(first))
     assert torch.equal(torch.stack(_asked(lesson(guide, steps=3))), kept[0])
     counting.asked = 0
-    known = replace(lesson(guide, steps=3), answers=Answers(3, known=kept[0]))
+    known = replace(lesson(guide, steps=3), answers=Answers(guide, 3, known=kept[0]))
     assert torch.equal(torch.stack(_asked(known)), kept[0])
     assert counting.asked == 0
     assert torch.equal(torch.stack(_asked(known, "stage1")), kept[0])
@@ -262,7 +262,7 @@ def test_answers_to_changed_images_are_not_mistaken_for_those_of_the_lesson() ->
     guide = teacher()
     untouched = lesson(guide, steps=2)
     table = torch.stack(_asked(untouched))
-    course = replace(untouched, answers=Answers(2, known=table))
+    course = replace(untouched, answers=Answers(guide, 2, known=table))
     for batch in course:
         turned = replace(batch, images=batch.images.flip(-1))
         assert torch.equal(course.answer(turned).logits, guide.see(batch.images.flip(-1)).logits[0])
@@ -270,7 +270,8 @@ def test_answers_to_changed_images_are_not_mistaken_for_those_of_the_lesson() ->
 
 def test_a_lesson_that_was_not_heard_to_the_end_keeps_no_answers() -> None:
     kept: list[Tensor] = []
-    course = replace(lesson(teacher(), steps=3), answers=Answers(3, keep=kept.append))
+    guide = teacher()
+    course = replace(lesson(guide, steps=3), answers=Answers(guide, 3, keep=kept.append))
     for batch in course:
         if int(batch.place) != 1:  # type: ignore[arg-type]  # a lesson says it
             assert course.answer(batch).logits is not None
@@ -286,3 +287,20 @@ def test_more_than_the_lesson_holds_is_refused_and_a_further_pass_is_told() -> N
     with pytest.raises(BudgetError, match="for 'an assistant'"):
         next(iter(course.further("an assistant")))
     assert course.account.samples["an assistant"] == 3 * SAMPLES
+
+
+@pytest.mark.parametrize("name", discovery.names("methods"))
+def test_kept_answers_are_what_every_method_would_have_been_told(name: str) -> None:
+    method = cast(Method, discovery.load("methods", name))
+    card = discovery.method_card(name)
+    assert card is not None
+    guide = teacher()
+    table = torch.stack(_asked(lesson(guide, steps=3)))
+    plain, told = lesson(teacher(), steps=3), lesson(guide, steps=3)
+    # What the harness does not hand out to a method that teaches its teacher.
+    if not card.teacher_learns:
+        told = replace(told, answers=Answers(guide, 3, known=table))
+    losses, weights = _trained(method, plain)
+    again, same = _trained(method, told)
+    assert again == losses
+    assert all(torch.equal(same[key], weights[key]) for key in weights)
