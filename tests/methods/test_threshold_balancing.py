@@ -97,6 +97,7 @@ def test_thresholds_are_scaled_before_the_next_layer_is_looked_at() -> None:
 
 def test_by_default_thresholds_are_the_largest_currents_of_512_samples() -> None:
     method = cast(ThresholdBalancing, METHOD)
+    assert method.samples == 512
     learner, course = _chain(method, steps=3, timesteps=3)
     batch = next(iter(course))
     many = replace(
