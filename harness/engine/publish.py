@@ -44,7 +44,7 @@ def publish(suite: str, /, *, runs: Path, folder: Path, data_root: Path | None) 
     old = {row.cell_id for row in stale_now(before.rows.values(), before)}
     known = dict(before.rows)
     for row in store.rows(suite):
-        if row.cell.judged != "test":
+        if row.cell.judged != "test" or row.status == "machine":
             continue
         there = known.get(row.cell_id)
         if there is None or there.cell_id in old or unlike(there, row):
