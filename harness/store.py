@@ -114,7 +114,7 @@ class Store:
         """Return what changes whenever a row of ``cell`` is written; None without one."""
         try:
             file = (self.folder(cell) / "row.json").stat()
-        except FileNotFoundError:
+        except OSError:
             return None
         return file.st_ino, file.st_mtime_ns
 
@@ -164,5 +164,9 @@ def _row(path: Path) -> Row | None:
         return Row.from_json(path.read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise StoreError(
+            f"cannot read {path}: {error.strerror or error}; choose another --out"
+        ) from error
     except SpecError as error:
         raise StoreError(f"{path}: {error}; delete it to run its cell again") from error

@@ -196,11 +196,16 @@ def run_jobs(
 
 def _start(context: ForkServerContext) -> _Worker:
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,))
-    try:
-        process.start()
-    except (OSError, EOFError) as error:
-        raise StoreError(f"cannot start a process: {error or 'no answer'}; lower --jobs") from error
+    # A fork server that was killed is not at once known to be gone; the next try has a new one.
+    for pause_s in (0.1, 1.0, None):
+        process = context.Process(target=_serve, args=(theirs,))
+        try:
+            process.start()
+            break
+        except (OSError, EOFError) as error:
+            if pause_s is None:
+                raise StoreError(f"cannot start a process: {error!r}; lower --jobs") from error
+            time.sleep(pause_s)
     theirs.close()
     return _Worker(process=process, line=ours)
 
