@@ -498,25 +498,28 @@ def _axes(
     from harness.engine.grid import Axes
 
     return Axes(
-        methods=_split(methods),
+        methods=_split(methods, "--methods"),
         timesteps=_numbers(timesteps, "--timesteps"),
         seeds=_numbers(seeds, "--seeds"),
-        backends=_split(backends),
-        models=_split(models),
+        backends=_split(backends, "--backends"),
+        models=_split(models, "--models"),
         recipe=recipe,
         as_chosen=as_chosen,
         start=start,
     )
 
 
-def _split(texts: list[str] | None) -> tuple[str, ...] | None:
+def _split(texts: list[str] | None, option: str) -> tuple[str, ...] | None:
     if not texts:
         return None
-    return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+    parts = tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+    if not parts:
+        raise SpecError(f"{option} names none; name some, or leave it out for all")
+    return parts
 
 
 def _numbers(texts: list[str] | None, option: str) -> tuple[int, ...] | None:
-    parts = _split(texts)
+    parts = _split(texts, option)
     if parts is None:
         return None
     try:

@@ -40,9 +40,6 @@ class Axes:
     shard: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
-        for name in ("methods", "timesteps", "seeds", "backends", "models"):
-            if getattr(self, name) == ():
-                raise SpecError(f"--{name} names none; name some, or leave it out for all")
         if bad := [steps for steps in self.timesteps or () if steps < 1]:
             raise SpecError(f"--timesteps must be at least 1, got {bad[0]}")
         if bad := [seed for seed in self.seeds or () if seed < 0]:

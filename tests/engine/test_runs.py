@@ -1,6 +1,7 @@
 """Runs that share a folder, end in time, or meet a machine that fails."""
 
 import errno
+import hashlib
 import os
 import threading
 import time
@@ -8,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,9 @@ from harness.engine.freshness import Standing
 from harness.engine.grid import Axes
 from harness.engine.jobs import Conditions, Order
 from harness.engine.proofs import Verified
+from harness.engine.publish import publish
 from harness.engine.scheduler import CellEnded, conduct
+from harness.engine.tune import Search, chosen
 from harness.results import Published
 from harness.store import Store
 
@@ -32,6 +36,7 @@ Send = Callable[[Any], None]
 Work = Callable[[Order, Send], bool]
 METRICS = Metrics(test_accuracy=0.5, accuracy_low=0.4, accuracy_high=0.6, n_test=10)
 BOX_S = 1.5
+WEIGHTS = b"weights"
 
 
 def _cells(count: int, method: str = "direct") -> list[Cell]:
@@ -392,12 +397,17 @@ def _run(tmp_path: Path, work: Work, *words: str) -> tuple[int, str]:
 
 
 def placed(order: Order, _send: Send) -> bool:
-    """Make a fresh row; of a teacher, with weights."""
-    found = _row(order)
-    made = provenance.provenance(order, started=scheduler.datetime.now(scheduler.UTC))
+    """Make a fresh row, with weights."""
+    sha256 = hashlib.sha256(WEIGHTS).hexdigest()
+    made = provenance.provenance(
+        order,
+        started=datetime.now(UTC),
+        weights_sha256=sha256,
+        teacher_sha256=sha256 if order.cell.teacher else None,
+    )
     store = Store(order.conditions.runs)
-    store.save(replace(found, provenance=made))
-    (store.folder(order.cell) / "weights.safetensors").write_bytes(b"")
+    store.save(replace(_row(order), provenance=made))
+    (store.folder(order.cell) / "weights.safetensors").write_bytes(WEIGHTS)
     return True
 
 
@@ -416,6 +426,43 @@ def test_a_run_that_is_not_done_says_how_far_it_is_and_the_next_goes_on(tmp_path
     assert code == 0, told
     assert "2 cells in" in told
     assert "the same command" not in told
+
+
+def test_a_teacher_whose_weights_were_changed_is_made_again(tmp_path: Path) -> None:
+    words = ("--seeds", "0", "--again")
+    _run(tmp_path, placed, *words)
+    [weights] = tmp_path.glob("teachers/*/weights.safetensors")
+    weights.write_bytes(b"zeros")
+    [row] = tmp_path.glob("digits/*/row.json")
+    row.unlink()
+    code, told = _run(tmp_path, placed, *words)
+    assert code == 0, told
+    assert "2 cells in" in told
+    assert weights.read_bytes() == WEIGHTS
+
+
+def test_a_failure_of_the_machine_is_in_no_table(tmp_path: Path) -> None:
+    [cell] = _cells(1)
+    conditions = Conditions(runs=tmp_path, data_root=None)
+    order = Order(cell=cell, conditions=conditions, log_path=tmp_path / "log.txt")
+    for status, rows in (("machine", 0), ("failed", 1)):
+        Store(tmp_path).save(_row(order, status))  # type: ignore[arg-type]  # both are one
+        found = publish("digits", runs=tmp_path, folder=tmp_path / "results", data_root=None)
+        assert found.rows == rows
+
+
+def test_nothing_is_chosen_while_the_machine_failed_a_trial(tmp_path: Path) -> None:
+    cells = _cells(2)
+    search = Search(method="direct", model=cells[0].model, cells=tuple(cells))
+    conditions = Conditions(runs=tmp_path, data_root=None)
+    orders = [
+        Order(cell=cell, conditions=conditions, log_path=tmp_path / "log.txt") for cell in cells
+    ]
+    Store(tmp_path).save(_row(orders[0]))
+    Store(tmp_path).save(_row(orders[1], "machine"))
+    assert chosen(search, Store(tmp_path)) is None
+    Store(tmp_path).save(_row(orders[1], "failed"))
+    assert chosen(search, Store(tmp_path)) is not None
 
 
 def test_each_shard_makes_the_teacher_that_it_needs(tmp_path: Path) -> None:
