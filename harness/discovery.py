@@ -9,6 +9,7 @@ import ast
 import difflib
 import importlib
 import re
+import traceback
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
@@ -17,7 +18,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Literal
 
-from harness.contracts.errors import SpecError, UnknownPluginError
+from harness.contracts.errors import HarnessError, SpecError, UnknownPluginError
 from harness.contracts.method import Claim, MethodCard
 
 Kind = Literal["suites", "methods", "models", "datasets", "encoders", "backends"]
@@ -79,10 +80,19 @@ def load(kind: Kind, name: str) -> object:
 
     Raises:
         UnknownPluginError: If no file or entry point has that name.
-        SpecError: If the file does not provide what its folder promises.
+        SpecError: If the file does not provide what its folder promises, or cannot be
+            imported; names file and line.
+        ModuleNotFoundError: If a simulator's packages are not installed.
     """
     path = module_of(kind, name)
-    module = importlib.import_module(path)
+    try:
+        module = importlib.import_module(path)
+    except (HarnessError, MemoryError):
+        raise
+    except Exception as error:
+        if kind == "backends" and isinstance(error, ModuleNotFoundError):
+            raise
+        raise _broken(source_of(path), error) from error
     attribute = _attribute(kind)
     if not hasattr(module, attribute):
         raise SpecError(f"{path} must provide {attribute}; see CONTRIBUTING.md")
@@ -179,7 +189,25 @@ def packages_of(backend: str | None) -> tuple[str, ...]:
 
 @cache
 def _tree(kind: Kind, name: str) -> ast.Module:
-    return ast.parse(source_of(module_of(kind, name)).read_text(encoding="utf-8"))
+    source = source_of(module_of(kind, name))
+    try:
+        return ast.parse(source.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError) as error:  # ValueError: no UTF-8, or a null character
+        raise _broken(source, error) from error
+
+
+def _broken(source: Path, error: Exception) -> SpecError:
+    """Return what says in one line where a plug-in's file went wrong, and how."""
+    file, line = str(source), 0
+    if isinstance(error, SyntaxError) and error.lineno:
+        # What is parsed without a name is the source itself.
+        file = file if error.filename in (None, "<unknown>") else str(error.filename)
+        return SpecError(f"{file} line {error.lineno}: {type(error).__name__}: {error.msg}")
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename == file:
+            line = frame.lineno or 0
+    words = (str(error).splitlines() or [""])[0]
+    return SpecError(f"{file}{f' line {line}' if line else ''}: {type(error).__name__}: {words}")
 
 
 def _assigned(tree: ast.Module, target: str) -> ast.expr | None:

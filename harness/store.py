@@ -5,6 +5,7 @@ and the logs; a teacher is a cell of the suite ``teachers``. ``<runs>/code/`` sa
 modules a fingerprint is of.
 """
 
+import fcntl
 import json
 import os
 import tempfile
@@ -37,9 +38,13 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], /) -> Non
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; make room or choose another --out"
-        ) from error
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot write {path}: {error.strerror or error}; make room or choose another --out"
+    )
 
 
 def write_text(path: Path, text: str, /) -> None:
@@ -82,6 +87,36 @@ class Store:
     def folder(self, cell: Cell, /) -> Path:
         """Return where everything of ``cell`` lies."""
         return self.root / cell.suite / cell.cell_id
+
+    def claim(self, cell: Cell, /) -> IO[bytes] | None:
+        """Return what keeps other runs from ``cell`` until it is closed; None if one has it.
+
+        The system closes it with its process, however that ends.
+
+        Raises:
+            StoreError: If the disk refuses.
+        """
+        path = self.folder(cell) / "lock"
+        file = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if file is not None:
+                file.close()
+            if isinstance(error, BlockingIOError):
+                return None
+            raise _refused(path, error) from error
+        return file
+
+    def version(self, cell: Cell, /) -> tuple[int, int] | None:
+        """Return what changes whenever a row of ``cell`` is written; None without one."""
+        try:
+            file = (self.folder(cell) / "row.json").stat()
+        except OSError:
+            return None
+        return file.st_ino, file.st_mtime_ns
 
     def save(self, row: Row, /) -> None:
         """Write the one row of a cell."""
@@ -129,5 +164,9 @@ def _row(path: Path) -> Row | None:
         return Row.from_json(path.read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise StoreError(
+            f"cannot read {path}: {error.strerror or error}; choose another --out"
+        ) from error
     except SpecError as error:
         raise StoreError(f"{path}: {error}; delete it to run its cell again") from error

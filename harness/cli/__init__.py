@@ -7,12 +7,16 @@ wait for torch.
 
 import gc
 import json
+import math
 import os
+import re
 import shlex
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -126,6 +130,7 @@ def plan(  # noqa: PLR0913  one option a filter
     axes = _axes(
         methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned, start=start
     )
+    _left_out(suite, axes)
     standings = _standings(suite, axes, data_root, out, results)
     for one in standings:
         if as_json:
@@ -159,7 +164,17 @@ def run(  # noqa: PLR0913  one option a filter
     threads: Annotated[
         int, typer.Option(help="Of each cell; more round float32 sums in another order.")
     ] = 1,
-    timeout: Annotated[float, typer.Option(help="Seconds a cell may take.")] = 7200.0,
+    timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds a cell may take; default 7200, and no limit for a teacher."),
+    ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option("--for", help="End in such a time, as 90s, 14m or 2h; go on another time."),
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="1/4 to 4/4: a quarter of the cells, on each machine one.")
+    ] = None,
     again: Annotated[bool, typer.Option(help="Run what is published, too.")] = False,
     retry_failed: Annotated[bool, typer.Option(help="Run failed cells again.")] = False,
     deterministic: Annotated[bool, typer.Option(help="Refuse kernels that vary.")] = True,
@@ -169,20 +184,28 @@ def run(  # noqa: PLR0913  one option a filter
     axes = _axes(
         methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned, start=start
     )
-    _require_positive("--timeout", timeout)
+    until_s = time.monotonic() + _seconds("--for", box)
+    axes = replace(axes, shard=_shard(shard))
+    _require_positive("--timeout", math.inf if timeout is None else timeout)
     _require_positive("--threads", threads)
+    slots = _slots(jobs, device)
+    left_out = _left_out(suite, axes)
     standings = _standings(suite, axes, data_root, out, results, trust=not again)
     due = [one.cell for one in standings if one.is_due or (retry_failed and one.has_failed)]
     left = [one for one in standings if one.has_failed and one.cell not in due]
     failures = 0
     if due:
-        slots = jobs or (1 if device.startswith("cuda") else os.cpu_count() or 1)
-        _require_positive("--jobs", slots)
+        _require_device(device)
         conditions = _conditions(
             device, data_root, out, deterministic=deterministic, threads=threads
         )
         cells = [*_due_teachers(due, data_root, out, results), *due]
-        failures = _conduct(cells, conditions, slots, timeout, as_json=as_json)
+        failures = _conduct(cells, conditions, slots, timeout, until_s=until_s, as_json=as_json)
+        after = _standings(suite, axes, data_root, out, results, trust=not again)
+        if undone := sum(one.is_due for one in after):
+            failures += undone
+            done = len(after) - undone
+            print(f"{done} of {len(after)} done; the same command goes on", file=sys.stderr)
         asked = [one.cell for one in standings]
         _tell_agreement(suite, asked, out, results, as_json=as_json)
     else:
@@ -192,7 +215,7 @@ def run(  # noqa: PLR0913  one option a filter
             f"{len(left)} cells failed before and were left alone; --retry-failed runs them",
             file=sys.stderr,
         )
-    if failures or left:
+    if failures or left or left_out:
         raise typer.Exit(Exit.SOME_FAILED)
     if not due:
         raise typer.Exit(Exit.NOTHING_TO_DO)
@@ -257,7 +280,10 @@ def tune(  # noqa: PLR0913  one option a filter
     jobs: Annotated[
         int | None, typer.Option(help="Trials at once; default one a core, or one a GPU.")
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds a trial may take.")] = 7200.0,
+    timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds a trial may take; default 7200, and no limit for a teacher."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search learning rate and loss weight, as much for every method, on validation data.
@@ -284,8 +310,8 @@ def tune(  # noqa: PLR0913  one option a filter
     _tell_search(found, len(due), known)
     failures = 0
     if due:
-        slots = jobs or (1 if device.startswith("cuda") else os.cpu_count() or 1)
-        _require_positive("--jobs", slots)
+        slots = _slots(jobs, device)
+        _require_device(device)
         conditions = _conditions(device, data_root, out, deterministic=True, threads=1)
         cells = [*_due_teachers(due, data_root, out, results), *due]
         failures = _conduct(cells, conditions, slots, timeout, as_json=as_json)
@@ -500,25 +526,28 @@ def _axes(
     from harness.engine.grid import Axes
 
     return Axes(
-        methods=_split(methods),
+        methods=_split(methods, "--methods"),
         timesteps=_numbers(timesteps, "--timesteps"),
         seeds=_numbers(seeds, "--seeds"),
-        backends=_split(backends),
-        models=_split(models),
+        backends=_split(backends, "--backends"),
+        models=_split(models, "--models"),
         recipe=recipe,
         as_chosen=as_chosen,
         start=start,
     )
 
 
-def _split(texts: list[str] | None) -> tuple[str, ...] | None:
+def _split(texts: list[str] | None, option: str) -> tuple[str, ...] | None:
     if not texts:
         return None
-    return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+    parts = tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+    if not parts:
+        raise SpecError(f"{option} names none; name some, or leave it out for all")
+    return parts
 
 
 def _numbers(texts: list[str] | None, option: str) -> tuple[int, ...] | None:
-    parts = _split(texts)
+    parts = _split(texts, option)
     if parts is None:
         return None
     try:
@@ -531,7 +560,57 @@ def _numbers(texts: list[str] | None, option: str) -> tuple[int, ...] | None:
 
 def _require_positive(option: str, value: float) -> None:
     if not value > 0:
-        raise SpecError(f"{option} must be positive, got {value!r}")
+        raise SpecError(f"{option} must be positive, got {value!r}; leave it out for the default")
+
+
+def _slots(jobs: int | None, device: str) -> int:
+    """Return how many cells run at once."""
+    if jobs is None:
+        return 1 if device.startswith("cuda") else os.cpu_count() or 1
+    _require_positive("--jobs", jobs)
+    return jobs
+
+
+def _seconds(option: str, text: str | None) -> float:
+    """Return what a duration like 14m is in seconds; without one, for ever."""
+    if text is None:
+        return math.inf
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", text)
+    if found is None:
+        raise SpecError(f"{option} takes a time like 90s, 14m or 2h, got {text!r}")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+    found = re.fullmatch(r"([0-9]+)/([0-9]+)", text or "1/1")
+    if found is None:
+        raise SpecError(f"--shard takes one part of several like 1/4, got {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def _require_device(device: str) -> None:
+    """Look once whether the device is there, before every cell fails for want of it."""
+    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", device):
+        raise SpecError(f"--device must be cpu, cuda or cuda:N, got {device!r}")
+    if device == "cpu":
+        return
+    from torch import cuda
+
+    found, wanted = cuda.device_count(), int(device.partition(":")[2] or 0)
+    if wanted >= found:
+        raise SpecError(
+            f"--device {device}: torch finds {found} GPUs here; --device cpu needs none"
+        )
+
+
+def _left_out(suite: str, axes: "Axes") -> bool:
+    """Say which methods cannot be asked, and return whether there is one."""
+    from harness.engine import grid
+
+    broken = grid.unreadable(suite, axes)
+    for words in broken.values():
+        print(f"left out: {words}", file=sys.stderr)
+    return bool(broken)
 
 
 def _standings(
@@ -677,15 +756,16 @@ def _conduct(
     due: "Sequence[Cell]",
     conditions: "Conditions",
     slots: int,
-    timeout_s: float,
+    timeout_s: float | None,
     *,
     as_json: bool,
+    until_s: float = math.inf,
 ) -> int:
     """Run ``due`` and tell what happens; return how many failed."""
     from harness.engine.progress import tell
     from harness.engine.scheduler import conduct
 
-    happenings = conduct(due, conditions, slots=slots, timeout_s=timeout_s)
+    happenings = conduct(due, conditions, slots=slots, timeout_s=timeout_s, until_s=until_s)
     try:
         with closing(happenings):
             return tell(happenings, cells=len(due), as_json=as_json)

@@ -11,7 +11,8 @@ from harness.contracts.errors import SpecError
 from harness.contracts.ledger import Ledger
 from harness.contracts.values import from_json, to_plain, value
 
-Status = Literal["ok", "failed", "timeout", "oom", "diverged", "skipped"]
+# "machine": what failed is where it ran, which says nothing of the cell; it is run again.
+Status = Literal["ok", "failed", "timeout", "oom", "diverged", "skipped", "machine"]
 Stage = Literal["train", "measure"]
 
 

@@ -170,7 +170,7 @@ def _standing(cell: Cell, here: "_Judge", there: "_Judge") -> Standing:
     public = there.standing(cell)
     if public.state == "fresh":
         return Standing(cell=cell, state="published", why=public.why, row=public.row)
-    return public if own.state == "missing" else own
+    return public if own.row is None else own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +194,8 @@ class _Judge:
         cell = row.cell
         if moved := [*self._moved(row), *self._moved_teacher(row)]:
             return Standing(cell=cell, state="stale", why="; ".join(moved), row=row)
+        if row.status == "machine":
+            return Standing(cell=cell, state="missing", why=f"machine: {row.error}", row=row)
         if row.status == "skipped":
             return Standing(cell=cell, state="skipped", why=str(row.error), row=row)
         if row.status != "ok":

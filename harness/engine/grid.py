@@ -26,7 +26,7 @@ class Axes:
     Timesteps and seeds may lie outside the suite's grid: they replace the axis. With
     ``as_chosen``, learning rate and weights are those that tuning chose, where it did.
     ``start`` is whose weights students begin with, whatever their method; None leaves it to
-    the method.
+    the method. ``shard`` ``(k, n)`` is every n-th cell in the order of identities, from the k-th.
     """
 
     methods: tuple[str, ...] | None = None
@@ -37,12 +37,16 @@ class Axes:
     recipe: str | None = None
     as_chosen: bool = True
     start: Start = None
+    shard: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         if bad := [steps for steps in self.timesteps or () if steps < 1]:
             raise SpecError(f"--timesteps must be at least 1, got {bad[0]}")
         if bad := [seed for seed in self.seeds or () if seed < 0]:
             raise SpecError(f"--seeds must not be negative, got {bad[0]}")
+        if not 1 <= self.shard[0] <= self.shard[1]:
+            which, of = self.shard
+            raise SpecError(f"--shard must be one of 1/{of} to {of}/{of}, got {which}/{of}")
 
 
 def load_suite(name: str) -> Suite:
@@ -59,7 +63,8 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
     """Return the cells of suite ``name`` that ``axes`` choose.
 
     They come method by method within a seed, so that a run that is cut short has whole
-    comparisons first.
+    comparisons first. A method that nobody named and whose file cannot be read is left out
+    (``unreadable``).
 
     Raises:
         UnknownPluginError: For a name that does not exist.
@@ -70,7 +75,8 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
     recipe_name = _recipe_name(suite, name, axes.recipe)
     recipe = suite.recipes[recipe_name]
     card = load_dataset(suite.dataset).card
-    methods = _known("methods", axes.methods or suite.methods or discovery.names("methods"))
+    broken = unreadable(name, axes)
+    methods = [one for one in _methods(suite, axes) if one not in broken]
     competing = [b for b in discovery.names("backends") if b not in suite.left_out_backends]
     grid = product(
         axes.seeds or suite.seeds,
@@ -96,7 +102,7 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
             return {"params": params, "recipe": recipe}
         return {"params": params | one.params, "recipe": one.recipe(recipe)}
 
-    return [
+    asked = [
         Cell(
             suite=name,
             protocol=suite.protocol,
@@ -115,6 +121,27 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
         )
         for seed, model, timesteps, backend, method in grid
     ]
+    which, of = axes.shard
+    taken = set(sorted(cell.cell_id for cell in asked)[which - 1 :: of])
+    return [cell for cell in asked if cell.cell_id in taken]
+
+
+def unreadable(name: str, axes: Axes, /) -> dict[str, str]:
+    """Return the methods of suite ``name`` that are left out, each with what is wrong.
+
+    One that ``axes`` name is never left out: asking for its cells says what is wrong.
+    """
+    found = {}
+    for method in () if axes.methods else _methods(load_suite(name), axes):
+        try:
+            discovery.method_parameters(method)
+        except SpecError as error:
+            found[method] = str(error)
+    return found
+
+
+def _methods(suite: Suite, axes: Axes) -> Sequence[str]:
+    return _known("methods", axes.methods or suite.methods or discovery.names("methods"))
 
 
 def _known(kind: discovery.Kind, wanted: Iterable[str]) -> Sequence[str]:

@@ -8,6 +8,7 @@ takes its process with it, ends with a status and never harms another: if others
 process before, so that the fault may be theirs, it is run again in a fresh one, and that counts.
 """
 
+import math
 import multiprocessing
 import os
 import signal
@@ -25,8 +26,13 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Literal
 
+from harness.contracts.errors import StoreError
+
 _PRELOADED = ["harness.engine.preload"]
 _GRACE_S = 2.0
+_LOOK_S = 1.0  # at most so long between looks at clocks and logs
+_LOG_BYTES, _LOG_END_BYTES = 2**24, 2**16
+_LOG_NOTE = b"\n[cut here: the log became too long]\n"
 _JOBS_A_PROCESS = 64  # what no one notices to be left behind cannot pile up for longer
 
 Ending = Literal["done", "timeout", "died"]
@@ -67,6 +73,7 @@ class End:
         job: Which.
         ending: ``done`` only if its function returned.
         exit_code: Of its process, if that ended with it; negative is the signal that killed it.
+            None if nobody can know, since the fork server was killed.
         seconds: Wall-clock.
     """
 
@@ -114,10 +121,15 @@ class _Worker:
             self.line.send(job)
 
     def heard(self) -> Iterator[Any]:
-        """Yield all that it has said since."""
-        with suppress(EOFError, OSError):
+        """Yield all that it has said since; one that says what cannot be read is ended."""
+        try:
             while not self.line.closed and self.line.poll():
                 yield self.line.recv()
+        except (EOFError, OSError):
+            return
+        except Exception:  # noqa: BLE001  whatever reading an object may raise
+            _write_note(self.job, traceback.format_exc())
+            os.kill(self.process.pid or 0, signal.SIGABRT)
 
     def stop(self, *, gently: bool = False) -> None:
         """End it and whatever it started."""
@@ -136,6 +148,7 @@ def run_jobs(
     *,
     slots: int,
     timeout_s: float,
+    until_s: float = math.inf,
     jobs_a_process: int = _JOBS_A_PROCESS,
 ) -> Generator[News | End]:
     """Run ``jobs`` in order, at most ``slots`` at once, and yield what happens.
@@ -143,28 +156,35 @@ def run_jobs(
     Closing the iterator, or an interrupt, kills whatever still runs.
 
     Args:
-        jobs: What to run.
+        jobs: What to run; the next is asked for when there is room for it.
         slots: How many at once.
         timeout_s: Wall-clock seconds a job may take before its process group is killed.
+        until_s: When, on the monotonic clock, those that still run are killed likewise.
         jobs_a_process: After how many a process is replaced.
     """
     # Threads that wait by spinning, OpenMP's default, slow a busy machine down tenfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
-    waiting, alone = deque(jobs), deque[Job]()
+    waiting, alone = iter(jobs), deque[Job]()
     workers: list[_Worker] = []
     try:
-        while waiting or alone or any(one.job for one in workers):
-            while (waiting or alone) and sum(one.job is not None for one in workers) < slots:
+        while True:
+            while sum(one.job is not None for one in workers) < slots:
+                apart = bool(alone)
+                job = alone.popleft() if apart else next(waiting, None)
+                if job is None:
+                    break
                 idle = next((one for one in workers if one.job is None), None)
-                if idle is not None and (alone or idle.earlier >= jobs_a_process):
+                if idle is not None and (apart or idle.earlier >= jobs_a_process):
                     _dismiss(idle, workers)
                     idle = None
                 if idle is None:
                     workers.append(idle := _start(context))
-                idle.give(alone.popleft() if alone else waiting.popleft())
-            for happening in _await(workers, timeout_s):
+                idle.give(job)
+            if not any(one.job for one in workers):
+                break
+            for happening in _await(workers, timeout_s, until_s):
                 if isinstance(happening, Job):
                     alone.append(happening)
                 else:
@@ -176,8 +196,16 @@ def run_jobs(
 
 def _start(context: ForkServerContext) -> _Worker:
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,))
-    process.start()
+    # A fork server that was killed is not at once known to be gone; the next try has a new one.
+    for pause_s in (0.1, 1.0, None):
+        process = context.Process(target=_serve, args=(theirs,))
+        try:
+            process.start()
+            break
+        except (OSError, EOFError) as error:
+            if pause_s is None:
+                raise StoreError(f"cannot start a process: {error!r}; lower --jobs") from error
+            time.sleep(pause_s)
     theirs.close()
     return _Worker(process=process, line=ours)
 
@@ -187,13 +215,14 @@ def _dismiss(worker: _Worker, workers: list[_Worker]) -> None:
     workers.remove(worker)
 
 
-def _await(workers: list[_Worker], timeout_s: float) -> Iterator[News | End | Job]:
-    """Yield news and endings until something happened or the next limit is reached.
+def _await(workers: list[_Worker], timeout_s: float, until_s: float) -> Iterator[News | End | Job]:
+    """Yield news and endings until something happened or it is time to look again.
 
     A job is yielded as it is if it has to be run again, in a process of its own.
     """
     busy = [one for one in workers if one.job is not None]
-    patience = min(one.started_s + timeout_s for one in busy) - time.monotonic()
+    first = min(until_s, *(one.started_s + timeout_s for one in busy))
+    patience = min(first - time.monotonic(), _LOOK_S)
     watched: list[Any] = [part for one in busy for part in (one.process.sentinel, one.line)]
     wait(watched, timeout=max(0.0, patience))
     for one in busy:
@@ -201,10 +230,12 @@ def _await(workers: list[_Worker], timeout_s: float) -> Iterator[News | End | Jo
         yield from _listen(one, workers)
         if one.job is None:
             continue
+        _shorten(one.job.log_path)
         if gone:
+            lost = _runs(one.process)  # its end went to the fork server, and there is none
             _dismiss(one, workers)
-            yield _ended(one, "died")
-        elif time.monotonic() - one.started_s > timeout_s:
+            yield _ended(one, "died", lost=lost)
+        elif time.monotonic() > min(until_s, one.started_s + timeout_s):
             _terminate(one.process)
             yield from _listen(one, workers)
             if one in workers:
@@ -224,19 +255,49 @@ def _listen(one: _Worker, workers: list[_Worker]) -> Iterator[News | End | Job]:
         yield _ended(one, "done", well=said.well)
 
 
-def _ended(one: _Worker, ending: Ending, *, well: bool = False) -> End | Job:
+def _ended(one: _Worker, ending: Ending, *, well: bool = False, lost: bool = False) -> End | Job:
     """Return the end of the job that ``one`` had, or the job if others may be to blame for it."""
     job, one.job = one.job, None
     assert job is not None
     one.earlier += 1
+    _shorten(job.log_path)
     if not well and ending != "timeout" and one.earlier > 1:
         return job
     return End(
         job=job,
         ending=ending,
-        exit_code=0 if ending == "done" else one.process.exitcode,
+        exit_code=0 if ending == "done" else None if lost else one.process.exitcode,
         seconds=time.monotonic() - one.started_s,
     )
+
+
+def _runs(process: BaseProcess) -> bool:
+    """Return whether there is a process, whatever the fork server says of it."""
+    try:
+        os.kill(process.pid or 0, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _shorten(log_path: Path) -> None:
+    """Cut the middle out of a log that is too long; how a job went on is at the end."""
+    with suppress(OSError):
+        if log_path.stat().st_size <= _LOG_BYTES:
+            return
+        with log_path.open("r+b") as log:
+            log.seek(-_LOG_END_BYTES, os.SEEK_END)
+            end = log.read(_LOG_END_BYTES)
+            log.truncate(_LOG_BYTES - _LOG_END_BYTES - len(_LOG_NOTE))
+            log.seek(0, os.SEEK_END)
+            log.write(_LOG_NOTE + end)
+
+
+def _write_note(job: Job | None, words: str) -> None:
+    """Add to a job's log what its own process cannot say."""
+    if job is not None:
+        with suppress(OSError), job.log_path.open("a", encoding="utf-8") as log:
+            log.write(words)
 
 
 def _terminate(process: BaseProcess) -> None:
@@ -254,6 +315,8 @@ def _terminate(process: BaseProcess) -> None:
 def _serve(line: Connection) -> None:
     """Run the jobs that come along ``line``: own process group, dying with the parent."""
     os.setsid()
+    with suppress(OSError):  # Linux alone: the kernel, short of memory, ends a cell first
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     Thread(target=_end_with_parent, daemon=True).start()
     from harness.engine.traces import Traces
 
@@ -263,24 +326,30 @@ def _serve(line: Connection) -> None:
             job: Job = line.recv()
         except EOFError:
             os.killpg(0, signal.SIGKILL)
-        _write_into(job.log_path)
         traces.begin()
         well, left = _work(job, line), traces.left_behind()
         if left:
-            print(f"this process is not used again: {', '.join(left)}")  # noqa: T201  into the job's log
-        sys.stdout.flush()
-        sys.stderr.flush()
+            _say(f"this process is not used again: {', '.join(left)}\n")
+        _say("")
         line.send(_Returned(well=well, reusable=not left))
 
 
 def _work(job: Job, line: Connection) -> bool:
     """Do ``job``; end the process if that raises, whatever threads it has left."""
     try:
+        _write_into(job.log_path)
         return job.work(job.argument, line.send)
-    except BaseException:  # noqa: BLE001  to be told by the exit code
-        traceback.print_exc()
+    except BaseException as error:  # noqa: BLE001  to be told by the exit code
+        _say(traceback.format_exc())
+        os._exit(os.EX_IOERR if isinstance(error, OSError) else 1)
+
+
+def _say(words: str) -> None:
+    """Write into the job's log, if there is room."""
+    with suppress(OSError):
+        sys.stdout.write(words)
         sys.stdout.flush()
-        os._exit(1)
+        sys.stderr.flush()
 
 
 def _write_into(log_path: Path) -> None:

@@ -53,7 +53,8 @@ _FINE = ("ok", "skipped")
 def _words(event: CellEnded) -> str:
     row, name = event.row, event.cell.label
     if row.metrics is None:
-        return f"{row.status:8} {name}: {row.error}"
+        log = "" if row.status == "skipped" else f" ({row.provenance.log_path})"
+        return f"{row.status:8} {name}: {row.error}{log}"
     return (
         f"{row.status:8} {name}: {100 * row.metrics.test_accuracy:.2f} % in {event.seconds:.1f} s"
     )
@@ -67,6 +68,7 @@ def _columns(event: CellEnded) -> dict[str, object]:
         "name": event.cell.label,
         "status": event.row.status,
         "error": event.row.error,
+        "log_path": event.row.provenance.log_path,
         "test_accuracy": metrics.test_accuracy if metrics else None,
         "seconds": event.seconds,
     }
@@ -85,7 +87,7 @@ class _Lines:
         if now - self._spoken_s.setdefault(event.name, now) < _QUIET_S or self._as_json:
             return
         self._spoken_s[event.name] = now
-        done = event.progress.samples / event.progress.budget
+        done = event.progress.samples / max(1, event.progress.budget)
         print(f"running  {event.name}: {100 * done:.0f} %, loss {event.progress.loss:.4f}")
         sys.stdout.flush()
 
@@ -100,7 +102,7 @@ class _Display:
 
     def __init__(self, cells: int) -> None:
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -121,7 +123,7 @@ class _Display:
 
     def line(self, words: str, columns: dict[str, object]) -> None:
         """Print one event above the bars."""
-        self.bars.console.print(words, highlight=False)
+        self.bars.console.print(words, highlight=False, markup=False)
         name = str(columns["name"])
         if name in self._running:
             self.bars.remove_task(self._running.pop(name))

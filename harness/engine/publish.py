@@ -153,7 +153,7 @@ def _joined(
     old = {row.cell_id for row in stale_now(before.rows.values(), before)}
     known, mine = dict(before.rows), set()
     for row in store.rows(suite):
-        if row.cell.judged != "test":
+        if row.cell.judged != "test" or row.status == "machine":
             continue
         there = known.get(row.cell_id)
         if there is None or there.cell_id in old or unlike(there, row):

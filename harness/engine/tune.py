@@ -103,13 +103,13 @@ def _rounded(number: float) -> float:
 
 
 def chosen(search: Search, store: Store, /) -> Tuning | None:
-    """Return the choice, or None while a trial has no row.
+    """Return the choice, or None while a trial has no row of its own.
 
     The best on the validation split is chosen, of equals the earliest; what diverged or
     failed is no choice, and a method of which nothing succeeded keeps its defaults.
     """
     found = [store.load(cell) for cell in search.cells]
-    if any(row is None for row in found):
+    if any(row is None or row.status == "machine" for row in found):
         return None
     trials = [_told(row) for row in found if row is not None]
     best = max(trials, key=lambda trial: -1.0 if trial.accuracy is None else trial.accuracy)

@@ -5,14 +5,22 @@ The fork server preloads this module, so it imports nothing that computes.
 
 from __future__ import annotations
 
+import errno
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.contracts.errors import DivergedError, HarnessError, UnsupportedError
+from harness.contracts.errors import (
+    DivergedError,
+    HarnessError,
+    SpecError,
+    StoreError,
+    UnsupportedError,
+)
 from harness.contracts.method import Progress
 from harness.contracts.row import Row, Status
 from harness.engine.freshness import remember
@@ -25,12 +33,30 @@ if TYPE_CHECKING:
 
 
 _QUIET_S = 0.1
+_WORDS = 500  # of an error, in its row; the log has all
+# Of the machine, whatever code met them.
+_ERRNOS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE),
+    *(errno.EMFILE, errno.ENFILE),
+}
+_NO_DEVICE = (
+    "No CUDA GPUs are available",
+    "Found no NVIDIA driver",
+    "no CUDA-capable device",
+    "CUDA-capable device(s) is/are busy or unavailable",
+    "CUDA driver initialization failed",
+    "CUDA unknown error",
+    "invalid device ordinal",
+    "not compiled with CUDA enabled",
+    "uncorrectable ECC error",
+)
 
 
-def work_on_cell(order: Order, send: Callable[[Progress], None]) -> bool:
+def work_on_cell(order: Order, send: Callable[[Progress | Row], None]) -> bool:
     """Run one cell and save its row, whatever happens.
 
-    Returns whether it ended as it would have anywhere.
+    A row of a failure of the machine is sent, not saved: it must not replace a good one, and
+    the disk may be what failed. Returns whether the cell ended as it would have anywhere.
     """
     started = datetime.now(UTC)
     try:
@@ -38,24 +64,37 @@ def work_on_cell(order: Order, send: Callable[[Progress], None]) -> bool:
 
         row = cell.run(order, _now_and_then(send))
     except BaseException as error:  # noqa: BLE001  the one place: an exception becomes a row
-        traceback.print_exc()
+        with suppress(OSError):
+            traceback.print_exc()
         status, words = describe(error)
         row = without_numbers(order, status=status, error=words, started=started)
     store = Store(order.conditions.runs)
-    remember(store, order.cell)
-    store.save(row)
-    return row.status not in {"failed", "oom"}
+    try:
+        if row.status != "machine":
+            remember(store, order.cell)
+            store.save(row)
+    except StoreError as error:
+        row = without_numbers(order, status="machine", error=str(error), started=started)
+    if row.status == "machine":
+        send(row)
+    return row.status not in {"failed", "oom", "machine"}
 
 
-def _now_and_then(send: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    """Return what sends on the first news and then some: each wakes the parent."""
+def _now_and_then(send: Callable[[Progress | Row], None]) -> Callable[[Progress], None]:
+    """Return what sends on the first news and then some: each wakes the parent.
+
+    Sent is what the parent can read, whatever class of its own a method yields.
+    """
     spoken_s = -_QUIET_S
 
     def report(progress: Progress) -> None:
         nonlocal spoken_s
+        if not isinstance(progress, Progress):
+            raise SpecError(f"a method must yield Progress, got {type(progress).__name__}")
         if (now := time.monotonic()) - spoken_s >= _QUIET_S:
             spoken_s = now
-            send(progress)
+            samples, budget = int(progress.samples), int(progress.budget)
+            send(Progress(samples=samples, budget=budget, loss=float(progress.loss)))
 
     return report
 
@@ -83,15 +122,30 @@ def work_on_canaries(
 def describe(error: BaseException) -> tuple[Status, str]:
     """Return the status of a cell that ended with ``error``, and the words for it."""
     words = str(error) or type(error).__name__
+    if _is_of_the_machine(error):
+        return "machine", _line(words)
     if isinstance(error, UnsupportedError):
         return "skipped", words
     if isinstance(error, DivergedError):
         return "diverged", words
     if isinstance(error, MemoryError) or _is_out_of_memory(error):
-        return "oom", words.splitlines()[0]
+        return "oom", _line(words)
     if isinstance(error, HarnessError):
         return "failed", words
-    return "failed", f"{type(error).__name__}: {words.splitlines()[0]}"
+    return "failed", f"{type(error).__name__}: {_line(words)}"
+
+
+def _line(words: str) -> str:
+    return (words.splitlines() or [""])[0][:_WORDS]
+
+
+def _is_of_the_machine(error: BaseException | None) -> bool:
+    if isinstance(error, OSError):
+        refused = isinstance(error, StoreError) or error.errno in _ERRNOS
+        return refused or _is_of_the_machine(error.__cause__)
+    return isinstance(error, RuntimeError | AssertionError) and any(
+        words in str(error) for words in _NO_DEVICE
+    )
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

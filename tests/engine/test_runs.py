@@ -1,0 +1,474 @@
+"""Runs that share a folder, end in time, or meet a machine that fails."""
+
+import errno
+import hashlib
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.cli import app
+from harness.contracts.cell import Cell
+from harness.contracts.errors import DataError, SpecError, StoreError
+from harness.contracts.method import Progress
+from harness.contracts.row import Metrics, Provenance, Row, Status
+from harness.engine import freshness, grid, provenance, scheduler, worker
+from harness.engine.freshness import Standing
+from harness.engine.grid import Axes
+from harness.engine.jobs import Conditions, Order
+from harness.engine.proofs import Verified
+from harness.engine.publish import publish
+from harness.engine.scheduler import CellEnded, conduct
+from harness.engine.tune import Search, chosen
+from harness.results import Published
+from harness.store import Store
+
+Send = Callable[[Any], None]
+Work = Callable[[Order, Send], bool]
+METRICS = Metrics(test_accuracy=0.5, accuracy_low=0.4, accuracy_high=0.6, n_test=10)
+BOX_S = 1.5
+WEIGHTS = b"weights"
+
+
+def _cells(count: int, method: str = "direct") -> list[Cell]:
+    axes = Axes(
+        methods=(method,), timesteps=(1,), seeds=tuple(range(count)), backends=("reference",)
+    )
+    return grid.cells("digits", axes, Store(Path("nothing")), Published())
+
+
+def _row(order: Order, status: Status = "ok") -> Row:
+    made = Provenance(log_path=str(order.log_path.relative_to(order.conditions.runs)))
+    if status == "ok":
+        return Row(cell=order.cell, status=status, metrics=METRICS, provenance=made)
+    return Row(cell=order.cell, status=status, error="planned", provenance=made)
+
+
+def making(order: Order, _send: Send) -> bool:
+    """Make a good row in no time, and note that it was made."""
+    with (order.conditions.runs / "made.txt").open("a") as file:
+        file.write(f"{order.cell.cell_id}\n")
+    time.sleep(0.05)
+    Store(order.conditions.runs).save(_row(order))
+    return True
+
+
+def dying(_order: Order, _send: Send) -> bool:
+    os._exit(3)
+
+
+def without_a_machine(order: Order, send: Send) -> bool:
+    with (order.conditions.runs / "made.txt").open("a") as file:
+        file.write(f"{order.cell.cell_id}\n")
+    send(_row(order, "machine"))
+    return False
+
+
+def now_and_then(order: Order, send: Send) -> bool:
+    """Meet a failure of the machine with every other seed."""
+    return (making if order.cell.seed % 2 else without_a_machine)(order, send)
+
+
+def slow_from_the_third(order: Order, send: Send) -> bool:
+    if order.cell.seed >= 2:
+        time.sleep(60)
+    return making(order, send)
+
+
+def taking_its_time(order: Order, send: Send) -> bool:
+    time.sleep(0.6 * BOX_S)
+    return making(order, send)
+
+
+def _ends(
+    cells: list[Cell], runs: Path, work: Work, *, slots: int = 2, **options: Any
+) -> list[CellEnded]:
+    """Return how each of ``cells`` ended that were done by ``work``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "work_on_cell", work)
+        return _conducted(cells, runs, slots=slots, **options)
+
+
+def _conducted(cells: list[Cell], runs: Path, **options: Any) -> list[CellEnded]:
+    conditions = Conditions(runs=runs, data_root=None)
+    happenings = conduct(cells, conditions, **{"slots": 2, "timeout_s": 60.0, **options})
+    with closing(happenings):
+        return [each for each in happenings if isinstance(each, CellEnded)]
+
+
+def _made(runs: Path) -> list[str]:
+    return (runs / "made.txt").read_text().splitlines()
+
+
+def _standing(cell: Cell, store: Store) -> Standing:
+    [one] = freshness.standings([cell], store, Published(), Verified([]), data_root=None)
+    return one
+
+
+def test_two_runs_on_one_folder_share_its_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "work_on_cell", making)
+    cells = _cells(8)
+    found: list[list[CellEnded]] = []
+    # Both know the cells before either begins one, as two commands typed at once do.
+    threads = [
+        threading.Thread(target=lambda: found.append(_conducted(cells, tmp_path))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counter(_made(tmp_path)) == Counter(cell.cell_id for cell in cells)
+    for ends in found:
+        assert sorted(end.cell.seed for end in ends) == list(range(8))
+        assert {end.row.status for end in ends} == {"ok"}
+
+
+def test_a_cell_that_another_run_has_is_waited_for_and_begun_if_that_leaves_it(
+    tmp_path: Path,
+) -> None:
+    [cell] = _cells(1)
+    lock = Store(tmp_path).claim(cell)
+    assert lock is not None
+    assert Store(tmp_path).claim(cell) is None
+    threading.Timer(0.3, lock.close).start()
+    [end] = _ends([cell], tmp_path, making)
+    assert end.row.status == "ok"
+    assert _made(tmp_path) == [cell.cell_id]
+
+
+def test_no_run_waits_for_another_beyond_its_own_end(tmp_path: Path) -> None:
+    [cell] = _cells(1)
+    with Store(tmp_path).claim(cell) or pytest.fail("nobody has it"):
+        assert _ends([cell], tmp_path, making, until_s=time.monotonic() + 0.3) == []
+
+
+def test_a_cell_is_free_again_once_its_run_has_ended(tmp_path: Path) -> None:
+    cells = _cells(2)
+    _ends(cells, tmp_path, dying)
+    for cell in cells:
+        with Store(tmp_path).claim(cell) or pytest.fail("nobody has it"):
+            pass
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "digits").write_text("no folder")
+    with pytest.raises(StoreError, match=r"cannot write .*lock: .*choose another --out"):
+        _ends(_cells(1), tmp_path, making)
+    with pytest.raises(StoreError, match=r"cannot read .*row\.json: .*choose another --out"):
+        Store(tmp_path).load(_cells(1)[0])
+
+
+@pytest.mark.parametrize("work", [dying, without_a_machine])
+def test_what_ends_without_numbers_never_replaces_numbers(tmp_path: Path, work: Work) -> None:
+    [cell] = _cells(1)
+    [good] = _ends([cell], tmp_path, making)
+    [end] = _ends([cell], tmp_path, work)
+    assert end.row.status != "ok"
+    assert Store(tmp_path).load(cell) == good.row
+
+
+def test_without_numbers_there_the_failure_is_kept(tmp_path: Path) -> None:
+    [cell] = _cells(1)
+    [end] = _ends([cell], tmp_path, dying)
+    assert end.row == Store(tmp_path).load(cell)
+    assert end.row.error == "the process exited with code 3 without a row; see the log"
+
+
+def test_a_failure_of_the_machine_is_run_again_by_the_same_command(tmp_path: Path) -> None:
+    [cell] = _cells(1)
+    _ends([cell], tmp_path, without_a_machine)
+    found = Store(tmp_path).load(cell)
+    assert found is not None
+    made = replace(
+        found.provenance,
+        train_fp=freshness.fingerprints(cell)["train"],
+        measure_fp=freshness.fingerprints(cell)["measure"],
+        data_fp=freshness.data_fingerprint(cell.dataset, None),
+    )
+    store = Store(tmp_path / "judged")
+    store.save(replace(found, provenance=made))
+    one = _standing(cell, store)
+    assert (one.state, one.why, one.is_due) == ("missing", "machine: planned", True)
+    store.save(replace(found, provenance=made, status="failed"))
+    assert not _standing(cell, store).is_due
+
+
+def test_several_failures_of_the_machine_in_a_row_stop_a_run(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"3 cells in a row .* the last: planned; no more were"):
+        _ends(_cells(8), tmp_path, without_a_machine, slots=1)
+    assert len(set(_made(tmp_path))) == 3
+
+
+def test_a_failure_of_the_machine_now_and_then_stops_nothing(tmp_path: Path) -> None:
+    ends = _ends(_cells(8), tmp_path, now_and_then, slots=1)
+    assert Counter(end.row.status for end in ends) == {"ok": 4, "machine": 4}
+
+
+def _caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "machine"),
+        (OSError(errno.EROFS, "Read-only file system"), "machine"),
+        (StoreError("the teacher is not ready"), "machine"),
+        (_caused(DataError("unreadable"), OSError(errno.EIO, "Input/output error")), "machine"),
+        (RuntimeError("No CUDA GPUs are available"), "machine"),
+        (AssertionError("Torch not compiled with CUDA enabled"), "machine"),
+        (DataError("not here; set SNN_DISTILL_DATA"), "failed"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), "failed"),
+        (RuntimeError("CUDA error: device-side assert triggered"), "failed"),
+        (SpecError("no such thing"), "failed"),
+    ],
+)
+def test_what_the_machine_refused_is_told_from_what_the_cell_did(
+    error: Exception, status: str
+) -> None:
+    assert worker.describe(error)[0] == status
+
+
+def test_an_error_of_any_length_is_one_line_of_a_row() -> None:
+    assert worker.describe(ValueError("x" * 10**6 + "\nmore"))[1] == f"ValueError: {'x' * 500}"
+    assert worker.describe(ValueError("\n"))[1] == "ValueError: "
+
+
+def _worked(tmp_path: Path, patch: pytest.MonkeyPatch, run: Callable[..., Row]) -> list[Any]:
+    """Return what is sent of a cell that ``run`` runs, in this process."""
+    from harness.engine import cell
+
+    [asked] = _cells(1)
+    sent: list[Any] = []
+    conditions = Conditions(runs=tmp_path, data_root=None)
+    order = Order(cell=asked, conditions=conditions, log_path=tmp_path / "log.txt")
+    patch.setattr(cell, "run", run)
+    worker.work_on_cell(order, sent.append)
+    return sent
+
+
+def test_a_row_that_the_disk_refuses_comes_back_as_one_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    [sent] = _worked(tmp_path, monkeypatch, lambda order, _report: _row(order))
+    assert sent.status == "machine"
+    assert "No space left on device; make room" in sent.error
+    assert not list(tmp_path.rglob("row.json"))
+
+
+class Odd(Progress):
+    """What only the method's own process can read."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("cannot be sent")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (3, "a method must yield Progress, got int"),
+        (Odd(samples=1, budget=2, loss=0.5), None),
+        (Progress(samples=1, budget=2, loss="high"), "could not convert string to float"),  # type: ignore[arg-type]  # as a careless method might
+    ],
+)
+def test_a_parent_is_sent_nothing_that_it_cannot_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any, told: str | None
+) -> None:
+    def run(order: Order, report: Send) -> Row:
+        report(given)
+        return _row(order)
+
+    sent = _worked(tmp_path, monkeypatch, run)
+    [file] = tmp_path.rglob("row.json")
+    row = Row.from_json(file.read_bytes())
+    if told is None:
+        assert sent == [Progress(samples=1, budget=2, loss=0.5)]
+        assert type(sent[0]) is Progress
+        assert row.status == "ok"
+    else:
+        assert sent == []
+        assert told in str(row.error)
+
+
+def test_a_time_box_begins_what_fits_and_cuts_off_the_rest(tmp_path: Path) -> None:
+    begun_s = time.monotonic()
+    ends = _ends(
+        _cells(6), tmp_path, slow_from_the_third, slots=1, until_s=begun_s + BOX_S, timeout_s=None
+    )
+    # What is killed has a grace of 2 s, which this one does not use.
+    assert time.monotonic() - begun_s < BOX_S + 3
+    assert [(end.cell.seed, end.row.status) for end in ends] == [
+        *((0, "ok"), (1, "ok"), (2, "timeout"))
+    ]
+    assert "the same command begins anew" in str(ends[-1].row.error)
+    rows = Store(tmp_path).rows("digits")
+    assert sorted(row.cell.seed for row in rows) == [0, 1], "as if the run had been interrupted"
+
+
+def test_no_cell_is_begun_that_needs_more_than_is_left(tmp_path: Path) -> None:
+    ends = _ends(
+        _cells(3), tmp_path, taking_its_time, slots=1, until_s=time.monotonic() + 1.5 * BOX_S
+    )
+    assert [end.row.status for end in ends] == ["ok"]
+
+
+def test_a_teacher_has_no_limit_unless_one_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+
+    def none(_jobs: Any, *, timeout_s: float, **_: Any) -> Iterator[Any]:
+        limits.append(timeout_s)
+        return (each for each in ())
+
+    monkeypatch.setattr(scheduler, "run_jobs", none)
+    [cell] = _cells(1)
+    cells = [replace(cell, suite="teachers"), cell]
+    conditions = Conditions(runs=tmp_path, data_root=None)
+    for timeout_s in (None, 5.0):
+        list(conduct(cells, conditions, slots=1, timeout_s=timeout_s))
+    assert limits == [float("inf"), 7200.0, 5.0, 5.0]
+
+
+@pytest.mark.parametrize("of", [1, 4, 7])
+def test_shards_are_a_partition_into_parts_of_one_size(of: int) -> None:
+    axes = Axes(methods=("direct", "logit_kd"), seeds=(0, 1, 2))
+    whole = grid.cells("digits", axes, Store(Path("nothing")), Published())
+    ordered = sorted(cell.cell_id for cell in whole)
+    parts = [
+        grid.cells("digits", replace(axes, shard=(k, of)), Store(Path("nothing")), Published())
+        for k in range(1, of + 1)
+    ]
+    for k, part in enumerate(parts):
+        assert {cell.cell_id for cell in part} == set(ordered[k::of])
+        assert [cell for cell in whole if cell in part] == part
+    assert sorted(cell.cell_id for part in parts for cell in part) == ordered
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--jobs", "0"), "--jobs must be positive, got 0; leave it out for the default"),
+        (("--methods", ""), "--methods names none; name some, or leave it out for all"),
+        (("--seeds", ","), "--seeds names none"),
+        (("--shard", "5/4"), "--shard must be one of 1/4 to 4/4, got 5/4"),
+        (("--shard", "0/4"), "--shard must be one of 1/4 to 4/4, got 0/4"),
+        (("--shard", "half"), "--shard takes one part of several like 1/4, got 'half'"),
+        (("--for", "14"), "--for takes a time like 90s, 14m or 2h, got '14'"),
+        (("--device", "gpu"), "--device must be cpu, cuda or cuda:N, got 'gpu'"),
+        (("--device", "cuda:77"), "--device cuda:77: torch finds "),
+    ],
+)
+def test_what_no_run_can_mean_is_refused_before_one_begins(
+    tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    out = tmp_path / "runs"
+    done = CliRunner().invoke(
+        app, ["run", "digits", "--out", str(out), "--results", str(tmp_path), *words]
+    )
+    assert isinstance(done.exception, SpecError)
+    assert said in str(done.exception)
+    assert not out.exists()
+
+
+def _run(tmp_path: Path, work: Work, *words: str) -> tuple[int, str]:
+    few = ("--methods", "direct", "--timesteps", "1", "--backends", "reference", "--jobs", "1")
+    places = ("--out", str(tmp_path), "--results", str(tmp_path / "results"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "work_on_cell", work)
+        done = CliRunner().invoke(app, ["run", "digits", *few, *places, *words])
+    return done.exit_code, done.output
+
+
+def placed(order: Order, _send: Send) -> bool:
+    """Make a fresh row, with weights."""
+    sha256 = hashlib.sha256(WEIGHTS).hexdigest()
+    made = provenance.provenance(
+        order,
+        started=datetime.now(UTC),
+        weights_sha256=sha256,
+        teacher_sha256=sha256 if order.cell.teacher else None,
+    )
+    store = Store(order.conditions.runs)
+    store.save(replace(_row(order), provenance=made))
+    (store.folder(order.cell) / "weights.safetensors").write_bytes(WEIGHTS)
+    return True
+
+
+def slow_from_the_second(order: Order, send: Send) -> bool:
+    if order.cell.suite != "teachers" and order.cell.seed >= 1:
+        time.sleep(60)
+    return placed(order, send)
+
+
+def test_a_run_that_is_not_done_says_how_far_it_is_and_the_next_goes_on(tmp_path: Path) -> None:
+    words = ("--seeds", "0,1,2")
+    code, told = _run(tmp_path, slow_from_the_second, *words, "--for", "3s")
+    assert code == 1
+    assert "1 of 3 done; the same command goes on" in told
+    code, told = _run(tmp_path, placed, *words)
+    assert code == 0, told
+    assert "2 cells in" in told
+    assert "the same command" not in told
+
+
+def test_a_teacher_whose_weights_were_changed_is_made_again(tmp_path: Path) -> None:
+    words = ("--seeds", "0", "--again")
+    _run(tmp_path, placed, *words)
+    [weights] = tmp_path.glob("teachers/*/weights.safetensors")
+    weights.write_bytes(b"zeros")
+    [row] = tmp_path.glob("digits/*/row.json")
+    row.unlink()
+    code, told = _run(tmp_path, placed, *words)
+    assert code == 0, told
+    assert "2 cells in" in told
+    assert weights.read_bytes() == WEIGHTS
+
+
+def test_a_failure_of_the_machine_is_in_no_table(tmp_path: Path) -> None:
+    [cell] = _cells(1)
+    conditions = Conditions(runs=tmp_path, data_root=None)
+    order = Order(cell=cell, conditions=conditions, log_path=tmp_path / "log.txt")
+    for status, rows in (("machine", 0), ("failed", 1)):
+        Store(tmp_path).save(_row(order, status))  # type: ignore[arg-type]  # both are one
+        found = publish("digits", runs=tmp_path, folder=tmp_path / "results", data_root=None)
+        assert found.rows == rows
+
+
+def test_nothing_is_chosen_while_the_machine_failed_a_trial(tmp_path: Path) -> None:
+    cells = _cells(2)
+    search = Search(method="direct", model=cells[0].model, cells=tuple(cells))
+    conditions = Conditions(runs=tmp_path, data_root=None)
+    orders = [
+        Order(cell=cell, conditions=conditions, log_path=tmp_path / "log.txt") for cell in cells
+    ]
+    Store(tmp_path).save(_row(orders[0]))
+    Store(tmp_path).save(_row(orders[1], "machine"))
+    assert chosen(search, Store(tmp_path)) is None
+    Store(tmp_path).save(_row(orders[1], "failed"))
+    assert chosen(search, Store(tmp_path)) is not None
+
+
+def test_each_shard_makes_the_teacher_that_it_needs(tmp_path: Path) -> None:
+    for k in (1, 2):
+        code, told = _run(tmp_path / str(k), placed, "--seeds", "0,1,2,3", "--shard", f"{k}/2")
+        assert code == 0, told
+        assert "3 cells in" in told
+    assert len(list(tmp_path.glob("?/digits/*/row.json"))) == 4
+    assert len(list(tmp_path.glob("?/teachers/*/row.json"))) == 2
