@@ -25,12 +25,11 @@ from harness import discovery
 from harness.contracts.cell import Cell
 from harness.contracts.row import Row
 from harness.engine import compare, grid, teachers
-from harness.engine.cell import PREDICTIONS
 from harness.engine.grid import Axes
 from harness.engine.jobs import Conditions
 from harness.engine.scheduler import conduct
 from harness.results import Published, published
-from harness.store import Store
+from harness.store import PREDICTIONS, Store
 
 AS_IT_IS = "as it is"
 LIMITS: Mapping[str, tuple[int, Mapping[str, str]]] = {  # threads, environment

@@ -33,6 +33,27 @@ _COUNTED = ("spikes_per_sample", "firing_rate", "acs_per_sample", "macs_per_samp
 
 
 @dataclass(frozen=True, kw_only=True)
+class DamagedLine:
+    """A line that is no row, or a second one of its cell.
+
+    Attributes:
+        path: Of the file.
+        number: From 1.
+        text: As it lies there.
+        why: What is wrong, by field.
+    """
+
+    path: Path
+    number: int
+    text: bytes
+    why: str
+
+    def __str__(self) -> str:
+        """Say where it is and what is wrong."""
+        return f"{self.path} line {self.number}: {self.why}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Published:
     """What is published of one suite.
 
@@ -41,16 +62,23 @@ class Published:
         teachers: Likewise, of the teachers that these rows name.
         code: By fingerprint, the modules it is of with their hashes.
         tunings: What was chosen by trials, one a method, model and recipe.
+        damaged: Lines that cannot be read as rows.
     """
 
     rows: Mapping[str, Row] = field(default_factory=dict)
     teachers: Mapping[str, Row] = field(default_factory=dict)
     code: Code = field(default_factory=dict)
     tunings: tuple[Tuning, ...] = ()
+    damaged: tuple[DamagedLine, ...] = ()
 
 
-def published(suite: str, /, *, results: Path = RESULTS) -> Published:
+def published(suite: str, /, *, results: Path = RESULTS, strict: bool = True) -> Published:
     """Return what ``results`` holds of ``suite``; nothing if it holds nothing.
+
+    Args:
+        suite: Its name.
+        results: The folder.
+        strict: Whether a damaged row is an error, and not one of ``damaged``.
 
     Raises:
         StoreError: If a file is damaged; names it and the line.
@@ -58,9 +86,14 @@ def published(suite: str, /, *, results: Path = RESULTS) -> Published:
     folder = results / suite
     others = {_TEACHERS, _TUNING}
     files = [path for path in sorted(folder.glob("*.jsonl")) if path.name not in others]
+    damaged: list[DamagedLine] = []
+    rows, teachers = _by_id(files, damaged), _by_id([folder / _TEACHERS], damaged)
+    if damaged and strict:
+        raise StoreError(str(damaged[0]))
     return Published(
-        rows=_by_id(files),
-        teachers=_by_id([folder / _TEACHERS]),
+        rows=rows,
+        teachers=teachers,
+        damaged=tuple(damaged),
         code=_code(folder / _CODE),
         tunings=tuple(_lines(folder / _TUNING, partial(from_json, Tuning))),
     )
@@ -79,8 +112,12 @@ def write(
 ) -> list[Path]:
     """Write rows, a file each method, with their teachers and code; return the paths.
 
-    A file of just those rows that ``before`` holds of its method is left as it is.
+    A file of just those rows that ``before`` holds of its method is left as it is. Damaged
+    lines stay at the end of theirs.
     """
+    damaged: dict[str, list[str]] = {}
+    for line in before.damaged:
+        damaged.setdefault(line.path.name, []).append(line.text.decode(errors="replace"))
     standing: dict[str, set[int]] = {}
     for row in before.rows.values():
         standing.setdefault(f"{row.cell.method}.jsonl", set()).add(id(row))
@@ -91,7 +128,8 @@ def write(
     for name, ours in by_name.items():
         if (folder / name).exists() and {*map(id, ours)} == standing.get(name):
             continue
-        write_text(folder / name, "".join(f"{row.to_json()}\n" for row in ours))
+        lines = [*(row.to_json() for row in ours), *damaged.get(name, ())]
+        write_text(folder / name, "".join(f"{line}\n" for line in lines))
     write_text(folder / _CODE, _code_text(code))
     return [folder / name for name in (*by_name, _CODE)]
 
@@ -128,14 +166,30 @@ def _flat(row: Row) -> dict[str, Any]:
     return columns
 
 
-def _by_id(files: Iterable[Path]) -> dict[str, Row]:
-    rows = (row for path in files for row in _lines(path, Row.from_json))
-    return {row.cell_id: row for row in rows}
+def _by_id(files: Iterable[Path], damaged: list[DamagedLine]) -> dict[str, Row]:
+    """Return the rows of ``files``; lines that are none go to ``damaged``."""
+    rows: dict[str, Row] = {}
+    for path in files:
+        for number, line in _numbered(path):
+            try:
+                row = Row.from_json(line)
+            except SpecError as error:
+                why = str(error)
+            else:
+                if rows.setdefault(row.cell_id, row) is row:
+                    continue
+                why = f"cell {row.cell_id} has a row already; delete one of the lines"
+            damaged.append(DamagedLine(path=path, number=number, text=line, why=why))
+    return rows
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
+    return enumerate(path.read_bytes().splitlines() if path.exists() else (), start=1)
 
 
 def _lines(path: Path, read: Callable[[bytes], Kind], /) -> Iterator[Kind]:
     """Yield what ``read`` makes of each line; nothing if there is no such file."""
-    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), start=1):
+    for number, line in _numbered(path):
         try:
             yield read(line)
         except SpecError as error:

@@ -18,6 +18,8 @@ from harness.contracts.cell import TEACHERS, Cell
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row
 
+PREDICTIONS = "predictions.npz"
+
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], /) -> None:
     """Let ``write`` fill ``path`` so that a reader sees the old file or the whole new one.
@@ -126,10 +128,21 @@ class Store:
         """Return the row of ``cell``, or None if it never ended."""
         return _row(self.folder(cell) / "row.json")
 
-    def rows(self, suite: str, /) -> Iterator[Row]:
-        """Yield every row of ``suite``, in the order of cell identities."""
+    def rows(self, suite: str, /, *, damaged: list[StoreError] | None = None) -> Iterator[Row]:
+        """Yield every row of ``suite``, in the order of cell identities.
+
+        Args:
+            suite: Its name.
+            damaged: Takes the errors of rows that cannot be read, which are raised otherwise.
+        """
         for path in sorted((self.root / suite).glob("*/row.json")):
-            row = _row(path)
+            try:
+                row = _row(path)
+            except StoreError as error:
+                if damaged is None:
+                    raise
+                damaged.append(error)
+                continue
             if row is not None:
                 yield row
 
@@ -161,7 +174,7 @@ class Store:
 
 def _row(path: Path) -> Row | None:
     try:
-        return Row.from_json(path.read_bytes())
+        row = Row.from_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -170,3 +183,8 @@ def _row(path: Path) -> Row | None:
         ) from error
     except SpecError as error:
         raise StoreError(f"{path}: {error}; delete it to run its cell again") from error
+    if row.cell_id != path.parent.name:
+        raise StoreError(
+            f"{path} is the row of another cell, {row.cell_id}; delete it to run this one again"
+        )
+    return row

@@ -1,7 +1,9 @@
 """CONTRIBUTING's method is one file of a dozen lines, and it runs as written."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,11 +36,22 @@ def test_the_example_method_is_a_dozen_lines_and_one_file_is_all_it_takes(tmp_pa
     # Ten classes: far above chance means that it learned.
     assert told["metrics"]["test_accuracy"] > 0.5
 
+    # Without a CARD yet, the laws are collected all the same.
+    shutil.copytree(ROOT / "tests", tmp_path / "tests")
+    laws = ("-m", "pytest", "--collect-only", "-q", "tests/methods/test_all.py", "-k", "logit_mse")
+    collected = _python(*laws, cwd=tmp_path)
+    assert "test_every_weight_learns[logit_mse]" in collected
+
 
 def _harness(*words: str, cwd: Path) -> str:
+    return _python("-m", "harness", *words, cwd=cwd)
+
+
+def _python(*words: str, cwd: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "harness", *words],
+        [sys.executable, *words],
         cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(cwd)},
         capture_output=True,
         text=True,
         check=False,

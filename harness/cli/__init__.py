@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from harness.engine.grid import Axes
     from harness.engine.jobs import Conditions
     from harness.engine.tune import Search
-    from harness.results import Published
+    from harness.results import DamagedLine, Published
 
 app = typer.Typer(
     help="Measure methods that distil artificial into spiking networks, on any simulator.",
@@ -125,13 +125,17 @@ def plan(  # noqa: PLR0913  one option a filter
     results: Results = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Say of every cell: fresh, published, missing, stale (and what moved) or failed."""
+    """Say of every cell: fresh, published, missing, stale (and what moved), failed or damaged.
+
+    Exit code 1 if a row cannot be read.
+    """
     gc.disable()  # as in ``report``
     axes = _axes(
         methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned, start=start
     )
     _left_out(suite, axes)
-    standings = _standings(suite, axes, data_root, out, results)
+    damaged: list[DamagedLine] = []
+    standings = _standings(suite, axes, data_root, out, results, damaged=damaged)
     for one in standings:
         if as_json:
             told = {"cell_id": one.cell.cell_id, "state": one.state, "why": one.why}
@@ -140,6 +144,8 @@ def plan(  # noqa: PLR0913  one option a filter
             print(f"{one.state:9} {one.cell.cell_id} {one.cell.label}", one.why, sep="  ")
     if not as_json:
         print(_summary(standings))
+    if damaged or any(one.state == "damaged" for one in standings):
+        raise typer.Exit(Exit.SOME_FAILED)
 
 
 @app.command()
@@ -414,15 +420,19 @@ def report(  # noqa: PLR0913  one option an output
     published = write(
         suite, runs=out, folder=results, data_root=data_root, page=page, figures=figures
     )
+    for refused in published.refused:
+        print(f"refused: {refused}", file=sys.stderr)
     if published.rows == 0:
         print(f"nothing to do: {out} holds no rows of {suite}; run the suite first")
-        raise typer.Exit(Exit.NOTHING_TO_DO)
+        raise typer.Exit(Exit.SOME_FAILED if published.refused else Exit.NOTHING_TO_DO)
     for warning in published.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if as_json:
         print(json.dumps({"rows": published.rows, "files": [str(f) for f in published.files]}))
     else:
         print(f"{published.rows} rows -> {', '.join(str(file) for file in published.files)}")
+    if published.refused:
+        raise typer.Exit(Exit.SOME_FAILED)
 
 
 def _tell_outdated(names: list[str], *, as_json: bool) -> None:
@@ -621,12 +631,18 @@ def _standings(
     results: Path,
     *,
     trust: bool = True,
+    damaged: "list[DamagedLine] | None" = None,
 ) -> "list[Standing]":
+    """Return how every cell stands; ``damaged`` takes published lines that are no rows."""
     from harness.engine import freshness, grid, proofs
     from harness.results import Published, published
     from harness.store import Store
 
-    store, known = Store(out), published(suite, results=results)
+    store, known = Store(out), published(suite, results=results, strict=False)
+    for line in known.damaged:
+        print(f"damaged: {line}", file=sys.stderr)
+    if damaged is not None:
+        damaged += known.damaged
     return freshness.standings(
         grid.cells(suite, axes, store, known),
         store,
@@ -728,11 +744,12 @@ def _tell_agreement(
     from harness.results import published
     from harness.store import Store
 
-    here = {cell.cell_id: Store(out).load(cell) for cell in cells}
-    found = hold(
-        published(suite, results=results).rows,
-        {name: row for name, row in here.items() if row is not None},
-    )
+    here = {}
+    for cell in cells:
+        with suppress(StoreError):  # `plan` and the standings before this run name it
+            if (row := Store(out).load(cell)) is not None:
+                here[cell.cell_id] = row
+    found = hold(published(suite, results=results, strict=False).rows, here)
     if found.common:
         print(found.line("what is published"), file=sys.stderr if as_json else sys.stdout)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
@@ -14,6 +16,9 @@ from harness.contracts.values import from_json, to_plain, value
 # "machine": what failed is where it ran, which says nothing of the cell; it is run again.
 Status = Literal["ok", "failed", "timeout", "oom", "diverged", "skipped", "machine"]
 Stage = Literal["train", "measure"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
 
 
 @value
@@ -30,10 +35,16 @@ class EarlyExit:
     """
 
     threshold: float
-    correct: int
-    samples: int
-    steps: int
-    spent: dict[str, dict[str, int]] = field(default_factory=dict)
+    correct: Count
+    samples: Count
+    steps: Count
+    spent: dict[str, dict[str, Count]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.correct > self.samples:
+            raise SpecError(
+                f"EarlyExit.correct must be at most its {self.samples} samples, got {self.correct}"
+            )
 
 
 @value
@@ -45,8 +56,8 @@ class Elsewhere:
         differing: Test samples that it decides otherwise.
     """
 
-    test_accuracy: float
-    differing: int
+    test_accuracy: Fraction
+    differing: Count
 
 
 @value
@@ -82,45 +93,44 @@ class Metrics:
         peak_memory_bytes: Of the process, or of the device if there is one.
     """
 
-    test_accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    n_test: int
-    teacher_accuracy: float | None = None
-    ann_accuracy: float | None = None
-    agreement: float | None = None
-    accuracy_by_step: tuple[float, ...] | None = None
-    accuracy_by_step_low: tuple[float, ...] | None = None
-    accuracy_by_step_high: tuple[float, ...] | None = None
-    accuracy_area: float | None = None
-    mean_steps_to_decide: float | None = None
-    mean_cutoff_steps: float | None = None
-    first_spike_steps: float | None = None
-    silent_samples: int | None = None
+    test_accuracy: Fraction
+    accuracy_low: Fraction
+    accuracy_high: Fraction
+    n_test: Annotated[int, Field(ge=1)]
+    teacher_accuracy: Fraction | None = None
+    ann_accuracy: Fraction | None = None
+    agreement: Fraction | None = None
+    accuracy_by_step: tuple[Fraction, ...] | None = None
+    accuracy_by_step_low: tuple[Fraction, ...] | None = None
+    accuracy_by_step_high: tuple[Fraction, ...] | None = None
+    accuracy_area: Fraction | None = None
+    mean_steps_to_decide: Amount | None = None
+    mean_cutoff_steps: Amount | None = None
+    first_spike_steps: Amount | None = None
+    silent_samples: Count | None = None
     early_exit: dict[str, dict[str, EarlyExit]] = field(default_factory=dict)
     cross_backend: dict[str, Elsewhere] = field(default_factory=dict)
-    cross_backend_samples: int | None = None
-    parameter_count: int | None = None
-    latency_ms_b1: float | None = None
-    latency_ms_b1_iqr: float | None = None
-    throughput_sps: float | None = None
-    train_seconds: float | None = None
-    train_samples: int | None = None
-    extra_samples: dict[str, int] = field(default_factory=dict)
-    peak_memory_bytes: int | None = None
+    cross_backend_samples: Count | None = None
+    parameter_count: Count | None = None
+    latency_ms_b1: Amount | None = None
+    latency_ms_b1_iqr: Amount | None = None
+    throughput_sps: Amount | None = None
+    train_seconds: Amount | None = None
+    train_samples: Count | None = None
+    extra_samples: dict[str, Count] = field(default_factory=dict)
+    peak_memory_bytes: Count | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.accuracy_low <= self.test_accuracy <= self.accuracy_high <= 1:
+        if not self.accuracy_low <= self.test_accuracy <= self.accuracy_high:
             raise SpecError(
-                "accuracies are fractions and an interval holds its estimate; got "
+                "an interval holds its estimate; got "
                 f"{self.accuracy_low!r} <= {self.test_accuracy!r} <= {self.accuracy_high!r}"
             )
-        if self.n_test < 1:
-            raise SpecError(f"Metrics.n_test must be at least 1, got {self.n_test!r}")
-        for name in ("teacher_accuracy", "ann_accuracy", "agreement", "accuracy_area"):
-            fraction = getattr(self, name)
-            if fraction is not None and not 0 <= fraction <= 1:
-                raise SpecError(f"Metrics.{name} must be a fraction, got {fraction!r}")
+        if self.accuracy_by_step and self.accuracy_by_step[-1] != self.test_accuracy:
+            raise SpecError(
+                f"Metrics.accuracy_by_step must end with test_accuracy {self.test_accuracy!r}, "
+                f"got {self.accuracy_by_step[-1]!r}"
+            )
 
 
 @value
@@ -245,6 +255,8 @@ class Row:
                 raise SpecError(f"an 'ok' row needs metrics and has no error, got {self.error!r}")
         elif self.metrics is not None or not self.error:
             raise SpecError(f"a {self.status!r} row needs an error and has no metrics")
+        if self.metrics is not None:
+            self._check_metrics(self.metrics)
         found = self.cell.cell_id
         if self.cell_id not in ("", found):
             raise SpecError(
@@ -252,6 +264,19 @@ class Row:
                 "it was edited: run its cell again"
             )
         object.__setattr__(self, "cell_id", found)
+
+    def _check_metrics(self, metrics: Metrics) -> None:
+        """Refuse metrics of another number of steps or samples than cell and ledger have."""
+        steps = metrics.accuracy_by_step
+        if steps is not None and len(steps) != self.cell.timesteps:
+            raise SpecError(
+                f"Metrics.accuracy_by_step must have {self.cell.timesteps} steps, got {len(steps)}"
+            )
+        if self.ledger is not None and self.ledger.samples != metrics.n_test:
+            raise SpecError(
+                f"Metrics.n_test must be the ledger's {self.ledger.samples} samples, "
+                f"got {metrics.n_test}"
+            )
 
     def to_json(self) -> str:
         """Return the row on one line, keys sorted, what is unknown left out."""

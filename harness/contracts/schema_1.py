@@ -25,6 +25,8 @@ _DERIVED = {
     *("spikes_per_sample", "macs_per_sample", "acs_per_sample"),
     *("code_fp", "env_fp", "hw_fp", "cpu", "python", "torch", "precision", "recipe"),
 }
+_MOST_STEPS = 2**16  # far more than any had: counts are spread over so many entries
+_NO_ROW = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def migrated(text: str | bytes, /) -> Row:
@@ -36,7 +38,7 @@ def migrated(text: str | bytes, /) -> Row:
     try:
         columns = json.loads(text)
         plain = _nested(columns)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _NO_ROW as error:
         raise SpecError(f"no row of the first schema: {error!r}; run its cell again") from error
     return from_json(Row, json.dumps(plain))
 
@@ -100,6 +102,8 @@ def _layer(layer: Mapping[str, Any], samples: int, steps: int) -> dict[str, Any]
     """Return a layer's totals, all at its first step: when they ran was not kept."""
     totals = {name: round(layer[name] * samples) for name in CATEGORIES if name in layer}
     ran = layer["steps"]
+    if not 1 <= ran <= steps <= _MOST_STEPS:
+        raise SpecError(f"a layer ran {ran!r} of {steps!r} steps")
     plain = {
         "kind": layer["kind"],
         "operand": layer["operand"],

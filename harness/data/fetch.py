@@ -23,6 +23,9 @@ from harness.data.catalogue import load
 
 _CHUNK_BYTES = 1 << 16  # what an interrupt can lose
 _TIMEOUT_S = 60
+# What zipfile and tarfile raise; RuntimeError also of an encrypted zip, and its subclass
+# NotImplementedError of an unknown compression.
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError)
 # Called with a file's name, the bytes done and the bytes in all, or None if unknown.
 Progress = Callable[[str, int, int | None], None]
 
@@ -216,7 +219,7 @@ def unpack(archive: Path, into: Path, /) -> None:
                 _untar(archive, Path(aside))
             _unzip_inner(Path(aside), archive)
             _move_in(Path(aside), into)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
+    except (*_DAMAGED, OSError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(

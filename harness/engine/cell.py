@@ -30,10 +30,8 @@ from harness.engine.resolve import opened, resolve
 from harness.engine.teachers import WEIGHTS, cell_of, verified_weights
 from harness.engine.train import train
 from harness.evaluation.evaluate import evaluate
-from harness.store import Store, write_atomically
+from harness.store import PREDICTIONS, Store, write_atomically
 from harness.training.lesson import Teacher, computing
-
-PREDICTIONS = "predictions.npz"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Literal
 
 from harness import discovery, fingerprint
 from harness.contracts.cell import Cell
-from harness.contracts.errors import HarnessError
+from harness.contracts.errors import HarnessError, StoreError
 from harness.contracts.row import Row, Stage
 from harness.engine.grid import load_dataset
 from harness.engine.proofs import Verified
@@ -21,7 +21,7 @@ from harness.engine.teachers import cell_of
 from harness.results import Published
 from harness.store import Store
 
-State = Literal["fresh", "published", "stale", "missing", "failed", "skipped"]
+State = Literal["fresh", "published", "stale", "missing", "failed", "skipped", "damaged"]
 # What no canary takes: it is held to the plain path by equality tests.
 FAST_PATHS = ("harness.neurons.compiled",)
 _NAMES: Mapping[Stage, str] = {"train": "training code", "measure": "measuring code"}
@@ -51,7 +51,7 @@ class Standing:
     @property
     def has_failed(self) -> bool:
         """Whether its last attempt gave no numbers, though it should have."""
-        return self.state == "failed"
+        return self.state in {"failed", "damaged"}
 
 
 def closures(cell: Cell, /) -> Mapping[Stage, Mapping[str, str]]:
@@ -186,7 +186,10 @@ class _Judge:
 
     def standing(self, cell: Cell) -> Standing:
         """Return how ``cell`` stands here."""
-        row = self.row_of(cell)
+        try:
+            row = self.row_of(cell)
+        except StoreError as error:
+            return Standing(cell=cell, state="damaged", why=str(error))
         return Standing(cell=cell, state="missing") if row is None else self.judged(row)
 
     def judged(self, row: Row) -> Standing:
@@ -221,8 +224,8 @@ class _Judge:
         if cell.cell_id not in self._teachers:
             self._teachers[cell.cell_id] = self.standing(cell)
         teacher = self._teachers[cell.cell_id]
-        if teacher.state == "stale":
-            yield f"its teacher is stale: {teacher.why}"
+        if teacher.state in {"stale", "damaged"}:
+            yield f"its teacher is {teacher.state}: {teacher.why}"
         # Published teachers may come from another machine, whose rounding is another.
         elif (
             self.own

@@ -1,23 +1,36 @@
 """From finished cells to ``results/``: rows as evidence, leaderboards from rows alone."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
+from zipfile import BadZipFile
+
+import numpy as np
 
 from harness import discovery, report, results
+from harness.contracts.cell import TEACHERS
+from harness.contracts.errors import StoreError
 from harness.contracts.row import Row
 from harness.contracts.suite import Suite
 from harness.engine import freshness, grid, proofs
 from harness.engine.compare import unlike
 from harness.engine.grid import STARTS, Axes
 from harness.engine.teachers import cell_of
+from harness.evaluation.decisions import over_time
 from harness.results import Published
-from harness.store import Store
+from harness.store import PREDICTIONS, Store
+
+# What NumPy raises for a file that is no archive of plain arrays.
+_UNREADABLE = (
+    *(OSError, EOFError, LookupError, MemoryError, TypeError, ValueError),
+    *(BadZipFile, zlib.error),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +41,13 @@ class Publication:
         rows: How many cells stand in the tables.
         files: Everything written.
         warnings: What a reader of the tables should know, a sentence each.
+        refused: Rows that were left out, each with its file and what is wrong with it.
     """
 
     rows: int
     files: tuple[Path, ...]
     warnings: tuple[str, ...]
+    refused: tuple[str, ...]
 
 
 def publish(
@@ -50,16 +65,19 @@ def publish(
     A row made here stands for its cell, unless the one published already is fresh and differs
     in nothing but times; so what is reproduced changes no file. Only rows of cells that the
     suite would ask for today are taken: an old recipe's row answers another question.
-    Timesteps, seeds and simulators beyond the suite's own grid are welcome.
+    Timesteps, seeds and simulators beyond the suite's own grid are welcome. A row that cannot
+    be read, or that the predictions beside it contradict, is refused by name.
     """
-    store, before = Store(runs), results.published(suite, results=folder)
+    store, before = Store(runs), results.published(suite, results=folder, strict=False)
+    refused = list(map(str, before.damaged))
     stale_now = partial(freshness.stale, verified=proofs.read(folder, runs), data_root=data_root)
-    known, _ = _joined(suite, store, before, stale_now)
+    known, _ = _joined(suite, store, before, stale_now, refused)
     rows = sorted(_current(suite, list(known.values()), store, before), key=_order)
     if not rows:
-        return Publication(rows=0, files=(), warnings=())
+        return Publication(rows=0, files=(), warnings=(), refused=tuple(refused))
     asked = cautioned(grid.load_suite(suite), rows)
-    teachers = _teachers(rows, store, before)
+    own = {row.cell_id: row for row in _sound(store, TEACHERS, refused)}
+    teachers = _teachers(rows, own, before)
     code = _code([*rows, *teachers], store, before)
     files = [
         *results.write(folder / suite, before, rows, teachers, code),
@@ -77,7 +95,43 @@ def publish(
     stale = stale_now(rows, now)
     missing = {cell.cell_id for cell in grid.cells(suite, Axes(), store, before)} - known.keys()
     warnings = tuple(_warnings(suite, len(stale), len(missing)))
-    return Publication(rows=len(rows), files=tuple(files), warnings=warnings)
+    return Publication(
+        rows=len(rows), files=tuple(files), warnings=warnings, refused=tuple(refused)
+    )
+
+
+def _sound(store: Store, suite: str, refused: list[str]) -> Iterator[Row]:
+    """Yield the rows of ``suite`` made here; ``refused`` takes why others are left out."""
+    damaged: list[StoreError] = []
+    for row in store.rows(suite, damaged=damaged):
+        if wrong := contradiction(store.folder(row.cell) / PREDICTIONS, row):
+            refused.append(wrong)
+        else:
+            yield row
+    refused += map(str, damaged)
+
+
+def contradiction(path: Path, row: Row, /) -> str | None:
+    """Return how the predictions in ``path``, if they are there, contradict ``row``."""
+    if row.metrics is None or row.cell.judged != "test" or not path.exists():
+        return None
+    try:
+        # NumPy closes no file of its own that turns out to be damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            found = over_time(stored["predictions"], stored["labels"]).accuracy
+    except _UNREADABLE as error:
+        return f"{path} holds no predictions: {error}; run cell {row.cell_id} again"
+    said, scored = row.metrics.test_accuracy, found[-1]
+    by_step = row.metrics.accuracy_by_step or (said,)
+    if row.metrics.n_test == scored.samples and by_step == tuple(
+        step.value for step in found[-len(by_step) :]
+    ):
+        return None
+    return (
+        f"{path.with_name('row.json')}: accuracy {said!r} of {row.metrics.n_test} samples, but the "
+        f"predictions beside it give {scored.value!r} of {scored.samples}, or differ in an earlier "
+        f"step; run cell {row.cell_id} again"
+    )
 
 
 def cautioned(suite: Suite, rows: Sequence[Row], /) -> Suite:
@@ -124,23 +178,25 @@ def beside(
 
     Which row stands for a cell is as in ``publish``; nothing in ``folder`` is changed.
     """
-    store, before = Store(runs), results.published(suite, results=folder)
+    store, before = Store(runs), results.published(suite, results=folder, strict=False)
+    refused = list(map(str, before.damaged))
     stale_now = partial(freshness.stale, verified=proofs.read(folder, runs), data_root=data_root)
-    known, mine = _joined(suite, store, before, stale_now)
+    known, mine = _joined(suite, store, before, stale_now, refused)
     rows = sorted(_current(suite, list(known.values()), store, before), key=_order)
     if not rows:
-        return Publication(rows=0, files=(), warnings=())
+        return Publication(rows=0, files=(), warnings=(), refused=tuple(refused))
+    own = {row.cell_id: row for row in _sound(store, TEACHERS, refused)}
     files = report.write(
         rows,
         runs / suite,
-        teachers=_teachers(rows, store, before),
+        teachers=_teachers(rows, own, before),
         command=f"python -m harness report {suite} --beside",
         suite=cautioned(grid.load_suite(suite), rows),
         page=page,
         figures=figures,
         mine=mine,
     )
-    return Publication(rows=len(rows), files=tuple(files), warnings=())
+    return Publication(rows=len(rows), files=tuple(files), warnings=(), refused=tuple(refused))
 
 
 def _joined(
@@ -148,11 +204,12 @@ def _joined(
     store: Store,
     before: Published,
     stale_now: Callable[[Iterable[Row], Published], Iterable[Row]],
+    refused: list[str],
 ) -> tuple[dict[str, Row], set[str]]:
     """Return the row that stands for each cell, and the cells whose row was made here."""
     old = {row.cell_id for row in stale_now(before.rows.values(), before)}
     known, mine = dict(before.rows), set()
-    for row in store.rows(suite):
+    for row in _sound(store, suite, refused):
         if row.cell.judged != "test" or row.status == "machine":
             continue
         there = known.get(row.cell_id)
@@ -212,15 +269,15 @@ def _order(row: Row) -> tuple[object, ...]:
     return cell.method, cell.recipe_name, cell.model, cell.backend, cell.timesteps, cell.seed
 
 
-def _teachers(rows: Iterable[Row], store: Store, before: Published) -> list[Row]:
+def _teachers(rows: Iterable[Row], own: Mapping[str, Row], before: Published) -> list[Row]:
     """Return the row of each teacher that ``rows`` name."""
     cells = {
         cell.cell_id: cell for cell in (cell_of(r.cell.teacher) for r in rows if r.cell.teacher)
     }
     named = {row.provenance.teacher_sha256 for row in rows}
     known = [
-        [row for row in (before.teachers.get(name), store.load(cell)) if row is not None]
-        for name, cell in sorted(cells.items())
+        [row for row in (before.teachers.get(name), own.get(name)) if row is not None]
+        for name in sorted(cells)
     ]
     # Of two, the one that the rows learnt from.
     return [

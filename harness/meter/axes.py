@@ -108,6 +108,11 @@ def to_units(
     return grid.reshape(prod(sizes[place] for place in times), samples, -1).sum(-1)
 
 
+def labels(axes: Axes) -> set[str]:
+    """Return what ``axes`` hold, samples and steps, but for axes of length 1."""
+    return {label for axis in axes for label, _ in axis if label}
+
+
 def steps_of(axis: Axis) -> int:
     """Return how many steps a row axis holds."""
     return prod(length for label, length in axis if label == "T")

@@ -69,12 +69,16 @@ class Recognised:
         time_major: Whether it is given ``[T, N, ...]``, and not one step ``[N, ...]``.
         binary: Whether its answer is 0 or 1 by contract; otherwise it is looked at.
         timed: Whether it spikes once where its answer is not 0, and the answer says when.
+        state: What the module remembers between calls, by attribute; None if nothing.
+        rest: The value of that before the first step.
     """
 
     cost: NeuronCost
     time_major: bool
     binary: bool = True
     timed: bool = False
+    state: str | None = None
+    rest: float = 0.0
 
 
 def cost(spec: NeuronSpec) -> NeuronCost:
@@ -125,7 +129,12 @@ def _spikingjelly(module: nn.Module) -> Recognised | None:
         spec = NeuronSpec(kind="lif", scale_input=bool(getattr(module, "decay_input", True)))
     else:
         return None
-    return Recognised(cost=cost(spec), time_major=getattr(module, "step_mode", "s") == "m")
+    return Recognised(
+        cost=cost(spec),
+        time_major=getattr(module, "step_mode", "s") == "m",
+        state="v",
+        rest=float(getattr(module, "v_reset", None) or 0.0),
+    )
 
 
 def _norse(module: nn.Module) -> Recognised | None:
@@ -164,7 +173,8 @@ def _snntorch(module: nn.Module) -> Recognised | None:
 
     # mem <- beta mem + x is our lif without scaled input; Lapicque scales it too.
     if type(module) is snntorch.Leaky:
-        return Recognised(cost=NeuronCost(adds=1, products=1), time_major=False)
+        state = "mem" if module.init_hidden else None  # else the caller hands it over
+        return Recognised(cost=NeuronCost(adds=1, products=1), time_major=False, state=state)
     return None
 
 

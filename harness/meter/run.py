@@ -28,9 +28,9 @@ def measure(
 ) -> Ledger:
     """Return what ``model`` costs on ``stimulus``, which may be an iterable of batches.
 
-    The model runs in its present mode, without gradients; its answers are those it
-    would give unmetered. A simulator that keeps state between calls must be reset by
-    the caller, or inside ``call``.
+    The model runs without gradients; its answers are those it would give unmetered. A
+    simulator that keeps state between calls must be reset by the caller, or inside
+    ``call``, before every batch.
 
     Args:
         model: Any torch module; it gives the layers their names.
@@ -42,8 +42,9 @@ def measure(
         allow_partial: Whether to list what cannot be counted instead of refusing it.
 
     Raises:
-        CountingError: If an operation, a neuron or a value cannot be counted; names
-            it, the module and the remedy.
+        CountingError: If an operation, a neuron or a value cannot be counted, the model is
+            in training mode where that matters, its neurons were not reset, or those that
+            take time first are given samples first; names it, the module and the remedy.
         SpecError: If there is no sample, or no such dimension.
     """
     trace = Trace(model, count, allow_partial=allow_partial)

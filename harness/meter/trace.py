@@ -135,7 +135,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         """Recognise the neurons of ``model``; ``count`` is told of every operation.
 
         Raises:
-            CountingError: If something looks like neurons of unknown cost, or drops out.
+            CountingError: If something looks like neurons of unknown cost, drops out, or
+                normalises by the batch.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.entries: dict[object, Entry] = {}
@@ -148,6 +149,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         self._names: dict[int, str] = {}
         self._neurons: dict[int, Recognised] = {}
         self._leaves: set[str] = set()
+        self._begun: set[int] = set()
         self._one_a_step: set[str] = set()
         self._taken: set[str] = set()
         self._contents: dict[int, tuple[StorageWeakRef, Content]] = {}
@@ -173,10 +175,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             owns_synapses = any(weight.ndim > 1 for weight in module.parameters(recurse=False))
             if next(module.children(), None) is None and not owns_synapses:
                 self._leaves.add(name)
-            if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p:  # noqa: SLF001  the common type of torch's dropouts
-                raise CountingError(
-                    f"module {name!r} drops activations at random; call model.eval(), or set p=0"
-                )
+            if module.training:
+                _require_evaluation(module, name or "model")
             if inside and name.startswith(inside):
                 continue  # a simulator's own neuron, inside an adapter's
             if (found := recognised(module, name or "model")) is not None:
@@ -187,6 +187,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
     def batch(self, stimulus: Tensor, axes: Axes, samples: int) -> Iterator[None]:
         """Trace what happens inside; ``stimulus`` is what the samples are."""
         self.samples = samples
+        self._begun.clear()
         self._contents, self._sweep_at = {}, len(self.tensors) + _SWEEP
         for name, tensor in self.tensors:
             self.know(tensor, Content("weight", tensor.numel(), name=name))
@@ -235,6 +236,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             return
         self._scopes.append(name)
         if id(module) in self._neurons:
+            self._require_rest(module)
             self._inside_neuron = True
             # Off the stack, so that a compiled neuron runs compiled. Another mode on top of
             # us has to stay there, and then we only look away.
@@ -262,6 +264,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         if not isinstance(answer, Tensor):
             raise CountingError(f"neuron {name!r} must return a tensor, got {type(answer)}")
         current = next((value for value in args if isinstance(value, Tensor)), answer)
+        if found.time_major and not found.timed:  # one spike may as well be given [N, ...]
+            self._require_time_first(current)
         axes = self._axes_of_neurons(current, answer, time_major=found.time_major)
         content = Content(
             "signal",
@@ -289,6 +293,33 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         spikes = nonzeros if found.cost.compares else torch.zeros_like(nonzeros)
         call.varying = {"spikes": spikes, "reset": spikes * found.cost.resets}
         entry.calls.append(call)
+
+    def _require_rest(self, module: nn.Module) -> None:
+        """Refuse neurons that begin a batch in a state that another left behind."""
+        found = self._neurons[id(module)]
+        if found.state is None or id(module) in self._begun:
+            return
+        self._begun.add(id(module))
+        state = getattr(module, found.state)
+        with unseen():
+            rests = not isinstance(state, Tensor) or bool((state == found.rest).all())
+        if not rests:
+            raise CountingError(
+                f"neuron {self.scope!r} begins with the {found.state!r} that an earlier batch "
+                "left; reset the network before each, as in call=lambda batch: (reset(model), "
+                "model(batch))[1]"
+            )
+
+    def _require_time_first(self, current: Tensor) -> None:
+        """Refuse samples where steps should be, if they are followed there and not guessed."""
+        content = self.content(current)
+        axes = content.views.get(_place(current), ()) if content is not None else ()
+        if ax.labels(axes[:1]) == {"N"}:
+            raise CountingError(
+                f"neuron {self.scope!r} takes [T, N, ...] and is given {list(current.shape)}, "
+                "whose first axis holds the samples; state batch_axis=1 and time_axis=0 of the "
+                "stimulus, or put time first"
+            )
 
     def _check_binary(self, name: str, spikes: Tensor, axes: Axes) -> None:
         """Look at one sample a batch: all of them would cost as much as the counting."""
@@ -495,6 +526,20 @@ def unseen() -> Iterator[None]:
     """Compute without any mode of torch's seeing it, another meter's included."""
     with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():  # noqa: SLF001  there are no public names
         yield
+
+
+def _require_evaluation(module: nn.Module, name: str) -> None:
+    """Refuse a module whose arithmetic is another in training than at inference."""
+    modules = nn.modules
+    if isinstance(module, modules.dropout._DropoutNd) and module.p:  # noqa: SLF001  the common type of torch's dropouts
+        raise CountingError(
+            f"module {name!r} drops activations at random; call model.eval(), or set p=0"
+        )
+    if isinstance(module, modules.batchnorm._NormBase) and module.track_running_stats:  # noqa: SLF001  likewise of its norms
+        raise CountingError(
+            f"module {name!r} is in training mode: it would normalise by this batch and remember "
+            "it; call model.eval()"
+        )
 
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:

@@ -35,6 +35,17 @@ _ARRAY_PARTS = {
     ("numpy", "ndarray"): ("numpy", "ndarray"),
     ("numpy", "dtype"): ("numpy", "dtype"),
 }
+# What may be wrong with bytes that claim to be a pickled dictionary of arrays.
+_NO_BATCH = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,11 +138,14 @@ class CifarBinary:
         try:
             batch: Any = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
             pixels = np.asarray(batch[b"data"], dtype=np.uint8).reshape(-1, *self.card.shape)
-            labels = np.asarray(batch[key], dtype=np.uint8)
-        except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+            labels = np.asarray(batch[key])
+        except _NO_BATCH as error:
             raise DataError(f"{path}: no pickled batch of {self.card.title}: {error!r}") from error
-        if len(labels) != len(pixels):
-            raise DataError(f"{path}: {len(pixels)} images and {len(labels)} labels")
+        if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu":
+            raise DataError(
+                f"{path}: {len(pixels)} images and labels {labels.dtype} {list(labels.shape)}; "
+                f"expected a whole number an image: get {self.card.title} again"
+            )
         return labelled(pixels, labels, card=self.card, path=path)
 
 

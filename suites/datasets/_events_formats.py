@@ -7,6 +7,7 @@ of a file are checked first. Every reader returns a structured array with ``x``,
 
 from io import BytesIO
 from struct import Struct
+from tokenize import TokenError  # NumPy reads the heads of old arrays as Python
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ _FIELDS = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.
 # Type, source, size of an event, offset of its time, overflows, capacity, events, valid ones.
 _AEDAT3_HEAD = Struct("<HHIIIIII")
 _POLARITY_EVENTS = 1
+# Of x, y, p and milliseconds: what the fields hold, so that nothing wraps around.
+_GESTURE_LIMITS = np.array([2**15, 2**15, 2**15, 2**40])
 
 
 def nmnist_bin(recording: Recording, content: bytes, /) -> Events:
@@ -34,11 +37,14 @@ def nmnist_bin(recording: Recording, content: bytes, /) -> Events:
 def gesture_npy(recording: Recording, content: bytes, /) -> Events:
     """Read one sample of Tonic's packaging of DVS-Gesture: rows of x, y, p and milliseconds."""
     try:
-        rows: NDArray[Any] = np.load(BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        rows: NDArray[Any] = np.lib.format.read_array(BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError, OSError, MemoryError, TokenError) as error:
         raise _unreadable(recording, f"no NumPy array: {error}") from error
-    if rows.ndim != 2 or rows.shape[1] != 4:
-        raise _unreadable(recording, f"an array of shape {rows.shape}, expected [events, 4]")
+    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "biuf":
+        found = f"an array of {rows.dtype} {rows.shape}"
+        raise _unreadable(recording, f"{found}, expected numbers [events, 4]")
+    if not ((rows > -_GESTURE_LIMITS) & (rows < _GESTURE_LIMITS)).all():  # NaN is neither
+        raise _unreadable(recording, "it has values that are no address, polarity or millisecond")
     return _structured(rows[:, 0], rows[:, 1], rows[:, 3].astype(np.int64) * 1000, rows[:, 2])
 
 
@@ -50,6 +56,8 @@ def gesture_aedat3(recording: Recording, content: bytes, /) -> Events:
     masks, from what its packet reader returns.
     """
     start = _data_start(recording, content, b"#!AER-DAT3.")
+    if start == len(content):
+        raise _unreadable(recording, "it ends after its header, without a packet of events")
     _check_packets(recording, content, start)
     address, t = _addresses(recording, start, version=3.1)
     valid = (address & 1).astype(np.bool_)  # bit 0 of a polarity event: not invalidated

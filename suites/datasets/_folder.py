@@ -21,6 +21,16 @@ from harness.contracts.dataset import DatasetCard, Finding
 from harness.contracts.errors import DataError
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
+# A decoder is chosen by content: a file of another format may start a program (EPS: Ghostscript).
+_FORMATS = ("JPEG", "PNG")
+# What Pillow raises for a file that is no image, is damaged, or too large to be a photograph.
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,  # where warnings are errors
+)
 _SYNSET = re.compile(r"n\d{8}")
 # Szegedy et al., CVPR 2015, section 6: 8 to 100 % of the area, sides at most 3 : 4.
 _AREA, _LOG_RATIO, _ATTEMPTS = (0.08, 1.0), np.log((3 / 4, 4 / 3)), 10
@@ -77,9 +87,9 @@ class ImageFiles:
         """
         path = self.path(place)
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=_FORMATS) as image:
                 return np.asarray(self._cut(image, chance))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except _UNREADABLE as error:
             raise unreadable(path, error) from error
 
     def _cut(self, image: Image.Image, chance: np.random.Generator | None) -> Image.Image:
@@ -152,14 +162,16 @@ def pixels(files: ImageFiles, shape: tuple[int, int, int], /) -> NDArray[np.uint
     def fill(place: int) -> None:
         path = files.path(place)
         try:
-            with Image.open(path) as image:
-                colours = np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+            with Image.open(path, formats=_FORMATS) as image:
+                wide, tall = image.size
+                if image.size == (width, height):  # else not worth decoding
+                    inputs[place] = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+        except _UNREADABLE as error:
             raise unreadable(path, error) from error
-        if colours.shape != (height, width, 3):
-            found = f"{colours.shape[1]}x{colours.shape[0]}"
-            raise DataError(f"{path} has {found} pixels, expected {width}x{height}; get it again")
-        inputs[place] = colours.transpose(2, 0, 1)
+        if (wide, tall) != (width, height):
+            raise DataError(
+                f"{path} has {wide}x{tall} pixels, expected {width}x{height}; get it again"
+            )
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(fill, range(len(files))):
@@ -285,9 +297,9 @@ def findings(*parts: ImageFiles) -> Iterator[Finding]:
         for place in range(len(part)):
             path = part.path(place)
             try:
-                with Image.open(path) as image:
+                with Image.open(path, formats=_FORMATS) as image:
                     image.load()
-            except (OSError, SyntaxError, ValueError) as error:
+            except _UNREADABLE as error:
                 bad += 1
                 found = str(unreadable(path, error))
                 yield Finding(path=str(path), expected="an image", found=found, ok=False)

@@ -9,7 +9,7 @@ from harness.contracts.errors import DataError
 
 def labelled(
     inputs: NDArray[np.uint8],  # [N, C, H, W]
-    labels: NDArray[np.uint8],  # [N]
+    labels: NDArray[np.integer],  # [N]
     /,
     *,
     card: DatasetCard,
@@ -21,9 +21,10 @@ def labelled(
         DataError: If a label is none of the card's. Only a declared variant can have
             such: a published file matched its checksum.
     """
-    if len(labels) and labels.max() >= card.classes:
+    if len(wrong := labels[(labels < 0) | (labels >= card.classes)]):
         raise DataError(
-            f"{path}: label {labels.max()} found; {card.title} has labels 0 to {card.classes - 1}"
+            f"{path}: label {wrong[0]} found; {card.title} has labels 0 to {card.classes - 1}: "
+            f"get it again from {card.url}"
         )
     return Samples(inputs=inputs.copy(), labels=labels.astype(np.int64))
 

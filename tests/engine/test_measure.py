@@ -129,3 +129,22 @@ def test_timing_takes_few_passes_of_a_slow_network(pass_s: float, passes: int) -
     while is_worth_one_more(times):
         times.append(pass_s)
     assert len(times) == passes
+
+
+def test_a_simulator_that_is_missing_is_not_asked_and_fails_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, trained = untrained()
+    asked = set(measured(found, trained).elsewhere)
+    assert asked == set(discovery.names("backends")) - {"reference"}
+    monkeypatch.setattr("backends.norse.find_spec", lambda _: None)  # it says so itself
+    assert set(measured(found, trained).elsewhere) == asked - {"norse"}
+    load = discovery.load
+
+    def missing(kind: discovery.Kind, name: str) -> Any:
+        if name == "norse":  # somebody's adapter that imports its package at once
+            raise ModuleNotFoundError("No module named 'norse'", name="norse")
+        return load(kind, name)
+
+    monkeypatch.setattr(discovery, "load", missing)
+    assert set(measured(found, trained).elsewhere) == asked - {"norse"}

@@ -1,5 +1,6 @@
 """What cannot be counted is an error that says where and what to do, never a zero."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from harness.contracts.neuron import NeuronSpec
 from harness.meter import measure
 from harness.neurons.spiking import SpikingNeuron
 from tests.meter.networks import SpikingNet, stimuli
-from tests.meter.neurons import Given
+from tests.meter.neurons import Given, PlainNeuron
 
 
 class Bessel(nn.Module):
@@ -178,6 +179,78 @@ def test_dropout_in_training_asks_for_evaluation() -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).train()
     with pytest.raises(CountingError, match=r"model\.eval\(\)"):
         measure(network, torch.ones(1, 2))
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.InstanceNorm1d])
+def test_a_norm_in_training_asks_for_evaluation_and_remembers_nothing(
+    kind: type[nn.BatchNorm1d | nn.InstanceNorm1d],
+) -> None:
+    norm = kind(2, track_running_stats=True)
+    network = nn.Sequential(nn.Identity(), norm).train()
+    with pytest.raises(CountingError, match=r"'1' is in training mode.*model\.eval\(\)"):
+        measure(network, torch.ones(3, 2, 4))
+    assert norm.num_batches_tracked == 0
+    assert measure(network.eval(), torch.ones(3, 2, 4)).samples == 3
+
+
+def in_time(neuron: nn.Module) -> nn.Sequential:
+    """Return a network that takes ``[T, N, 4]``."""
+    return nn.Sequential(nn.Linear(4, 6), neuron, nn.Linear(6, 3)).eval()
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 5])  # 3: as many as steps, so no shape tells
+def test_steps_are_not_taken_for_samples(samples: int) -> None:
+    network, stimulus = in_time(PlainNeuron(NeuronSpec())), torch.rand(3, samples, 4)
+    with pytest.raises(
+        CountingError, match=r"'1' takes \[T, N.*state batch_axis=1 and time_axis=0"
+    ):
+        measure(network, stimulus)
+    stated = measure(network, stimulus, batch_axis=1, time_axis=0)
+    assert (stated.samples, stated.steps) == (samples, 3)
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        lambda x: x.expand(3, *x.shape),
+        lambda x: torch.stack([x] * 3),
+        lambda x: x.repeat(3, 1).view(3, *x.shape),
+        lambda x: torch.tensor([x.tolist()] * 3),  # what the meter cannot follow
+    ],
+)
+def test_as_many_samples_as_steps_of_a_static_image_are_told_apart(
+    repeated: Callable[[Tensor], Tensor],
+) -> None:
+    network = in_time(PlainNeuron(NeuronSpec()))
+    measured = measure(network, torch.rand(3, 4), call=lambda x: network(repeated(x)))
+    assert (measured.samples, measured.steps) == (3, 3)
+
+
+def test_neurons_that_were_not_reset_are_refused() -> None:
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    network, cell = in_time(neuron.IFNode(step_mode="m", v_reset=-0.5)), "1"
+    batches = [torch.rand(2, 3, 4), torch.rand(2, 3, 4)]
+    with pytest.raises(CountingError, match=r"'1' begins with the 'v' that an earlier batch left"):
+        measure(network, batches, batch_axis=1, time_axis=0)
+
+    def fresh(batch: Tensor) -> Any:
+        network.get_submodule(cell).reset()  # type: ignore[operator]  # SpikingJelly's own
+        return network(batch)
+
+    together = measure(network, batches, batch_axis=1, time_axis=0, call=fresh)
+    assert (together.samples, together.steps) == (6, 2)
+
+
+def test_neurons_keep_their_state_from_step_to_step_of_one_batch() -> None:
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    network = nn.Sequential(neuron.IFNode(v_threshold=2.0))  # one step a call
+    frames = torch.full((4, 1, 1), 1.5)  # fires where 1.5, 3 -> 0, 1.5, 3 -> 0
+
+    def run(batch: Tensor) -> list[Tensor]:
+        return [network(frame) for frame in batch]
+
+    measured = measure(network, frames, batch_axis=1, time_axis=0, call=run)
+    assert (measured.steps, measured.total.spikes) == (4, 2)
 
 
 def test_a_fused_layer_says_how_to_unfuse_it() -> None:

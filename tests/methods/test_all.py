@@ -22,6 +22,7 @@ from tests.methods.small import (
 )
 
 NAMES = discovery.names("methods")
+CARDS = {name: discovery.method_card(name) for name in NAMES}
 
 
 def _method(name: str) -> Method:
@@ -29,8 +30,8 @@ def _method(name: str) -> Method:
 
 
 def _card(name: str) -> MethodCard:
-    card = discovery.method_card(name)
-    assert card is not None
+    card = CARDS[name]
+    assert card is not None, f"suites/methods/{name}.py has no CARD; CONTRIBUTING.md says of what"
     return card
 
 
@@ -114,7 +115,9 @@ def test_a_training_that_was_broken_off_leaves_no_trace_in_the_next(name: str) -
     assert all(torch.equal(undisturbed[key], again[key]) for key in undisturbed)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not _card(name).uses_teacher])
+@pytest.mark.parametrize(
+    "name", [name for name, card in CARDS.items() if card and not card.uses_teacher]
+)
 def test_a_method_without_a_teacher_asks_none(name: str) -> None:
     method, learner = _ready(name)
     assert list(method.fit(learner, lesson(None)))
