@@ -70,11 +70,9 @@ def cell_of(identity: TeacherIdentity, /) -> Cell:
 
 
 def ready(store: Store, cell: Cell, /) -> Row | None:
-    """Return the row of a teacher whose very weights are here, or None."""
-    try:
-        return verified_weights(store, cell)[0]
-    except StoreError:
-        return None
+    """Return the row of a teacher whose weights are here, or None."""
+    row = store.load(cell)
+    return row if row and row.metrics and (store.folder(cell) / WEIGHTS).exists() else None
 
 
 def verified_weights(store: Store, cell: Cell, /) -> tuple[Row, Path]:

@@ -428,19 +428,6 @@ def test_a_run_that_is_not_done_says_how_far_it_is_and_the_next_goes_on(tmp_path
     assert "the same command" not in told
 
 
-def test_a_teacher_whose_weights_were_changed_is_made_again(tmp_path: Path) -> None:
-    words = ("--seeds", "0", "--again")
-    _run(tmp_path, placed, *words)
-    [weights] = tmp_path.glob("teachers/*/weights.safetensors")
-    weights.write_bytes(b"zeros")
-    [row] = tmp_path.glob("digits/*/row.json")
-    row.unlink()
-    code, told = _run(tmp_path, placed, *words)
-    assert code == 0, told
-    assert "2 cells in" in told
-    assert weights.read_bytes() == WEIGHTS
-
-
 def test_a_failure_of_the_machine_is_in_no_table(tmp_path: Path) -> None:
     [cell] = _cells(1)
     conditions = Conditions(runs=tmp_path, data_root=None)
