@@ -60,7 +60,7 @@ assert not heavy, heavy
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("run", "digit"), "no 'digit' among the suites; did you mean digits?"),
+        (("run", "digit"), "no 'digit' among the suites; did you mean digits"),
         (("run", "digits", "--methods", "logit_dk"), "did you mean logit_kd or "),
         (("run", "digits", "--models", "digits_convent"), "did you mean digits_convnet"),
         (("run", "digits", "--backends", "nrose"), "did you mean norse?"),
@@ -194,7 +194,7 @@ def test_a_damaged_row_is_named(digits: Path, tmp_path: Path) -> None:
     file = next(iter((tmp_path / "runs").glob("digits/*/row.json")))
     file.write_text(file.read_text()[:100])
     done = harness("plan", "digits", *CELLS, "--out", str(tmp_path / "runs"))
-    assert done.returncode == 2
+    assert done.returncode == 1  # the others are told all the same
     assert str(file) in done.stderr
     assert "delete it to run its cell again" in done.stderr
 
