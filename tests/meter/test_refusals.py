@@ -222,7 +222,12 @@ def test_as_many_samples_as_steps_of_a_static_image_are_told_apart(
     repeated: Callable[[Tensor], Tensor],
 ) -> None:
     network = in_time(PlainNeuron(NeuronSpec()))
-    measured = measure(network, torch.rand(3, 4), call=lambda x: network(repeated(x)))
+    first, neuron, last = network
+
+    def run(x: Tensor) -> Any:
+        return last(neuron(repeated(first(x))))
+
+    measured = measure(network, torch.rand(3, 4), call=run)
     assert (measured.samples, measured.steps) == (3, 3)
 
 
