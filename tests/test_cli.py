@@ -195,8 +195,9 @@ def test_a_damaged_row_is_named(digits: Path, tmp_path: Path) -> None:
     file.write_text(file.read_text()[:100])
     done = harness("plan", "digits", *CELLS, "--out", str(tmp_path / "runs"))
     assert done.returncode == 1  # the others are told all the same
-    assert str(file) in done.stderr
-    assert "delete it to run its cell again" in done.stderr
+    assert f"damaged   {file.parent.name}" in done.stdout
+    assert f"{file}: " in done.stdout
+    assert "delete it to run its cell again" in done.stdout
 
 
 def test_a_teacher_is_trained_once_and_shared(digits: Path) -> None:
