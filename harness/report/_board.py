@@ -53,6 +53,7 @@ class Line:
     Attributes:
         method: Its name; parameters are added where the method occurs with several.
         params: Of the method.
+        learning_rate: The suite's, or what tuning chose for this method.
         track: What the student is given, as the method's card says.
         loss: Whether the method's loss is its authors', as the card says; None without a card.
         backend: The simulator.
@@ -74,6 +75,7 @@ class Line:
 
     method: str
     params: Plain
+    learning_rate: float
     track: Track
     loss: Fidelity | None
     backend: str
@@ -400,6 +402,7 @@ def _line(rows: Sequence[Row], label: str, priced: Mapping[str, PricedRow], suit
     return Line(
         method=label,
         params=cell.params,
+        learning_rate=cell.recipe.learning_rate,
         track="inherited" if cell.starts_from_teacher else card.track if card else TRACKS[0],
         loss=card.loss if card else None,
         backend=_backend(cell),
@@ -577,6 +580,9 @@ def _label(cell: Cell, rivals: Sequence[Cell]) -> str:
         for name, value in sorted(cell.params.items())
         if any(rival.params.get(name) != value for rival in rivals)
     ]
+    rate = cell.recipe.learning_rate
+    if any(rival.recipe.learning_rate != rate for rival in rivals):
+        differing.append(f"learning_rate={rate:g}")
     return f"{cell.method} ({', '.join(differing)})" if differing else cell.method
 
 
@@ -585,11 +591,14 @@ def _backend(cell: Cell) -> str:
 
 
 def _method(cell: Cell) -> str:
-    return _canonical({"method": cell.method, "params": cell.params})
+    rate = cell.recipe.learning_rate
+    return _canonical({"method": cell.method, "params": cell.params, "learning_rate": rate})
 
 
 def _shared(cell: Cell) -> str:
-    return _canonical({k: part for k, part in identifying(cell).items() if k not in _FREE})
+    # A learning rate is tuned for each method: rows that differ in it alone stand together.
+    alike = replace(cell, recipe=replace(cell.recipe, learning_rate=1.0))
+    return _canonical({k: part for k, part in identifying(alike).items() if k not in _FREE})
 
 
 def _canonical(value: Mapping[str, Any]) -> str:

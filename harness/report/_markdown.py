@@ -125,7 +125,14 @@ def circumstances(setting: Setting, /) -> Iterable[str]:
     cell = setting.cell
     metrics = [answer.metrics for answer in setting.answers]
     made = [answer.row.provenance for answer in setting.answers]
-    yield f"Training budget `{cell.recipe_name}`: {_settings(cell.recipe)}"
+    rates: dict[float, list[str]] = {}
+    for line in setting.lines:
+        rates.setdefault(line.learning_rate, []).append(line.method)
+    tuned = ["learning_rate"] if len(rates) > 1 else []
+    yield f"Training budget `{cell.recipe_name}`: {_settings(cell.recipe, but=tuned)}"
+    if tuned:
+        told = (f"{rate:g} {', '.join(sorted({*rates[rate]}))}" for rate in sorted(rates))
+        yield f"Learning rate by method: {'; '.join(told)}"
     yield f"Neuron: {_settings(cell.neuron) or 'none'}"
     encodings = sorted({where.encoding for where in made if where.encoding})
     yield f"Input encoding: {'; '.join(encodings) or cell.encoder or 'a constant current'}"

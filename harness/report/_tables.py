@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from io import StringIO
 from typing import Any
 
+from harness.contracts.recipe import Recipe
 from harness.contracts.values import identifying
 from harness.report._answers import COUNTED, PricedRow
 from harness.report._board import Contest, Leaderboard, Line, Setting
@@ -87,6 +88,11 @@ def _setting(setting: Setting) -> dict[str, Any]:
     }
 
 
+def _without_rate(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe without the learning rate, which each line tells."""
+    return {k: part for k, part in identifying(recipe).items() if k != "learning_rate"}
+
+
 def _shared(setting: Setting) -> dict[str, Any]:
     cell = setting.cell
     return {
@@ -96,7 +102,7 @@ def _shared(setting: Setting) -> dict[str, Any]:
         "split": cell.split,
         "model": cell.model,
         "teacher": cell.teacher and cell.teacher.identity(),
-        "recipe": {"name": cell.recipe_name, **identifying(cell.recipe)},
+        "recipe": {"name": cell.recipe_name, **_without_rate(cell.recipe)},
         "neuron": cell.neuron and identifying(cell.neuron),
         "encoder": cell.encoder,
     }
@@ -106,6 +112,7 @@ def _line(line: Line) -> dict[str, Any]:
     return {
         "method": line.method,
         "params": line.params,
+        "learning_rate": line.learning_rate,
         "mine": line.mine,
         "track": line.track,
         "loss": line.loss,
@@ -158,6 +165,7 @@ def _flat_line(line: Line) -> dict[str, Any]:
         "timesteps": line.timesteps,
         "method": line.method,
         "params": json.dumps(line.params, sort_keys=True),
+        "learning_rate": line.learning_rate,
         "mine": line.mine,
         "track": line.track,
         "loss": line.loss,

@@ -36,6 +36,7 @@ from harness.report import (
 )
 from harness.report import _records as records
 from harness.report import _words as words
+from harness.report._markdown import circumstances
 from harness.statistics import Interval, Mean, compare_paired
 from tests.report.rows import (
     BUDGET,
@@ -799,4 +800,25 @@ def test_ones_own_rows_are_marked_and_nothing_is_without_any(tmp_path: Path) -> 
     assert {one["method"]: one["whose"] for one in records.lines(marked)} == {
         "direct": "published",
         "better": "yours",
+    }
+
+
+def test_methods_that_were_tuned_to_other_learning_rates_stand_in_one_table() -> None:
+    def tuned(method: str, rate: float, seed: int) -> Row:
+        row = right(method, 360 + seed, seed=seed)
+        return with_cell(row, recipe=replace(row.cell.recipe, learning_rate=rate))
+
+    rows = [tuned("direct", 0.1, seed) for seed in range(2)]
+    rows += [tuned("logit_kd", 0.3, seed) for seed in range(2)]
+    (setting,) = leaderboard(rows, suite=SUITE).settings
+    assert {line.method: line.learning_rate for line in setting.lines} == {
+        "direct": 0.1,
+        "logit_kd": 0.3,
+    }
+    assert "Learning rate by method: 0.1 direct; 0.3 logit_kd" in circumstances(setting)
+    (twice,) = leaderboard([*rows, tuned("direct", 0.9, 0)], suite=SUITE).settings
+    assert {line.method for line in twice.lines} == {
+        "direct (learning_rate=0.1)",
+        "direct (learning_rate=0.9)",
+        "logit_kd",
     }
