@@ -194,9 +194,10 @@ def test_a_damaged_row_is_named(digits: Path, tmp_path: Path) -> None:
     file = next(iter((tmp_path / "runs").glob("digits/*/row.json")))
     file.write_text(file.read_text()[:100])
     done = harness("plan", "digits", *CELLS, "--out", str(tmp_path / "runs"))
-    assert done.returncode == 2
-    assert str(file) in done.stderr
-    assert "delete it to run its cell again" in done.stderr
+    assert done.returncode == 1
+    assert f"{file}: Row: invalid JSON" in done.stdout
+    assert "delete it to run its cell again" in done.stdout
+    assert "1 damaged, 1 fresh" in done.stdout
 
 
 def test_a_teacher_is_trained_once_and_shared(digits: Path) -> None:
