@@ -333,6 +333,16 @@ def test_a_line_nested_without_end_is_refused(schema: bytes) -> None:
         Row.from_json(b'{"schema_version": ' + schema + b', "cell": ' + b"[" * 100_000)
 
 
+@pytest.mark.parametrize(("name", "value"), [("mac", 1e308), ("steps", 0), ("steps", 10**12)])
+def test_counts_that_no_layer_of_the_first_schema_had_are_refused(name: str, value: float) -> None:
+    columns = json.loads(_OLDEST)
+    columns["timesteps"] = max(columns["timesteps"], value if name == "steps" else 1)
+    for layer in columns["layers"].values():
+        layer[name] = value
+    with pytest.raises(SpecError, match="no row of the first schema"):
+        Row.from_json(json.dumps(columns))
+
+
 def _read_or_refused(text: bytes) -> None:
     try:
         row = Row.from_json(text)

@@ -244,6 +244,9 @@ def test_neurons_that_were_not_reset_are_refused() -> None:
 
     together = measure(network, batches, batch_axis=1, time_axis=0, call=fresh)
     assert (together.samples, together.steps) == (6, 2)
+    cells = network.get_submodule(cell)
+    cells.v = torch.full((3, 6), -0.5)  # at rest, if by hand
+    assert measure(network, batches[:1], batch_axis=1, time_axis=0).samples == 3
 
 
 def test_neurons_keep_their_state_from_step_to_step_of_one_batch() -> None:
