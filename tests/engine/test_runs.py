@@ -351,6 +351,7 @@ def test_shards_are_a_partition_into_parts_of_one_size(of: int) -> None:
     axes = Axes(methods=("direct", "logit_kd"), seeds=(0, 1, 2))
     whole = grid.cells("digits", axes, Store(Path("nothing")), Published())
     ordered = sorted(cell.cell_id for cell in whole)
+    assert len(_cells(4)) == 4, "without a shard, nothing is left out"
     parts = [
         grid.cells("digits", replace(axes, shard=(k, of)), Store(Path("nothing")), Published())
         for k in range(1, of + 1)
