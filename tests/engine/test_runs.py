@@ -272,6 +272,17 @@ def test_a_row_that_the_disk_refuses_comes_back_as_one_of_the_machine(
     assert not list(tmp_path.rglob("row.json"))
 
 
+def test_a_failure_of_the_machine_is_sent_and_left_to_the_parent_to_keep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(_order: Order, _report: Send) -> Row:
+        raise OSError(errno.EIO, "Input/output error")
+
+    [sent] = _worked(tmp_path, monkeypatch, run)
+    assert sent.status == "machine"
+    assert not list(tmp_path.rglob("row.json"))
+
+
 class Odd(Progress):
     """What only the method's own process can read."""
 
@@ -351,6 +362,7 @@ def test_shards_are_a_partition_into_parts_of_one_size(of: int) -> None:
     axes = Axes(methods=("direct", "logit_kd"), seeds=(0, 1, 2))
     whole = grid.cells("digits", axes, Store(Path("nothing")), Published())
     ordered = sorted(cell.cell_id for cell in whole)
+    assert len(_cells(4)) == 4, "without a shard, nothing is left out"
     parts = [
         grid.cells("digits", replace(axes, shard=(k, of)), Store(Path("nothing")), Published())
         for k in range(1, of + 1)
