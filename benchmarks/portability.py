@@ -28,7 +28,7 @@ from harness.engine import compare, grid, teachers
 from harness.engine.grid import Axes
 from harness.engine.jobs import Conditions
 from harness.engine.scheduler import conduct
-from harness.results import Published, published
+from harness.results import published
 from harness.store import PREDICTIONS, Store
 
 AS_IT_IS = "as it is"
@@ -45,7 +45,7 @@ def every_cell(suite: str, methods: Sequence[str] | None = None) -> list[Cell]:
     """Return the suite's cells of the first seed."""
     first = grid.load_suite(suite).seeds[:1]
     axes = Axes(methods=tuple(methods) if methods else None, seeds=first)
-    return grid.cells(suite, axes, Store(Path("nowhere")), Published())
+    return grid.cells(suite, axes, Store(Path("nowhere")), published(suite))
 
 
 def sample(cells: Sequence[Cell]) -> Iterator[Cell]:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return published rows of one method with their tables."""
-    for name in ("direct.jsonl", "teachers.jsonl", "code.json"):
+    for name in ("direct.jsonl", "teachers.jsonl", "code.json", "tuning.jsonl"):
         (tmp_path / "digits").mkdir(exist_ok=True)
         shutil.copy(ROOT / "results" / "digits" / name, tmp_path / "digits")
     publish("digits", runs=tmp_path / "none", folder=tmp_path, data_root=None)
@@ -63,5 +63,5 @@ def test_ones_own_rows_stand_beside_the_published_which_stay_as_they_are(
     text = (runs / "digits" / "leaderboard.csv").read_text()
     told = [one for one in csv.DictReader(StringIO(text)) if one["mine"] == "True"]
     assert [(one["backend"], one["timesteps"]) for one in told] == [(theirs.cell.backend, "2")]
-    assert told[0]["test_accuracy_n"] == "4"
+    assert told[0]["test_accuracy_n"] == "6"
     assert {path: path.read_bytes() for path in before} == before

@@ -291,7 +291,7 @@ class _Chain(nn.Module):
         self.weight = nn.Parameter(torch.tensor(8.0))
 
     def forward(self, stimulus: Tensor, _timesteps: int = 1, _taps: Sequence[str] = ()) -> Output:
-        return Output(logits=self.second(self.weight * self.first(stimulus)))
+        return Output(logits=self.second(self.weight * self.first(stimulus.squeeze((1, 2)))))
 
 
 def _chain() -> Student:
@@ -305,7 +305,7 @@ CURRENTS = torch.stack([torch.arange(11.0), 2 * torch.arange(11.0)]).unsqueeze(1
 
 def test_thresholds_are_shares_of_the_largest_quantile_over_time() -> None:
     learner = _chain()
-    find_thresholds(learner, CURRENTS, quantile=0.5, share=0.25)
+    find_thresholds(learner, CURRENTS[:, None, None], quantile=0.5, share=0.25)
     first, second = diet_neurons(learner.network)
     assert first.threshold.item() == 10 / 4
     # At threshold 10 the last neuron of the first layer alone fires in the first step. In the
@@ -318,7 +318,7 @@ def test_thresholds_are_shares_of_the_largest_quantile_over_time() -> None:
 def test_a_layer_that_nothing_excites_keeps_its_threshold() -> None:
     learner = _chain()
     nn.init.constant_(diet_neurons(learner.network)[1].threshold, 3.0)
-    find_thresholds(learner, -CURRENTS, quantile=0.5, share=0.25)
+    find_thresholds(learner, -CURRENTS[:, None, None], quantile=0.5, share=0.25)
     first, second = diet_neurons(learner.network)
     # The largest median of the negative currents is negative; of no spikes it is 0.
     assert [first.threshold.item(), second.threshold.item()] == [1, 3]
