@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
-from harness.neurons.spiking import SpikingNeuron
+from harness.neurons.own_gradient import OwnGradientNeuron
 from harness.training import Answer, Lesson, Student, descend, put_in_slots
 from harness.training.conversion import (
     INTEGRATOR,
@@ -152,51 +151,24 @@ def hold_norms(network: nn.Module) -> None:
             module.eval()
 
 
-class TimedNeuron(SpikingNeuron):
+class TimedNeuron(OwnGradientNeuron):
     """A simulator's integrators whose spikes have the derivative of their last spike's age."""
 
     def __init__(self, neuron: nn.Module, *, alpha: float, beta: float) -> None:
         """Wrap ``neuron``, an integrator of threshold 1 that subtracts it."""
-        super().__init__(INTEGRATOR)
-        self.neuron = neuron
+        super().__init__(neuron, INTEGRATOR)
         self.alpha = alpha
         self.beta = beta
 
-    def forward(
+    def by_current(
         self,
-        current: Tensor,  # [T, N, ...]
-        record: list[Tensor] | None = None,
+        gradient: Tensor,  # [T, N, ...], by the spikes
+        spikes: Tensor,  # [T, N, ...]
     ) -> Tensor:
-        """Return the spikes ``[T, N, ...]``; the membrane in ``record`` has no gradient."""
-        with torch.no_grad():
-            spikes: Tensor = self.neuron(current, record)
-        if not torch.is_grad_enabled():
-            return spikes
-        attached: Tensor = _Spikes.apply(current, spikes, self.alpha, self.beta)  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
-        return attached
-
-
-class _Spikes(torch.autograd.Function):
-    """Spikes whose derivative by the membrane is that of their last spike's age."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        current: Tensor,  # noqa: ARG004  what the gradient is by
-        spikes: Tensor,
-        alpha: float,
-        beta: float,
-    ) -> Tensor:
-        ctx.save_for_backward(spikes)
-        ctx.alpha, ctx.beta = alpha, beta
-        return spikes.view_as(spikes)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,), (spikes,) = gradients, ctx.saved_tensors
-        by_membrane = gradient * derivative(spikes, alpha=ctx.alpha, beta=ctx.beta)
+        """Return the gradient by the current, ``[T, N, ...]``."""
+        by_membrane = gradient * derivative(spikes, alpha=self.alpha, beta=self.beta)
         # What a step charges stays in the membrane: it is felt in all steps from there on.
-        return by_membrane.flip(0).cumsum(0).flip(0), None, None, None
+        return by_membrane.flip(0).cumsum(0).flip(0)
 
 
 def derivative(

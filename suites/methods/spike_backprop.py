@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +11,8 @@ from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.contracts.neuron import NeuronSpec
+from harness.neurons.own_gradient import OwnGradientNeuron
 from harness.neurons.precision import widened
-from harness.neurons.spiking import SpikingNeuron
 from harness.training import Answer, Lesson, Student, descend, put_in_slots
 from harness.training.losses.labels import is_label
 
@@ -114,48 +113,21 @@ def leak_of(spec: NeuronSpec) -> float:
     return leak
 
 
-class TracedNeuron(SpikingNeuron):
+class TracedNeuron(OwnGradientNeuron):
     """A simulator's neurons: its spikes, and our derivative."""
 
     def __init__(self, neuron: nn.Module, spec: NeuronSpec) -> None:
         """Wrap ``neuron``, which means ``spec``."""
-        super().__init__(spec)
-        self.neuron = neuron
+        super().__init__(neuron, spec)
         self.leak = leak_of(spec)
 
-    def forward(
+    def by_current(
         self,
-        current: Tensor,  # [T, N, ...]
-        record: list[Tensor] | None = None,
+        gradient: Tensor,  # [T, N, ...], by the spikes
+        spikes: Tensor,  # [T, N, ...]
     ) -> Tensor:
-        """Return the spikes ``[T, N, ...]``; the membrane in ``record`` has no gradient."""
-        with torch.no_grad():
-            spikes: Tensor = self.neuron(current, record)
-        if not torch.is_grad_enabled():
-            return spikes
-        attached: Tensor = _Spikes.apply(current, spikes, self.spec, self.leak)  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
-        return attached
-
-
-class _Spikes(torch.autograd.Function):
-    """Spikes whose derivative by the current is that of the trace."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        current: Tensor,  # noqa: ARG004  what the gradient is by
-        spikes: Tensor,
-        spec: NeuronSpec,
-        leak: float,
-    ) -> Tensor:
-        ctx.save_for_backward(spikes)
-        ctx.spec, ctx.leak = spec, leak
-        return spikes.view_as(spikes)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,), (spikes,), spec = gradients, ctx.saved_tensors, ctx.spec
-        correction = derivative(spikes, leak=ctx.leak)
+        """Return the gradient by the current, ``[T, N, ...]``."""
+        spec, correction = self.spec, derivative(spikes, leak=self.leak)
         gain = 1 / spec.tau if spec.kind == "lif" and spec.scale_input else 1.0
         by_current = torch.empty_like(gradient)
         by_membrane = torch.zeros_like(correction)
@@ -165,7 +137,7 @@ class _Spikes(torch.autograd.Function):
             error = gradient[step].to(correction.dtype)
             by_membrane = error * correction * spike / spec.v_threshold + past_reset
             by_current[step] = gain * by_membrane
-        return by_current, None, None, None
+        return by_current
 
 
 def derivative(
