@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from harness.contracts.model import Output
 from harness.contracts.recipe import Recipe
-from harness.training import Batch, Lesson, Student, Teacher
+from harness.training import Answer, Batch, Lesson, Student, Teacher
 
 
 class Tiny(nn.Module):
@@ -26,6 +26,18 @@ class Tiny(nn.Module):
         logits = self.linear(features).expand(timesteps, -1, -1)
         wanted = {name: found[name].expand(timesteps, *found[name].shape) for name in taps}
         return Output(logits=logits, taps=wanted)
+
+
+class Said(Answer):
+    """A teacher that says what it is told to say."""
+
+    def __init__(self, logits: Tensor) -> None:
+        object.__setattr__(self, "said", logits)
+
+    @property
+    def logits(self) -> Tensor:
+        said: Tensor = self.said  # type: ignore[attr-defined]  # set above
+        return said
 
 
 def student(channels: int = 2, timesteps: int = 2) -> Student:

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contracts.model import Output
-from harness.training import Answer
 from suites.methods.dist import METHOD, Dist, correlation
-from tests.methods.teaching_aids import lesson, student, teacher
+from tests.methods.teaching_aids import Said, lesson, student, teacher
 
 STUDENT = torch.tensor([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0]]) / 6
 TEACHER = torch.tensor([[3.0, 2.0, 1.0], [2.0, 1.0, 3.0]]) / 6
@@ -21,22 +20,10 @@ INTER = 1 / 4
 INTRA = 1 / 3
 
 
-class _Said(Answer):
-    """A teacher whose logits, softened by ``temperature``, are those above."""
-
-    def __init__(self, temperature: float) -> None:
-        object.__setattr__(self, "temperature", temperature)
-
-    @property
-    def logits(self) -> torch.Tensor:
-        found: torch.Tensor = self.temperature * TEACHER.log()  # type: ignore[attr-defined]  # set above
-        return found
-
-
 def _loss(method: Dist, temperature: float) -> float:
     logits, shift = temperature * STUDENT.log(), torch.tensor([[1.0, -2.0, 3.0]])
     steps = torch.stack([logits + shift, logits - shift])  # on average the student
-    return method.loss(Output(logits=steps), _Said(temperature), LABELS).item()
+    return method.loss(Output(logits=steps), Said(temperature * TEACHER.log()), LABELS).item()
 
 
 def test_by_default_both_relations_weigh_two_at_temperature_four() -> None:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contracts.model import Output
-from harness.training import Answer, softened_kl
+from harness.training import softened_kl
 from suites.methods.dkd import METHOD, Dkd, decoupled_kl
-from tests.methods.teaching_aids import lesson, student, teacher
+from tests.methods.teaching_aids import Said, lesson, student, teacher
 
 # The same sample twice, once with its classes in another order.
 TEACHER = torch.tensor([[3.0, 2.0, 1.0], [2.0, 1.0, 3.0]]) / 6
@@ -21,22 +21,12 @@ OF_LABEL = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
 OF_OTHERS = 2 / 3 * math.log(2) - 1 / 3 * math.log(2)
 
 
-class _Said(Answer):
-    """A teacher whose logits, softened by ``temperature``, are those above."""
-
-    def __init__(self, temperature: float) -> None:
-        object.__setattr__(self, "temperature", temperature)
-
-    @property
-    def logits(self) -> torch.Tensor:
-        found: torch.Tensor = self.temperature * TEACHER.log()  # type: ignore[attr-defined]  # set above
-        return found
-
-
 def _loss(method: Dkd, temperature: float, risen: float = 1.0) -> float:
     logits, shift = temperature * STUDENT.log(), torch.tensor([[1.0, -2.0, 3.0]])
     steps = torch.stack([logits + shift, logits - shift])  # on average the student
-    return method.loss(Output(logits=steps), _Said(temperature), LABELS, risen=risen).item()
+    return method.loss(
+        Output(logits=steps), Said(temperature * TEACHER.log()), LABELS, risen=risen
+    ).item()
 
 
 def test_by_default_the_others_weigh_eight_and_the_label_one_at_temperature_four() -> None:

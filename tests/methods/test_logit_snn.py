@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from harness.contracts.model import Output
-from harness.training import Answer, softened_kl
+from harness.training import softened_kl
 from harness.training.losses.stepwise import stepwise_cross_entropy, stepwise_kl
 from suites.methods.logit_snn import METHOD, LogitSnn, mean_of_right
+from tests.methods.teaching_aids import Said
 
 # Two steps of one sample: 1 : 3, then 3 : 1; on average 1 : 1, which the teacher says too.
 LOGITS = torch.tensor([[[0.0, math.log(3)]], [[0.0, -math.log(3)]]])  # [T = 2, N = 1, K = 2]
@@ -21,27 +22,19 @@ STEPWISE = (math.log(4) + math.log(4 / 3)) / 2  # the label has 1/4, then 3/4
 FROM_EVEN = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
 
 
-class _Even(Answer):
-    """A teacher that finds both classes equally likely."""
-
-    def __init__(self) -> None:
-        pass
-
-    @property
-    def logits(self) -> torch.Tensor:
-        return torch.zeros(1, 2)
+EVEN = Said(torch.zeros(1, 2))  # a teacher that finds both classes equally likely
 
 
 def _loss(**fields: object) -> float:
     method = LogitSnn(**{"temperature": 1.0, "ensemble": "all"} | fields)  # type: ignore[arg-type]  # fields of several types
-    return method.loss(Output(logits=LOGITS), _Even(), LABEL).item()
+    return method.loss(Output(logits=LOGITS), EVEN, LABEL).item()
 
 
 def test_by_default_all_three_terms_have_the_weights_of_the_authors_code() -> None:
     # Softened by 3, the steps of the trebled logits are 1 : 3 and 3 : 1, and the teacher still
     # even; the labels see 1 : 27, then 27 : 1. Step 2 alone is right: 3 : 1 teaches step 1.
     labels = (math.log(28) + math.log(28 / 27)) / 2
-    loss = METHOD.loss(Output(logits=3 * LOGITS), _Even(), LABEL)  # type: ignore[attr-defined]  # a LogitSnn
+    loss = METHOD.loss(Output(logits=3 * LOGITS), EVEN, LABEL)  # type: ignore[attr-defined]  # a LogitSnn
     expected = labels + 0.2 * 9 * FROM_EVEN + 0.5 * 9 * (0.5 * math.log(3)) / 2
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
@@ -63,7 +56,7 @@ def test_the_ensemble_of_all_steps_teaches_each() -> None:
 def test_steps_that_agree_have_nothing_to_learn_from_their_ensemble() -> None:
     method = LogitSnn(temperature=1.0, alpha=0.0, beta=1.0, ensemble="all")
     twice = LOGITS[:1].repeat(2, 1, 1)  # of a sum instead of a mean, 1 : 9 would teach 1 : 3
-    loss = method.loss(Output(logits=twice), _Even(), LABEL)
+    loss = method.loss(Output(logits=twice), EVEN, LABEL)
     assert loss.item() == pytest.approx(math.log(4), rel=1e-6)
 
 
@@ -111,7 +104,7 @@ def test_losses_of_the_steps_bound_those_of_their_mean(
 def test_the_ensemble_teaches_and_is_not_taught() -> None:
     logits = LOGITS.clone().requires_grad_()
     method = LogitSnn(temperature=1.0, alpha=0.0, beta=1.0, ensemble="right")
-    loss = method.loss(Output(logits=logits), _Even(), LABEL)
+    loss = method.loss(Output(logits=logits), EVEN, LABEL)
     (found,) = torch.autograd.grad(loss - stepwise_cross_entropy(logits, LABEL), logits)
     # Step 2 alone is right, 3 : 1. With the target held, the gradient of 1/2 KL(target || step)
     # is 1/2 (step - target): nothing for step 2 itself.

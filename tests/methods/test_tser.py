@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from harness.contracts.model import Output
-from harness.training import Answer
 from suites.methods.tser import METHOD, Tser, mean_entropy
-from tests.methods.teaching_aids import lesson, student, teacher
+from tests.methods.teaching_aids import Said, lesson, student, teacher
 
 LN3 = math.log(3)
 # Two steps of one sample: 1 : 3, then 3 : 1; on average 1 : 1, which the teacher says too.
@@ -20,22 +19,14 @@ FROM_EVEN = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
 ENTROPY = math.log(4) - 0.75 * LN3
 
 
-class _Even(Answer):
-    """A teacher that finds both classes equally likely."""
-
-    def __init__(self) -> None:
-        pass
-
-    @property
-    def logits(self) -> torch.Tensor:
-        return torch.zeros(1, 2)
+EVEN = Said(torch.zeros(1, 2))  # a teacher that finds both classes equally likely
 
 
 def test_by_default_half_comes_from_the_teacher_at_four_and_a_tenth_is_for_entropy() -> None:
     # Softened by 4, the steps of four times the logits are 1 : 3 and 3 : 1; the labels see
     # 1 : 81 and 81 : 1.
     labels = (math.log(82) + math.log(82 / 81)) / 2
-    loss = METHOD.loss(Output(logits=4 * LOGITS), _Even(), LABEL)  # type: ignore[attr-defined]  # a Tser
+    loss = METHOD.loss(Output(logits=4 * LOGITS), EVEN, LABEL)  # type: ignore[attr-defined]  # a Tser
     expected = 0.5 * labels + 0.5 * 16 * FROM_EVEN - 0.1 * ENTROPY
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
@@ -43,7 +34,7 @@ def test_by_default_half_comes_from_the_teacher_at_four_and_a_tenth_is_for_entro
 def test_every_parameter_is_what_it_says() -> None:
     method = Tser(temperature=2.0, alpha=0.25, gamma=3.0)
     labels = (math.log(10) + math.log(10 / 9)) / 2
-    loss = method.loss(Output(logits=2 * LOGITS), _Even(), LABEL)
+    loss = method.loss(Output(logits=2 * LOGITS), EVEN, LABEL)
     expected = 0.75 * labels + 0.25 * 4 * FROM_EVEN - 3 * ENTROPY
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
@@ -52,18 +43,16 @@ def test_labels_and_teacher_are_asked_of_every_step() -> None:
     # Of the mean logits the cross-entropy would be ln 2 and the divergence 0.
     for alpha, expected in ((0.0, STEPWISE), (1.0, FROM_EVEN)):
         method = Tser(temperature=1.0, alpha=alpha, gamma=0.0)
-        loss = method.loss(Output(logits=LOGITS), _Even(), LABEL)
+        loss = method.loss(Output(logits=LOGITS), EVEN, LABEL)
         assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_entropy_is_raised() -> None:
     logits = LOGITS.clone().requires_grad_()
     method = Tser(temperature=1.0, alpha=0.0, gamma=1.0)
-    loss = method.loss(Output(logits=logits), _Even(), LABEL)
+    loss = method.loss(Output(logits=logits), EVEN, LABEL)
     plain = Tser(temperature=1.0, alpha=0.0, gamma=0.0)
-    (gradient,) = torch.autograd.grad(
-        loss - plain.loss(Output(logits=logits), _Even(), LABEL), logits
-    )
+    (gradient,) = torch.autograd.grad(loss - plain.loss(Output(logits=logits), EVEN, LABEL), logits)
     assert mean_entropy(LOGITS - 0.1 * gradient) > mean_entropy(LOGITS)
 
 
