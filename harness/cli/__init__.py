@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from harness.engine.grid import Axes
     from harness.engine.jobs import Conditions
     from harness.engine.tune import Search
-    from harness.results import DamagedLine, Published
+    from harness.results import Published
 
 app = typer.Typer(
     help="Measure methods that distil artificial into spiking networks, on any simulator.",
@@ -134,8 +134,8 @@ def plan(  # noqa: PLR0913  one option a filter
         methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned, start=start
     )
     _left_out(suite, axes)
-    damaged: list[DamagedLine] = []
-    standings = _standings(suite, axes, data_root, out, results, damaged=damaged)
+    known = _published(suite, results)
+    standings = _standings(suite, axes, known, data_root, out, results)
     for one in standings:
         if as_json:
             told = {"cell_id": one.cell.cell_id, "state": one.state, "why": one.why}
@@ -144,7 +144,7 @@ def plan(  # noqa: PLR0913  one option a filter
             print(f"{one.state:9} {one.cell.cell_id} {one.cell.label}", one.why, sep="  ")
     if not as_json:
         print(_summary(standings))
-    if damaged or any(one.state == "damaged" for one in standings):
+    if known.damaged or any(one.state == "damaged" for one in standings):
         raise typer.Exit(Exit.SOME_FAILED)
 
 
@@ -196,7 +196,8 @@ def run(  # noqa: PLR0913  one option a filter
     _require_positive("--threads", threads)
     slots = _slots(jobs, device)
     left_out = _left_out(suite, axes)
-    standings = _standings(suite, axes, data_root, out, results, trust=not again)
+    known = _published(suite, results)
+    standings = _standings(suite, axes, known, data_root, out, results, trust=not again)
     due = [one.cell for one in standings if one.is_due or (retry_failed and one.has_failed)]
     left = [one for one in standings if one.has_failed and one.cell not in due]
     failures = 0
@@ -207,13 +208,13 @@ def run(  # noqa: PLR0913  one option a filter
         )
         cells = [*_due_teachers(due, data_root, out, results), *due]
         failures = _conduct(cells, conditions, slots, timeout, until_s=until_s, as_json=as_json)
-        after = _standings(suite, axes, data_root, out, results, trust=not again)
+        after = _standings(suite, axes, known, data_root, out, results, trust=not again)
         if undone := sum(one.is_due for one in after):
             failures += undone
             done = len(after) - undone
             print(f"{done} of {len(after)} done; the same command goes on", file=sys.stderr)
         asked = [one.cell for one in standings]
-        _tell_agreement(suite, asked, out, results, as_json=as_json)
+        _tell_agreement(known, asked, out, as_json=as_json)
     else:
         print(f"nothing to do: {_summary(standings)}", file=sys.stderr if as_json else sys.stdout)
     if left:
@@ -623,26 +624,31 @@ def _left_out(suite: str, axes: "Axes") -> bool:
     return bool(broken)
 
 
+def _published(suite: str, results: Path) -> "Published":
+    """Return what is published, and say which of its lines are no rows."""
+    from harness.results import published
+
+    known = published(suite, results=results, strict=False)
+    for line in known.damaged:
+        print(f"damaged: {line}", file=sys.stderr)
+    return known
+
+
 def _standings(
     suite: str,
     axes: "Axes",
+    known: "Published",
     data_root: Path | None,
     out: Path,
     results: Path,
     *,
     trust: bool = True,
-    damaged: "list[DamagedLine] | None" = None,
 ) -> "list[Standing]":
-    """Return how every cell stands; ``damaged`` takes published lines that are no rows."""
     from harness.engine import freshness, grid, proofs
-    from harness.results import Published, published
+    from harness.results import Published
     from harness.store import Store
 
-    store, known = Store(out), published(suite, results=results, strict=False)
-    for line in known.damaged:
-        print(f"damaged: {line}", file=sys.stderr)
-    if damaged is not None:
-        damaged += known.damaged
+    store = Store(out)
     return freshness.standings(
         grid.cells(suite, axes, store, known),
         store,
@@ -697,10 +703,9 @@ def probe(
 
     asked = grid.load_suite(suite)
     axes = _axes([asked.baseline], timesteps, None, backends, models, None)
+    axes = replace(axes, seeds=asked.seeds[:1])
     known = published(suite, results=results)
     for cell in grid.cells(suite, axes, Store(out), known):
-        if cell.seed != asked.seeds[0]:
-            continue
         found = probe_cell(cell, data_root)
         low, high = found.linear_interval
         cosines = sorted(found.gradient_cosine.values())
@@ -737,11 +742,10 @@ def _tell_search(found: "Sequence[Search]", due: int, known: "Published") -> Non
 
 
 def _tell_agreement(
-    suite: str, cells: "Sequence[Cell]", out: Path, results: Path, *, as_json: bool
+    known: "Published", cells: "Sequence[Cell]", out: Path, *, as_json: bool
 ) -> None:
     """Say how what was made here agrees with what is published, if anything is."""
     from harness.engine.compare import compare as hold
-    from harness.results import published
     from harness.store import Store
 
     here = {}
@@ -749,7 +753,7 @@ def _tell_agreement(
         with suppress(StoreError):  # `plan` and the standings before this run name it
             if (row := Store(out).load(cell)) is not None:
                 here[cell.cell_id] = row
-    found = hold(published(suite, results=results, strict=False).rows, here)
+    found = hold(known.rows, here)
     if found.common:
         print(found.line("what is published"), file=sys.stderr if as_json else sys.stdout)
 

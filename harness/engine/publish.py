@@ -68,16 +68,10 @@ def publish(
     Timesteps, seeds and simulators beyond the suite's own grid are welcome. A row that cannot
     be read, or that the predictions beside it contradict, is refused by name.
     """
-    store, before = Store(runs), results.published(suite, results=folder, strict=False)
-    refused = list(map(str, before.damaged))
-    stale_now = partial(freshness.stale, verified=proofs.read(folder, runs), data_root=data_root)
-    known, _ = _joined(suite, store, before, stale_now, refused)
-    rows = sorted(_current(suite, list(known.values()), store, before), key=_order)
-    if not rows:
-        return Publication(rows=0, files=(), warnings=(), refused=tuple(refused))
-    asked = cautioned(grid.load_suite(suite), rows)
-    own = {row.cell_id: row for row in _sound(store, TEACHERS, refused)}
-    teachers = _teachers(rows, own, before)
+    found = _gathered(suite, runs, folder, data_root)
+    if not found.rows:
+        return Publication(rows=0, files=(), warnings=(), refused=tuple(found.refused))
+    rows, teachers, store, before = found.rows, found.teachers, found.store, found.before
     code = _code([*rows, *teachers], store, before)
     files = [
         *results.write(folder / suite, before, rows, teachers, code),
@@ -86,17 +80,17 @@ def publish(
             folder / suite,
             teachers=teachers,
             command=f"nox -s leaderboard -- {suite}",
-            suite=asked,
+            suite=cautioned(grid.load_suite(suite), rows),
             page=page,
             figures=figures,
         ),
     ]
     now = Published(teachers={row.cell_id: row for row in teachers}, code=code)
-    stale = stale_now(rows, now)
-    missing = {cell.cell_id for cell in grid.cells(suite, Axes(), store, before)} - known.keys()
-    warnings = tuple(_warnings(suite, len(stale), len(missing)))
+    stale = found.stale_now(rows, now)
+    asked = {cell.cell_id for cell in grid.cells(suite, Axes(), store, before)}
+    warnings = tuple(_warnings(suite, len(stale), len(asked - found.known)))
     return Publication(
-        rows=len(rows), files=tuple(files), warnings=warnings, refused=tuple(refused)
+        rows=len(rows), files=tuple(files), warnings=warnings, refused=tuple(found.refused)
     )
 
 
@@ -178,25 +172,66 @@ def beside(
 
     Which row stands for a cell is as in ``publish``; nothing in ``folder`` is changed.
     """
+    found = _gathered(suite, runs, folder, data_root)
+    if not found.rows:
+        return Publication(rows=0, files=(), warnings=(), refused=tuple(found.refused))
+    files = report.write(
+        found.rows,
+        runs / suite,
+        teachers=found.teachers,
+        command=f"python -m harness report {suite} --beside",
+        suite=cautioned(grid.load_suite(suite), found.rows),
+        page=page,
+        figures=figures,
+        mine=found.mine,
+    )
+    return Publication(
+        rows=len(found.rows), files=tuple(files), warnings=(), refused=tuple(found.refused)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Gathered:
+    """What a board is made from.
+
+    Attributes:
+        store: What was run here.
+        before: What is published.
+        stale_now: Tells which rows of a publication are stale.
+        known: Cells that have a row.
+        mine: Those whose row was made here.
+        rows: Of the cells that the suite would ask for today, in the order of the board.
+        teachers: Their rows.
+        refused: What was left out, and why.
+    """
+
+    store: Store
+    before: Published
+    stale_now: Callable[[Iterable[Row], Published], list[Row]]
+    known: set[str]
+    mine: set[str]
+    rows: list[Row]
+    teachers: list[Row]
+    refused: list[str]
+
+
+def _gathered(suite: str, runs: Path, folder: Path, data_root: Path | None) -> _Gathered:
     store, before = Store(runs), results.published(suite, results=folder, strict=False)
     refused = list(map(str, before.damaged))
     stale_now = partial(freshness.stale, verified=proofs.read(folder, runs), data_root=data_root)
     known, mine = _joined(suite, store, before, stale_now, refused)
     rows = sorted(_current(suite, list(known.values()), store, before), key=_order)
-    if not rows:
-        return Publication(rows=0, files=(), warnings=(), refused=tuple(refused))
-    own = {row.cell_id: row for row in _sound(store, TEACHERS, refused)}
-    files = report.write(
-        rows,
-        runs / suite,
-        teachers=_teachers(rows, own, before),
-        command=f"python -m harness report {suite} --beside",
-        suite=cautioned(grid.load_suite(suite), rows),
-        page=page,
-        figures=figures,
+    own = {row.cell_id: row for row in _sound(store, TEACHERS, refused)} if rows else {}
+    return _Gathered(
+        store=store,
+        before=before,
+        stale_now=stale_now,
+        known=set(known),
         mine=mine,
+        rows=rows,
+        teachers=_teachers(rows, own, before),
+        refused=refused,
     )
-    return Publication(rows=len(rows), files=tuple(files), warnings=(), refused=tuple(refused))
 
 
 def _joined(

@@ -17,7 +17,7 @@ from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
 from harness.contracts.row import Row
 from harness.contracts.tuning import Trial, Tuning
-from harness.engine.grid import Axes, cells, load_suite
+from harness.engine.grid import Axes, cells, competing, load_suite
 from harness.results import Published
 from harness.store import Store
 
@@ -44,7 +44,8 @@ def searches(
 ) -> list[Search]:
     """Return what is to be tried of every method that ``axes`` choose.
 
-    It is tried at the suite's middle T on its first simulator, unless ``axes`` say others.
+    It is tried at the suite's middle T on the last of its simulators, or at the first T and
+    on the last simulator that ``axes`` name.
 
     Raises:
         SpecError: If there are not so many points, or the board's seeds hold the search's.
@@ -55,14 +56,13 @@ def searches(
     if SEED in asked.seeds:
         raise SpecError(f"suite {suite!r} has the seed {SEED}, which is kept for tuning")
     middle = asked.timesteps[len(asked.timesteps) // 2]
-    competing = [b for b in discovery.names("backends") if b not in asked.left_out_backends]
     plain = cells(
         suite,
         replace(
             axes,
             seeds=(SEED,),
             timesteps=(axes.timesteps or (middle,))[:1],
-            backends=(axes.backends or tuple(competing))[-1:],
+            backends=(axes.backends or tuple(competing(asked)))[-1:],
             as_chosen=False,
         ),
         store,

@@ -596,9 +596,13 @@ def _method(cell: Cell) -> str:
 
 
 def _shared(cell: Cell) -> str:
-    # A learning rate is tuned for each method: rows that differ in it alone stand together.
-    alike = replace(cell, recipe=replace(cell.recipe, learning_rate=1.0))
-    return _canonical({k: part for k, part in identifying(alike).items() if k not in _FREE})
+    shared = {k: part for k, part in identifying(cell).items() if k not in _FREE}
+    return _canonical(shared | {"recipe": recipe_of(cell)})
+
+
+def recipe_of(cell: Cell, /) -> dict[str, Any]:
+    """Return a cell's recipe but for the learning rate, which is tuned for each method."""
+    return {k: part for k, part in identifying(cell.recipe).items() if k != "learning_rate"}
 
 
 def _canonical(value: Mapping[str, Any]) -> str:

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping
 from io import StringIO
 from typing import Any
 
-from harness.contracts.recipe import Recipe
 from harness.contracts.values import identifying
 from harness.report._answers import COUNTED, PricedRow
-from harness.report._board import Contest, Leaderboard, Line, Setting
+from harness.report._board import Contest, Leaderboard, Line, Setting, recipe_of
 from harness.statistics import Comparison, Mean
 
 SCHEMA_VERSION = 3
@@ -88,11 +87,6 @@ def _setting(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _without_rate(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe without the learning rate, which each line tells."""
-    return {k: part for k, part in identifying(recipe).items() if k != "learning_rate"}
-
-
 def _shared(setting: Setting) -> dict[str, Any]:
     cell = setting.cell
     return {
@@ -102,7 +96,7 @@ def _shared(setting: Setting) -> dict[str, Any]:
         "split": cell.split,
         "model": cell.model,
         "teacher": cell.teacher and cell.teacher.identity(),
-        "recipe": {"name": cell.recipe_name, **_without_rate(cell.recipe)},
+        "recipe": {"name": cell.recipe_name, **recipe_of(cell)},
         "neuron": cell.neuron and identifying(cell.neuron),
         "encoder": cell.encoder,
     }
