@@ -362,3 +362,16 @@ def test_bad_input_is_refused_with_its_value_and_a_remedy(
 ) -> None:
     with pytest.raises(SpecError, match=words):
         call()
+
+
+def test_what_rounding_moves_decides_no_exit_and_changes_no_threshold() -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(4, 50, 3)), rng.integers(3, size=50)
+    moved = logits * (1 + 1e-15 * rng.choice([-1, 1], size=logits.shape))
+    for rule in get_args(Rule):
+        fitted, again = (fit_thresholds(each, labels, rule=rule) for each in (logits, moved))
+        assert fitted == again
+        threshold = fitted.cheapest(1.0).threshold
+        beside = np.nextafter(threshold, 2 * threshold + 1)
+        steps = apply(rule, threshold, logits, labels).steps
+        assert (apply(rule, float(beside), moved, labels).steps == steps).all()

@@ -28,6 +28,8 @@ from harness.evaluation.decisions import (
 Rule = Literal["margin", "confidence", "entropy"]
 ALLOWED_DROPS = (0.0, 0.5, 1.0)  # of accuracy, in percentage points
 _QUANTILES = np.linspace(0, 1, 101)
+# What scores are multiples of: another machine's rounding is a hundred-thousandth of it.
+_GRID = 2.0**-34
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +195,7 @@ class _Judged:
 def _judge(logits: NDArray[Any], labels: NDArray[Any], rule: Rule) -> _Judged:
     values = checked_logits(logits)
     means = (total / step for step, total in enumerate(running_sums(values), start=1))
-    scores = np.stack([_score(mean, rule) for mean in means])
+    scores = on_grid(np.stack([_score(mean, rule) for mean in means]))
     # Probabilities lie in [0, 1], entropies in [0, ln K], give or take rounding.
     entropic = rule == "entropy"
     return _Judged(
@@ -205,6 +207,12 @@ def _judge(logits: NDArray[Any], labels: NDArray[Any], rule: Rule) -> _Judged:
         surest=np.maximum.accumulate(_sign(rule) * scores, axis=0),
         scores=scores[:-1].ravel(),
     )
+
+
+def on_grid(scores: float | Numbers, /) -> Numbers:
+    """Return scores or thresholds as they are compared: but for rounding."""
+    rounded: Numbers = np.round(np.asarray(scores) / _GRID) * _GRID
+    return rounded
 
 
 def _score(means: Numbers, rule: Rule) -> Numbers:
@@ -248,7 +256,7 @@ def _steps(
     threshold: float | NDArray[np.float64],  # or [thresholds, 1]
 ) -> Integers:
     """Return the step at which each sample exits, ``[N]`` or ``[thresholds, N]``."""
-    reached = _sign(judged.rule) * threshold
+    reached = _sign(judged.rule) * on_grid(threshold)
     steps = np.ones(np.broadcast_shapes(np.shape(threshold), judged.labels.shape), np.int64)
     for surest in judged.surest[:-1]:
         steps += surest < reached

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import cast
@@ -30,8 +31,8 @@ those compare. How to read the columns:
 - **signal** what of the teacher is used.
 - **extras** what is trained beside the student and thrown away; inference never pays for it.
 - **cost** the median of training time over that of the suite's baseline, in pairs of cells that
-  differ in the method alone. Inference costs what the student's does, whatever the method, but
-  for methods that exchange its neurons or norms.
+  differ in the method and its tuning alone. Inference costs what the student's does, whatever
+  the method, but for methods that exchange its neurons or norms.
 - **loss** *exact*: formulas and constants are the authors'; *reconstructed*: what the sources do
   not say is ours, and listed below.
 - **setting** *authors*: neurons, norms, start and read-out are theirs as well; *ours*: the loss
@@ -99,9 +100,10 @@ def _costs(folder: Path, suite: str) -> dict[str, float]:
 
 
 def _question(row: Row) -> Hashable:
-    """Return what a row answers, and on which machine, whatever the method."""
+    """Return what a row answers, and on which machine, whatever the method and its tuning."""
     cell, made = row.cell, row.provenance
-    asked = cell.model, cell.backend, cell.timesteps, cell.seed, cell.recipe, cell.neuron
+    recipe = replace(cell.recipe, learning_rate=1.0)
+    asked = cell.model, cell.backend, cell.timesteps, cell.seed, recipe, cell.neuron
     return *asked, cell.encoder, made.cpu, made.gpu, made.threads
 
 
