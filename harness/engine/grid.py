@@ -93,6 +93,12 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
         for one in published.tunings
         if one.recipe_name == recipe_name and axes.as_chosen
     }
+    tried_with = {one.seed for one in tuned.values()}
+    if tried_with & {*(axes.seeds or suite.seeds)}:
+        raise SpecError(
+            f"seed {min(tried_with)} chose learning rates and weights of {name!r} and cannot judge "
+            "them, too; take another, or --untuned"
+        )
 
     def chosen(method: str, model: str) -> dict[str, Any]:
         one = tuned.get((method, model))

@@ -14,10 +14,11 @@ from zipfile import BadZipFile
 import numpy as np
 
 from harness import discovery, report, results
-from harness.contracts.cell import TEACHERS
+from harness.contracts.cell import START, TEACHERS, Cell
 from harness.contracts.errors import StoreError
 from harness.contracts.row import Row
 from harness.contracts.suite import Suite
+from harness.contracts.tuning import Tuning
 from harness.engine import freshness, grid, proofs
 from harness.engine.compare import unlike
 from harness.engine.grid import STARTS, Axes
@@ -83,6 +84,7 @@ def publish(
             suite=cautioned(grid.load_suite(suite), rows),
             page=page,
             figures=figures,
+            authors=found.authors,
         ),
     ]
     now = Published(teachers={row.cell_id: row for row in teachers}, code=code)
@@ -184,6 +186,7 @@ def beside(
         page=page,
         figures=figures,
         mine=found.mine,
+        authors=found.authors,
     )
     return Publication(
         rows=len(found.rows), files=tuple(files), warnings=(), refused=tuple(found.refused)
@@ -200,6 +203,7 @@ class _Gathered:
         stale_now: Tells which rows of a publication are stale.
         known: Cells that have a row.
         mine: Those whose row was made here.
+        authors: Those with their authors' constants where tuning chose others.
         rows: Of the cells that the suite would ask for today, in the order of the board.
         teachers: Their rows.
         refused: What was left out, and why.
@@ -210,6 +214,7 @@ class _Gathered:
     stale_now: Callable[[Iterable[Row], Published], list[Row]]
     known: set[str]
     mine: set[str]
+    authors: set[str]
     rows: list[Row]
     teachers: list[Row]
     refused: list[str]
@@ -228,6 +233,7 @@ def _gathered(suite: str, runs: Path, folder: Path, data_root: Path | None) -> _
         stale_now=stale_now,
         known=set(known),
         mine=mine,
+        authors=_authors(suite, rows, before.tunings),
         rows=rows,
         teachers=_teachers(rows, own, before),
         refused=refused,
@@ -276,9 +282,14 @@ def _bytes(path: Path) -> bytes | None:
 
 
 def _current(suite: str, rows: Sequence[Row], store: Store, before: Published) -> Iterable[Row]:
-    """Yield the rows of cells that the suite, asked today, would ask for exactly so."""
+    """Yield the rows of cells that the suite, asked today, would ask for exactly so.
+
+    As tuning chose, or with the authors' constants, which stand beside it.
+    """
     asked = set()
-    for recipe, start in product(grid.load_suite(suite).recipes, STARTS):
+    recipes = grid.load_suite(suite).recipes
+    tried_with = {one.seed for one in before.tunings}
+    for recipe, start, as_chosen in product(recipes, STARTS, (True, False)):
         cells = [row.cell for row in rows if row.cell.recipe_name == recipe]
         axes = Axes(
             # A method, model or simulator may be no more.
@@ -286,13 +297,37 @@ def _current(suite: str, rows: Sequence[Row], store: Store, before: Published) -
             models=_known("models", {cell.model for cell in cells}),
             backends=_known("backends", {str(cell.backend) for cell in cells}),
             timesteps=tuple({cell.timesteps for cell in cells}),
-            seeds=tuple({cell.seed for cell in cells}),
+            seeds=tuple({cell.seed for cell in cells} - tried_with),
             recipe=recipe,
             start=start,
+            as_chosen=as_chosen,
         )
         if cells:
             asked |= {cell.cell_id for cell in grid.cells(suite, axes, store, before)}
     return (row for row in rows if row.cell_id in asked)
+
+
+def _authors(suite: str, rows: Iterable[Row], tunings: Iterable[Tuning]) -> set[str]:
+    """Return the cells of learning rate and parameters by default, where tuning chose others."""
+    recipes = grid.load_suite(suite).recipes
+    chosen = {(one.method, one.model, one.recipe_name): one for one in tunings}
+
+    def is_theirs(cell: Cell) -> bool:
+        one = chosen.get((cell.method, cell.model, cell.recipe_name))
+        defaults = discovery.method_parameters(cell.method)
+        own = {name: part for name, part in cell.params.items() if name != START}
+        plain = own == defaults and cell.recipe == recipes[cell.recipe_name]
+        return (
+            one is not None
+            and plain
+            and (own, cell.recipe)
+            != (
+                own | one.params,
+                one.recipe(recipes[cell.recipe_name]),
+            )
+        )
+
+    return {row.cell_id for row in rows if is_theirs(row.cell)}
 
 
 def _known(kind: discovery.Kind, names: set[str]) -> tuple[str, ...]:

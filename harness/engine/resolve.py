@@ -9,11 +9,11 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from harness import discovery
+from harness import discovery, fingerprint
 from harness.contracts.backend import Backend
 from harness.contracts.cell import START, Cell
 from harness.contracts.dataset import Dataset, DatasetCard, Splits
-from harness.contracts.errors import SpecError
+from harness.contracts.errors import BudgetError, SpecError
 from harness.contracts.method import Method, Realises, Track
 from harness.contracts.model import Model
 from harness.contracts.neuron import NeuronSpec
@@ -22,6 +22,12 @@ from harness.data.encoding import Encoder, Presentation, direct
 from harness.neurons.activation import activation
 from harness.seeds import torch_seed
 from harness.training.student import Student, no_simulator
+
+# What opens splits or holds them.
+OUT_OF_REACH = (
+    *("harness.engine", "harness.evaluation", "harness.results", "harness.store"),
+    "suites.datasets",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +112,9 @@ def resolve(cell: Cell) -> Resolved:
     Raises:
         UnknownPluginError: For a name that does not exist.
         SpecError: If the method does not take the cell's parameters.
+        BudgetError: If its code could open data by itself.
     """
+    refuse_reach(discovery.module_of("methods", cell.method))
     said = discovery.method_card(cell.method)
     asks = said is None or said.uses_teacher or cell.starts_from_teacher
     return Resolved(
@@ -131,6 +139,23 @@ def opened(dataset: str, data_root: Path | None, timesteps: int, /) -> Splits[An
     """
     found = cast(Dataset[Any], discovery.load("datasets", dataset))
     return found.load(data_root, timesteps=timesteps)
+
+
+def refuse_reach(module: str, /) -> None:
+    """Refuse a method whose imports, followed through all first-party code, lead to data.
+
+    So that test samples and validation labels reach none by mistake. It is no sandbox: what
+    a method loads through other packages is for its readers to see.
+
+    Raises:
+        BudgetError: Names the module that is out of reach.
+    """
+    for name in fingerprint.closure((module,)):
+        if name.startswith(OUT_OF_REACH):
+            raise BudgetError(
+                f"{module} imports {name}, from where test data and validation labels can be "
+                "read; a method is given its lesson alone"
+            )
 
 
 def _method(name: str, params: Mapping[str, Any]) -> Method:

@@ -69,6 +69,8 @@ class Line:
         group: Within its track, see ``harness.statistics.significance_groups``; None below
             two seeds.
         mine: Whether a cell of it was made by whoever asks, not published.
+        authors: Whether it has its authors' constants where tuning chose others: it stands
+            beside the tuned entry, in no group and no ranking.
         best: Probability of the highest mean of its track; None below six common seeds.
         cost: Training time over that of the suite's baseline on the same machine.
     """
@@ -90,6 +92,7 @@ class Line:
     gain_p_holm: float | None = None
     group: int | None = None
     mine: bool = False
+    authors: bool = False
     best: float | None = None
     cost: float | None = None
 
@@ -308,7 +311,7 @@ class Leaderboard:
         found: dict[str, dict[str, dict[tuple[int, int, int], list[float]]]] = {}
         for number, setting in enumerate(self.settings):
             budget = found.setdefault(setting.cell.recipe_name, {})
-            for line in setting.lines:
+            for line in (line for line in setting.lines if not line.authors):
                 blocks = budget.setdefault(line.method, {})
                 for seed, accuracy in line.by_seed().items():
                     blocks.setdefault((number, line.timesteps, seed), []).append(accuracy)
@@ -331,6 +334,7 @@ def leaderboard(
     suite: Suite,
     teachers: Sequence[Row] = (),
     mine: Collection[str] = (),
+    authors: Collection[str] = (),
 ) -> Leaderboard:
     """Return what ``rows`` say, and only what they say.
 
@@ -343,6 +347,7 @@ def leaderboard(
         suite: It names the baseline, the seeds asked for and the remarks.
         teachers: Their rows, for the baseline that skips zero activations.
         mine: Identities of cells that are to be marked as one's own.
+        authors: Of cells with their authors' constants where tuning chose others.
 
     Raises:
         SpecError: If there is no row, or a cell occurs twice.
@@ -358,7 +363,7 @@ def leaderboard(
     return Leaderboard(
         suite=suite,
         settings=tuple(
-            _setting(by_setting[key], priced, suite, mine) for key in sorted(by_setting)
+            _setting(by_setting[key], priced, suite, mine, authors) for key in sorted(by_setting)
         ),
     )
 
@@ -370,14 +375,19 @@ def average(values: Sequence[float | None]) -> float | None:
 
 
 def _setting(
-    rows: Sequence[Row], priced: Mapping[str, PricedRow], suite: Suite, mine: Collection[str]
+    rows: Sequence[Row],
+    priced: Mapping[str, PricedRow],
+    suite: Suite,
+    mine: Collection[str],
+    authors: Collection[str],
 ) -> Setting:
-    labels = _labels(rows)
+    labels = _labels(rows, authors)
     by_line = _by(rows, lambda row: (row.cell.timesteps, _backend(row.cell), _method(row.cell)))
     lines = [
         replace(
             _line(by_line[key], labels[key[-1]], priced, suite),
             mine=any(row.cell_id in mine for row in by_line[key]),
+            authors=any(row.cell_id in authors for row in by_line[key]),
         )
         for key in sorted(by_line)
     ]
@@ -462,7 +472,7 @@ def _is_of(line: Line, method: str) -> bool:
     if not line.answers:
         return False
     cell = line.answers[0].row.cell
-    return cell.method == method and not cell.starts_from_teacher
+    return cell.method == method and not (cell.starts_from_teacher or line.authors)
 
 
 def _only(lines: Sequence[Line]) -> Line | None:
@@ -485,7 +495,7 @@ def _with_costs(lines: Sequence[Line], baseline: str) -> list[Line]:
 
 def _with_groups(lines: Sequence[Line], resolution: float) -> list[Line]:
     """Return the lines of one track with their groups and probabilities of being best."""
-    scores = {line.method: line.by_seed() for line in lines if line.answers}
+    scores = {line.method: line.by_seed() for line in lines if line.answers and not line.authors}
     groups = statistics.significance_groups(scores, resolution=resolution)
     best = statistics.probability_of_best(scores)
     return [
@@ -498,7 +508,7 @@ def _with_gains(lines: Sequence[Line], base: Line, resolution: float) -> list[Li
     scores = base.by_seed()
     gains = [
         None
-        if (line.method, line.backend) == (base.method, base.backend)
+        if line.authors or (line.method, line.backend) == (base.method, base.backend)
         else statistics.compare_common(line.by_seed(), scores, resolution=resolution)
         for line in lines
     ]
@@ -567,11 +577,16 @@ def _marked(method: str, found: int, asked: int) -> str:
     return method if found == asked else f"{method}, {found}/{asked} seeds"
 
 
-def _labels(rows: Sequence[Row]) -> dict[str, str]:
+def _labels(rows: Sequence[Row], authors: Collection[str]) -> dict[str, str]:
     """Return a name for each method and parameters; parameters only where they differ."""
-    found = {_method(row.cell): row.cell for row in rows}
+    found = {_method(row.cell): row.cell for row in rows if row.cell_id not in authors}
     by_method = _by(found.values(), lambda cell: cell.method)
-    return {key: _label(cell, by_method[cell.method]) for key, cell in found.items()}
+    labels = {key: _label(cell, by_method[cell.method]) for key, cell in found.items()}
+    theirs = {_method(row.cell): row.cell for row in rows if row.cell_id in authors}
+    return labels | {
+        key: f"{cell.method} (authors'{', from teacher' * cell.starts_from_teacher})"
+        for key, cell in theirs.items()
+    }
 
 
 def _label(cell: Cell, rivals: Sequence[Cell]) -> str:

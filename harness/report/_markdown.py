@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from harness.contracts.cell import TeacherIdentity
 from harness.contracts.row import EarlyExit, Provenance
 from harness.energy import BREAK_EVENS, BreakEven
+from harness.report import _budgets as budgets
 from harness.report import _words as words
 from harness.report._answers import BASELINES, USUAL_ENERGY, Baseline, exit_energy_pj, usual_energy
 from harness.report._board import (
@@ -54,7 +55,7 @@ def render(board: Leaderboard, /, *, command: str) -> str:
         f"# Leaderboard: {', '.join(map(words.text, suites))}",
         *([board.suite.caution] if board.suite.caution else []),
         _HOW_TO_READ.format(claims=MIN_SEEDS_FOR_CLAIMS, baselines=_baselines(board)),
-        power(board),
+        supported(board),
         *(part for setting in board.settings for part in _section(setting, notes)),
         *_remarks(board),
         *_failures(board),
@@ -71,6 +72,16 @@ def _baselines(board: Leaderboard) -> str:
     if len(set(named.values())) == 1:
         return next(iter(named.values()))
     return ", ".join(f"{baseline} of {track}" for track, baseline in named.items())
+
+
+def supported(board: Leaderboard, /) -> str:
+    """Return what these data can tell and what they cannot, in sentences."""
+    second = (
+        "*(authors')*: a second entry, with the authors' constants at the suite's learning rate "
+        "where tuning chose others; in no group, no comparison and no ranking."
+    )
+    has_second = any(line.authors for setting in board.settings for line in setting.lines)
+    return " ".join([power(board), budgets.sentence(board), *([second] if has_second else [])])
 
 
 def power(board: Leaderboard, /) -> str:

@@ -18,7 +18,7 @@ from harness.report import _figures as figures
 from harness.report import _records as records
 from harness.report._answers import usual_energy
 from harness.report._board import Leaderboard
-from harness.report._markdown import circumstances, notes_of, power
+from harness.report._markdown import circumstances, notes_of, supported
 from harness.report._words import visible
 
 # key, title, help; then options: text (another key that says it), number, counted, hidden.
@@ -149,7 +149,7 @@ def page(board: Leaderboard, /, *, command: str) -> str:
     parts = {
         "title": html.escape(f"Leaderboard: {board.suite.title}"),
         "caution": _paragraph(board.suite.caution, "caution"),
-        "power": html.escape(power(board)),
+        "power": html.escape(supported(board)),
         "help": _definitions(),
         "circumstances": "".join(_list(circumstances(setting)) for setting in board.settings),
         "notes": _list(notes_of(board)),

@@ -11,6 +11,7 @@ from typing import Any
 from harness.contracts.values import identifying
 from harness.report._answers import COUNTED, PricedRow
 from harness.report._board import Contest, Leaderboard, Line, Setting, recipe_of
+from harness.report._budgets import orders
 from harness.statistics import Comparison, Mean
 
 SCHEMA_VERSION = 3
@@ -41,6 +42,7 @@ def to_json(board: Leaderboard, /, *, command: str) -> str:
         "baseline": board.suite.baseline,
         "command": command,
         "settings": [_setting(setting) for setting in board.settings],
+        "orders_over_budgets": [vars(order) | {"holds": order.holds} for order in orders(board)],
         "failures": [vars(failure) for failure in board.failures],
     }
     return f"{_laid_out(whole, depth=4)}\n"
@@ -108,6 +110,7 @@ def _line(line: Line) -> dict[str, Any]:
         "params": line.params,
         "learning_rate": line.learning_rate,
         "mine": line.mine,
+        "authors": line.authors,
         "track": line.track,
         "loss": line.loss,
         "baseline": line.baseline,
@@ -161,6 +164,7 @@ def _flat_line(line: Line) -> dict[str, Any]:
         "params": json.dumps(line.params, sort_keys=True),
         "learning_rate": line.learning_rate,
         "mine": line.mine,
+        "authors": line.authors,
         "track": line.track,
         "loss": line.loss,
         "baseline": line.baseline,

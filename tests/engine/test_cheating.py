@@ -1,19 +1,25 @@
 """Methods that take more than every method may have end as rows that say so."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from harness import discovery
 from harness.contracts.errors import BudgetError
 from harness.contracts.method import Progress
 from harness.engine import grid
 from harness.engine.grid import Axes
-from harness.engine.resolve import Resolved, opened, resolve
+from harness.engine.jobs import Conditions, Order
+from harness.engine.resolve import Resolved, opened, refuse_reach, resolve
+from harness.engine.teachers import cell_of
 from harness.engine.train import Trained, train
+from harness.engine.worker import work_on_cell
 from harness.results import Published
 from harness.store import Store
 from harness.training import Lesson, Student, Teacher, descend
@@ -104,3 +110,91 @@ def test_a_lesson_holds_training_samples_alone(found: Resolved) -> None:
     shown = {image.numpy().tobytes() for batch in seen for image in batch}
     train_set = torch.from_numpy(splits.train.inputs).float() / 255
     assert shown <= {image.numpy().tobytes() for image in train_set}
+
+
+HEAD = """
+from dataclasses import dataclass
+from suites.methods.direct import METHOD as DIRECT
+{imports}
+
+@dataclass(frozen=True, kw_only=True)
+class Cheating:
+    def fit(self, student, lesson, /):
+{fit}
+
+METHOD = Cheating()
+"""
+ENDINGS = {
+    "twice": (
+        "",
+        "yield from DIRECT.fit(student, lesson); yield from DIRECT.fit(student, lesson)",
+        "more than the 64 samples of its lesson",
+    ),
+    "copying": (
+        "from harness.training.transfer import copy_weights",
+        "copy_weights(student, lesson.guide); yield from DIRECT.fit(student, lesson)",
+        "starts as the teacher's; say track=",
+    ),
+    "peeking": (
+        "from suites.datasets.digits import DATASET",
+        "test = DATASET.load(None, timesteps=1).test; yield from DIRECT.fit(student, lesson)",
+        "imports suites.datasets",
+    ),
+    "asking_the_engine": (
+        "",
+        "from harness.engine.resolve import opened; yield opened('digits', None, 1).validation",
+        "imports harness.engine",
+    ),
+    "by_a_helper": (
+        "from cheats._helper import TEST",
+        "yield from DIRECT.fit(student, lesson)",
+        "imports suites.datasets",
+    ),
+}
+
+
+@pytest.fixture
+def cheats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Install the methods of ``ENDINGS`` as a third party would."""
+    package = tmp_path / "cheats"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    helper = "from suites.datasets.digits import DATASET\nTEST = DATASET.load(None, timesteps=1)"
+    (package / "_helper.py").write_text(helper, encoding="utf-8")
+    for name, (imports, fit, _) in ENDINGS.items():
+        source = HEAD.format(imports=imports, fit=f"        {fit}")
+        (package / f"{name}.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    group = "snn_distill_bench.methods"
+    points = EntryPoints(EntryPoint(name, f"cheats.{name}", group) for name in ENDINGS)
+    monkeypatch.setattr(discovery, "entry_points", lambda group: points.select(group=group))
+    discovery._modules.cache_clear()
+    yield
+    discovery._modules.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cheats"]:
+        del sys.modules[name]
+
+
+@pytest.mark.usefixtures("cheats")
+def test_whoever_cheats_on_purpose_ends_as_a_row_that_says_so(tmp_path: Path) -> None:
+    axes = Axes(methods=tuple(ENDINGS), timesteps=(1,), seeds=(1,), backends=("reference",))
+    asked = grid.cells("digits", axes, Store(tmp_path), Published())
+    assert asked[0].teacher is not None
+    assert asked[0].teacher.recipe is not None
+    short = replace(asked[0].recipe, epochs=1, train_samples=64, precision="float32")
+    identity = replace(asked[0].teacher, recipe=short)
+    cells = [replace(cell, teacher=identity, recipe=short) for cell in asked]
+    conditions = Conditions(runs=tmp_path, data_root=None)
+    for cell in [cell_of(identity), *cells]:
+        work_on_cell(Order(cell=cell, conditions=conditions, log_path=tmp_path / "log"), print)
+    rows = {cell.method: Store(tmp_path).load(cell) for cell in cells}
+    for name, (_, _, words) in ENDINGS.items():
+        row = rows[name]
+        assert row is not None, name
+        assert (row.status, row.metrics) == ("failed", None), name
+        assert words in str(row.error), name
+
+
+@pytest.mark.parametrize("name", discovery.names("methods"))
+def test_no_method_here_can_reach_what_it_is_judged_on(name: str) -> None:
+    refuse_reach(discovery.module_of("methods", name))

@@ -1,5 +1,6 @@
 """The search is the same for every method, sees no test data, and is what boards go by."""
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
 from harness.contracts.row import Metrics, Row, Status
 from harness.contracts.tuning import Trial, Tuning
+from harness.engine import cell as cell_engine
 from harness.engine import grid, tune
 from harness.engine.grid import Axes
+from harness.engine.jobs import Conditions, Order
+from harness.engine.publish import publish
+from harness.engine.resolve import opened
 from harness.engine.tune import SEED, WITH_WEIGHT, WITHOUT, chosen, frozen, points, searches
 from harness.results import Published
 from harness.statistics import wilson_interval
@@ -148,3 +153,61 @@ def test_every_weight_that_is_tuned_is_a_number_of_the_method() -> None:
         card = discovery.method_card(name)
         if card and card.weight:
             assert isinstance(discovery.method_parameters(name)[card.weight], float), name
+
+
+class _OutOfReach:
+    """A split that nobody may look at."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AssertionError(f"somebody asked test data for {name}")
+
+    def __len__(self) -> int:
+        raise AssertionError("somebody counted test data")
+
+
+def test_a_trial_cannot_see_test_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = opened("digits", None, 2)
+    blind = replace(splits, test=_OutOfReach())
+    monkeypatch.setattr(cell_engine, "opened", lambda *_: blind)
+    (search,) = _searches(tmp_path, Axes(methods=("direct",), backends=("reference",)), trials=1)
+    (trial,) = search.cells
+    short = replace(trial.recipe, epochs=1, train_samples=64, precision="float32")
+    trial = replace(trial, recipe=short, teacher=None)
+    conditions = Conditions(runs=tmp_path, data_root=None)
+    row = cell_engine.run(
+        Order(cell=trial, conditions=conditions, log_path=tmp_path / "log"), lambda _: None
+    )
+    assert row.metrics is not None
+    assert row.metrics.n_test == len(splits.validation.labels)
+    board = Order(
+        cell=replace(trial, judged="test"), conditions=conditions, log_path=tmp_path / "log"
+    )
+    with pytest.raises(AssertionError, match="test data"):
+        cell_engine.run(board, lambda _: None)
+
+
+def test_the_seed_that_chose_judges_nothing_that_it_chose(tmp_path: Path) -> None:
+    known = Published(tunings=(Tuning(**CHOICE),))
+    same = replace(TWO, seeds=(0, SEED))
+    with pytest.raises(SpecError, match=f"seed {SEED} chose learning rates and weights"):
+        grid.cells("digits", same, Store(tmp_path), known)
+    plain = grid.cells("digits", replace(same, as_chosen=False), Store(tmp_path), known)
+    assert {cell.seed for cell in plain} == {0, SEED}
+    assert grid.cells("digits", replace(same, recipe="long"), Store(tmp_path), known)
+
+
+def test_the_authors_constants_are_published_beside_the_choice(tmp_path: Path) -> None:
+    results.freeze("digits", [Tuning(**CHOICE)], results=tmp_path / "results")
+    known = results.published("digits", results=tmp_path / "results")
+    store = Store(tmp_path / "runs")
+    one = replace(TWO, timesteps=(2,), backends=("norse",), seeds=(0, SEED), as_chosen=False)
+    theirs = grid.cells("digits", one, store, known)
+    chosen_too = grid.cells("digits", replace(one, seeds=(0,), as_chosen=True), store, known)
+    # Another learning rate that neither tuning nor the suite has.
+    other = replace(theirs[1], recipe=replace(theirs[1].recipe, learning_rate=0.5))
+    for cell in {cell.cell_id: cell for cell in (*theirs, *chosen_too, other)}.values():
+        store.save(_row(cell, 90))
+    publish("digits", runs=store.root, folder=tmp_path / "results", data_root=None)
+    with (tmp_path / "results" / "digits" / "leaderboard.csv").open(encoding="utf-8") as file:
+        told = [(line["method"], line["learning_rate"]) for line in csv.DictReader(file)]
+    assert sorted(told) == [("direct", "0.1"), ("logit_kd", "0.3"), ("logit_kd (authors')", "0.1")]

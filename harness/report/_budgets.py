@@ -1,0 +1,210 @@
+"""Whether the order of methods at one training budget is their order at another."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contracts.method import Track
+from harness.contracts.values import identifying
+from harness.report._board import TRACKS, Leaderboard, Line, Setting
+from harness.statistics import ALPHA, Interval, rank_stability
+
+LEAST_METHODS = 10
+LEAST_SEEDS = 3
+# Three of four pairs of methods stand in the same order: tau is the share less its complement.
+HOLDS_FROM = 0.5
+_RESAMPLES = 2_000
+# What two settings may differ in and still ask the same question of two budgets.
+_BUDGET = {"recipe", "recipe_name", "method", "params", "backend", "timesteps", "seed"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """The methods of one track at two budgets.
+
+    Attributes:
+        first: The smaller budget's recipe.
+        second: The larger one's.
+        steps: Of the optimiser, in each.
+        track: Of the methods.
+        timesteps: T.
+        backend: The simulator.
+        methods: That have all seeds at both.
+        seeds: That all of them have.
+        tau: Kendall's tau-b of the mean accuracies; None where a budget orders nothing.
+        interval: Of tau, when seeds are drawn anew; None below ``LEAST_SEEDS``.
+        within: Mean tau of the two halves of the seeds within one budget: what noise
+            leaves of an order that does not change; None below ``LEAST_SEEDS``.
+    """
+
+    first: str
+    second: str
+    steps: tuple[int, int]
+    track: Track
+    timesteps: int
+    backend: str
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    tau: float | None
+    interval: Interval | None
+    within: float | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether at least three of four pairs keep their order, by all that is plausible."""
+        return self.interval is not None and self.interval.low >= HOLDS_FROM
+
+
+def orders(board: Leaderboard, /) -> list[Order]:
+    """Return how the smallest and the largest budget of each question order its methods.
+
+    Tracks with fewer than ``LEAST_METHODS`` methods at both are left out, as are entries
+    with the authors' constants.
+    """
+    by_question: dict[str, list[Setting]] = defaultdict(list)
+    for setting in board.settings:
+        by_question[_question(setting)].append(setting)
+    return [
+        order
+        for key in sorted(by_question)
+        for order in _orders(sorted(by_question[key], key=_steps))
+    ]
+
+
+def sentence(board: Leaderboard, /) -> str:
+    """Return whether the order of methods holds at another budget."""
+    found = orders(board)
+    if not found:
+        return "Whether the order of methods holds at another training budget was not asked here."
+    return " ".join(map(_told, found))
+
+
+def _told(order: Order) -> str:
+    small, large = order.steps
+    head = (
+        f"From `{order.first}` ({small:,} steps) to `{order.second}` ({large:,}), Kendall's tau of "
+        f"the order of {len(order.methods)} methods ({order.track}, T = {order.timesteps}) is "
+    )
+    if order.tau is None:
+        return f"{head}undefined: one of the two orders nothing."
+    if order.interval is None or order.within is None:
+        return f"{head}{order.tau:.2f}, of too few seeds to say whether the order holds."
+    low, high = order.interval
+    return (
+        f"{head}{order.tau:.2f} ({low:.2f} to {high:.2f} over {len(order.seeds)} seeds): the order "
+        f"{'holds' if order.holds else 'does not hold'}. Between halves of the seeds at one budget "
+        f"it is {order.within:.2f}."
+    )
+
+
+def _question(setting: Setting) -> str:
+    asked = {k: part for k, part in identifying(setting.cell).items() if k not in _BUDGET}
+    # A budget in another precision or on other images is another question.
+    recipe = {
+        k: part
+        for k, part in identifying(setting.cell.recipe).items()
+        if k not in {"epochs", "learning_rate", "train_samples"}
+    }
+    return json.dumps(asked | {"recipe": recipe}, sort_keys=True)
+
+
+def _steps(setting: Setting) -> int:
+    """Return the steps of its longest training by the budget alone."""
+    seen = [one.metrics.train_samples or 0 for one in setting.answers]
+    return max(seen, default=0) // setting.cell.recipe.batch_size
+
+
+def _orders(settings: Sequence[Setting]) -> Iterable[Order]:
+    """Yield the orders of one question's settings, which come by rising budget."""
+    small, large = settings[0], settings[-1]
+    if not 0 < _steps(small) < _steps(large):
+        return
+    common = sorted(small.tables.keys() & large.tables.keys(), reverse=True)
+    # Of simulators the first alone: those that give the same decisions would say the same again.
+    for table in sorted({table[0]: table for table in common}.values()):
+        for track in TRACKS:
+            if (order := _order(small, large, table, track)) is not None:
+                yield order
+
+
+def _order(small: Setting, large: Setting, table: tuple[int, str], track: Track) -> Order | None:
+    first, second = (_known(one.tables[table], track) for one in (small, large))
+    methods = sorted(first.keys() & second.keys())
+    if len(methods) < LEAST_METHODS:
+        return None
+    found = [[one[name].by_seed() for name in methods] for one in (first, second)]
+    seeds = sorted(set.intersection(*(set(by_seed) for one in found for by_seed in one)))
+    scores = np.array([[[by_seed[seed] for seed in seeds] for by_seed in one] for one in found])
+    return Order(
+        first=small.cell.recipe_name,
+        second=large.cell.recipe_name,
+        steps=(_steps(small), _steps(large)),
+        track=track,
+        timesteps=table[0],
+        backend=table[1],
+        methods=tuple(methods),
+        seeds=tuple(seeds),
+        tau=_tau(*scores.mean(axis=2)),
+        interval=_interval(scores),
+        within=_within(scores),
+    )
+
+
+def _known(lines: Iterable[Line], track: Track) -> dict[str, Line]:
+    """Return the lines of a track that have all their seeds, by method."""
+    return {
+        line.method: line
+        for line in lines
+        if line.track == track and not line.authors and len(line.answers) == len(line.asked)
+    }
+
+
+def _tau(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
+    # Means of equal sums are equal, in whatever order they were added.
+    values = {name: np.round(one, 12).tolist() for name, one in (("a", first), ("b", second))}
+    return rank_stability(values)["a", "b"]
+
+
+def _interval(scores: NDArray[np.float64]) -> Interval | None:
+    """Return the range of tau when seeds are drawn anew, the same for all methods.
+
+    A percentile bootstrap with a fixed stream. Drawn seeds are noisier than those they are
+    drawn from, so that it lies rather too low than too high.
+
+    Args:
+        scores: ``[budget, method, seed]``.
+    """
+    seeds = scores.shape[-1]
+    if seeds < LEAST_SEEDS:
+        return None
+    draws = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), size=_RESAMPLES)
+    unique, times = np.unique(draws, axis=0, return_counts=True)
+    means = scores @ unique.T / seeds  # [budget, method, draw]
+    taus = [_tau(*means[..., draw]) for draw in range(len(unique))]
+    known = np.repeat([0.0 if tau is None else tau for tau in taus], times)
+    low, high = np.quantile(known, [ALPHA / 2, 1 - ALPHA / 2])
+    return Interval(float(low), float(high))
+
+
+def _within(scores: NDArray[np.float64]) -> float | None:
+    """Return the mean tau of all ways to halve the seeds of either budget."""
+    seeds = range(scores.shape[-1])
+    if len(seeds) < LEAST_SEEDS:
+        return None
+    halves = [
+        (list(half), [seed for seed in seeds if seed not in half])
+        for half in combinations(seeds, len(seeds) // 2)
+    ]
+    taus = [
+        _tau(budget[:, one].mean(axis=1), budget[:, other].mean(axis=1))
+        for budget in scores
+        for one, other in halves
+    ]
+    return float(np.mean([0.0 if tau is None else tau for tau in taus]))

@@ -1,0 +1,134 @@
+"""Whether an order of methods holds at another budget is said of every board."""
+
+import json
+import math
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from harness.contracts.row import Row
+from harness.report import leaderboard, render, to_json
+from harness.report._budgets import LEAST_METHODS, Order, orders, sentence
+from tests.report.rows import BUDGET, SUITE, right, with_cell, with_metrics
+
+METHODS = [f"m{number:02}" for number in range(LEAST_METHODS)]
+LONG = replace(BUDGET, epochs=12)
+NOT_ASKED = "Whether the order of methods holds at another training budget was not asked here."
+
+
+def _at(recipe: str, method: str, correct: int, seed: int) -> Row:
+    row = with_metrics(
+        right(method, correct, seed=seed),
+        train_samples=(LONG if recipe == "long" else BUDGET).epochs * 320,
+    )
+    return with_cell(row, recipe_name=recipe, recipe=LONG if recipe == "long" else BUDGET)
+
+
+def _rows(small: list[int], large: list[int], *, seeds: int = 3) -> list[Row]:
+    """Return methods with so many right answers at either budget, for every seed."""
+    return [
+        _at(recipe, method, correct, seed)
+        for recipe, scores in (("default", small), ("long", large))
+        for (method, correct), seed in product(zip(METHODS, scores, strict=True), range(seeds))
+    ]
+
+
+def _order(rows: list[Row]) -> Order:
+    (found,) = orders(leaderboard(rows, suite=SUITE))
+    return found
+
+
+RISING = list(range(300, 300 + 2 * LEAST_METHODS, 2))
+
+
+def test_the_same_order_holds_and_its_reverse_does_not() -> None:
+    same = _order(_rows(RISING, RISING))
+    assert (same.tau, same.interval, same.within, same.holds) == (1.0, (1.0, 1.0), 1.0, True)
+    assert (same.first, same.second, same.steps) == ("default", "long", (30, 120))
+    assert (same.methods, same.seeds) == (tuple(METHODS), (0, 1, 2))
+    contrary = _order(_rows(RISING, RISING[::-1]))
+    assert (contrary.tau, contrary.holds) == (-1.0, False)
+
+
+def test_tau_is_of_the_means_by_pairs() -> None:
+    swapped = RISING.copy()
+    swapped[0], swapped[1], swapped[2] = RISING[2], RISING[0], RISING[1]
+    # Two of 45 pairs are contrary: the one that fell from third to first passed two.
+    assert _order(_rows(RISING, swapped)).tau == pytest.approx(1 - 2 * 2 / 45)
+    tied = [300, 300, *RISING[2:]]
+    # The larger budget orders 44 pairs, all of them alike.
+    assert _order(_rows(RISING, tied)).tau == pytest.approx(44 / math.sqrt(45 * 44))
+
+
+def test_an_order_that_changes_with_the_seed_is_not_said_to_hold() -> None:
+    small = [row for row in _rows(RISING, RISING) if row.cell.recipe_name == "default"]
+    # Two of three seeds in the same order, and one in the contrary: the means keep it.
+    large = [
+        _at("long", method, correct, seed)
+        for seed, scores in enumerate((RISING, RISING[::-1], RISING))
+        for method, correct in zip(METHODS, scores, strict=True)
+    ]
+    found = _order([*small, *large])
+    assert found.tau == 1.0
+    # The contrary seed is drawn twice or thrice in 7 of 27 draws, and decides then.
+    assert found.interval == (-1.0, 1.0)
+    assert not found.holds
+    # The smaller budget: 1 in all three halvings. The larger: the contrary seed against the two
+    # others is -1; with either of them it is a tie of all methods, which orders nothing.
+    assert found.within == pytest.approx((3 - 1) / 6)
+
+
+def test_seeds_that_are_equal_in_sum_are_ties_in_whatever_order_they_are_added() -> None:
+    rows = _rows([300] * LEAST_METHODS, RISING)
+    found = [one for one in rows if (one.cell.method, one.cell.recipe_name) != ("m00", "default")]
+    # 0.1 + 0.2 + 0.3 in another order: the same mean.
+    found += [_at("default", "m00", correct, seed) for seed, correct in enumerate((295, 300, 305))]
+    assert _order(found).tau is None
+    assert "undefined" in sentence(leaderboard(found, suite=SUITE))
+
+
+def test_below_three_seeds_and_ten_methods_nothing_is_claimed() -> None:
+    suite = replace(SUITE, seeds=(0, 1))
+    board = leaderboard(_rows(RISING, RISING, seeds=2), suite=suite)
+    (few,) = orders(board)
+    assert (few.interval, few.within, few.holds) == (None, None, False)
+    assert "of too few seeds" in sentence(board)
+    fewer = [row for row in _rows(RISING, RISING) if row.cell.method != "m00"]
+    assert sentence(leaderboard(fewer, suite=SUITE)) == NOT_ASKED
+
+
+def test_what_lacks_a_seed_or_answers_another_question_is_not_compared() -> None:
+    rows = [row for row in _rows(RISING, RISING) if row.cell.seed < 2 or row.cell.method != "m00"]
+    assert not orders(leaderboard(rows, suite=SUITE))
+    other = [
+        with_cell(row, recipe=replace(row.cell.recipe, batch_size=8))
+        if row.cell.recipe_name == "long"
+        else row
+        for row in _rows(RISING, RISING)
+    ]
+    assert not orders(leaderboard(other, suite=SUITE))
+    theirs = {row.cell_id for row in _rows(RISING, RISING) if row.cell.method == "m00"}
+    assert not orders(leaderboard(_rows(RISING, RISING), suite=SUITE, authors=theirs))
+
+
+def test_it_stands_in_the_first_lines_and_in_the_table_for_programs() -> None:
+    board = leaderboard(_rows(RISING, RISING[::-1]), suite=SUITE)
+    told = (
+        "From `default` (30 steps) to `long` (120), Kendall's tau of the order of 10 methods "
+        "(scratch, T = 2) is -1.00 (-1.00 to -1.00 over 3 seeds): the order does not hold. "
+        "Between halves of the seeds at one budget it is 1.00."
+    )
+    assert sentence(board) == told
+    page = render(board, command="harness report toy")
+    assert told in page.partition("\n## ")[0]
+    (order,) = json.loads(to_json(board, command=""))["orders_over_budgets"]
+    assert (order["tau"], order["holds"], order["methods"]) == (-1.0, False, METHODS)
+    alone = leaderboard([right("direct", 360)], suite=SUITE)
+    assert NOT_ASKED in render(alone, command="")
+
+
+def test_simulators_that_decide_alike_say_it_once() -> None:
+    rows = _rows(RISING, RISING)
+    both = [*rows, *(with_cell(row, backend="beta") for row in rows)]
+    assert _order(both).backend == "alpha"
