@@ -23,7 +23,11 @@ SUITE = replace(
         model="ms_resnet20",
         recipe=replace(_SPEEDRUN, epochs=5, learning_rate=0.1, train_samples=None),
     ),
-    recipes={"speedrun": _SPEEDRUN},
+    recipes={
+        "speedrun": _SPEEDRUN,
+        # For what has such instructions.
+        "bfloat16": replace(_SPEEDRUN, precision="bfloat16", compiled=True),
+    },
     timesteps=(2,),
     seeds=(0, 1, 2),
 )
