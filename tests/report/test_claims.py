@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from harness import discovery
+from harness.cli.boards import boards_app
 from harness.contracts.cell import TeacherIdentity
-from harness.contracts.errors import SpecError
+from harness.contracts.errors import HarnessError, SpecError
 from harness.contracts.method import Claim, MethodCard
 from harness.contracts.row import Row
 from harness.report import (
@@ -259,9 +261,6 @@ def test_reconstructed_methods_are_marked_wherever_they_stand(
     assert "direct †" not in text
 
 
-# What a student was given, and what it cost -----------------------------------------------------
-
-
 def lines(rows: list[Row], **options: Any) -> dict[str, _board.Line]:
     board = leaderboard(rows, suite=SUITE, teachers=[teacher()], **options)
     return {line.method: line for setting in board.settings for line in setting.lines}
@@ -326,9 +325,6 @@ def test_costs_are_over_the_baselines() -> None:
     assert found["direct"].energy_cost == 1
 
 
-# Another baseline, other tables -----------------------------------------------------------------
-
-
 def test_another_baseline_is_that_of_every_track() -> None:
     rows = [*runs(360, 361, method="direct"), *runs(370, 372, method="qcfs")]
     found = lines(rows, baseline="qcfs")
@@ -366,9 +362,6 @@ def test_tables_may_be_of_simulators_students_or_tracks(group: Any, titles: list
     assert first.count("| direct |") == 1 + 4  # at a glance, and every line once
     tables = first.partition("### ")[2]
     assert ("| T | simulator |" in tables) == (group is not None)
-
-
-# Rounding ---------------------------------------------------------------------------------------
 
 
 def threaded(correct: tuple[int, ...], threads: int | None, **changes: Any) -> list[Row]:
@@ -428,9 +421,6 @@ def test_simulators_that_share_seeds_count_once() -> None:
     assert share(both(AGAIN, 2), both(HERE, 1)).runs == 6
 
 
-# Pareto -----------------------------------------------------------------------------------------
-
-
 def trade() -> Leaderboard:
     rows = [
         right("cheap", 300, spikes=2),
@@ -485,3 +475,36 @@ def test_the_figure_is_written_and_says_where_there_is_nothing(tmp_path: Path) -
     assert "energy estimate a sample" in (tmp_path / "a.svg").read_text("utf-8")
     with pytest.raises(SpecError, match="no row has what accuracy against energy estimate"):
         write_figure(leaderboard(runs(364), suite=SUITE), "energy", tmp_path / "b.svg", kind="svg")
+
+
+def told(*words: str) -> list[dict[str, Any]]:
+    """Return what a verb tells machines of the published rows."""
+    ended = CliRunner().invoke(boards_app, [*words, "--json", "--out", "nowhere"])
+    assert ended.exit_code == 0, ended.output
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def test_the_verbs_read_what_is_published() -> None:
+    found = told("claims", "cifar10_speedrun")
+    ran = [one for one in found if one["ours"]]
+    assert {one["claim"]["dataset"] for one in ran} == {"cifar10"}
+    # 300 steps and one seed are nobody's budget.
+    assert {one["verdict"] for one in ran} == {"not comparable"}
+    points = told("pareto", "cifar10_speedrun", "--cost", "operations")
+    front = [one for one in points if one["on_front"]]
+    assert [one["accuracy"] for one in front] == sorted(one["accuracy"] for one in front)
+    assert len(front) < len(points)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["pareto", "digits", "--figure", "x.gif"], "must end in .svg, .png or .pdf, got 'x.gif'"),
+        (["claims", "--margin", "0"], "--margin must be positive, got 0.0"),
+        (["claims", "digit"], "did you mean digits"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_read(words: list[str], why: str) -> None:
+    ended = CliRunner().invoke(boards_app, words)
+    assert isinstance(ended.exception, HarnessError)
+    assert why in str(ended.exception)
