@@ -497,6 +497,9 @@ def test_candidates_are_pooled_about_their_own_means() -> None:
     assert found is not None
     assert found.value == pytest.approx(0.4, rel=1e-12)
     assert (found.runs, found.provisional) == (6, True)
+    five = rounding_share({name: [(seed, seed + 1.0) for seed in range(5)] for name in "ab"})
+    assert five is not None
+    assert (five.runs, five.provisional) == (10, False)
     # Who has one seed has no seed to compare with.
     assert rounding_share({**pairs, "lonely": [(0.0, 90.0)]}) == found
 

@@ -557,7 +557,7 @@ def _energies() -> Figure:
             y=alt.Y("name:N", title=None, sort=alt.EncodingSortField("over", op="mean")),
             color=alt.Color(
                 "over:Q",
-                title="times the methods' geometric mean",
+                title="over the geometric mean",
                 scale=alt.Scale(type="log", scheme="blueorange", domainMid=1),
                 legend=_LEGEND,
             ),
@@ -565,7 +565,7 @@ def _energies() -> Figure:
                 alt.Tooltip("name:N", title="method"),
                 alt.Tooltip("energy_model:N", title="energy model"),
                 alt.Tooltip("energy:Q", title="energy estimate a sample (pJ)", format=".4~g"),
-                alt.Tooltip("over:Q", title="times the methods' geometric mean", format=".3~g"),
+                alt.Tooltip("over:Q", title="over the geometric mean", format=".3~g"),
             ],
         )
         .properties(height=alt.Step(14))

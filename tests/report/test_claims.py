@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -240,6 +241,8 @@ def test_hostile_claims_are_text_in_every_format(
         assert not {"\x1b", "\u202e", "\ud800"} & set(text)
     marked = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
     assert r"\<script\>alert(1)\</script\> \[free\](javascript:alert(1)) \|" in marked
+    for unescaped in ("<script", "[free]"):
+        assert not re.search(rf"(?<!\\){re.escape(unescaped)}", marked)
     page = (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; [free](javascript:alert(1)) |" in page
@@ -333,6 +336,10 @@ def test_another_baseline_is_that_of_every_track() -> None:
     assert gain is not None
     assert gain.difference.value == pytest.approx(-10.5 / 400)
     assert {line.baseline for line in found.values()} == {"qcfs"}
+    # Not the conversions' own, either.
+    gain = lines(rows, baseline="direct")["qcfs"].gain
+    assert gain is not None
+    assert gain.difference.value == pytest.approx(10.5 / 400)
     with pytest.raises(
         SpecError, match="no line with a number is of 'logit_kd'; there are: direct"
     ):
@@ -428,6 +435,7 @@ def trade() -> Leaderboard:
         right("worse", 340, spikes=4),
         right("dear", 349, spikes=8),
         right("twin", 350, spikes=4),
+        right("equal", 350, spikes=5),
         right("best", 390, spikes=9),
         right("blind", 399),
         wrong("broken", "oom", "too large"),
@@ -442,6 +450,7 @@ def test_the_front_is_marked_and_the_unknown_is_last_and_no_zero() -> None:
         ("middle", True),
         ("twin", True),
         ("worse", False),
+        ("equal", False),
         ("dear", False),
         ("best", True),
         ("blind", False),
