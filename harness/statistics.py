@@ -22,12 +22,16 @@ import numpy as np
 from harness.contracts.errors import SpecError
 
 Verdict = Literal["better", "worse", "within noise", "unknown"]
+Sameness = Literal["reproduced", "within noise", "lower", "higher", "unknown"]
 
 ALPHA = 0.05
 # The half-width is 2.5 standard deviations with 3 seeds and 1.2 with 5.
 MIN_SEEDS_FOR_CLAIMS = 5
 # With 5 pairs even equal signs have p = 2 / 2^5 > .05, whatever the values are.
 MIN_PAIRS_FOR_RANKS = 6
+# By how much a mean may miss a published number and still be that number: half a percentage
+# point, about what published gains over the same method differ by between two seeds.
+EQUIVALENCE_MARGIN = 0.005
 _RESAMPLES = 10_000  # an error of at most .01 in a probability, two standard deviations
 # What rounding to a step alone makes values deviate by: uniform over one step.
 _ROUNDING = 1 / math.sqrt(12)
@@ -81,6 +85,44 @@ class Comparison:
     verdict: Verdict
     provisional: bool
     p_t: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equivalence:
+    """What runs say of a number that they should come out at.
+
+    Attributes:
+        difference: Mean and 95 % interval of the runs less that number.
+        margin: How large a difference counts as none.
+        p: Of the two one-sided t tests, the larger; None for one run.
+        verdict: ``reproduced`` if ``p`` is under 0.05; else ``lower`` or ``higher`` if the 95 %
+            interval excludes 0, and ``within noise`` if it does not: neither the same nor
+            another can be shown. ``unknown`` for one run.
+        provisional: Whether there are fewer runs than a claim needs.
+    """
+
+    difference: Mean
+    margin: float
+    p: float | None
+    verdict: Sameness
+    provisional: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Which part of the variance of single runs one source of it explains.
+
+    Attributes:
+        value: 0 to 1.
+        interval: At 95 %, by the F distribution, cut at 0 and 1.
+        runs: Seeds that were drawn again.
+        provisional: Whether no candidate has the seeds that a claim needs.
+    """
+
+    value: float
+    interval: Interval
+    runs: int
+    provisional: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +218,81 @@ def compare_paired(
         verdict=_verdict(difference),
         provisional=difference.n < MIN_SEEDS_FOR_CLAIMS,
         p_t=_p_of_t(difference, step),
+    )
+
+
+def equivalence(
+    values: Sequence[float],
+    target: float,
+    /,
+    *,
+    margin: float = EQUIVALENCE_MARGIN,
+    resolution: float = 0.0,
+) -> Equivalence:
+    """Test whether the mean of ``values`` is ``target``, give or take ``margin``.
+
+    Two one-sided t tests (Schuirmann 1987): that the difference is above ``-margin`` and that
+    it is below ``margin``, each at 5 %; both hold where the 90 % interval lies within the
+    margin. ``target`` is taken as it is printed, without an uncertainty of its own.
+
+    Raises:
+        SpecError: If there is no value, one is not finite, or the margin is not positive.
+    """
+    if not margin > 0:
+        raise SpecError(f"an equivalence needs a positive margin, got {margin!r}")
+    difference = mean_over_seeds([one - target for one in values], resolution=resolution)
+    p = _p_of_equivalence(difference, margin, resolution)
+    return Equivalence(
+        difference=difference,
+        margin=margin,
+        p=p,
+        verdict=_sameness(difference, p),
+        provisional=difference.n < MIN_SEEDS_FOR_CLAIMS,
+    )
+
+
+def rounding_share(
+    draws: Mapping[str, Sequence[Sequence[float]]], /, *, resolution: float = 0.0
+) -> Share | None:
+    """Return how much of the variance over seeds is there when the same seed runs again.
+
+    A seed drawn anew has another number of threads, say, which sums in another order. One-way
+    analysis of variance with random effects, within candidates: ``F`` is the mean square between
+    seeds over that within them, and ``k / (F + k - 1)`` for ``k`` draws of each is one less the
+    intraclass correlation, whose exact interval this is (Shrout and Fleiss 1979, case 1).
+
+    Args:
+        draws: By candidate, the draws of each seed; a candidate with one seed does not count.
+        resolution: The step in which values come: draws are not taken to be known better than
+            that, so that equal ones still have an upper end.
+
+    Returns:
+        None below six seeds drawn again, and where neither seed nor rounding moves anything.
+
+    Raises:
+        SpecError: Unless every seed has the same number of draws, two or more.
+    """
+    counted = [values for values in draws.values() if len(values) > 1]
+    runs = sum(map(len, counted))
+    if runs < MIN_PAIRS_FOR_RANKS:
+        return None
+    sizes = {len(one) for values in counted for one in values}
+    if len(sizes) != 1 or min(sizes) < 2:
+        raise SpecError(f"each seed needs as many draws, two or more; got {sorted(sizes)}")
+    (k,) = sizes
+    between, within = _mean_squares(counted)
+    if between == within == 0:
+        return None
+    above, below = runs - len(counted), runs * (k - 1)
+    floor = max(within, (resolution * _ROUNDING) ** 2)
+    return Share(
+        value=_within_share(between, within, k),
+        interval=Interval(
+            _within_share(between * _critical_f(below, above), within, k),
+            _within_share(between / _critical_f(above, below), floor, k),
+        ),
+        runs=runs,
+        provisional=max(map(len, counted)) < MIN_SEEDS_FOR_CLAIMS,
     )
 
 
@@ -333,6 +450,40 @@ def _verdict(difference: Mean) -> Verdict:
     return "better" if difference.value > 0 else "worse"
 
 
+def _sameness(difference: Mean, p: float | None) -> Sameness:
+    if difference.interval is None or p is None:
+        return "unknown"
+    if p < ALPHA:
+        return "reproduced"
+    if difference.interval.holds(0.0):
+        return "within noise"
+    return "higher" if difference.value > 0 else "lower"
+
+
+def _mean_squares(groups: Sequence[Sequence[Sequence[float]]]) -> tuple[float, float]:
+    """Return the mean squares between the seeds of a group, and within seeds."""
+    runs = sum(map(len, groups))
+    k = len(groups[0][0])
+    means = [[fmean(draws) for draws in seeds] for seeds in groups]
+    apart = math.fsum((one - fmean(group)) ** 2 for group in means for one in group)
+    inside = math.fsum(
+        (draw - fmean(draws)) ** 2 for seeds in groups for draws in seeds for draw in draws
+    )
+    return k * apart / (runs - len(groups)), inside / (runs * (k - 1))
+
+
+def _within_share(between: float, within: float, k: int) -> float:
+    """Return ``k / (F + k - 1)`` of ``F = between / within``, at most 1."""
+    return min(1.0, k * within / (between + (k - 1) * within)) if within else 0.0
+
+
+def _critical_f(first: int, second: int) -> float:
+    """Return the 97.5 % point of F with so many degrees of freedom above and below."""
+    from scipy.special import fdtri
+
+    return float(fdtri(first, second, 1 - ALPHA / 2))
+
+
 def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
     middle = fmean(values)
     if len(values) == 1:
@@ -356,6 +507,18 @@ def _p_of_t(difference: Mean, resolution: float) -> float | None:
     if error == 0:
         return 1.0 if difference.value == 0 else 0.0
     return float(2 * stdtr(difference.n - 1, -abs(difference.value) / error))
+
+
+def _p_of_equivalence(difference: Mean, margin: float, resolution: float) -> float | None:
+    from scipy.special import stdtr
+
+    if difference.deviation is None:
+        return None
+    room = margin - abs(difference.value)
+    error = _standard_error(difference.deviation, difference.n, resolution)
+    if error == 0:
+        return 0.0 if room > 0 else 1.0
+    return float(stdtr(difference.n - 1, -room / error))
 
 
 def _refuse_bad(values: Sequence[float], *, at_least: int, what: str) -> None:

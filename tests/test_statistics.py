@@ -17,11 +17,13 @@ from harness.statistics import (
     compare_common,
     compare_paired,
     critical_t,
+    equivalence,
     holm,
     mean_over_seeds,
     probability_of_best,
     rank_stability,
     ranking,
+    rounding_share,
     significance_groups,
     wilson_interval,
 )
@@ -392,3 +394,144 @@ def test_a_thousand_seeds_are_as_welcome_as_two() -> None:
     many = {name: dict(enumerate(values)) for name in "ab"}
     assert significance_groups(many) == {"a": 1, "b": 1}
     assert probability_of_best(many) == {"a": 0.5, "b": 0.5}
+
+
+def test_two_one_sided_tests_by_hand() -> None:
+    # Values -1, 0, 1 about 10: mean 0 over the target, standard error 1 / sqrt(3). The nearer
+    # bound is a margin away: t = 3 sqrt(3), and with 2 degrees of freedom the tail is
+    # 1/2 - t / (2 sqrt(2 + t^2)).
+    t = 3 * math.sqrt(3)
+    found = equivalence([9.0, 10.0, 11.0], 10.0, margin=3.0)
+    assert found.p == pytest.approx(0.5 - t / (2 * math.sqrt(2 + t**2)), rel=1e-9)
+    assert found.p == pytest.approx(0.0175494, abs=1e-7)
+    assert (found.verdict, found.provisional, found.margin) == ("reproduced", True, 3.0)
+    # Half a margin off, t is 1.5 sqrt(3) and p .061: not shown to be the same.
+    off = equivalence([10.5, 11.5, 12.5], 10.0, margin=3.0)
+    t = 1.5 * math.sqrt(3)
+    assert off.p == pytest.approx(0.5 - t / (2 * math.sqrt(2 + t**2)), rel=1e-9)
+    assert off.verdict == "within noise"
+
+
+def test_what_is_significantly_off_and_not_within_the_margin_is_lower_or_higher() -> None:
+    values = [90.0, 90.1, 89.9, 90.05, 89.95]
+    assert equivalence(values, 91.0, margin=0.5).verdict == "lower"
+    assert equivalence(values, 89.0, margin=0.5).verdict == "higher"
+    # Significantly lower, and still the same by the margin that was stated before.
+    found = equivalence(values, 90.2, margin=0.5)
+    assert found.difference.interval is not None
+    assert not found.difference.interval.holds(0.0)
+    assert (found.verdict, found.provisional) == ("reproduced", False)
+
+
+@given(values=some_values, target=st.integers(-40, 40), margin=st.integers(1, 60))
+@settings(max_examples=60, deadline=None)
+def test_equivalence_is_scipys_two_tests_and_the_90_per_cent_interval(
+    values: list[float], target: int, margin: int
+) -> None:
+    assume(len(set(values)) > 1)
+    found = equivalence(values, target, margin=margin)
+    above = scipy.stats.ttest_1samp(values, target - margin, alternative="greater").pvalue
+    below = scipy.stats.ttest_1samp(values, target + margin, alternative="less").pvalue
+    assert found.p == pytest.approx(max(above, below), rel=1e-6, abs=1e-12)
+    low, high = scipy.stats.ttest_1samp(values, target).confidence_interval(0.90)
+    inside = target - margin < low and high < target + margin
+    assert (found.verdict == "reproduced") == inside
+
+
+def test_one_run_and_equal_runs_and_no_margin() -> None:
+    one = equivalence([0.9], 0.9)
+    assert (one.verdict, one.p, one.provisional) == ("unknown", None, True)
+    assert equivalence([0.9] * 5, 0.9).verdict == "reproduced"
+    assert equivalence([0.9] * 5, 0.8).verdict == "higher"
+    # Equal runs of ten samples are known to a step of .1 / sqrt(12 * 5) = .013, and no better.
+    assert equivalence([0.9] * 5, 0.9, resolution=0.1).verdict == "within noise"
+    with pytest.raises(SpecError, match=r"positive margin, got 0\.0"):
+        equivalence([0.9], 0.9, margin=0.0)
+
+
+# Shrout and Fleiss (1979), table 2: six targets, each judged by four. Printed there: mean squares
+# 11.24 between and 6.26 within, and an intraclass correlation ICC(1,1) of .17.
+_JUDGED = [
+    (9.0, 2.0, 5.0, 8.0),
+    (6.0, 1.0, 3.0, 2.0),
+    (8.0, 4.0, 6.0, 8.0),
+    (7.0, 1.0, 2.0, 6.0),
+    (10.0, 5.0, 6.0, 9.0),
+    (6.0, 2.0, 4.0, 7.0),
+]
+
+
+def test_the_share_of_rounding_is_one_less_the_intraclass_correlation() -> None:
+    found = rounding_share({"one": _JUDGED})
+    assert found is not None
+    assert (found.runs, found.provisional) == (6, False)
+    assert found.value == pytest.approx(1 - 0.17, abs=0.005)
+    assert found.value == pytest.approx(4 / (11.24 / 6.26 + 3), abs=1e-3)
+    # The intraclass correlation's interval, -.133 to .723 (as the R package psych prints it).
+    assert tuple(found.interval) == pytest.approx((1 - 0.723, 1.0), abs=5e-4)
+
+
+def test_the_share_of_pairs_by_hand() -> None:
+    # Means 0 1 2 3 4 5, differences 1: between 2 * 17.5 / 5 = 7, within 1/2, F = 14, 2/15.
+    pairs = [(seed - 0.5, seed + 0.5) for seed in range(6)]
+    found = rounding_share({"one": pairs})
+    assert found is not None
+    assert found.value == pytest.approx(2 / 15, rel=1e-12)
+    upper, lower = scipy.stats.f.ppf(0.975, 5, 6), scipy.stats.f.ppf(0.975, 6, 5)
+    expected = (2 / (14 * lower + 1), 2 / (14 / upper + 1))
+    assert tuple(found.interval) == pytest.approx(expected, rel=1e-9)
+    # Means that are alike: F = 0, and all of what varies is within.
+    alike = rounding_share({"one": [(-0.5, 0.5)] * 6})
+    assert alike is not None
+    assert alike.value == 1.0
+
+
+def test_candidates_are_pooled_about_their_own_means() -> None:
+    # Two candidates of three seeds: means 0 1 2 and 100 101 102, differences 1 in every pair.
+    # Between is 2 (2 + 2) / 4 = 2 and within 1/2, so F = 4 and the share 2/5.
+    pairs = {
+        name: [(at + seed - 0.5, at + seed + 0.5) for seed in range(3)]
+        for name, at in {"a": 0.0, "b": 100.0}.items()
+    }
+    found = rounding_share(pairs)
+    assert found is not None
+    assert found.value == pytest.approx(0.4, rel=1e-12)
+    assert (found.runs, found.provisional) == (6, True)
+    five = rounding_share({name: [(seed, seed + 1.0) for seed in range(5)] for name in "ab"})
+    assert five is not None
+    assert (five.runs, five.provisional) == (10, False)
+    # Who has one seed has no seed to compare with.
+    assert rounding_share({**pairs, "lonely": [(0.0, 90.0)]}) == found
+
+
+def test_a_share_needs_six_pairs_and_something_that_moves() -> None:
+    assert rounding_share({"one": _JUDGED[:5]}) is None
+    assert rounding_share({"one": [(1.0, 1.0)] * 6}) is None
+    assert rounding_share({}) is None
+    with pytest.raises(SpecError, match=r"two or more; got \[2, 4\]"):
+        rounding_share({"one": [*_JUDGED, (1.0, 2.0)]})
+    with pytest.raises(SpecError, match=r"two or more; got \[1\]"):
+        rounding_share({"one": [(1.0,)] * 6})
+
+
+def test_equal_draws_explain_nothing_and_at_most_what_a_step_hides() -> None:
+    equal = {"one": [(seed / 10, seed / 10) for seed in range(6)]}
+    found = rounding_share(equal)
+    assert found is not None
+    assert (found.value, found.interval) == (0.0, (0.0, 0.0))
+    found = rounding_share(equal, resolution=0.1)
+    assert found is not None
+    assert found.interval.low == found.value == 0
+    # Between 2 * .175 / 5 = .07; a step of .1 has variance 1/1200.
+    upper = scipy.stats.f.ppf(0.975, 5, 6)
+    assert found.interval.high == pytest.approx(2 / (1200 * 0.07 / upper + 1), rel=1e-8)
+
+
+def test_the_share_of_a_thousand_seeds_is_that_of_their_variances() -> None:
+    rng = np.random.default_rng(0)
+    seeds, first, second = rng.normal(0, 1, (3, 1000))
+    pairs = list(zip(seeds + 0.5 * first, seeds + 0.5 * second, strict=True))
+    found = rounding_share({"one": pairs})
+    assert found is not None
+    assert found.interval.holds(0.25 / 1.25)
+    assert found.interval.half_width < 0.03

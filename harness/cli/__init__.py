@@ -18,12 +18,14 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from harness import discovery
+from harness.cli.boards import boards_app
 from harness.cli.data import data_app
 from harness.contracts.errors import HarnessError, SpecError, StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
@@ -46,6 +48,7 @@ app = typer.Typer(
 teacher_app = typer.Typer(help="Teachers from elsewhere.", no_args_is_help=True)
 app.add_typer(teacher_app, name="teacher")
 app.add_typer(data_app, name="data")
+app.add_typer(boards_app)
 
 
 class Exit(IntEnum):
@@ -408,6 +411,14 @@ def report(  # noqa: PLR0913  one option an output
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit code 1 if tables are out of date.")
     ] = False,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="Set all methods beside this one; into runs/SUITE, publishes nothing."),
+    ] = None,
+    group: Annotated[
+        Literal["backend", "model", "track"] | None,
+        typer.Option(help="A table each of these; into runs/SUITE, publishes nothing."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the leaderboard of a suite, and the rows behind it, from finished cells."""
@@ -417,7 +428,9 @@ def report(  # noqa: PLR0913  one option an output
     if check:
         _tell_outdated(engine.outdated(suite, folder=results, data_root=data_root), as_json=as_json)
         return
-    write = engine.beside if beside else engine.publish
+    write = engine.publish
+    if beside or baseline or group:  # the published board has its own
+        write = partial(engine.beside, baseline=baseline, group=group)
     published = write(
         suite, runs=out, folder=results, data_root=data_root, page=page, figures=figures
     )

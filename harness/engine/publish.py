@@ -1,5 +1,6 @@
 """From finished cells to ``results/``: rows as evidence, leaderboards from rows alone."""
 
+import shlex
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -169,27 +170,51 @@ def beside(
     data_root: Path | None,
     page: bool = False,
     figures: report.Kind | None = None,
+    baseline: str | None = None,
+    group: report.Group | None = None,
 ) -> Publication:
     """Write leaderboards into ``runs / suite``: one's own rows, marked, beside the published ones.
 
-    Which row stands for a cell is as in ``publish``; nothing in ``folder`` is changed.
+    Which row stands for a cell is as in ``publish``; nothing in ``folder`` is changed. Methods
+    are set beside ``baseline`` instead of their tracks', and ``group`` has a table each.
     """
     found = _gathered(suite, runs, folder, data_root)
     if not found.rows:
         return Publication(rows=0, files=(), warnings=(), refused=tuple(found.refused))
-    files = report.write(
-        found.rows,
+    view = [*(("--baseline", baseline) if baseline else ()), *(("--group", group) if group else ())]
+    files = report.write_board(
+        _board(suite, found, baseline),
         runs / suite,
-        teachers=found.teachers,
-        command=f"python -m harness report {suite} --beside",
-        suite=cautioned(grid.load_suite(suite), found.rows),
+        command=shlex.join(["python", "-m", "harness", "report", suite, "--beside", *view]),
         page=page,
         figures=figures,
-        mine=found.mine,
-        authors=found.authors,
+        group=group,
     )
     return Publication(
         rows=len(found.rows), files=tuple(files), warnings=(), refused=tuple(found.refused)
+    )
+
+
+def joined(
+    suite: str, /, *, runs: Path, folder: Path, data_root: Path | None
+) -> report.Leaderboard | None:
+    """Return the board of one's own and the published rows; None without any. Nothing is written.
+
+    Which row stands for a cell is as in ``publish``.
+    """
+    found = _gathered(suite, runs, folder, data_root)
+    return _board(suite, found) if found.rows else None
+
+
+def _board(suite: str, found: "_Gathered", baseline: str | None = None) -> report.Leaderboard:
+    return report.leaderboard(
+        found.rows,
+        suite=cautioned(grid.load_suite(suite), found.rows),
+        teachers=found.teachers,
+        mine=found.mine,
+        authors=found.authors,
+        again=found.again,
+        baseline=baseline,
     )
 
 
@@ -204,6 +229,7 @@ class _Gathered:
         known: Cells that have a row.
         mine: Those whose row was made here.
         authors: Those with their authors' constants where tuning chose others.
+        again: Of cells that were run here and are published, the rows of both.
         rows: Of the cells that the suite would ask for today, in the order of the board.
         teachers: Their rows.
         refused: What was left out, and why.
@@ -215,6 +241,7 @@ class _Gathered:
     known: set[str]
     mine: set[str]
     authors: set[str]
+    again: list[Row]
     rows: list[Row]
     teachers: list[Row]
     refused: list[str]
@@ -224,9 +251,12 @@ def _gathered(suite: str, runs: Path, folder: Path, data_root: Path | None) -> _
     store, before = Store(runs), results.published(suite, results=folder, strict=False)
     refused = list(map(str, before.damaged))
     stale_now = partial(freshness.stale, verified=proofs.read(folder, runs), data_root=data_root)
-    known, mine = _joined(suite, store, before, stale_now, refused)
+    again: list[Row] = []
+    known, mine = _joined(suite, store, before, stale_now, refused, again)
     rows = sorted(_current(suite, list(known.values()), store, before), key=_order)
-    own = {row.cell_id: row for row in _sound(store, TEACHERS, refused)} if rows else {}
+    own = list(_sound(store, TEACHERS, refused)) if rows else []
+    taught = [*before.teachers.values(), *own]
+    old = stale_now(taught, before)
     return _Gathered(
         store=store,
         before=before,
@@ -234,8 +264,9 @@ def _gathered(suite: str, runs: Path, folder: Path, data_root: Path | None) -> _
         known=set(known),
         mine=mine,
         authors=_authors(suite, rows, before.tunings),
+        again=again,
         rows=rows,
-        teachers=_teachers(rows, own, before),
+        teachers=_teachers(rows, taught, old),
         refused=refused,
     )
 
@@ -246,14 +277,19 @@ def _joined(
     before: Published,
     stale_now: Callable[[Iterable[Row], Published], Iterable[Row]],
     refused: list[str],
+    again: list[Row],
 ) -> tuple[dict[str, Row], set[str]]:
-    """Return the row that stands for each cell, and the cells whose row was made here."""
+    """Return the row that stands for each cell, and the cells whose row was made here.
+
+    ``again`` takes both rows of cells that have two.
+    """
     old = {row.cell_id for row in stale_now(before.rows.values(), before)}
     known, mine = dict(before.rows), set()
     for row in _sound(store, suite, refused):
         if row.cell.judged != "test" or row.status == "machine":
             continue
         there = known.get(row.cell_id)
+        again += [row, there] if there is not None else []
         if there is None or there.cell_id in old or unlike(there, row):
             known[row.cell_id] = row
             mine.add(row.cell_id)
@@ -339,21 +375,21 @@ def _order(row: Row) -> tuple[object, ...]:
     return cell.method, cell.recipe_name, cell.model, cell.backend, cell.timesteps, cell.seed
 
 
-def _teachers(rows: Iterable[Row], own: Mapping[str, Row], before: Published) -> list[Row]:
-    """Return the row of each teacher that ``rows`` name."""
-    cells = {
-        cell.cell_id: cell for cell in (cell_of(r.cell.teacher) for r in rows if r.cell.teacher)
-    }
+def _teachers(rows: Iterable[Row], known: Iterable[Row], old: Sequence[Row]) -> list[Row]:
+    """Return the row of each teacher that ``rows`` name, of those ``known``."""
+    cells = {cell_of(row.cell.teacher).cell_id for row in rows if row.cell.teacher}
     named = {row.provenance.teacher_sha256 for row in rows}
-    known = [
-        [row for row in (before.teachers.get(name), own.get(name)) if row is not None]
-        for name in sorted(cells)
-    ]
-    # Of two, the one that the rows learnt from.
+    stale = set(map(id, old))
+    found: dict[str, list[Row]] = {}
+    for row in known:
+        found.setdefault(row.cell_id, []).append(row)
+    # Of two, the one that the rows learnt from, and of equal weights the one that is not stale.
     return [
-        max(found, key=lambda row: row.provenance.weights_sha256 in named)
-        for found in known
-        if found
+        max(
+            found[name],
+            key=lambda row: (row.provenance.weights_sha256 in named, id(row) not in stale),
+        )
+        for name in sorted(cells & found.keys())
     ]
 
 

@@ -6,28 +6,37 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from harness.contracts.errors import SpecError
 from harness.contracts.row import Row
 from harness.contracts.suite import Suite
 from harness.report._board import Leaderboard, Line, Setting, leaderboard
 from harness.report._latex import to_latex
-from harness.report._markdown import render
+from harness.report._markdown import GROUPS, Group, render
 from harness.report._tables import to_csv, to_json
 from harness.report._words import visible
+from harness.report.claims import Held, hold
 from harness.store import write_atomically, write_text
 
 Kind = Literal["svg", "png", "pdf"]
 __all__ = [
+    "GROUPS",
+    "Group",
+    "Held",
     "Kind",
     "Leaderboard",
     "Line",
     "Setting",
+    "hold",
     "leaderboard",
     "render",
     "to_csv",
     "to_html",
     "to_json",
     "to_latex",
+    "visible",
     "write",
+    "write_board",
+    "write_figure",
     "write_figures",
 ]
 
@@ -73,8 +82,34 @@ def write(  # noqa: PLR0913  one option an output
         StoreError: If the disk refuses.
     """
     board = leaderboard(rows, suite=suite, teachers=teachers, mine=mine, authors=authors)
+    return write_board(board, folder, command=command, page=page, figures=figures)
+
+
+def write_board(
+    board: Leaderboard,
+    folder: Path,
+    /,
+    *,
+    command: str,
+    page: bool = False,
+    figures: Kind | None = None,
+    group: Group | None = None,
+) -> list[Path]:
+    """Write the tables of a board, as ``write`` does; return their paths.
+
+    Args:
+        board: What they show.
+        folder: Made if it does not exist.
+        command: What the page says it is regenerated with.
+        page: Whether to write ``leaderboard.html``, too.
+        figures: As what to write figures into ``figures/``, if at all.
+        group: What has a table each in ``leaderboard.md``, instead of T and simulator.
+
+    Raises:
+        StoreError: If the disk refuses.
+    """
     texts = {
-        "leaderboard.md": render(board, command=command),
+        "leaderboard.md": render(board, command=command, group=group),
         "leaderboard.csv": to_csv(board),
         "leaderboard.json": to_json(board, command=command),
         "leaderboard.tex": to_latex(board, command=command),
@@ -105,6 +140,31 @@ def write_figures(board: Leaderboard, folder: Path, /, *, kind: Kind) -> list[Pa
         paths.append(folder / f"{figure.name}.{kind}")
         _write_bytes(paths[-1], figures.render(figure, rows, kind))
     return paths
+
+
+def write_figure(
+    board: Leaderboard, name: str, path: Path, /, *, kind: Kind, energy_model: str | None = None
+) -> None:
+    """Write one figure of a board.
+
+    Args:
+        board: What it shows.
+        name: Which.
+        path: Of the file.
+        kind: As what.
+        energy_model: Whose energies it shows; None is the usual one's.
+
+    Raises:
+        SpecError: If nothing on the board has all that it draws.
+        StoreError: If the disk refuses.
+    """
+    from harness.report import _figures as figures
+
+    figure = next(one for one in figures.figures() if one.name == name)
+    rows = figures.chosen(figure, figures.tables(board, energy_model=energy_model))
+    if figures.is_empty(figure, rows):
+        raise SpecError(f"no row has what {figure.title.lower()} shows; there is nothing to draw")
+    _write_bytes(path, figures.render(figure, rows, kind))
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

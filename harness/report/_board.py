@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +19,17 @@ from harness.contracts.method import Fidelity, MethodCard, Track
 from harness.contracts.row import Metrics, Row
 from harness.contracts.suite import Suite
 from harness.contracts.values import Plain, identifying
-from harness.report._answers import BASELINES, COUNTED, Baseline, PricedRow, answers
-from harness.statistics import Comparison, Interval, Mean, Ranking
+from harness.report import _words as words
+from harness.report._answers import (
+    BASELINES,
+    COUNTED,
+    Baseline,
+    PricedRow,
+    answers,
+    usual_energy,
+)
+from harness.report._given import Given, given
+from harness.statistics import Comparison, Interval, Mean, Ranking, Share
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")
@@ -52,6 +62,7 @@ class Line:
 
     Attributes:
         method: Its name; parameters are added where the method occurs with several.
+        file: That name without parameters.
         params: Of the method.
         learning_rate: The suite's, or what tuning chose for this method.
         track: What the student is given, as the method's card says.
@@ -72,10 +83,13 @@ class Line:
         authors: Whether it has its authors' constants where tuning chose others: it stands
             beside the tuned entry, in no group and no ranking.
         best: Probability of the highest mean of its track; None below six common seeds.
+        given: What the student had beyond labels and the budget.
         cost: Training time over that of the suite's baseline on the same machine.
+        energy_cost: Energy estimate of a sample over that baseline's, by the usual model.
     """
 
     method: str
+    file: str
     params: Plain
     learning_rate: float
     track: Track
@@ -86,6 +100,7 @@ class Line:
     answers: tuple[PricedRow, ...]
     failures: tuple[Failure, ...]
     accuracy: Mean | None
+    given: Given
     by_step: tuple[Mean, ...] = ()
     baseline: str = ""
     gain: Comparison | None = None
@@ -95,6 +110,7 @@ class Line:
     authors: bool = False
     best: float | None = None
     cost: float | None = None
+    energy_cost: float | None = None
 
     @property
     def label(self) -> str:
@@ -120,6 +136,11 @@ class Line:
     def ratios(self) -> dict[Baseline, dict[str, float]]:
         """The mean of that over the artificial network's, by baseline and energy model."""
         return {each: self._by_model(partial(PricedRow.ratio, baseline=each)) for each in BASELINES}
+
+    def operations(self) -> float | None:
+        """Return accumulates and products of a sample; None if either is unknown."""
+        found = self.average("acs_per_sample"), self.average("macs_per_sample")
+        return None if found[0] is None or found[1] is None else found[0] + found[1]
 
     def spikes_per_synapse(self) -> float | None:
         """Return accumulates an inference over the artificial network's synapses."""
@@ -248,12 +269,15 @@ class Setting:
         lines: By T, simulator, track and falling accuracy; those without a number last.
         contests: Simulators against each other.
         transfers: The same weights on other simulators.
+        rounding: How much of the variance over seeds is there in the same cells with another
+            number of threads; None without six such cells.
     """
 
     cell: Cell
     lines: tuple[Line, ...]
     contests: tuple[Contest, ...]
     transfers: tuple[Transfer, ...]
+    rounding: Share | None = None
 
     @property
     def answers(self) -> tuple[PricedRow, ...]:
@@ -335,6 +359,8 @@ def leaderboard(
     teachers: Sequence[Row] = (),
     mine: Collection[str] = (),
     authors: Collection[str] = (),
+    again: Iterable[Row] = (),
+    baseline: str | None = None,
 ) -> Leaderboard:
     """Return what ``rows`` say, and only what they say.
 
@@ -348,9 +374,12 @@ def leaderboard(
         teachers: Their rows, for the baseline that skips zero activations.
         mine: Identities of cells that are to be marked as one's own.
         authors: Of cells with their authors' constants where tuning chose others.
+        again: Further rows of the same cells: those that differ in threads alone tell what
+            rounding does.
+        baseline: The method that every track is set beside, instead of its own baseline.
 
     Raises:
-        SpecError: If there is no row, or a cell occurs twice.
+        SpecError: If there is no row, a cell occurs twice, or ``baseline`` is on no line.
     """
     found = list(rows)
     if not found:
@@ -358,14 +387,29 @@ def leaderboard(
     counted = Counter(row.cell_id for row in found)
     if twice := [cell for cell, count in counted.items() if count > 1]:
         raise SpecError(f"cell {min(twice)} has {counted[min(twice)]} rows; pass each cell once")
+    if baseline is not None:
+        suite = replace(suite, baseline=baseline)
+    beside = {track: baseline or baseline_of(track, suite) for track in TRACKS}
+    redrawn = _by(again, lambda row: row.cell_id)
     priced = {answer.row.cell_id: answer for answer in answers(found, teachers)}
     by_setting = _by(found, lambda row: _shared(row.cell))
-    return Leaderboard(
+    board = Leaderboard(
         suite=suite,
         settings=tuple(
-            _setting(by_setting[key], priced, suite, mine, authors) for key in sorted(by_setting)
+            _setting(by_setting[key], priced, suite, beside, redrawn, mine=mine, authors=authors)
+            for key in sorted(by_setting)
         ),
     )
+    if baseline is not None:
+        _require_line(board, baseline)
+    return board
+
+
+def _require_line(board: Leaderboard, method: str) -> None:
+    lines = [line for setting in board.settings for line in setting.lines]
+    if not any(_is_of(line, method) for line in lines):
+        known = ", ".join(sorted({line.method for line in lines if line.answers}))
+        raise SpecError(f"no line with a number is of {method!r}; there are: {known or 'none'}")
 
 
 def average(values: Sequence[float | None]) -> float | None:
@@ -378,39 +422,100 @@ def _setting(
     rows: Sequence[Row],
     priced: Mapping[str, PricedRow],
     suite: Suite,
+    beside: Mapping[Track, str],
+    redrawn: Mapping[str, Sequence[Row]],
+    *,
     mine: Collection[str],
     authors: Collection[str],
 ) -> Setting:
     labels = _labels(rows, authors)
+    a_pass = _samples_a_pass(rows)
     by_line = _by(rows, lambda row: (row.cell.timesteps, _backend(row.cell), _method(row.cell)))
     lines = [
         replace(
-            _line(by_line[key], labels[key[-1]], priced, suite),
+            _line(by_line[key], labels[key[-1]], priced, suite, a_pass),
             mine=any(row.cell_id in mine for row in by_line[key]),
             authors=any(row.cell_id in authors for row in by_line[key]),
         )
         for key in sorted(by_line)
     ]
     by_table = _by(lines, lambda line: (line.timesteps, line.backend))
-    judged = [line for key in sorted(by_table) for line in _judged(by_table[key], suite)]
+    judged = [line for key in sorted(by_table) for line in _judged(by_table[key], suite, beside)]
     return Setting(
         cell=min((row.cell for row in rows), key=lambda cell: cell.cell_id),
         lines=tuple(judged),
         contests=tuple(_contests(judged)),
         transfers=tuple(_transfers(rows)),
+        rounding=_rounding(judged, redrawn),
     )
 
 
-def _line(rows: Sequence[Row], label: str, priced: Mapping[str, PricedRow], suite: Suite) -> Line:
+def _samples_a_pass(rows: Iterable[Row]) -> float | None:
+    """Return the training samples that the budget's passes see, each."""
+    seen = [
+        row.metrics.train_samples / row.cell.recipe.epochs
+        for row in rows
+        if row.metrics and row.metrics.train_samples and row.cell.recipe.epochs
+    ]
+    return max(seen, default=None)
+
+
+def _rounding(lines: Sequence[Line], redrawn: Mapping[str, Sequence[Row]]) -> Share | None:
+    """Return rounding's share, on the one simulator where most cells were drawn again.
+
+    Simulators share seeds and often all numbers, so that they are no draws of their own.
+    """
+    by_backend: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for line in lines:
+        found = by_backend.setdefault(line.backend, {})
+        pairs = [pair for one in line.answers if (pair := _pair(one.row, redrawn))]
+        found[f"{line.method} {line.timesteps}"] = pairs
+    counted = {name: sum(map(len, found.values())) for name, found in by_backend.items()}
+    most = max(sorted(counted), key=counted.__getitem__)
+    return statistics.rounding_share(
+        by_backend[most], resolution=resolution_of([one for line in lines for one in line.metrics])
+    )
+
+
+def _pair(row: Row, redrawn: Mapping[str, Sequence[Row]]) -> tuple[float, float] | None:
+    """Return the accuracies of a row and of its cell with another number of threads."""
+    others = [
+        (one.provenance.threads, one.metrics.test_accuracy)
+        for one in redrawn.get(row.cell_id, ())
+        if one.metrics and _differ_in_threads(row, one)
+    ]
+    if not others or row.metrics is None:
+        return None
+    return row.metrics.test_accuracy, min(others)[1]
+
+
+def _differ_in_threads(row: Row, other: Row) -> bool:
+    """Return whether two rows of a cell were made alike but for a known number of threads."""
+    here, there = row.provenance, other.provenance
+    if None in (here.threads, there.threads) or here.threads == there.threads:
+        return False
+    alike = ("train_fp", "device", "cpu", "gpu", "versions", "backend_version")
+    return all(getattr(here, name) == getattr(there, name) for name in alike)
+
+
+def _line(
+    rows: Sequence[Row],
+    label: str,
+    priced: Mapping[str, PricedRow],
+    suite: Suite,
+    samples_a_pass: float | None,
+) -> Line:
     rows = sorted(rows, key=lambda row: row.cell.seed)
     cell = rows[0].cell
     found = tuple(priced[row.cell_id] for row in rows if row.cell_id in priced)
-    step = _resolution([answer.metrics for answer in found])
+    measured = [answer.metrics for answer in found]
+    step = resolution_of(measured)
     curves = [curve for answer in found if (curve := answer.metrics.accuracy_by_step)]
     scores = [answer.metrics.test_accuracy for answer in found]
     card = card_of(cell.method)
     return Line(
         method=label,
+        file=cell.method,
         params=cell.params,
         learning_rate=cell.recipe.learning_rate,
         track="inherited" if cell.starts_from_teacher else card.track if card else TRACKS[0],
@@ -421,6 +526,13 @@ def _line(rows: Sequence[Row], label: str, priced: Mapping[str, PricedRow], suit
         answers=found,
         failures=tuple(_failure(row, label) for row in rows if row.cell_id not in priced),
         accuracy=statistics.mean_over_seeds(scores, resolution=step) if scores else None,
+        given=given(
+            card,
+            cell,
+            measured,
+            recipe=suite.recipes.get(cell.recipe_name),
+            samples_a_pass=samples_a_pass,
+        ),
         by_step=tuple(
             statistics.mean_over_seeds(values, resolution=step)
             for values in zip(*curves, strict=True)
@@ -448,19 +560,31 @@ def card_of(method: str, /) -> MethodCard | None:
     return discovery.method_card(method) if method in discovery.names("methods") else None
 
 
+def is_reconstructed(label: str, /) -> bool:
+    """Return whether the loss of the method that a label names is not its authors'."""
+    found = re.match(r"\w+", label)
+    card = card_of(found[0]) if found else None
+    return card is not None and card.loss == "reconstructed"
+
+
+def named(label: str, /) -> str:
+    """Return a method as Markdown, marked if its loss is reconstructed."""
+    return f"{words.text(label)}{' †' * is_reconstructed(label)}"
+
+
 def baseline_of(track: Track, suite: Suite, /) -> str:
     """Return the method over which the gains of a track are counted."""
     return TRACK_BASELINES.get(track, suite.baseline)
 
 
-def _judged(lines: Sequence[Line], suite: Suite) -> list[Line]:
+def _judged(lines: Sequence[Line], suite: Suite, beside: Mapping[Track, str]) -> list[Line]:
     """Return the lines of one table with groups, gains and costs: by track, in order."""
-    resolution = _resolution([one for line in lines for one in line.metrics])
+    resolution = resolution_of([one for line in lines for one in line.metrics])
     lines = _with_costs(lines, suite.baseline)
     by_track = _by(lines, lambda line: line.track)
     judged = []
     for track in sorted(by_track, key=TRACKS.index):
-        name = baseline_of(track, suite)
+        name = beside[track]
         base = _only([line for line in lines if _is_of(line, name)])
         ours = [replace(line, baseline=name) for line in by_track[track]]
         ours = _with_groups(ours, resolution)
@@ -472,7 +596,8 @@ def _is_of(line: Line, method: str) -> bool:
     if not line.answers:
         return False
     cell = line.answers[0].row.cell
-    return cell.method == method and not (cell.starts_from_teacher or line.authors)
+    plain = cell.method == method and not (cell.starts_from_teacher or line.authors)
+    return plain or line.method == method != cell.method
 
 
 def _only(lines: Sequence[Line]) -> Line | None:
@@ -481,7 +606,11 @@ def _only(lines: Sequence[Line]) -> Line | None:
 
 
 def _with_costs(lines: Sequence[Line], baseline: str) -> list[Line]:
-    """Return the lines with their training time over the baseline's, where machines are alike."""
+    """Return the lines with training time and energy over the baseline's.
+
+    Times are set beside each other where machines are alike.
+    """
+    usual = usual_energy({model for line in lines for model in line.energies}) or ""
     base = _only([line for line in lines if _is_of(line, baseline)])
     seconds = base.timing("train_seconds") if base else None
 
@@ -490,7 +619,11 @@ def _with_costs(lines: Sequence[Line], baseline: str) -> list[Line]:
         alike = base is not None and line.machines == base.machines
         return mine / seconds if alike and mine is not None and seconds else None
 
-    return [replace(line, cost=cost(line)) for line in lines]
+    def energy_cost(line: Line) -> float | None:
+        mine, theirs = line.energies.get(usual), base and base.energies.get(usual)
+        return mine / theirs if mine is not None and theirs else None
+
+    return [replace(line, cost=cost(line), energy_cost=energy_cost(line)) for line in lines]
 
 
 def _with_groups(lines: Sequence[Line], resolution: float) -> list[Line]:
@@ -531,7 +664,7 @@ def _contests(lines: Sequence[Line]) -> Iterable[Contest]:
             if not common:
                 continue
             mine, others = [ours[seed] for seed in common], [theirs[seed] for seed in common]
-            step = _resolution([*first.metrics, *second.metrics])
+            step = resolution_of([*first.metrics, *second.metrics])
             asked = {*first.asked, *second.asked}
             yield Contest(
                 method=_marked(method, len(common), len(asked)),
@@ -624,7 +757,7 @@ def _canonical(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _resolution(metrics: Iterable[Metrics]) -> float:
+def resolution_of(metrics: Iterable[Metrics], /) -> float:
     """Return the step in which accuracies come: one test sample."""
     return min((1 / one.n_test for one in metrics), default=0.0)
 

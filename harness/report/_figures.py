@@ -21,7 +21,7 @@ from harness.report._board import Leaderboard
 from harness.report._records import Record
 
 Format = Literal["svg", "png", "pdf"]
-Source = Literal["lines", "contests", "ranks", "stability"]
+Source = Literal["lines", "contests", "ranks", "stability", "energies", "budgets"]
 
 _WIDTH, _HEIGHT = 720, 400
 _RIGHT = ("right", "top-right", "bottom-right")
@@ -71,14 +71,19 @@ def figures() -> tuple[Figure, ...]:
         _rates(),
         _simulators(),
         _gain_against_cost(),
+        _budgets(),
+        _energies(),
         _energy_models(),
     )
 
 
-def tables(board: Leaderboard, /) -> dict[Source, list[Record]]:
-    """Return the records of every source."""
+def tables(board: Leaderboard, /, *, energy_model: str | None = None) -> dict[Source, list[Record]]:
+    """Return the records of every source, energies by ``energy_model`` or the usual one."""
+    lines = records.lines(board, energy_model=energy_model)
     return {
-        "lines": records.lines(board),
+        "lines": lines,
+        "energies": records.energies(lines, records.energy_models(board)),
+        "budgets": records.budgets(board),
         "contests": records.contests(board),
         "ranks": records.ranks(board),
         "stability": records.stability(board),
@@ -96,7 +101,7 @@ def chosen(figure: Figure, found: Mapping[Source, Sequence[Record]], /) -> list[
         found: What ``tables`` returned.
     """
     rows = list(found[figure.source])
-    if figure.source == "lines":
+    if figure.source in ("lines", "energies"):
         rows = [one for one in rows if one["id"] == one["alike"]]
     if figure.source == "stability":
         first = min((one.get("simulator", "") for one in rows), default="")
@@ -209,6 +214,9 @@ _CAPTION = (
 )
 
 
+_FRONT = "The line is the Pareto front: nothing shown is both cheaper and more accurate. "
+
+
 def _trade_off(name: str, title: str, field: str) -> Figure:
     """Return accuracy against a cost, with the Pareto front of what is shown."""
     base = (
@@ -217,18 +225,7 @@ def _trade_off(name: str, title: str, field: str) -> Figure:
         .transform_calculate(**_ERRORS)
     )
     x = alt.X(f"{field}:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=24))
-    cheapest_first: list[alt.SortField | dict[str, str]] = [
-        alt.SortField(field),
-        alt.SortField("accuracy", order="descending"),
-    ]
-    front = (
-        # The best so far, and the best before: two windows, for Vega's maximum over none is NaN.
-        base.transform_window(sort=cheapest_first, frame=[None, 0], best="max(accuracy)")
-        .transform_window(sort=cheapest_first, before="lag(best)")
-        .transform_filter("!isValid(datum.before) || datum.best > datum.before")
-        .mark_line(interpolate="step-after", color=_INK, opacity=0.6, strokeWidth=1)
-        .encode(x=x, y=_error("error"))
-    )
+    front = _front(base, field, x)
     bars = base.mark_rule(opacity=0.35).encode(
         x=x, y=_error("error_low"), y2="error_high", color=_colour()
     )
@@ -248,11 +245,27 @@ def _trade_off(name: str, title: str, field: str) -> Figure:
         name=name,
         needs=("accuracy", field),
         title=f"Accuracy against {title.partition(' (')[0]}",
-        caption=_CAPTION + "The line is the Pareto front: nothing shown is both cheaper and more "
-        "accurate. Names stand where there is room; point at a mark for the others.",
+        caption=_CAPTION + _FRONT + "Names stand where there is room; point at a mark for others.",
         source="lines",
         spec=_compiled(alt.layer(front, bars, points, yours), named="name", sides=_OFF_THE_FRONT),
     )
+
+
+def _front(base: alt.Chart, field: str, x: alt.X) -> alt.Chart:
+    """Return the line through all that nothing is both cheaper and more accurate than."""
+    cheapest_first: list[alt.SortField | dict[str, str]] = [
+        alt.SortField(field),
+        alt.SortField("accuracy", order="descending"),
+    ]
+    # The best so far, and the best before: two windows, for Vega's maximum over none is NaN.
+    front: alt.Chart = (
+        base.transform_window(sort=cheapest_first, frame=[None, 0], best="max(accuracy)")
+        .transform_window(sort=cheapest_first, before="lag(best)")
+        .transform_filter("!isValid(datum.before) || datum.best > datum.before")
+        .mark_line(interpolate="step-after", color=_INK, opacity=0.6, strokeWidth=1)
+        .encode(x=x, y=_error("error"))
+    )
+    return front
 
 
 def _over_timesteps() -> Figure:
@@ -268,6 +281,7 @@ def _over_timesteps() -> Figure:
         axis=alt.Axis(values=[2**power for power in range(13)], format="d"),
     )
     detail = ["method:N", "simulator:N", "dataset:N", "model:N", "budget:N"]
+    front = _front(base, "T", x)
     lines = base.mark_line(opacity=0.5, strokeWidth=1).encode(
         x=x, y=_error("error"), color=_colour(), detail=detail
     )
@@ -283,9 +297,11 @@ def _over_timesteps() -> Figure:
         name="timesteps",
         needs=("accuracy",),
         title="Accuracy against timesteps",
-        caption=_CAPTION,
+        caption=_CAPTION + _FRONT,
         source="lines",
-        spec=_compiled(alt.layer(lines, bars, points), named="method", sides=("right", "left")),
+        spec=_compiled(
+            alt.layer(front, lines, bars, points), named="label", sides=("right", "left")
+        ),
     )
 
 
@@ -325,14 +341,14 @@ def _anytime() -> Figure:
         caption="One pass, stopped after 1, 2, ... T steps; means over seeds. Accuracy is drawn by "
         "the logarithm of the error.",
         source="lines",
-        spec=_compiled(alt.layer(lines, points, ends), named="method", sides=_RIGHT),
+        spec=_compiled(alt.layer(lines, points, ends), named="label", sides=_RIGHT),
         longest=True,
     )
 
 
 def _ranks() -> Figure:
     base = alt.Chart(alt.NamedData("ranks"))
-    y = alt.Y("method:N", title=None, sort=alt.EncodingSortField("rank", op="mean"))
+    y = alt.Y("label:N", title=None, sort=alt.EncodingSortField("rank", op="mean"))
     x = alt.X("rank:Q", title="mean rank (1 is best)", scale=alt.Scale(domainMin=0))
     bars = base.mark_rule(strokeWidth=3, opacity=0.45, clip=True).encode(
         x=alt.X("rank_low:Q", title="mean rank (1 is best)", scale=alt.Scale(domainMin=0)),
@@ -401,7 +417,7 @@ def _rates() -> Figure:
 
 def _simulators() -> Figure:
     base = alt.Chart(alt.NamedData("contests")).encode(
-        y=alt.Y("method:N", title=None, sort=alt.EncodingSortField("difference", op="mean")),
+        y=alt.Y("label:N", title=None, sort=alt.EncodingSortField("difference", op="mean")),
         yOffset=alt.YOffset("T:O"),
         color=alt.Color("T:O", scale=alt.Scale(range=list(_COLOURS)), legend=_LEGEND),
     )
@@ -472,6 +488,99 @@ def _gain_against_cost() -> Figure:
         source="lines",
         spec=_compiled(alt.layer(bars, points, yours), named="name"),
         longest=True,
+    )
+
+
+def _budgets() -> Figure:
+    base = alt.Chart(alt.NamedData("budgets")).transform_filter("isValid(datum.rank_first)")
+    scale = alt.Scale(zero=False, nice=False, padding=24, reverse=True)
+    x = alt.X("rank_first:Q", title="rank at the smallest budget (1 is best)", scale=scale)
+    large = "rank at the largest budget (1 is best)"
+    y = alt.Y("rank_second:Q", title=large, scale=scale)
+    alike = base.mark_line(color=_INK, opacity=0.4, strokeDash=[4, 4], strokeWidth=1).encode(
+        x=x, y=alt.Y("rank_first:Q", title=large, scale=scale)
+    )
+    points = (
+        base.properties(name="points")
+        .mark_point(filled=True, size=55, opacity=0.9)
+        .encode(
+            x=x,
+            y=y,
+            color=_colour(),
+            shape=_shape(),
+            tooltip=[
+                alt.Tooltip("method:N"),
+                alt.Tooltip("T:Q"),
+                alt.Tooltip("first:N", title="smallest budget"),
+                alt.Tooltip("rank_first:Q", title="rank there"),
+                alt.Tooltip("second:N", title="largest budget"),
+                alt.Tooltip("rank_second:Q", title="rank there"),
+            ],
+        )
+    )
+    told = (
+        base.transform_aggregate(
+            tau="mean(tau)", count="max(methods)", groupby=["model", "T", "first", "second"]
+        )
+        .transform_window(place="row_number()")
+        .transform_calculate(
+            told="datum.model + ', T = ' + datum.T + ', ' + datum.first + ' to ' + datum.second"
+            " + ': tau ' + (isValid(datum.tau) ? format(datum.tau, '.2f') : 'unknown')"
+            " + ' over ' + datum.count + ' methods'",
+            down="4 + 12 * (datum.place - 1)",
+        )
+        .mark_text(align="left", baseline="top", fontSize=10, color=_INK)
+        .encode(x=alt.value(4), y=alt.Y("down:Q", scale=None, title=large), text="told:N")
+    )
+    return Figure(
+        name="budgets",
+        needs=("rank_first", "rank_second"),
+        title="Rank at one budget against rank at another",
+        caption="Ranks of mean accuracy among the methods that have a number at both budgets. On "
+        "the line: the same rank. Kendall's tau: 1 is the same order, 0 none, -1 reversed.",
+        source="budgets",
+        spec=_compiled(alt.layer(alike, points, told), named="label"),
+        longest=True,
+    )
+
+
+def _energies() -> Figure:
+    chart = (
+        alt.Chart(alt.NamedData("energies"))
+        .transform_filter("datum.energy > 0")
+        .transform_calculate(log="log(datum.energy)")
+        .transform_joinaggregate(middle="mean(log)", groupby=["energy_model", "T"])
+        .transform_calculate(over="exp(datum.log - datum.middle)")
+        .mark_rect()
+        .encode(
+            x=alt.X("energy_model:N", title=None, axis=_every(-60)),
+            y=alt.Y("name:N", title=None, sort=alt.EncodingSortField("over", op="mean")),
+            color=alt.Color(
+                "over:Q",
+                title="over the geometric mean",
+                scale=alt.Scale(type="log", scheme="blueorange", domainMid=1),
+                legend=_LEGEND,
+            ),
+            tooltip=[
+                alt.Tooltip("name:N", title="method"),
+                alt.Tooltip("energy_model:N", title="energy model"),
+                alt.Tooltip("energy:Q", title="energy estimate a sample (pJ)", format=".4~g"),
+                alt.Tooltip("over:Q", title="over the geometric mean", format=".3~g"),
+            ],
+        )
+        .properties(height=alt.Step(14))
+    )
+    return Figure(
+        name="energies",
+        needs=("energy",),
+        title="Energy models side by side",
+        caption="A sample's energy estimate under every model, over the geometric mean of the "
+        "methods shown: columns that are alike order the methods alike. How alike two are, is in "
+        "the stability of the ranking.",
+        source="energies",
+        spec=_compiled(chart),
+        longest=True,
+        least=1000,
     )
 
 

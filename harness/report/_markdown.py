@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from harness.contracts.cell import TeacherIdentity
 from harness.contracts.row import EarlyExit, Provenance
 from harness.energy import BREAK_EVENS, BreakEven
 from harness.report import _budgets as budgets
 from harness.report import _words as words
+from harness.report import claims
 from harness.report._answers import BASELINES, USUAL_ENERGY, Baseline, exit_energy_pj, usual_energy
 from harness.report._board import (
     TRACKS,
@@ -21,9 +22,13 @@ from harness.report._board import (
     Setting,
     Transfer,
     average,
+    named,
 )
 from harness.report._words import Column, table
 from harness.statistics import MIN_SEEDS_FOR_CLAIMS, critical_t
+
+Group = Literal["backend", "model", "track"]
+GROUPS: tuple[Group, ...] = get_args(Group)
 
 # Percentage points that an early exit may cost on the validation data.
 _ALLOWED_DROP = "0.5"
@@ -43,20 +48,35 @@ seeds of every two methods, p adjusted by Holm over all pairs of the track, 5 %.
 two seeds, **bold** is group 1 and needs {claims}. *Verdict*: on the paired difference to the
 track's baseline ({baselines}) alone, not adjusted; *within noise*: its 95 % interval includes 0.
 A question mark: fewer than {claims} seeds, provisional. *Wilson half-width*: of the widest 95 %
-Wilson interval of a single network over the test samples. A dash: unknown, never zero. Times,
-layers and every row: leaderboard.html and leaderboard.csv."""
+Wilson interval of a single network over the test samples. *Given*: what a student had beyond
+labels and the budget. *Training (times)*, *energy (times)*: training time on the same kind of
+machine, and energy estimate of a sample, over those of `{suite}`. **†**: the method's loss is
+reconstructed, for its sources do not say all (docs/methods.md). A dash: unknown, never zero.
+Times, layers and every row: leaderboard.html and leaderboard.csv."""
 
 
-def render(board: Leaderboard, /, *, command: str) -> str:
-    """Return the page; the same rows give the same bytes."""
+def render(board: Leaderboard, /, *, command: str, group: Group | None = None) -> str:
+    """Return the page; the same rows give the same bytes.
+
+    Args:
+        board: What it shows.
+        command: What it says it is regenerated with.
+        group: What has a table each, instead of T and simulator. Whom a method is set beside
+            and which group it is in stays a matter of its track, T and simulator.
+    """
     suites = sorted({setting.cell.suite for setting in board.settings})
     notes = _notes(board)
     parts = [
         f"# Leaderboard: {', '.join(map(words.text, suites))}",
         *([board.suite.caution] if board.suite.caution else []),
-        _HOW_TO_READ.format(claims=MIN_SEEDS_FOR_CLAIMS, baselines=_baselines(board)),
+        _HOW_TO_READ.format(
+            claims=MIN_SEEDS_FOR_CLAIMS,
+            baselines=_baselines(board),
+            suite=words.text(board.suite.baseline),
+        ),
         supported(board),
-        *(part for setting in board.settings for part in _section(setting, notes)),
+        *(part for setting in board.settings for part in _section(setting, notes, group)),
+        *_claims(board),
         *_remarks(board),
         *_failures(board),
         *_notes_section(notes),
@@ -109,7 +129,7 @@ def power(board: Leaderboard, /) -> str:
     return f"{told}: a difference must first exceed {errors:.3g} of its standard errors. {weak}"
 
 
-def _section(setting: Setting, notes: Mapping[str, int]) -> Iterable[str]:
+def _section(setting: Setting, notes: Mapping[str, int], group: Group | None) -> Iterable[str]:
     cell = setting.cell
     marks = "".join(f" [{notes[note]}]" for note in _data_notes(setting))
     where = f"{words.text(cell.dataset)}, {words.text(cell.model)}"
@@ -119,9 +139,9 @@ def _section(setting: Setting, notes: Mapping[str, int]) -> Iterable[str]:
     yield "### At a glance"
     yield _overview(setting)
     headline = _headline(setting)
-    for (timesteps, backend), lines in setting.tables.items():
-        yield f"### T = {timesteps}, {backend}"
-        yield table(lines, _columns(headline))
+    for title, lines in _grouped(simulators if group == "backend" else setting, group):
+        yield f"### {words.text(title)}"
+        yield table(lines, [*((_T, _SIMULATOR) if group else ()), *_columns(headline)])
     if headline is not None:
         yield f"Spikes, operations and energy estimate are a sample's; energy is `{headline}`."
     yield from _curves(setting)
@@ -129,6 +149,24 @@ def _section(setting: Setting, notes: Mapping[str, int]) -> Iterable[str]:
     yield from _simulators(simulators)
     yield from _energies(setting, headline)
     yield from _break_evens(setting)
+
+
+def _grouped(setting: Setting, group: Group | None) -> Iterable[tuple[str, list[Line]]]:
+    """Yield each table's title and lines."""
+    of: Mapping[Group, Callable[[Line], str]] = {
+        "backend": lambda line: line.backend,
+        "model": lambda _: setting.cell.model,
+        "track": lambda line: line.track,
+    }
+    if group is None:
+        for (timesteps, backend), lines in setting.tables.items():
+            yield f"T = {timesteps}, {backend}", lines
+        return
+    found: dict[str, list[Line]] = {}
+    for line in setting.lines:
+        found.setdefault(of[group](line), []).append(line)
+    titles = [each for each in TRACKS if each in found] if group == "track" else sorted(found)
+    yield from ((title, found[title]) for title in titles)
 
 
 def circumstances(setting: Setting, /) -> Iterable[str]:
@@ -166,6 +204,13 @@ def circumstances(setting: Setting, /) -> Iterable[str]:
     yield f"Simulators: {', '.join(sorted(versions)) or words.UNKNOWN}"
     yield _ran_on(made)
     yield _precision(cell.recipe.precision)
+    if (share := setting.rounding) is not None:
+        low, high = (words.percent(end, places=0) for end in share.interval)
+        yield (
+            f"Rounding alone explains {words.percent(share.value, places=0)} % of the variance "
+            f"over seeds ({low} to {high} %{', provisional' * share.provisional}): {share.runs} "
+            "cells here that also ran with another number of threads"
+        )
 
 
 def _ran_on(made: Sequence[Provenance]) -> str:
@@ -219,7 +264,7 @@ def _overview(setting: Setting) -> str:
     methods = sorted(best, key=lambda name: (-best[name], name))
     mine = {line.method for line in setting.lines if line.mine}
     whose = Column[str]("whose", lambda name: "yours" if name in mine else words.UNKNOWN, left=True)
-    return table(methods, [whose, Column("method", words.text, left=True), *columns])
+    return table(methods, [whose, Column("method", named, left=True), *columns])
 
 
 def _glance(line: Line | None) -> str:
@@ -245,7 +290,7 @@ def _columns(headline: str | None) -> list[Column[Line]]:
         Column("whose", lambda line: "yours" if line.mine else words.UNKNOWN, left=True),
         Column("track", lambda line: line.track, left=True),
         Column("group", _group),
-        Column("method", lambda line: words.text(line.method), left=True),
+        Column("method", lambda line: named(line.method), left=True),
         Column("accuracy %", lambda line: words.accuracy(line.accuracy, line.widest_wilson)),
         Column("Wilson half-width", _wilson),
         Column("over baseline", lambda line: words.difference(line.gain)),
@@ -258,6 +303,9 @@ def _columns(headline: str | None) -> list[Column[Line]]:
         Column("AC", average("acs_per_sample", words.quantity)),
         Column("MAC", average("macs_per_sample", words.quantity)),
         Column("energy estimate", lambda line: words.energy(line.energies.get(headline or ""))),
+        Column("given", lambda line: words.text(str(line.given)) or words.UNKNOWN, left=True),
+        Column("training (times)", lambda line: words.figure(line.cost)),
+        Column("energy (times)", lambda line: words.figure(line.energy_cost)),
         Column("seeds", Line.outcome, left=True),
     ]
 
@@ -276,7 +324,7 @@ def _wilson(line: Line) -> str:
 # Of anything that stands in one table. Any: a column of everything suits each of them.
 _T = Column[Any]("T", lambda one: str(one.timesteps))
 _SIMULATOR = Column[Any]("simulator", lambda one: words.text(one.backend), left=True)
-_METHOD = Column[Any]("method", lambda one: words.text(one.label), left=True)
+_METHOD = Column[Any]("method", lambda one: named(one.label), left=True)
 
 
 def _curves(setting: Setting) -> Iterable[str]:
@@ -354,7 +402,7 @@ def _winner(one: Contest) -> str:
 
 _CONTEST: tuple[Column[Contest], ...] = (
     _T,
-    Column("method", lambda one: words.text(one.method), left=True),
+    Column("method", lambda one: named(one.method), left=True),
     Column("first", lambda one: one.first, left=True),
     Column("accuracy %", lambda one: _percent(one.first_accuracy)),
     Column("second", lambda one: one.second, left=True),
@@ -401,7 +449,7 @@ class _Estimate(NamedTuple):
     def cheapest(self) -> str:
         """Return the method with the least energy estimate."""
         line = min(self.lines, key=lambda line: (line.energies[self.model], line.method))
-        return words.text(line.label)
+        return named(line.label)
 
     def over(self, baseline: Baseline) -> str:
         """Return the range of the ratios to an artificial network."""
@@ -501,10 +549,24 @@ def _break_evens(setting: Setting) -> Iterable[str]:
     )
 
 
+def _claims(board: Leaderboard) -> Iterable[str]:
+    """Yield what the papers of the methods here claim, and what of it was run on these data."""
+    held = claims.of_board(board)
+    if not held:
+        return
+    yield "## Claims against reproduced"
+    yield claims.summary(held)
+    if here := claims.on_data(held):
+        yield claims.explanation()
+        yield claims.to_markdown(here)
+    if elsewhere := claims.off_data(held):
+        yield elsewhere
+
+
 def _remarks(board: Leaderboard) -> Iterable[str]:
     """Yield what is to be said of the methods that are here."""
     lines = (line for setting in board.settings for line in setting.lines)
-    present = {line.method.partition(" (")[0] for line in lines}
+    present = {line.file for line in lines}
     remarks = sorted(board.suite.remarks.items())
     if told := [f"- `{name}`: {text}" for name, text in remarks if name in present]:
         yield "## Remarks"
@@ -519,7 +581,7 @@ def _failures(board: Leaderboard) -> Iterable[str]:
         key = one.method, one.backend, one.timesteps, one.status, one.error
         alike.setdefault(key, []).append(one)
     columns: list[Column[list[Failure]]] = [
-        Column("method", lambda ended: words.text(ended[0].method), left=True),
+        Column("method", lambda ended: named(ended[0].method), left=True),
         Column("simulator", lambda ended: words.text(ended[0].backend), left=True),
         Column("T", lambda ended: str(ended[0].timesteps)),
         Column("seeds", lambda ended: ", ".join(str(one.seed) for one in ended), left=True),

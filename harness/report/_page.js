@@ -1,6 +1,6 @@
 // The page's behaviour. Whatever comes from rows is set as text, never as markup.
 const given = JSON.parse(document.getElementById("data").textContent);
-for (const source of ["lines", "cells", "contests", "ranks", "stability"]) {
+for (const source of ["lines", "cells", "contests", "ranks", "stability", "budgets"]) {
   // An array a field becomes an object a row.
   const fields = Object.entries(given[source]), length = fields[0]?.[1].length ?? 0;
   given[source] = Array.from({ length }, (_, place) => Object.fromEntries(fields.map(([name, values]) => [name, values[place]])));
@@ -93,12 +93,13 @@ byId("board").addEventListener("click", (event) => {
 // Figures -----------------------------------------------------------------------------------
 let view = null, shown = null;
 function records(source) {
-  if (source !== "lines") return given[source].filter(passes);
+  if (source !== "lines" && source !== "energies") return given[source].filter(passes);
   const seen = new Set(), energy = Number(filters.elements.energy.value || 0);
   // Simulators that agree are drawn once.
   const once = (line) => !seen.has(line.alike) && seen.add(line.alike);
-  return table.rows({ search: "applied" }).data().toArray().filter(once)
-    .map((line) => ({ ...line, energy_pj: line.energies[energy] ?? null }));
+  const shown = table.rows({ search: "applied" }).data().toArray().filter(once);
+  if (source === "energies") return shown.flatMap((line) => models.map((model, place) => ({ ...line, energy_model: model, energy: line.energies[place] })));
+  return shown.map((line) => ({ ...line, energy_pj: line.energies[energy] ?? null }));
 }
 async function draw() {
   const figure = figures.find((one) => one.name === picker.value);
@@ -125,7 +126,7 @@ function open(line) {
   const failed = mine.filter((cell) => cell.status !== "ok");
   const made = [...new Set(mine.map((cell) => cell.made).filter((place) => place !== null))];
   const interval = (cell) => (cell.accuracy === null ? cell.status : `${cell.accuracy.toFixed(2)} (${cell.low.toFixed(2)} to ${cell.high.toFixed(2)})`);
-  const remark = given.remarks[line.method.split(" (")[0]];
+  const remark = given.remarks[line.file];
   byId("drawer-content").replaceChildren(
     element("h2", { id: "drawer-title" }, `${line.method}, T = ${line.T}, ${line.simulator}`),
     element("p", {}, [line.dataset, line.model, `training budget ${line.budget}`, line.track].join(" · ")),

@@ -16,6 +16,7 @@ import vl_convert
 
 from harness.report import _figures as figures
 from harness.report import _records as records
+from harness.report import claims
 from harness.report._answers import usual_energy
 from harness.report._board import Leaderboard
 from harness.report._markdown import circumstances, notes_of, supported
@@ -115,9 +116,25 @@ COLUMNS: tuple[_Column, ...] = (
     ("latency_ms", "latency (ms)", "Median wall clock of one sample.", _NUMBER),
     ("train_s", "training (s)", "Wall clock of the training.", _NUMBER),
     (
+        "given",
+        "given",
+        (
+            "What the student had beyond labels and the budget: what of a teacher and how often "
+            "it answered, its weights, modules trained beside it, passes for another network, "
+            "and values that are neither the suite's nor the method's default."
+        ),
+        {},
+    ),
+    (
         "cost",
         "training (times)",
         "That over the suite's baseline's on the same kind of machine.",
+        _NUMBER,
+    ),
+    (
+        "energy_cost",
+        "energy (times)",
+        "The energy estimate by the usual model over the suite's baseline's.",
         _NUMBER,
     ),
     ("memory_mb", "memory (MB)", "Peak, of the process or the device.", _NUMBER | {"hidden": True}),
@@ -152,6 +169,7 @@ def page(board: Leaderboard, /, *, command: str) -> str:
         "power": html.escape(supported(board)),
         "help": _definitions(),
         "circumstances": "".join(_list(circumstances(setting)) for setting in board.settings),
+        "claims": _claims(board),
         "notes": _list(notes_of(board)),
         "command": html.escape(command),
         "data": _data(board),
@@ -165,6 +183,33 @@ def page(board: Leaderboard, /, *, command: str) -> str:
     return shell.substitute(parts)
 
 
+def _claims(board: Leaderboard) -> str:
+    """Return what papers claim and what came of it; what is not about these data in a sentence."""
+    held = claims.of_board(board)
+    here, elsewhere = claims.on_data(held), claims.off_data(held)
+    if not held:
+        return "<p>No method here has a published result in its file.</p>"
+    told = [claims.summary(held), *([claims.explanation()] if here else []), elsewhere]
+    paragraphs = "".join(f"<p>{_plain(text)}</p>" for text in told if text)
+    return paragraphs + (_claims_table(here) if here else "")
+
+
+def _claims_table(held: Sequence[claims.Held]) -> str:
+    columns = claims.columns()
+    head = "".join(f'<th scope="col">{_plain(column.title)}</th>' for column in columns)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{_plain(column.text(one))}</td>' for column in columns)}</tr>"
+        for one in held
+    )
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="wide" tabindex="0" role="group" aria-label="Claims">{table}</div>'
+
+
+def _plain(markdown: str) -> str:
+    """Return what Markdown's signs mark as text of a page."""
+    return html.escape(visible(re.sub(r"\\([\\`*\[\]<>])|[`*]", r"\1", markdown)))
+
+
 def _data(board: Leaderboard) -> str:
     tables = figures.tables(board)
     models = records.energy_models(board)
@@ -174,7 +219,8 @@ def _data(board: Leaderboard) -> str:
         one for one in figures.figures() if not figures.is_empty(one, figures.chosen(one, tables))
     ]
     whole: dict[str, Any] = {
-        **{source: _columnar(rows) for source, rows in tables.items()},
+        # Energies are in the lines, and the page takes them from there.
+        **{source: _columnar(rows) for source, rows in tables.items() if source != "energies"},
         "columns": [
             {"key": key, "title": title, **options}
             for key, title, _, options in COLUMNS

@@ -11,8 +11,8 @@ from harness.contracts.ledger import Ledger
 from harness.contracts.values import to_plain
 from harness.report import _words as words
 from harness.report._answers import PricedRow, usual_energy
-from harness.report._board import Leaderboard, Line, Setting
-from harness.statistics import Interval, Mean
+from harness.report._board import Leaderboard, Line, Setting, is_reconstructed
+from harness.statistics import Interval, Mean, rank_stability
 
 Record = dict[str, Any]
 # Of a provenance, what each cell has of its own; the rest is alike for most.
@@ -41,14 +41,15 @@ def energy_models(board: Leaderboard, /) -> list[str]:
     )
 
 
-def lines(board: Leaderboard, /) -> list[Record]:
+def lines(board: Leaderboard, /, *, energy_model: str | None = None) -> list[Record]:
     """Return a record a method, simulator and T, with arrays of its steps and layers.
 
-    ``energies`` has one entry for each of ``energy_models``, ``energy_pj`` is that of the usual
-    one; ``alike`` is shared by the simulators that say the same. None is unknown.
+    ``energies`` has one entry for each of ``energy_models``, ``energy_pj`` is that of
+    ``energy_model`` or else the usual one; ``alike`` is shared by the simulators that say the
+    same. None is unknown.
     """
     models = energy_models(board)
-    usual = usual_energy(models)
+    usual = energy_model or usual_energy(models)
     found = []
     for setting in board.settings:
         first: dict[tuple[str, int, str], str] = {}
@@ -83,6 +84,7 @@ def contests(board: Leaderboard, /) -> list[Record]:
     return [
         {
             "method": one.method,
+            "label": _marked(one.method),
             "track": tracks.get(one.method.rpartition(", ")[0], tracks.get(one.method)),
             "T": one.timesteps,
             "pair": f"{one.first} - {one.second}",
@@ -102,6 +104,7 @@ def ranks(board: Leaderboard, /) -> list[Record]:
     return [
         {
             "method": method,
+            "label": _marked(method),
             "track": tracks[method],
             "budget": budget,
             "rank": _digits(rank),
@@ -139,13 +142,102 @@ def stability(board: Leaderboard, /) -> list[Record]:
     ]
 
 
+def energies(lines: Iterable[Record], models: Sequence[str], /) -> list[Record]:
+    """Return a record a line and energy model that has an estimate for it.
+
+    Args:
+        lines: What ``lines`` returned.
+        models: What ``energy_models`` did.
+    """
+    shared = ("id", "alike", "method", "label", "name", "track", "simulator", "T")
+    return [
+        {name: line[name] for name in shared} | {"energy_model": model, "energy": energy}
+        for line in lines
+        for model, energy in zip(models, line["energies"], strict=True)
+        if energy
+    ]
+
+
+def budgets(board: Leaderboard, /) -> list[Record]:
+    """Return a record a method and T: its rank at the smallest and at the largest budget.
+
+    Of settings that differ in the budget alone, over the methods that have a number at both;
+    simulators are averaged before, and ties share the mean of their places.
+    """
+    found = []
+    for first, second in _smallest_and_largest(board.settings):
+        here, there = _scores(first), _scores(second)
+        for steps in sorted({key[0] for key in here.keys() & there.keys()}):
+            methods = sorted(name for at, name in here.keys() & there.keys() if at == steps)
+            small = [here[steps, name] for name in methods]
+            large = [there[steps, name] for name in methods]
+            tau = rank_stability({"a": small, "b": large}).get(("a", "b"))
+            found += [
+                {
+                    "method": name,
+                    "label": _marked(name),
+                    "track": _track(first, name),
+                    "T": steps,
+                    "dataset": first.cell.dataset,
+                    "model": first.cell.model,
+                    "first": first.cell.recipe_name,
+                    "second": second.cell.recipe_name,
+                    "rank_first": rank,
+                    "rank_second": other,
+                    "methods": len(methods),
+                    "tau": None if tau is None else _digits(tau),
+                }
+                for name, rank, other in zip(methods, _ranks(small), _ranks(large), strict=True)
+                if len(methods) > 2
+            ]
+    return found
+
+
+def _smallest_and_largest(settings: Iterable[Setting]) -> Iterable[tuple[Setting, Setting]]:
+    by_rest: dict[str, list[Setting]] = {}
+    for setting in settings:
+        cell = setting.cell
+        rest = cell.dataset, cell.split, cell.model, cell.encoder, cell.protocol
+        by_rest.setdefault(repr(rest), []).append(setting)
+    for found in by_rest.values():
+        ordered = sorted(found, key=_budget)
+        if len(ordered) > 1 and _budget(ordered[0]) < _budget(ordered[-1]):
+            yield ordered[0], ordered[-1]
+
+
+def _budget(setting: Setting) -> int:
+    """Return the most training samples that any of its students saw."""
+    return max((one.metrics.train_samples or 0 for one in setting.answers), default=0)
+
+
+def _scores(setting: Setting) -> dict[tuple[int, str], float]:
+    found: dict[tuple[int, str], list[float]] = {}
+    for line in setting.lines:
+        if line.accuracy is not None and not line.authors:
+            found.setdefault((line.timesteps, line.method), []).append(line.accuracy.value)
+    return {key: fmean(values) for key, values in found.items()}
+
+
+def _ranks(scores: Sequence[float]) -> list[float]:
+    """Return places, 1 for the highest; those who tie share the mean of theirs."""
+    return [
+        sum(other > score for other in scores) + (1 + scores.count(score)) / 2 for score in scores
+    ]
+
+
+def _track(setting: Setting, method: str) -> str:
+    return next(line.track for line in setting.lines if line.method == method)
+
+
 def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
     cell = setting.cell
     gain = line.gain.difference if line.gain else None
     return {
         "id": line.cell_id,
         "method": line.method,
-        "name": f"{line.method}, T={line.timesteps}",
+        "file": line.file,
+        "label": _marked(line.method),
+        "name": f"{_marked(line.method)}, T={line.timesteps}",
         "whose": "yours" if line.mine else "published",
         "track": line.track,
         "loss": line.loss,
@@ -166,8 +258,10 @@ def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
         **_interval("gain", gain),
         "verdict": words.verdict(line.gain),
         "p_holm": _digits(line.gain_p_holm),
+        "given": str(line.given) or None,
         "cost": _digits(line.cost),
-        "synops": _sum(line.average("acs_per_sample"), line.average("macs_per_sample")),
+        "energy_cost": _digits(line.energy_cost),
+        "synops": _digits(line.operations()),
         **{name: _scaled(line.average(figure), by) for name, (figure, by) in _MEASURED.items()},
         **{name: _scaled(line.timing(figure), by) for name, (figure, by) in _TIMED.items()},
         "energies": [_digits(line.energies.get(model)) for model in models],
@@ -176,15 +270,15 @@ def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
     }
 
 
+def _marked(label: str) -> str:
+    """Return a method as figures name it, marked if its loss is reconstructed."""
+    return f"{label}{' †' * is_reconstructed(label)}"
+
+
 def _state(line: Line) -> str:
     if not line.answers:
         return "without a number"
     return "complete" if len(line.answers) == len(line.asked) else "some missing"
-
-
-def _sum(*values: float | None) -> float | None:
-    known = [value for value in values if value is not None]
-    return _digits(sum(known)) if len(known) == len(values) else None
 
 
 def _accuracy(line: Line) -> Record:

@@ -9,12 +9,13 @@ from io import StringIO
 from typing import Any
 
 from harness.contracts.values import identifying
+from harness.report import claims
 from harness.report._answers import COUNTED, PricedRow
 from harness.report._board import Contest, Leaderboard, Line, Setting, recipe_of
 from harness.report._budgets import orders
-from harness.statistics import Comparison, Mean
+from harness.statistics import Comparison, Mean, Share
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _AVERAGED = (
     "teacher_accuracy",
@@ -43,6 +44,7 @@ def to_json(board: Leaderboard, /, *, command: str) -> str:
         "command": command,
         "settings": [_setting(setting) for setting in board.settings],
         "orders_over_budgets": [vars(order) | {"holds": order.holds} for order in orders(board)],
+        "claims": [claims.to_plain(one) for one in claims.of_board(board)],
         "failures": [vars(failure) for failure in board.failures],
     }
     return f"{_laid_out(whole, depth=4)}\n"
@@ -85,8 +87,15 @@ def _setting(setting: Setting) -> dict[str, Any]:
             for pair, tau in taus.items()
             if tau is not None
         ],
+        "rounding_share": setting.rounding and _share(setting.rounding),
         "data_notes": sorted({n for a in setting.answers for n in a.row.provenance.data_notes}),
     }
+
+
+def _share(share: Share) -> dict[str, Any]:
+    low, high = share.interval
+    counted = {"runs": share.runs, "provisional": share.provisional}
+    return {"value": share.value, "low": low, "high": high, **counted}
 
 
 def _shared(setting: Setting) -> dict[str, Any]:
@@ -126,6 +135,8 @@ def _line(line: Line) -> dict[str, Any]:
         "gain_p_holm": line.gain_p_holm,
         "probability_of_best": line.best,
         "training_over_baseline": line.cost,
+        "energy_over_baseline": line.energy_cost,
+        "given": vars(line.given),
         **_measured(line),
         "energy_pj": line.energies,
         "energy_over_artificial": line.ratios,
@@ -181,6 +192,8 @@ def _flat_line(line: Line) -> dict[str, Any]:
         "gain_p_holm": line.gain_p_holm,
         "probability_of_best": line.best,
         "training_over_baseline": line.cost,
+        "energy_over_baseline": line.energy_cost,
+        "given": str(line.given),
         "accuracy_by_step": " ".join(f"{mean.value!r}" for mean in line.by_step),
         **_measured(line),
         **{f"energy_pj {model}": pj for model, pj in line.energies.items()},

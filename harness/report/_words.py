@@ -50,13 +50,16 @@ def accuracy(mean: Mean | None, single: float, /) -> str:
 
 def difference(found: Comparison | None, /) -> str:
     """Return a mean difference in percentage points with its half-width."""
-    if found is None:
-        return UNKNOWN
-    points = 100 * found.difference.value
-    if found.difference.interval is None:
-        return f"{points:+.1f}"
-    half = 100 * found.difference.interval.half_width
-    return f"{points:+.{decimals(half)}f} ± {half:.{decimals(half)}f}"
+    return UNKNOWN if found is None else points(found.difference)
+
+
+def points(mean: Mean, /) -> str:
+    """Return a mean of differences in percentage points with its half-width."""
+    value = 100 * mean.value
+    if mean.interval is None:
+        return f"{value:+z.1f}"
+    half = 100 * mean.interval.half_width
+    return f"{value:+z.{decimals(half)}f} ± {half:.{decimals(half)}f}"
 
 
 def verdict(found: Comparison | None, /) -> str:

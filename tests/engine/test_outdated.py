@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.engine.freshness import fingerprints
 from harness.engine.publish import beside, outdated, publish
 from harness.results import published
 from harness.store import Store
@@ -29,6 +30,24 @@ def test_tables_of_their_rows_are_up_to_date_and_stay_as_they_are(folder: Path) 
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert outdated("digits", folder=folder, data_root=None) == []
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_teacher_that_was_made_again_takes_the_place_of_a_stale_one(
+    folder: Path, tmp_path: Path
+) -> None:
+    (teacher,) = published("digits", results=folder).teachers.values()
+    now = fingerprints(teacher.cell)
+    made = replace(teacher.provenance, train_fp=now["train"], measure_fp=now["measure"])
+    fresh = replace(teacher, provenance=made)
+    stale = replace(fresh, provenance=replace(fresh.provenance, train_fp="0" * 16))
+    lines = folder / "digits" / "teachers.jsonl"
+    for place, (here, there) in enumerate(((fresh, stale), (stale, fresh))):
+        lines.write_text(there.to_json() + "\n")
+        runs = tmp_path / str(place)
+        Store(runs).save(here)
+        publish("digits", runs=runs, folder=folder, data_root=None)
+        (stands,) = published("digits", results=folder).teachers.values()
+        assert stands == fresh
 
 
 def test_an_edited_and_a_lost_table_are_named(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What figures draw: every axis with its unit, the front, names that do not overlap."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,26 +16,60 @@ from harness.report import _figures as figures
 from harness.report import _records as records
 from harness.report import leaderboard, write_figures
 from harness.report._figures import Figure, _Box
-from tests.report.rows import SUITE, board_rows, right, teacher, with_metrics, wrong
+from tests.report.rows import (
+    BUDGET,
+    SUITE,
+    board_rows,
+    right,
+    teacher,
+    with_cell,
+    with_metrics,
+    wrong,
+)
 
 METHODS = 45
 BY_NAME = {figure.name: figure for figure in figures.figures()}
 OKABE_AND_ITO = {"#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999"}
 # Axes of names, which have no unit.
-NAMED = {"ranks": {"y"}, "rates": {"y"}, "simulators": {"y"}, "energy_models": {"x", "y"}}
+NAMED = {
+    "ranks": {"y"},
+    "rates": {"y"},
+    "simulators": {"y"},
+    "energies": {"x", "y"},
+    "energy_models": {"x", "y"},
+}
+# Of the names of methods, what is on an axis is all of them.
+_PAIRS = {"energy_models"}
 
 
 def crowd() -> list[Row]:
-    """Return 45 methods of accuracies and costs so alike that not all names have room."""
+    """Return 45 methods of accuracies and costs so alike that not all names have room.
+
+    At the larger budget each has the rank that it had, but for two that change places.
+    """
     methods = ["direct", *(f"method_number_{n}" for n in range(1, METHODS))]
-    return [
+    rows = [
         with_metrics(right(name, 340 + (7 * n) % 45 + seed, spikes=3 + n % 9, **where), **times)
         for n, name in enumerate(methods)
         for seed in range(3)
         for backend in ("alpha", "beta")
         for steps in (2, 4)
         for where in [{"seed": seed, "backend": backend, "timesteps": steps}]
-        for times in [{"train_seconds": 1.0 + n % 5, "latency_ms_b1": 1.0 + n % 7}]
+        for times in [
+            {"train_seconds": 1.0 + n % 5, "latency_ms_b1": 1.0 + n % 7, "train_samples": 300}
+        ]
+    ]
+    return [*rows, *larger({name: 340 + (7 * n) % 45 for n, name in enumerate(methods)})]
+
+
+def larger(correct: dict[str, int]) -> list[Row]:
+    """Return rows of ten times the budget, in which the two worst change places."""
+    worst, second = sorted(correct, key=correct.__getitem__)[:2]
+    exchanged = correct | {worst: correct[second], second: correct[worst]}
+    longer = {"recipe_name": "longer", "recipe": replace(BUDGET, epochs=30)}
+    return [
+        with_metrics(with_cell(right(name, count, timesteps=4), **longer), train_samples=3000)
+        for name, count in exchanged.items()
     ]
 
 
@@ -64,7 +99,7 @@ def test_every_figure_is_drawn_with_45_methods(
     assert image.count("<path") > METHODS
     drawn = [text for text in texts(figure, rows) if text.startswith("method_number_")]
     # Where the methods are on an axis, each has its line there.
-    if "y" in NAMED.get(figure.name, ()) and figure.name != "energy_models":
+    if "y" in NAMED.get(figure.name, ()) and figure.name not in _PAIRS:
         assert len({text.partition(",")[0] for text in drawn}) == METHODS - 1
     assert "NaN" not in image
 
@@ -94,7 +129,7 @@ def test_names_overlap_neither_points_nor_each_other(
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
     points = figures._items(scene, "points_marks")
     dots = [_Box(p["x"] - 3, p["y"] - 3, p["x"] + 3, p["y"] + 3) for p in points]
-    assert len(dots) == len(rows)
+    assert len(dots) == sum(one["energy_pj"] is not None for one in rows) == 2 * METHODS
     assert not any(box.overlaps(dot) for box in boxes for dot in dots)
     assert all(box.left >= 0 and box.right <= figure.spec["width"] for box in boxes)
     assert all(box.top >= 0 and box.bottom <= figure.spec["height"] for box in boxes)
@@ -153,8 +188,8 @@ def test_colours_are_those_that_the_colour_blind_tell_apart(figure: Figure) -> N
 def test_simulators_that_agree_are_drawn_once_and_full_figures_at_the_largest_t(
     tables: dict[figures.Source, list[dict[str, Any]]],
 ) -> None:
-    assert len(tables["lines"]) == 4 * METHODS
-    assert len(figures.chosen(BY_NAME["energy"], tables)) == 2 * METHODS
+    assert len(tables["lines"]) == 5 * METHODS
+    assert len(figures.chosen(BY_NAME["energy"], tables)) == 3 * METHODS
     assert {one["T"] for one in figures.chosen(BY_NAME["anytime"], tables)} == {4}
 
 
@@ -227,3 +262,62 @@ def test_a_name_that_has_no_room_inside_is_left_out() -> None:
     for letters, shown in ((10, 1), (145, 0)):
         rows = [row | {"track": "scratch", "name": "m" * letters, "method": "", "simulator": ""}]
         assert sum(text.startswith("mmm") for text in texts(figure, rows)) == shown
+
+
+@pytest.mark.parametrize("field", ["energy_pj", "T"])
+def test_a_front_is_drawn_over_every_cost(field: str) -> None:
+    figure = BY_NAME["energy" if field == "energy_pj" else "timesteps"]
+    rows = [
+        {"accuracy": good, "accuracy_low": good, "accuracy_high": good, "T": cost}
+        | {"energy_pj": cost, "track": "scratch", "method": "", "label": "one", "name": "one"}
+        for cost, good in ((1, 80), (2, 90), (4, 85), (8, 95), (8, 70))
+    ]
+    scene = vl_convert.vega_to_scenegraph(figures._filled(figure, rows))["scenegraph"]
+    assert len(figures._items(scene, "layer_0_marks")) == 3
+
+
+def test_ranks_at_two_budgets_and_how_alike_their_orders_are(
+    tables: dict[figures.Source, list[dict[str, Any]]],
+) -> None:
+    found = tables["budgets"]
+    assert len(found) == METHODS
+    assert {(one["first"], one["second"], one["T"]) for one in found} == {("default", "longer", 4)}
+    moved = [one for one in found if one["rank_first"] != one["rank_second"]]
+    assert sorted((one["rank_first"], one["rank_second"]) for one in moved) == [(44, 45), (45, 44)]
+    # One of 45 * 44 / 2 = 990 pairs is the other way round: (989 - 1) / 990.
+    (tau,) = {one["tau"] for one in found}
+    assert tau == pytest.approx(988 / 990, rel=1e-4)
+    shown = figures.chosen(BY_NAME["budgets"], tables)
+    told = "tiny, T = 4, default to longer: tau 1.00 over 45 methods"
+    assert told in texts(BY_NAME["budgets"], shown)
+
+
+def test_ranks_are_shared_and_two_budgets_need_three_methods() -> None:
+    same = [right(name, count, timesteps=4) for name, count in (("a", 9), ("b", 9), ("c", 8))]
+    small = [with_metrics(row, train_samples=300) for row in same]
+    board = leaderboard([*small, *larger({"a": 9, "b": 7, "c": 8})], suite=SUITE)
+    found = {one["method"]: one for one in records.budgets(board)}
+    assert {name: one["rank_first"] for name, one in found.items()} == {"a": 1.5, "b": 1.5, "c": 3}
+    assert {name: one["rank_second"] for name, one in found.items()} == {"a": 1, "b": 2, "c": 3}
+    board = leaderboard([*small[:2], *larger({"a": 9, "b": 7})], suite=SUITE)
+    assert records.budgets(board) == []
+    # The same budget under two names orders nothing by budget.
+    assert records.budgets(leaderboard(small, suite=SUITE)) == []
+
+
+def test_energies_are_one_a_line_and_model_that_has_one(
+    tables: dict[figures.Source, list[dict[str, Any]]],
+) -> None:
+    board = leaderboard(board_rows(), suite=SUITE, teachers=[teacher()])
+    models = records.energy_models(board)
+    found = records.energies(records.lines(board), models)
+    assert "broken" not in {one["method"] for one in found}
+    usual = [one for one in found if one["energy_model"] == "horowitz_45nm_fp32:cached"]
+    assert {one["method"]: one["energy"] for one in usual}["better"] == 60.4
+    assert all(one["energy"] > 0 for one in tables["energies"])
+
+
+def test_a_reconstructed_method_is_marked_in_figures() -> None:
+    board = leaderboard([right("bsd", 360), right("direct", 361)], suite=SUITE)
+    labels = {one["method"]: (one["label"], one["name"]) for one in records.lines(board)}
+    assert labels == {"bsd": ("bsd †", "bsd †, T=2"), "direct": ("direct", "direct, T=2")}

@@ -365,7 +365,8 @@ def test_ledgers_that_are_alike_are_priced_once(monkeypatch: pytest.MonkeyPatch)
 
 def test_without_its_ledger_a_row_has_no_energy_and_no_counts() -> None:
     text = page([right("direct", 360), right("better", 372, spikes=4)])
-    assert "| direct | 90.0 | 3.0 | — | — | 90.0 | — | — | — | — | — | 1/3, 2 missing |" in text
+    unknown = " | —" * 5
+    assert f"| direct | 90.0 | 3.0 | — | — | 90.0{unknown} | nothing | 1 | 1/3, 2 missing |" in text
     assert f"| {USUAL} | better, 1/3 seeds | 60.4 pJ |" in text
     without = page([right("direct", 360)])
     assert "energy" not in without.partition("### At a glance")[2]

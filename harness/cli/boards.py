@@ -1,0 +1,128 @@
+"""Verbs that read boards and write none: ``claims`` and ``pareto``."""
+
+import gc
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+
+from harness import discovery
+from harness.contracts.errors import SpecError
+
+if TYPE_CHECKING:
+    from harness.contracts.suite import Suite
+    from harness.report import Kind, Leaderboard
+
+boards_app = typer.Typer()
+
+DataRoot = Annotated[
+    Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
+]
+Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
+Results = Annotated[Path, typer.Option(help="Where rows and leaderboards are published.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for machines.")]
+RUNS, RESULTS = Path("runs"), Path("results")
+
+
+@boards_app.command()
+def claims(
+    suite: Annotated[str | None, typer.Argument(help="Against this one alone.")] = None,
+    *,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Points by which a mean may miss a claim and still be it; default 0.5."),
+    ] = None,
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Results = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Hold what papers claim against what was measured, yours and published rows together."""
+    from harness import report
+    from harness.report import claims as held
+    from harness.report import visible
+    from harness.statistics import EQUIVALENCE_MARGIN
+
+    gc.disable()  # as in ``report``
+    allowed = EQUIVALENCE_MARGIN if margin is None else margin / 100
+    if not allowed > 0:
+        raise SpecError(f"--margin must be positive, got {margin!r}; leave it out for 0.5 points")
+    boards = [_board(name, data_root, out, results) for name in _with_claims(suite, out, results)]
+    found = report.hold([board for board in boards if board], margin=allowed)
+    if as_json:
+        for one in found:
+            typer.echo(json.dumps(held.to_plain(one)))
+        return
+    parts = held.to_markdown(found), held.summary(found), held.explanation(allowed)
+    typer.echo(visible("\n\n".join(parts)))
+
+
+@boards_app.command()
+def pareto(
+    suite: str,
+    *,
+    cost: Annotated[
+        Literal["energy", "operations", "latency", "timesteps"],
+        typer.Option(help="What accuracy is set against."),
+    ] = "energy",
+    energy_model: Annotated[
+        str | None, typer.Option(help="The energy model; default the tables'.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw it, too: a file that ends in .svg, .png or .pdf.")
+    ] = None,
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Results = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Set accuracy against what an inference costs, and mark the Pareto front with a star."""
+    from harness.report import pareto as held
+    from harness.report import visible, write_figure
+
+    gc.disable()  # as in ``report``
+    kind = _kind(figure)
+    board = _board(suite, data_root, out, results)
+    if board is None:
+        raise SpecError(f"{results} and {out} hold no rows of {suite}; run the suite first")
+    points = held.pareto(board, cost, model=energy_model)
+    if as_json:
+        for one in points:
+            typer.echo(json.dumps(held.to_plain(one)))
+    else:
+        typer.echo(visible(held.to_markdown(points, cost)))
+    if figure is not None and kind is not None:
+        write_figure(board, cost, figure, kind=kind, energy_model=energy_model)
+        typer.echo(f"-> {figure}", err=True)
+
+
+def _kind(figure: Path | None) -> "Kind | None":
+    """Return what a figure is written as."""
+    if figure is None:
+        return None
+    ending = figure.suffix.lower().removeprefix(".")
+    if ending not in ("svg", "png", "pdf"):
+        raise SpecError(f"--figure must end in .svg, .png or .pdf, got {str(figure)!r}")
+    return cast("Kind", ending)
+
+
+def _with_claims(suite: str | None, out: Path, results: Path) -> list[str]:
+    """Return the suites that have rows on data that a claim is about, or the one asked for."""
+    if suite is not None:
+        discovery.module_of("suites", suite)
+        return [suite]
+    cards = map(discovery.method_card, discovery.names("methods"))
+    claimed = {claim.dataset for card in cards if card for claim in card.claims}
+    return [
+        name
+        for name in discovery.names("suites")
+        if (results / name).exists() or (out / name).exists()
+        if cast("Suite", discovery.load("suites", name)).dataset in claimed
+    ]
+
+
+def _board(suite: str, data_root: Path | None, out: Path, results: Path) -> "Leaderboard | None":
+    from harness.engine.publish import joined
+
+    return joined(suite, runs=out, folder=results, data_root=data_root)

@@ -1,0 +1,140 @@
+"""Accuracy against a cost: which methods nothing is both cheaper and more accurate than."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from harness.contracts.cell import Cell
+from harness.contracts.errors import SpecError
+from harness.report import _words as words
+from harness.report._answers import usual_energy
+from harness.report._board import Leaderboard, Line, named
+from harness.report._words import Column, table
+
+Cost = Literal["energy", "operations", "latency", "timesteps"]
+COSTS: tuple[Cost, ...] = get_args(Cost)
+_TITLES: Mapping[Cost, str] = {
+    "energy": "energy estimate",
+    "operations": "AC + MAC",
+    "latency": "latency (ms)",
+    "timesteps": "T",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One line of a board with its cost.
+
+    Attributes:
+        line: With a number.
+        cell: Any of its cells.
+        cost: Of a sample: pJ, operations, ms or timesteps; None is unknown.
+        on_front: Whether nothing of known cost is as cheap and as accurate, and better in one.
+    """
+
+    line: Line
+    cell: Cell
+    cost: float | None
+    on_front: bool
+
+
+def pareto(board: Leaderboard, cost: Cost, /, *, model: str | None = None) -> list[Point]:
+    """Return every line that has a number, the cheapest first and the unknown last.
+
+    Simulators that agree are one line. Means are compared as they are: an interval may reach
+    over the front.
+
+    Args:
+        board: Of one data set; its students and budgets are alternatives.
+        cost: What accuracy is set against.
+        model: The energy model; None is the usual one.
+
+    Raises:
+        SpecError: If no line has an energy by ``model``.
+    """
+    lines = [line for one in board.settings for line in one.together.lines if line.answers]
+    known = {name for line in lines for name in line.energies}
+    if model is not None and model not in known:
+        raise SpecError(
+            f"no line has an energy by {model!r}; there are: {', '.join(sorted(known))}"
+        )
+    figure = _figure(cost, model or usual_energy(known) or "")
+    costs = [figure(line) for line in lines]
+    scores = [line.accuracy.value if line.accuracy else 0.0 for line in lines]
+    front = _front([*zip(costs, scores, strict=True)])
+    points = [
+        Point(line=line, cell=line.answers[0].row.cell, cost=price, on_front=is_on)
+        for line, price, is_on in zip(lines, costs, front, strict=True)
+    ]
+    return sorted(points, key=_order)
+
+
+def to_markdown(points: Sequence[Point], cost: Cost, /) -> str:
+    """Return the points as a table; a star is on the front."""
+    text = words.energy if cost == "energy" else words.quantity
+    if cost in ("latency", "timesteps"):
+        text = words.figure
+    columns: list[Column[Point]] = [
+        Column("front", lambda one: "*" if one.on_front else ""),
+        Column("method", lambda one: named(one.line.method), left=True),
+        Column("track", lambda one: one.line.track, left=True),
+        Column("student", lambda one: words.text(one.cell.model), left=True),
+        Column("budget", lambda one: words.text(one.cell.recipe_name), left=True),
+        *([] if cost == "timesteps" else [Column[Point]("T", lambda one: str(one.line.timesteps))]),
+        Column("simulator", lambda one: words.text(one.line.backend), left=True),
+        Column("accuracy %", lambda one: words.accuracy(one.line.accuracy, one.line.widest_wilson)),
+        Column(_TITLES[cost], lambda one: text(one.cost)),
+        Column("seeds", lambda one: one.line.outcome(), left=True),
+    ]
+    return table(points, columns)
+
+
+def to_plain(point: Point, /) -> dict[str, Any]:
+    """Return a point for programs."""
+    line, cell = point.line, point.cell
+    low, high = (line.accuracy and line.accuracy.interval) or line.wilson()[0]
+    return {
+        "method": line.method,
+        "track": line.track,
+        "loss": line.loss,
+        "dataset": cell.dataset,
+        "model": cell.model,
+        "recipe": cell.recipe_name,
+        "timesteps": line.timesteps,
+        "backend": line.backend,
+        "accuracy": line.accuracy and line.accuracy.value,
+        "low": low,
+        "high": high,
+        "cost": point.cost,
+        "on_front": point.on_front,
+    }
+
+
+def _figure(cost: Cost, model: str) -> Callable[[Line], float | None]:
+    figures: Mapping[Cost, Callable[[Line], float | None]] = {
+        "energy": lambda line: line.energies.get(model),
+        "operations": Line.operations,
+        "latency": lambda line: line.timing("latency_ms_b1"),
+        "timesteps": lambda line: float(line.timesteps),
+    }
+    return figures[cost]
+
+
+def _front(points: Sequence[tuple[float | None, float]]) -> list[bool]:
+    """Return of each (cost, score) whether no other is as good in both and better in one."""
+    known = sorted({(cost, -score) for cost, score in points if cost is not None})
+    front, best = set(), float("inf")
+    for cost, worse in known:
+        if worse < best:
+            front.add((cost, -worse))
+            best = worse
+    return [point in front for point in points]
+
+
+def _order(point: Point) -> tuple[Any, ...]:
+    line = point.line
+    score = line.accuracy.value if line.accuracy else 0.0
+    price = float("inf") if point.cost is None else point.cost
+    return price, -score, line.method, line.timesteps, line.backend
