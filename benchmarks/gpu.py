@@ -33,7 +33,7 @@ LEAST_S = 5.0  # a part with less than that is not begun
 PACKAGES = ("torch", "spikingjelly", "norse", "triton", "kornia", "numpy", "pytest", "tonic")
 # One cell, as whole as there is time.
 RUN = (
-    *("run", "cifar10_speedrun", "--recipe=bfloat16", "--methods=direct", "--timesteps=2"),
+    *("run", "cifar10_speedrun", "--recipe=speedrun", "--methods=direct", "--timesteps=2"),
     *("--seeds=0", "--backends=spikingjelly", "--device=cuda", "--again", "--timeout={limit}"),
 )
 

@@ -73,6 +73,7 @@ assert not heavy, heavy
         (("list", "method"), "there is no kind 'method'"),
         (("show", "nothing_like_it"), "no plug-in 'nothing_like_it'"),
         (("conform", "nrose"), "did you mean norse?"),
+        (("run", "cifar10_speedrun"), "teacher import FILE --model resnet20 --dataset cifar10"),
     ],
 )
 def test_a_users_mistake_is_one_line_with_a_remedy(
