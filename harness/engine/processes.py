@@ -88,6 +88,11 @@ class End:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """What a process says when it has a job: its clock starts now, not when a fork server did."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Returned:
     """What a process says when a job's function has returned.
 
@@ -294,6 +299,9 @@ def _is_overdue(one: _Worker) -> bool:
 
 def _listen(one: _Worker, workers: list[_Worker]) -> Iterator[News | End | Job]:
     for said in one.heard():
+        if isinstance(said, _Begun):
+            one.started_s = time.monotonic()
+            continue
         if not isinstance(said, _Returned):
             assert one.job is not None
             yield News(job=one.job, value=said)
@@ -368,6 +376,7 @@ def _run_what_comes(line: Connection) -> None:
     traces = Traces()
     while True:
         job: Job = line.recv()
+        line.send(_Begun())
         traces.begin()
         well, left = _work(job, line), traces.left_behind()
         if left:

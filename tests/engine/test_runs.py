@@ -433,7 +433,7 @@ def test_a_run_that_is_not_done_says_how_far_it_is_and_the_next_goes_on(tmp_path
     words = ("--seeds", "0,1,2")
     code, told = _run(tmp_path, slow_from_the_second, *words, "--for", "20s")
     assert code == 1
-    assert "1 of 3 done; the same command goes on" in told
+    assert "1 of 3 done (resume with the same command)" in told
     code, told = _run(tmp_path, placed, *words)
     assert code == 0, told
     assert "2 cells in" in told
