@@ -157,8 +157,8 @@ def _look(suite: str, axes: "Axes", data_root: Path | None, out: Path, results: 
     store = Store(out)
     standings = _standings(suite, axes, _published(suite, results), data_root, out, results)
     cells = {one.cell.cell_id: one.cell for one in standings}
-    teachers = {cell_of(one.teacher) for one in cells.values() if one.teacher}
-    cells |= {cell.cell_id: cell for cell in teachers}
+    teachers = {one.teacher for one in cells.values() if one.teacher}
+    cells |= {cell.cell_id: cell for cell in map(cell_of, teachers)}
     running = [
         (cells[one.cell_id].label, one)
         for place in (TEACHERS, suite)

@@ -48,9 +48,9 @@ def write(lock: IO[bytes], note: Note, /) -> None:
     """Write ``note`` into a lock that is held. A full disk is for the row to tell."""
     told = asdict(note) | {"host": socket.gethostname(), "pid": os.getpid()}
     with suppress(OSError):
-        lock.truncate(0)
-        lock.write(json.dumps(told).encode())  # it was opened to append: at 0
-        lock.flush()
+        # Past the buffer: what a full disk refuses must not come up again when it is closed.
+        os.ftruncate(lock.fileno(), 0)
+        os.write(lock.fileno(), json.dumps(told).encode())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,8 +86,10 @@ def test_what_nobody_foresaw_takes_as_long_as_what_has_ended() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(None, "unknown"), (0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5340, "89 min")]
-    + [(5400, "1 h 30 min"), (7500, "2 h 05 min")],
+    [
+        *((None, "unknown"), (0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5340, "89 min")),
+        *((5400, "1 h 30 min"), (7500, "2 h 05 min")),
+    ],
 )
 def test_times_in_words(seconds: float | None, words: str) -> None:
     assert in_words(seconds) == words

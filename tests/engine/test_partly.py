@@ -169,7 +169,7 @@ def needing_all_memory(order: Order, _send: Send) -> bool:
     here = runs / f"in-{seed}"
     here.touch()
     if seed == 0 and not _made_before(runs):
-        _wait_until(lambda: (runs / "in-1").exists())
+        _wait_until((runs / "in-1").exists)
     if seed == 1:
         _wait_until(lambda: "0" in _made_before(runs))
     status = "oom" if seed == 0 and len(list(runs.glob("in-*"))) > 1 else "ok"
