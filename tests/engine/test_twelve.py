@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,8 +20,9 @@ from harness.contracts.recipe import Recipe
 from harness.contracts.row import Row
 from harness.engine import cell as real
 from harness.engine import processes, worker
-from harness.engine.jobs import Order
+from harness.engine.jobs import Conditions, Order
 from harness.engine.resolve import opened, resolve
+from harness.engine.scheduler import CellEnded, conduct
 from harness.engine.train import train
 from harness.store import Store
 from tests.engine.test_runs import METRICS, Send, _cells, _conducted, _row
@@ -144,3 +146,24 @@ def _has_left_nothing(runs: Path) -> None:
             continue
     assert not parents.keys() & set(pids)
     assert server not in parents.values()
+
+
+def doing_nothing(order: Order, send: Send) -> bool:
+    with pytest.MonkeyPatch.context() as patch:  # so that its process is used again
+        patch.setattr(real, "run", lambda order, _report: _row(order))
+        return worker.work_on_cell(order, send)
+
+
+def test_a_cell_costs_little_more_than_its_own_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "work_on_cell", doing_nothing)
+    conditions = Conditions(runs=tmp_path, data_root=None)
+    ended_s = [
+        time.monotonic()
+        for event in conduct(_cells(25), conditions, slots=1, timeout_s=60)
+        if isinstance(event, CellEnded)
+    ]
+    between_s = sorted(after - before for before, after in pairwise(ended_s))
+    # A quarter of them, since others may use this machine, too.
+    assert between_s[len(between_s) // 4] < 0.150
