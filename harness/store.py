@@ -18,7 +18,7 @@ from harness.contracts.cell import TEACHERS, Cell
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row
 
-PREDICTIONS = "predictions.npz"
+PREDICTIONS, CHECKPOINT = "predictions.npz", "checkpoint.safetensors"
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], /) -> None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from harness import discovery
+from harness.cli import watching
 from harness.cli.boards import boards_app
 from harness.cli.data import data_app
 from harness.contracts.errors import HarnessError, SpecError, StoreError, UnsupportedError
@@ -33,9 +34,11 @@ from harness.contracts.neuron import NeuronSpec
 if TYPE_CHECKING:
     from harness.contracts.backend import Backend
     from harness.contracts.cell import Cell
+    from harness.engine.forecast import Forecast
     from harness.engine.freshness import Standing
     from harness.engine.grid import Axes
     from harness.engine.jobs import Conditions
+    from harness.engine.places import Places
     from harness.engine.tune import Search
     from harness.results import Published
 
@@ -49,6 +52,8 @@ teacher_app = typer.Typer(help="Teachers from elsewhere.", no_args_is_help=True)
 app.add_typer(teacher_app, name="teacher")
 app.add_typer(data_app, name="data")
 app.add_typer(boards_app)
+app.command()(watching.status)
+app.command()(watching.logs)
 
 
 class Exit(IntEnum):
@@ -123,6 +128,7 @@ def plan(  # noqa: PLR0913  one option a filter
     recipe: RecipeName = None,
     untuned: Untuned = False,
     start: Start = None,
+    device: Device = "cpu",
     data_root: DataRoot = None,
     out: Out = RUNS,
     results: Results = RESULTS,
@@ -130,7 +136,8 @@ def plan(  # noqa: PLR0913  one option a filter
 ) -> None:
     """Say of every cell: fresh, published, missing, stale (and what moved), failed or damaged.
 
-    Exit code 1 if a row cannot be read.
+    Of those that are due also how long they will take on such a device, and what they need of
+    a GPU's memory, where rows of their kind tell. Exit code 1 if a row cannot be read.
     """
     gc.disable()  # as in ``report``
     axes = _axes(
@@ -139,14 +146,21 @@ def plan(  # noqa: PLR0913  one option a filter
     _left_out(suite, axes)
     known = _published(suite, results)
     standings = _standings(suite, axes, known, data_root, out, results)
+    forecast = _forecast(known, standings)
+    expected_s = 0.0
     for one in standings:
+        seconds = forecast.seconds(one.cell, device) if one.is_due else None
+        gpu_bytes = forecast.gpu_bytes(one.cell, device) if one.is_due else None
+        expected_s += seconds or 0.0
         if as_json:
             told = {"cell_id": one.cell.cell_id, "state": one.state, "why": one.why}
-            print(json.dumps(told | json.loads(one.cell.identity())))
+            needs = {"seconds": seconds, "gpu_bytes": gpu_bytes}
+            print(json.dumps(told | needs | json.loads(one.cell.identity())))
         else:
-            print(f"{one.state:9} {one.cell.cell_id} {one.cell.label}", one.why, sep="  ")
+            words = "; ".join(filter(None, (one.why, _needs(seconds, gpu_bytes))))
+            print(f"{one.state:9} {one.cell.cell_id} {one.cell.label}", words, sep="  ")
     if not as_json:
-        print(_summary(standings))
+        print(_summary(standings) + _ahead(expected_s, device))
     if known.damaged or any(one.state == "damaged" for one in standings):
         raise typer.Exit(Exit.SOME_FAILED)
 
@@ -164,11 +178,18 @@ def run(  # noqa: PLR0913  one option a filter
     untuned: Untuned = False,
     start: Start = None,
     device: Device = "cpu",
+    devices: Annotated[
+        list[str] | None, typer.Option(help="Several GPUs, as cuda:0,cuda:1; instead of --device.")
+    ] = None,
     data_root: DataRoot = None,
     out: Out = RUNS,
     results: Results = RESULTS,
     jobs: Annotated[
-        int | None, typer.Option(help="Cells at once; default one a core, or one a GPU.")
+        str | None,
+        typer.Option(
+            help="Cells at once, on all devices; default one a core, or one a GPU. auto: as many "
+            "as a GPU's memory holds, by what rows of their kind needed."
+        ),
     ] = None,
     threads: Annotated[
         int, typer.Option(help="Of each cell; more round float32 sums in another order.")
@@ -186,6 +207,10 @@ def run(  # noqa: PLR0913  one option a filter
     ] = None,
     again: Annotated[bool, typer.Option(help="Run what is published, too.")] = False,
     retry_failed: Annotated[bool, typer.Option(help="Run failed cells again.")] = False,
+    retry: Annotated[
+        list[str] | None,
+        typer.Option(help="Run those again that ended so: timeout, oom, failed or diverged."),
+    ] = None,
     deterministic: Annotated[bool, typer.Option(help="Refuse kernels that vary.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -197,32 +222,49 @@ def run(  # noqa: PLR0913  one option a filter
     axes = replace(axes, shard=_shard(shard))
     _require_positive("--timeout", math.inf if timeout is None else timeout)
     _require_positive("--threads", threads)
-    slots = _slots(jobs, device)
+    asked = _devices(device, devices)
+    slots = _slots(jobs, asked[0], devices=len(asked))
+    retried = _statuses(retry)
     left_out = _left_out(suite, axes)
     known = _published(suite, results)
     standings = _standings(suite, axes, known, data_root, out, results, trust=not again)
-    due = [one.cell for one in standings if one.is_due or (retry_failed and one.has_failed)]
+    due = [
+        one.cell
+        for one in standings
+        if one.is_due or (one.has_failed and (retry_failed or _ended_so(one, retried)))
+    ]
     left = [one for one in standings if one.has_failed and one.cell not in due]
     failures = 0
     if due:
-        _require_device(device)
+        for each in asked:
+            _require_device(each)
         conditions = _conditions(
-            device, data_root, out, deterministic=deterministic, threads=threads
+            asked[0], data_root, out, deterministic=deterministic, threads=threads
         )
         cells = [*_due_teachers(due, data_root, out, results), *due]
-        failures = _conduct(cells, conditions, slots, timeout, until_s=until_s, as_json=as_json)
+        forecast = _forecast(known, standings)
+        failures = _conduct(
+            cells,
+            conditions,
+            slots,
+            timeout,
+            until_s=until_s,
+            places=_places(asked, forecast, out, packed=jobs == "auto"),
+            forecast=forecast,
+            as_json=as_json,
+        )
         after = _standings(suite, axes, known, data_root, out, results, trust=not again)
         if undone := sum(one.is_due for one in after):
             failures += undone
-            done = len(after) - undone
-            print(f"{done} of {len(after)} done; the same command goes on", file=sys.stderr)
-        asked = [one.cell for one in standings]
-        _tell_agreement(known, asked, out, as_json=as_json)
+            done = f"{len(after) - undone} of {len(after)} done"
+            print(f"{done}{_partly(cells, out)} (resume with the same command)", file=sys.stderr)
+        _tell_agreement(known, [one.cell for one in standings], out, as_json=as_json)
     else:
         print(f"nothing to do: {_summary(standings)}", file=sys.stderr if as_json else sys.stdout)
     if left:
         print(
-            f"{len(left)} cells failed before and were left alone; --retry-failed runs them",
+            f"{len(left)} cells failed before and were left alone; --retry-failed runs them, "
+            "--retry timeout those that ran into their limit",
             file=sys.stderr,
         )
     if failures or left or left_out:
@@ -251,7 +293,7 @@ def reverify(
     """
     from harness.engine import reverify as engine
 
-    slots = jobs or os.cpu_count() or 1
+    slots = _slots(None if jobs is None else str(jobs), "cpu")
     rows = engine.suspects(suite, out, results, sample=sample)
     if not rows:
         print(
@@ -320,7 +362,7 @@ def tune(  # noqa: PLR0913  one option a filter
     _tell_search(found, len(due), known)
     failures = 0
     if due:
-        slots = _slots(jobs, device)
+        slots = _slots(None if jobs is None else str(jobs), device)
         _require_device(device)
         conditions = _conditions(device, data_root, out, deterministic=True, threads=1)
         cells = [*_due_teachers(due, data_root, out, results), *due]
@@ -587,12 +629,83 @@ def _require_positive(option: str, value: float) -> None:
         raise SpecError(f"{option} must be positive, got {value!r}; leave it out for the default")
 
 
-def _slots(jobs: int | None, device: str) -> int:
-    """Return how many cells run at once."""
+def _slots(jobs: str | None, device: str, *, devices: int = 1) -> int:
+    """Return how many cells run at once, on so many devices together."""
+    cores = os.cpu_count() or 1
     if jobs is None:
-        return 1 if device.startswith("cuda") else os.cpu_count() or 1
-    _require_positive("--jobs", jobs)
-    return jobs
+        return devices if device.startswith("cuda") else cores
+    if jobs == "auto" and device.startswith("cuda"):
+        return max(devices, cores)
+    if not re.fullmatch("-?[0-9]+", jobs):
+        raise SpecError(f"--jobs takes a number, or auto on a GPU, got {jobs!r} for {device}")
+    _require_positive("--jobs", int(jobs))
+    return int(jobs)
+
+
+def _devices(device: str, devices: list[str] | None) -> tuple[str, ...]:
+    """Return where cells run; several devices are GPUs by number, each once."""
+    several = _split(devices, "--devices")
+    if several is None:
+        return (device,)
+    if len(set(several)) != len(several) or not all(
+        re.fullmatch("cuda:[0-9]+", d) for d in several
+    ):
+        raise SpecError(f"--devices takes GPUs like cuda:0,cuda:1, got {','.join(several)!r}")
+    return several
+
+
+def _places(devices: tuple[str, ...], forecast: "Forecast", out: Path, *, packed: bool) -> "Places":
+    from harness.engine.places import Places, free_bytes
+
+    if not packed:
+        return Places(devices=devices)
+    room = free_bytes(devices, out / "memory.txt")
+    return Places(devices=devices, room=room, need=forecast.gpu_bytes)
+
+
+_RETRIED = ("timeout", "oom", "failed", "diverged")
+
+
+def _statuses(retry: list[str] | None) -> tuple[str, ...]:
+    asked = _split(retry, "--retry") or ()
+    if unknown := [one for one in asked if one not in _RETRIED]:
+        raise SpecError(f"--retry takes {', '.join(_RETRIED)}, got {unknown[0]!r}")
+    return asked
+
+
+def _ended_so(one: "Standing", statuses: tuple[str, ...]) -> bool:
+    return one.row is not None and one.row.status in statuses
+
+
+def _forecast(known: "Published", standings: "Sequence[Standing]") -> "Forecast":
+    """Return what rows tell of times and memory: those made here first."""
+    from harness.engine.forecast import Forecast
+
+    here = [one.row for one in standings if one.row is not None and one.state != "published"]
+    there = (*known.rows.values(), *known.teachers.values())
+    return Forecast(here, otherwise=Forecast(there))
+
+
+def _needs(seconds: float | None, gpu_bytes: int | None) -> str:
+    from harness.engine.forecast import in_words
+
+    memory = f", {gpu_bytes / 2**30:.1f} GiB of a GPU" if gpu_bytes else ""
+    return "" if seconds is None else f"about {in_words(seconds)}{memory}"
+
+
+def _ahead(seconds: float, device: str) -> str:
+    from harness.engine.forecast import in_words
+
+    return f"; about {in_words(seconds)} of work on {device}, one at a time" if seconds else ""
+
+
+def _partly(cells: "Sequence[Cell]", out: Path) -> str:
+    """Return how many of ``cells`` have a checkpoint to go on from."""
+    from harness.engine.partly import progress_of
+    from harness.store import Store
+
+    partly = sum(progress_of(Store(out), cell) is not None for cell in cells)
+    return f", {partly} partly" if partly else ""
 
 
 def _seconds(option: str, text: str | None) -> float:
@@ -794,17 +907,32 @@ def _conduct(
     *,
     as_json: bool,
     until_s: float = math.inf,
+    places: "Places | None" = None,
+    forecast: "Forecast | None" = None,
 ) -> int:
     """Run ``due`` and tell what happens; return how many failed."""
+    from harness.engine.forecast import Forecast, Outlook
     from harness.engine.progress import tell
     from harness.engine.scheduler import conduct
 
-    happenings = conduct(due, conditions, slots=slots, timeout_s=timeout_s, until_s=until_s)
+    forecast = forecast or Forecast()
+    happenings = conduct(
+        due,
+        conditions,
+        slots=slots,
+        timeout_s=timeout_s,
+        until_s=until_s,
+        places=places,
+        forecast=forecast,
+    )
+    expected_s = {cell.cell_id: forecast.seconds(cell, conditions.device) for cell in due}
+    outlook = Outlook(expected_s, slots=slots)
     try:
         with closing(happenings):
-            return tell(happenings, cells=len(due), as_json=as_json)
+            return tell(happenings, cells=len(due), as_json=as_json, outlook=outlook)
     except KeyboardInterrupt:
-        print("\ninterrupted; finished cells are kept, the same command goes on", file=sys.stderr)
+        kept = f"finished cells are kept{_partly(due, conditions.runs)}"
+        print(f"\ninterrupted; {kept} (resume with the same command)", file=sys.stderr)
         raise typer.Exit(130) from None
 
 

@@ -6,6 +6,7 @@ and keeps what they share (imports, data, a GPU's context), as long as each leav
 found it (``harness.engine.traces``). A job that raises, aborts, hangs, exits or is killed
 takes its process with it, ends with a status and never harms another: if others had its
 process before, so that the fault may be theirs, it is run again in a fresh one, and that counts.
+Beside each process stands another that ends it with the run (``harness.engine.warden``).
 """
 
 import math
@@ -23,13 +24,14 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
 from typing import Any, Literal
 
 from harness.contracts.errors import StoreError
+from harness.engine.warden import AT_ONCE, Warden
 
 _PRELOADED = ["harness.engine.preload"]
-_GRACE_S = 2.0
+GRACE_S = 10.0  # for what is asked to end: a step, and a checkpoint
+_SLOW_S = 5.0  # beyond which a warden is stuck itself
 _LOOK_S = 1.0  # at most so long between looks at clocks and logs
 _LOG_BYTES, _LOG_END_BYTES = 2**24, 2**16
 _LOG_NOTE = b"\n[cut here: the log became too long]\n"
@@ -49,12 +51,14 @@ class Job:
             returns whether it went well.
         argument: Picklable.
         log_path: Where its output goes.
+        device: That it uses; jobs of another have another process, which holds nothing there.
     """
 
     name: str
     work: Work
     argument: Any
     log_path: Path
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +88,11 @@ class End:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """What a process says when it has a job: its clock starts now, not when a fork server did."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Returned:
     """What a process says when a job's function has returned.
 
@@ -101,17 +110,21 @@ class _Worker:
     """A process and the job that it has.
 
     Attributes:
-        process: Leads a group.
-        line: To it and from it.
+        process: The warden of the one that works.
+        line: To the one that works and from it.
+        device: That its jobs use.
         job: None while it has none.
         started_s: When it got it.
+        asked_s: When it was asked to end, if it was.
         earlier: How many it had before.
     """
 
     process: BaseProcess
     line: Connection
+    device: str
     job: Job | None = None
     started_s: float = 0.0
+    asked_s: float | None = None
     earlier: int = 0
 
     def give(self, job: Job) -> None:
@@ -129,21 +142,32 @@ class _Worker:
             return
         except Exception:  # noqa: BLE001  whatever reading an object may raise
             _write_note(self.job, traceback.format_exc())
-            os.kill(self.process.pid or 0, signal.SIGABRT)
+            self.tell(signal.SIGABRT)
 
-    def stop(self, *, gently: bool = False) -> None:
-        """End it and whatever it started."""
-        if gently:
-            _terminate(self.process)
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)  # type: ignore[arg-type]  # it was started, so it has one
-        self.process.kill()  # one that has not made its group yet
+    def tell(self, number: signal.Signals) -> None:
+        """Let its warden know that it is to end."""
+        with suppress(ProcessLookupError):
+            os.kill(self.process.pid or 0, number)
+
+    def ask(self) -> None:
+        """Let it end so that it can write down what it has."""
+        self.asked_s = time.monotonic()
+        self.tell(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """End it and whatever it started, at once."""
+        self.tell(AT_ONCE)
+        until_s = time.monotonic() + _SLOW_S
+        self.process.join(_SLOW_S)
+        while _runs(self.process) and time.monotonic() < until_s:
+            time.sleep(0.01)  # without a fork server nobody says when it has ended
+        self.process.kill()
         self.process.join()
         self.line.close()
 
 
 def run_jobs(
-    jobs: Iterable[Job],
+    jobs: Iterable[Job | None],
     /,
     *,
     slots: int,
@@ -153,13 +177,15 @@ def run_jobs(
 ) -> Generator[News | End]:
     """Run ``jobs`` in order, at most ``slots`` at once, and yield what happens.
 
-    Closing the iterator, or an interrupt, kills whatever still runs.
+    Whatever is cut off is asked to end first, and killed ``GRACE_S`` later. Closing the
+    iterator, or an interrupt, cuts off all that still runs.
 
     Args:
-        jobs: What to run; the next is asked for when there is room for it.
+        jobs: What to run; the next is asked for when there is room for it. None says that
+            none can begin before another has ended.
         slots: How many at once.
-        timeout_s: Wall-clock seconds a job may take before its process group is killed.
-        until_s: When, on the monotonic clock, those that still run are killed likewise.
+        timeout_s: Wall-clock seconds a job may take before it is cut off.
+        until_s: When, on the monotonic clock, those that still run are cut off likewise.
         jobs_a_process: After how many a process is replaced.
     """
     # Threads that wait by spinning, OpenMP's default, slow a busy machine down tenfold.
@@ -175,13 +201,11 @@ def run_jobs(
                 job = alone.popleft() if apart else next(waiting, None)
                 if job is None:
                     break
-                idle = next((one for one in workers if one.job is None), None)
-                if idle is not None and (apart or idle.earlier >= jobs_a_process):
-                    _dismiss(idle, workers)
-                    idle = None
-                if idle is None:
-                    workers.append(idle := _start(context))
-                idle.give(job)
+                one = None if apart else _idle(workers, job.device, jobs_a_process)
+                if one is None:
+                    _make_room(workers, slots)
+                    workers.append(one := _start(context, job.device))
+                one.give(job)
             if not any(one.job for one in workers):
                 break
             for happening in _await(workers, timeout_s, until_s):
@@ -190,15 +214,28 @@ def run_jobs(
                 else:
                     yield happening
     finally:
-        for one in workers:
-            one.stop(gently=one.job is not None)
+        _end(workers)
 
 
-def _start(context: ForkServerContext) -> _Worker:
+def _idle(workers: list[_Worker], device: str, jobs_a_process: int) -> _Worker | None:
+    """Return a process that can have another job on ``device``."""
+    for one in workers:
+        if one.job is None and one.device == device and one.earlier < jobs_a_process:
+            return one
+    return None
+
+
+def _make_room(workers: list[_Worker], slots: int) -> None:
+    """Let go of a process that waits, so that there are never more than ``slots``."""
+    if len(workers) >= slots:
+        _dismiss(next(one for one in workers if one.job is None), workers)
+
+
+def _start(context: ForkServerContext, device: str) -> _Worker:
     ours, theirs = context.Pipe()
     # A fork server that was killed is not at once known to be gone; the next try has a new one.
     for pause_s in (0.1, 1.0, None):
-        process = context.Process(target=_serve, args=(theirs,))
+        process = context.Process(target=_serve, args=(theirs, GRACE_S))
         try:
             process.start()
             break
@@ -207,12 +244,28 @@ def _start(context: ForkServerContext) -> _Worker:
                 raise StoreError(f"cannot start a process: {error!r}; lower --jobs") from error
             time.sleep(pause_s)
     theirs.close()
-    return _Worker(process=process, line=ours)
+    return _Worker(process=process, line=ours, device=device)
 
 
 def _dismiss(worker: _Worker, workers: list[_Worker]) -> None:
     worker.stop()
     workers.remove(worker)
+
+
+def _end(workers: list[_Worker]) -> None:
+    """End all, those at work so that they can write down what they have; twice means at once."""
+    busy = [one for one in workers if one.job is not None]
+    until_s = time.monotonic() + GRACE_S
+    try:
+        for one in busy:
+            one.ask()
+        for one in busy:
+            one.process.join(max(0.0, until_s - time.monotonic()))
+    finally:
+        for one in workers:
+            one.tell(AT_ONCE)
+        for one in workers:
+            one.stop()
 
 
 def _await(workers: list[_Worker], timeout_s: float, until_s: float) -> Iterator[News | End | Job]:
@@ -221,8 +274,8 @@ def _await(workers: list[_Worker], timeout_s: float, until_s: float) -> Iterator
     A job is yielded as it is if it has to be run again, in a process of its own.
     """
     busy = [one for one in workers if one.job is not None]
-    first = min(until_s, *(one.started_s + timeout_s for one in busy))
-    patience = min(first - time.monotonic(), _LOOK_S)
+    limits = [min(until_s, one.started_s + timeout_s) for one in busy if one.asked_s is None]
+    patience = min([limit - time.monotonic() for limit in limits] + [_LOOK_S])
     watched: list[Any] = [part for one in busy for part in (one.process.sentinel, one.line)]
     wait(watched, timeout=max(0.0, patience))
     for one in busy:
@@ -231,26 +284,29 @@ def _await(workers: list[_Worker], timeout_s: float, until_s: float) -> Iterator
         if one.job is None:
             continue
         _shorten(one.job.log_path)
-        if gone:
-            lost = _runs(one.process)  # its end went to the fork server, and there is none
+        if gone or _is_overdue(one):
+            lost = gone and _runs(one.process)  # its end went to the fork server: there is none
             _dismiss(one, workers)
-            yield _ended(one, "died", lost=lost)
-        elif time.monotonic() > min(until_s, one.started_s + timeout_s):
-            _terminate(one.process)
-            yield from _listen(one, workers)
-            if one in workers:
-                _dismiss(one, workers)
-            if one.job is not None:
-                yield _ended(one, "timeout")
+            yield _ended(one, "died" if one.asked_s is None else "timeout", lost=lost)
+        elif one.asked_s is None and time.monotonic() > min(until_s, one.started_s + timeout_s):
+            one.ask()
+
+
+def _is_overdue(one: _Worker) -> bool:
+    """Return whether a warden did not end what it was asked to, as one that is stopped."""
+    return one.asked_s is not None and time.monotonic() > one.asked_s + GRACE_S + _SLOW_S
 
 
 def _listen(one: _Worker, workers: list[_Worker]) -> Iterator[News | End | Job]:
     for said in one.heard():
+        if isinstance(said, _Begun):
+            one.started_s = time.monotonic()
+            continue
         if not isinstance(said, _Returned):
             assert one.job is not None
             yield News(job=one.job, value=said)
             continue
-        if not (said.well and said.reusable):
+        if one.asked_s is not None or not (said.well and said.reusable):
             _dismiss(one, workers)
         yield _ended(one, "done", well=said.well)
 
@@ -261,7 +317,7 @@ def _ended(one: _Worker, ending: Ending, *, well: bool = False, lost: bool = Fal
     assert job is not None
     one.earlier += 1
     _shorten(job.log_path)
-    if not well and ending != "timeout" and one.earlier > 1:
+    if not well and ending != "timeout" and one.asked_s is None and one.earlier > 1:
         return job
     return End(
         job=job,
@@ -300,32 +356,27 @@ def _write_note(job: Job | None, words: str) -> None:
             log.write(words)
 
 
-def _terminate(process: BaseProcess) -> None:
-    """End a process group, at first so that it can clean up."""
-    for signal_ in (signal.SIGTERM, signal.SIGKILL):
-        if process.pid is None or not process.is_alive():
-            return
-        try:
-            os.killpg(process.pid, signal_)
-        except ProcessLookupError:  # it has not made its group yet
-            os.kill(process.pid, signal_)
-        process.join(_GRACE_S)
+def _serve(line: Connection, grace_s: float) -> None:
+    """Become a warden and a process that runs the jobs that come along ``line``."""
+    run = multiprocessing.parent_process()
+    assert run is not None
+    warden = Warden()
+    if warden.fork():
+        line.close()
+        warden.watch(run.sentinel, grace_s=grace_s)
+    try:
+        _run_what_comes(line)
+    finally:
+        os._exit(1)
 
 
-def _serve(line: Connection) -> None:
-    """Run the jobs that come along ``line``: own process group, dying with the parent."""
-    os.setsid()
-    with suppress(OSError):  # Linux alone: the kernel, short of memory, ends a cell first
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    Thread(target=_end_with_parent, daemon=True).start()
+def _run_what_comes(line: Connection) -> None:
     from harness.engine.traces import Traces
 
     traces = Traces()
     while True:
-        try:
-            job: Job = line.recv()
-        except EOFError:
-            os.killpg(0, signal.SIGKILL)
+        job: Job = line.recv()
+        line.send(_Begun())
         traces.begin()
         well, left = _work(job, line), traces.left_behind()
         if left:
@@ -359,15 +410,3 @@ def _write_into(log_path: Path) -> None:
     os.dup2(log, sys.stdout.fileno())
     os.dup2(log, sys.stderr.fileno())
     os.close(log)
-
-
-def _end_with_parent() -> None:
-    """Kill this process's whole group as soon as the parent is gone.
-
-    The kernel's own signal on a parent's death would not come: a process's parent is the
-    fork server, which lives as long as any job.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os.killpg(0, signal.SIGKILL)

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import IO
 
@@ -14,15 +14,20 @@ from harness.contracts.cell import TEACHERS, Cell
 from harness.contracts.errors import StoreError
 from harness.contracts.method import Progress
 from harness.contracts.row import Row, Status
-from harness.engine import worker
+from harness.engine import watch, worker
+from harness.engine.forecast import Forecast
 from harness.engine.jobs import Conditions, Order
-from harness.engine.processes import End, Job, News, run_jobs
+from harness.engine.partly import fraction, progress_of
+from harness.engine.places import Places
+from harness.engine.processes import GRACE_S, End, Job, News, run_jobs
 from harness.engine.provenance import without_numbers
 from harness.store import Store
 
 CELL_S = 7200.0
 _ALIKE = 3  # failures of the machine in a row, after which the next will hardly be another
 _PAUSE_S = 0.5  # between looks at cells that other runs have
+_WORTH_S = 30.0  # of a cell that cannot end: enough to begin, and to leave a checkpoint
+_NOTE_S = 5.0  # between two notes of how far a cell is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +35,22 @@ class Started:
     """A job reports for the first time, or again.
 
     Attributes:
-        name: Of the cell or teacher.
+        cell_id: Of the cell or teacher.
+        name: Of it, for people.
         progress: How far it is.
     """
 
+    cell_id: str
     name: str
     progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetBack:
+    """A cell ended for want of memory beside others, and is run again alone."""
+
+    cell: Cell
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +62,7 @@ class CellEnded:
     seconds: float
 
 
-Event = Started | CellEnded
+Event = Started | SetBack | CellEnded
 
 
 def conduct(
@@ -58,20 +73,25 @@ def conduct(
     slots: int,
     timeout_s: float | None,
     until_s: float = math.inf,
+    places: Places | None = None,
+    forecast: Forecast | None = None,
 ) -> Generator[Event]:
-    """Run ``cells`` in order and yield what happens; teachers are cells, and come first.
+    """Run ``cells`` and yield what happens; teachers are cells, and come first.
 
-    What another run works on is waited for, and its row taken. A cell that is cut off at
-    ``until_s`` leaves no row, as if the run had been interrupted.
+    Then come those of which most is done, else they are in order. What another run works on
+    is waited for, and its row taken. A cell that is cut off at ``until_s`` leaves no row, as
+    if the run had been interrupted. One that runs out of memory beside others is run again
+    alone, at the end.
 
     Args:
         cells: What is due.
         conditions: How cells are run.
         slots: How many at once.
         timeout_s: What a cell may take; None is two hours, and no limit for a teacher.
-        until_s: When, on the monotonic clock, everything ends. A cell is not begun if one that
-            differs in its seed alone, or without such a one every cell so far, took longer
-            than is left.
+        until_s: When, on the monotonic clock, everything has ended: cells are asked to a
+            little before. None is begun that would get nowhere, as far as anybody knows.
+        places: Where cells run; default on the device of ``conditions``.
+        forecast: What is known of how long cells take.
 
     Raises:
         StoreError: If the disk refuses, or several cells in a row met a failure of the machine.
@@ -80,11 +100,15 @@ def conduct(
     shift = _Shift(
         store=store,
         conditions=conditions,
-        until_s=until_s,
+        until_s=until_s - min(GRACE_S, (until_s - time.monotonic()) / 10),
         versions={cell.cell_id: store.version(cell) for cell in cells},
+        places=places or Places(devices=(conditions.device,)),
+        forecast=forecast or Forecast(),
+        parts={cell.cell_id: fraction(progress_of(store, cell)) for cell in cells},
     )
-    teachers = [cell for cell in cells if cell.suite == TEACHERS]
-    others = [cell for cell in cells if cell.suite != TEACHERS]
+    ordered = sorted(cells, key=lambda cell: -shift.parts[cell.cell_id])
+    teachers = [cell for cell in ordered if cell.suite == TEACHERS]
+    others = [cell for cell in ordered if cell.suite != TEACHERS]
     try:
         for part, usual_s in ((teachers, math.inf), (others, CELL_S)):
             yield from shift.work(part, slots, usual_s if timeout_s is None else timeout_s)
@@ -100,10 +124,15 @@ class _Shift:
     Attributes:
         store: Where rows are.
         conditions: How cells are run.
-        until_s: When everything ends.
-        versions: Of each cell's row when the run began.
+        until_s: When everything is asked to end.
+        versions: Of each cell's row when the run began, or set it back.
+        places: Where cells run.
+        forecast: How long cells take.
+        parts: Which part of each cell was done before.
         locks: Of the cells that run.
+        noted_s: When it was last noted how far each is.
         words: Of cells whose machine failed: the rows that they sent.
+        crowded: Cells that had no memory beside others.
         taken_s: How long the last cell of a kind took.
         alike: Failures of the machine in a row.
         last: What the last of them was.
@@ -112,14 +141,28 @@ class _Shift:
     store: Store
     conditions: Conditions
     until_s: float
-    versions: Mapping[str, tuple[int, int] | None]
+    versions: dict[str, tuple[int, int] | None]
+    places: Places
+    forecast: Forecast
+    parts: Mapping[str, float]
     locks: dict[str, IO[bytes]] = field(default_factory=dict)
+    noted_s: dict[str, float] = field(default_factory=dict)
     words: dict[str, Row] = field(default_factory=dict)
+    crowded: list[Cell] = field(default_factory=list)
     taken_s: dict[object, float] = field(default_factory=dict)
     alike: int = 0
     last: str = ""
 
     def work(self, cells: Sequence[Cell], slots: int, timeout_s: float) -> Iterator[Event]:
+        """Run ``cells``, and those again that had no memory beside others."""
+        yield from self._work(cells, slots, timeout_s)
+        if self.crowded:
+            shared, crowded = self.places, self.crowded
+            self.places, self.crowded = replace(shared, alone=True, room=None), []
+            yield from self._work(crowded, min(slots, len(shared.devices)), timeout_s)
+            self.places = shared
+
+    def _work(self, cells: Sequence[Cell], slots: int, timeout_s: float) -> Iterator[Event]:
         """Run ``cells``, and wait for those that another run has."""
         while cells:
             elsewhere: list[Cell] = []
@@ -144,7 +187,7 @@ class _Shift:
 
     def _jobs(
         self, cells: Sequence[Cell], elsewhere: list[Cell], made: list[Cell]
-    ) -> Iterator[Job]:
+    ) -> Iterator[Job | None]:
         """Yield a job for each cell that can begin; list those that another run has or made."""
         for cell in cells:
             if self.alike >= _ALIKE or not self._fits(cell):
@@ -157,44 +200,102 @@ class _Shift:
                 made.append(cell)
             else:
                 self.locks[cell.cell_id] = lock
-                yield _job(cell, self.conditions, self.store)
+                yield from self._begun(cell)
+
+    def _begun(self, cell: Cell) -> Iterator[Job | None]:
+        """Yield the job of a cell that this run has, once there is a place for it."""
+        while (device := self.places.take(cell)) is None:
+            yield None
+        # Its name tells attempts apart.
+        log_path = self.store.folder(cell) / f"log-{time.time_ns()}.txt"
+        conditions = replace(self.conditions, device=device)
+        order = Order(cell=cell, conditions=conditions, log_path=log_path)
+        self._note(order)
+        yield Job(
+            name=cell.label,
+            work=worker.work_on_cell,
+            argument=order,
+            log_path=log_path,
+            device=device,
+        )
 
     def _fits(self, cell: Cell) -> bool:
-        """Return whether ``cell`` may end in time, as far as anybody knows."""
-        shortest_s = min(self.taken_s.values(), default=0.0)
-        needed_s = self.taken_s.get(_kind(cell), shortest_s)
-        return time.monotonic() + needed_s < self.until_s
+        """Return whether ``cell`` will end in time or get some way, as far as anybody knows."""
+        left_s = self.until_s - time.monotonic()
+        needed_s = self.taken_s.get(_kind(cell))
+        if needed_s is None:
+            needed_s = self.forecast.seconds(cell, self.conditions.device)
+        if needed_s is None:
+            needed_s = min(self.taken_s.values(), default=0.0)
+        return (1 - self.parts[cell.cell_id]) * needed_s < left_s or left_s > _WORTH_S
 
     def _events(self, happening: News | End) -> Iterator[Event]:
         if isinstance(happening, End):
             yield self._ended(happening)
             return
         order: Order = happening.job.argument
+        cell_id = order.cell.cell_id
         if isinstance(happening.value, Row):
-            self.words[order.cell.cell_id] = happening.value
-        else:
-            yield Started(name=happening.job.name, progress=happening.value)
+            self.words[cell_id] = happening.value
+            return
+        if time.monotonic() > self.noted_s.get(cell_id, 0.0) + _NOTE_S:
+            self._note(order, happening.value)
+        yield Started(cell_id=cell_id, name=happening.job.name, progress=happening.value)
 
-    def _ended(self, end: End) -> CellEnded:
+    def _note(self, order: Order, progress: Progress | None = None) -> None:
+        """Write for other processes what runs here and how far it is."""
+        cell_id = order.cell.cell_id
+        self.noted_s[cell_id] = time.monotonic()
+        note = watch.Note(
+            log=order.log_path.name,
+            began_s=time.time(),
+            device=order.conditions.device,
+            samples=progress.samples if progress else 0,
+            budget=progress.budget if progress else 0,
+        )
+        watch.write(self.locks[cell_id], note)
+
+    def _ended(self, end: End) -> CellEnded | SetBack:
         """Return the row of a job that ended, writing it if the job could not.
 
         What is written here never replaces a row with numbers.
         """
         order: Order = end.job.argument
         cell = order.cell
-        sent = self.words.pop(cell.cell_id, None)
-        row = before = self.store.load(cell)
-        mine = str(order.log_path.relative_to(order.conditions.runs))
-        if row is None or row.provenance.log_path != mine:
-            cut_off = end.ending == "timeout" and time.monotonic() > self.until_s
-            row = sent or _without_numbers(order, *_death(end, cut_off=cut_off))
-            if not cut_off and (before is None or before.status != "ok"):
-                row = self._saved(row, order)
+        row = self._row(end, order)
+        if beside_others := self.places.leave(cell) and row.status == "oom":
+            self._set_back(order)
         self.locks.pop(cell.cell_id).close()
+        if beside_others:
+            return SetBack(cell=cell, seconds=end.seconds)
         self.taken_s[_kind(cell)] = end.seconds
+        self.forecast.add(row, end.seconds)
         self.alike = self.alike + 1 if row.status == "machine" else 0
         self.last = str(row.error)
         return CellEnded(cell=cell, row=row, seconds=end.seconds)
+
+    def _row(self, end: End, order: Order) -> Row:
+        cell = order.cell
+        sent = self.words.pop(cell.cell_id, None)
+        before = self.store.load(cell)
+        if before is not None and before.provenance.log_path == _log_of(order):
+            return before
+        cut_off = end.ending == "timeout" and time.monotonic() > self.until_s
+        kept = progress_of(self.store, cell)
+        row = sent or _without_numbers(order, *_death(end, cut_off=cut_off, kept=kept))
+        if cut_off or (before is not None and before.status == "ok"):
+            return row
+        return self._saved(row, order)
+
+    def _set_back(self, order: Order) -> None:
+        """Let a cell be due: what it ran out of was not its own to have."""
+        cell = order.cell
+        before = self.store.load(cell)
+        if before is None or before.status != "ok":
+            words = "out of memory beside other cells; the same command runs it alone"
+            self._saved(_without_numbers(order, "machine", words), order)
+        self.versions[cell.cell_id] = self.store.version(cell)
+        self.crowded.append(cell)
 
     def _saved(self, row: Row, order: Order) -> Row:
         """Save ``row``; return it, or what is to be told if the disk refuses."""
@@ -210,25 +311,24 @@ def _kind(cell: Cell) -> object:
     return cell.suite, cell.method, cell.model, cell.backend, cell.timesteps
 
 
-def _job(cell: Cell, conditions: Conditions, store: Store) -> Job:
-    # Its name tells attempts apart.
-    log_path = store.folder(cell) / f"log-{time.time_ns()}.txt"
-    order = Order(cell=cell, conditions=conditions, log_path=log_path)
-    return Job(name=cell.label, work=worker.work_on_cell, argument=order, log_path=log_path)
+def _log_of(order: Order) -> str:
+    return str(order.log_path.relative_to(order.conditions.runs))
 
 
 def _without_numbers(order: Order, status: Status, error: str) -> Row:
     return without_numbers(order, status=status, error=error, started=datetime.now(UTC))
 
 
-def _death(end: End, *, cut_off: bool) -> tuple[Status, str]:
+def _death(end: End, *, cut_off: bool, kept: Progress | None = None) -> tuple[Status, str]:
+    where = f" at {100 * fraction(kept):.0f} %" if kept else ""
     if cut_off:
-        return (
-            "timeout",
-            f"cut off after {end.seconds:.0f} s by --for; the same command begins anew",
-        )
+        after = "resume with the same command" if kept else "the same command begins anew"
+        return "timeout", f"cut off after {end.seconds:.0f} s by --for{where}; {after}"
     if end.ending == "timeout":
-        return "timeout", f"stopped after {end.seconds:.0f} s; raise --timeout or lower the recipe"
+        after = (
+            "--retry timeout goes on from there" if kept else "raise --timeout or lower the recipe"
+        )
+        return "timeout", f"stopped after {end.seconds:.0f} s{where}; {after}"
     code = end.exit_code
     if code is None or code == os.EX_IOERR:
         who = "the fork server was killed" if code is None else "the disk refused row or log"

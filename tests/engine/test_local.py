@@ -1,5 +1,6 @@
 """A job that raises, aborts, hangs, exits or is killed never harms another."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -12,9 +13,17 @@ from typing import Any
 
 import pytest
 
+from harness.engine import processes
 from harness.engine.processes import End, Job, News, run_jobs
 
 LIMIT_S = 4.0
+
+
+@pytest.fixture(autouse=True)
+def grace_s(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Give what hangs less time than a run does; return how much."""
+    monkeypatch.setattr(processes, "GRACE_S", 1.0)
+    return 1.0
 
 
 def good(argument: Any, send: Callable[[Any], None]) -> bool:
@@ -40,6 +49,47 @@ def hanging(_argument: Any, send: Callable[[Any], None]) -> bool:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     send(grandchild.pid)
+    time.sleep(600)
+    return True
+
+
+def holding_the_interpreter(_argument: Any, send: Callable[[Any], None]) -> bool:
+    """Sleep in C without letting any thread of Python run."""
+    send(os.getpid())
+    ctypes.PyDLL(None).sleep(600)
+    return True
+
+
+def stopped(_argument: Any, send: Callable[[Any], None]) -> bool:
+    send(os.getpid())
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return True
+
+
+def abandoning(asleep_s: float, send: Callable[[Any], None]) -> bool:
+    """Start a process that is in no group of this one, and lost its parent."""
+    told, tell = os.pipe()
+    if not os.fork():
+        os.setsid()
+        if not os.fork():
+            os.write(tell, f"{os.getpid()}\n".encode())
+            time.sleep(600)
+        os._exit(0)
+    send(int(os.read(told, 20)))
+    time.sleep(asleep_s)
+    return True
+
+
+def writing_down(grace: float, send: Callable[[Any], None]) -> bool:
+    """Take so long to end when asked."""
+
+    def ask(*_: object) -> None:
+        time.sleep(grace)
+        print("written down", flush=True)
+        os._exit(5)
+
+    signal.signal(signal.SIGTERM, ask)
+    send(os.getpid())
     time.sleep(600)
     return True
 
@@ -92,6 +142,53 @@ def test_closing_the_iterator_kills_what_runs(tmp_path: Path) -> None:
     assert _gone(first.value)
 
 
+def test_what_is_asked_to_end_may_write_down_what_it_has(tmp_path: Path, grace_s: float) -> None:
+    begun_s = time.monotonic()
+    jobs = [_job(tmp_path, writing_down, grace_s / 2), _job(tmp_path, hanging)]
+    for event in run_jobs(jobs, slots=2, timeout_s=60, until_s=begun_s + LIMIT_S):
+        if isinstance(event, News):
+            continue
+        # A handler of its own, that exits, is no fault of a job that was asked to.
+        assert event.ending == "timeout"
+        assert event.exit_code == (5 if event.job.name == "writing_down" else -signal.SIGKILL)
+    assert time.monotonic() - begun_s >= LIMIT_S + grace_s
+    assert "written down" in (tmp_path / "writing_down.txt").read_text()
+
+
+def test_an_interrupt_lets_all_end_at_once_side_by_side(tmp_path: Path, grace_s: float) -> None:
+    jobs = [_job(tmp_path, writing_down, grace_s / 2, f"writing_{n}") for n in range(4)]
+    happenings = run_jobs(jobs, slots=4, timeout_s=60)
+    for _ in jobs:
+        next(happenings)
+    begun_s = time.monotonic()
+    happenings.close()
+    assert time.monotonic() - begun_s < 4 * grace_s / 2, "one after the other"
+    for job in jobs:
+        assert "written down" in job.log_path.read_text()
+
+
+def test_a_warden_that_is_stopped_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_SLOW_S", 0.5)
+    pids = []
+    for event in run_jobs([_job(tmp_path, hanging)], slots=1, timeout_s=LIMIT_S):
+        if isinstance(event, News):
+            child = _parent_of(event.value)
+            pids = [event.value, child]
+            os.kill(_parent_of(child), signal.SIGSTOP)
+        else:
+            assert event.ending == "timeout"
+    assert _gone(pids[1]), "it dies with its warden"
+
+
+def test_what_lost_its_parent_is_found_when_its_job_ends(tmp_path: Path) -> None:
+    ends, [news] = _endings([_job(tmp_path, abandoning, 0.0)])
+    assert ends["abandoning"].ending == "done"
+    assert "not used again: a process still runs" in (tmp_path / "abandoning.txt").read_text()
+    assert _gone(news.value)
+
+
 def test_jobs_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = f"""
 import sys
@@ -99,21 +196,27 @@ sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from pathlib import Path
 from tests.engine import test_local
 from harness.engine.processes import run_jobs
-for each in run_jobs([test_local._job(Path({str(tmp_path)!r}), test_local.hanging)],
-                     slots=1, timeout_s=60):
+works = [test_local.hanging, test_local.holding_the_interpreter, test_local.stopped,
+         test_local.abandoning]
+jobs = [test_local._job(Path({str(tmp_path)!r}), work, 600) for work in works]
+for each in run_jobs(jobs, slots=4, timeout_s=60):
     print(each.value, flush=True)
 """
     file = tmp_path / "parent.py"
     file.write_text(f"if __name__ == '__main__':\n{_indented(script)}")
     parent = subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    grandchild = int(parent.stdout.readline())
-    child = int(Path(f"/proc/{grandchild}/stat").read_text().split()[3])
+    pids = [int(parent.stdout.readline()) for _ in range(4)]
+    children = [_parent_of(pid) for pid in pids]
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    assert _gone(child)
-    assert _gone(grandchild)
+    for pid in (*pids, *children):
+        assert _gone(pid)
+
+
+def _parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().split()[3])
 
 
 def _indented(script: str) -> str:

@@ -176,7 +176,9 @@ def test_a_log_that_cannot_be_opened_is_no_fault_of_the_job(tmp_path: Path) -> N
 
 def _happenings() -> Iterator[Any]:
     row = wrong("direct", "failed", "no [/x] and no [bold]this")
-    yield Started(name="a [/red] name", progress=Progress(samples=0, budget=0, loss=1.0))
+    yield Started(
+        cell_id="0", name="a [/red] name", progress=Progress(samples=0, budget=0, loss=1.0)
+    )
     yield CellEnded(cell=row.cell, row=row, seconds=1.0)
 
 
@@ -186,8 +188,6 @@ def test_an_error_is_shown_as_it_is_whatever_it_would_mean_as_markup(
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=200, color_system=None)
     monkeypatch.setattr(progress, "Console", lambda: console)
-    bars = progress.Progress
-    monkeypatch.setattr(progress, "Progress", lambda *a, **k: bars(*a, console=console, **k))
     assert progress.tell(_happenings(), cells=1, as_json=False) == 1
     assert "no [/x] and no [bold]this" in shown.getvalue()
     assert "a [/red] name" in shown.getvalue()

@@ -1,0 +1,112 @@
+"""How long cells will take, and what they need of a GPU, by rows there are. Imports no torch."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from statistics import median
+
+from harness.contracts.cell import Cell
+from harness.contracts.row import Row
+
+# What torch does not count: a context, its kernels, and what the allocator cannot use.
+_CONTEXT_BYTES, _SLACK = 7 * 2**27, 1.2
+
+
+class Forecast:
+    """What rows of the same kind took, from the most alike to the least: a median."""
+
+    def __init__(self, rows: Iterable[Row] = (), *, otherwise: "Forecast | None" = None) -> None:
+        """Know ``rows`` of one place; ask ``otherwise``, of another, where they say nothing."""
+        self._otherwise = otherwise
+        self._seconds: dict[object, list[float]] = {}
+        self._bytes: dict[object, int] = {}
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Row, /, seconds: float | None = None) -> None:
+        """Know what the cell of ``row`` took: ``seconds``, or what the row says."""
+        if row.metrics is None:
+            return
+        taken_s = _seconds(row) if seconds is None else seconds
+        device = row.provenance.device or "cpu"
+        for kind in _kinds(row.cell, device):
+            if taken_s is not None:
+                self._seconds.setdefault(kind, []).append(taken_s)
+        peak = row.metrics.peak_memory_bytes
+        if peak and device.startswith("cuda"):
+            exactly = next(_kinds(row.cell, device))
+            self._bytes[exactly] = max(peak, self._bytes.get(exactly, 0))
+
+    def seconds(self, cell: Cell, device: str, /) -> float | None:
+        """Return what ``cell`` will take on ``device``, all of it; None if nobody knows."""
+        for kind in _kinds(cell, device):
+            if found := self._seconds.get(kind):
+                return median(found)
+        return self._otherwise.seconds(cell, device) if self._otherwise else None
+
+    def gpu_bytes(self, cell: Cell, device: str, /) -> int | None:
+        """Return what ``cell`` will need of a GPU's memory; None if it never ran on one."""
+        peak = self._bytes.get(next(_kinds(cell, device)))
+        if peak is not None:
+            return int(_SLACK * peak) + _CONTEXT_BYTES
+        return self._otherwise.gpu_bytes(cell, device) if self._otherwise else None
+
+
+def _kinds(cell: Cell, device: str) -> Iterator[object]:
+    """Yield what cells have in common that take about as long, from much to little."""
+    kind, recipe = device.partition(":")[0], cell.recipe
+    work = (cell.dataset, cell.model, recipe, cell.judged, kind)
+    yield work, cell.method, cell.timesteps, cell.backend
+    yield work, cell.method, cell.timesteps
+    yield work, cell.timesteps
+
+
+def _seconds(row: Row) -> float | None:
+    """Return what a row's cell took by the clock on the wall, which may have been put back."""
+    made = row.provenance
+    trained_s = row.metrics.train_seconds if row.metrics else None
+    if made.started_at is None or made.ended_at is None:
+        return trained_s
+    whole = datetime.fromisoformat(made.ended_at) - datetime.fromisoformat(made.started_at)
+    return max(whole.total_seconds(), trained_s or 0.0)
+
+
+class Outlook:
+    """What is left of a run, by a forecast and by what has ended in it."""
+
+    def __init__(self, expected_s: dict[str, float | None], /, *, slots: int) -> None:
+        """Take the seconds expected of each cell, by its identity."""
+        self._left, self._slots = dict(expected_s), max(1, slots)
+        self._ended: list[float] = []
+        self._done: dict[str, float] = {}
+
+    def moved(self, cell_id: str, part: float, /) -> None:
+        """Know that ``part`` of a cell is done."""
+        self._done[cell_id] = part
+
+    def ended(self, cell_id: str, seconds: float, /) -> None:
+        """Know that a cell has ended."""
+        self._left.pop(cell_id, None)
+        self._done.pop(cell_id, None)
+        self._ended.append(seconds)
+
+    def seconds(self) -> float | None:
+        """Return how long the rest will take; None while nobody can say."""
+        usual_s = sum(self._ended) / len(self._ended) if self._ended else None
+        rest = []
+        for cell_id, expected_s in self._left.items():
+            whole_s = usual_s if expected_s is None else expected_s
+            if whole_s is None:
+                return None
+            rest.append(whole_s * (1 - self._done.get(cell_id, 0.0)))
+        # No cell is divided: the longest may be all that is left.
+        return max(sum(rest) / self._slots, max(rest, default=0.0))
+
+
+def in_words(seconds: float | None, /) -> str:
+    """Return a time in words, as ``2 h 05 min``."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
