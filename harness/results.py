@@ -28,7 +28,7 @@ RESULTS = Path("results")
 Code = Mapping[str, Mapping[str, str]]  # by fingerprint, modules with their hashes
 _TEACHERS = "teachers.jsonl"
 _CODE = "code.json"
-_TUNING = "tuning.jsonl"
+TUNING = "tuning.jsonl"
 _COUNTED = ("spikes_per_sample", "firing_rate", "acs_per_sample", "macs_per_sample", "dense_macs")
 
 
@@ -84,7 +84,7 @@ def published(suite: str, /, *, results: Path = RESULTS, strict: bool = True) ->
         StoreError: If a file is damaged; names it and the line.
     """
     folder = results / suite
-    others = {_TEACHERS, _TUNING}
+    others = {_TEACHERS, TUNING}
     files = [path for path in sorted(folder.glob("*.jsonl")) if path.name not in others]
     damaged: list[DamagedLine] = []
     rows, teachers = _by_id(files, damaged), _by_id([folder / _TEACHERS], damaged)
@@ -95,13 +95,13 @@ def published(suite: str, /, *, results: Path = RESULTS, strict: bool = True) ->
         teachers=teachers,
         damaged=tuple(damaged),
         code=_code(folder / _CODE),
-        tunings=tuple(_lines(folder / _TUNING, partial(from_json, Tuning))),
+        tunings=tuple(_lines(folder / TUNING, partial(from_json, Tuning))),
     )
 
 
 def freeze(suite: str, tunings: Iterable[Tuning], /, *, results: Path = RESULTS) -> Path:
     """Write what was chosen; return the path."""
-    path = results / suite / _TUNING
+    path = results / suite / TUNING
     lines = (json.dumps(to_plain(one), sort_keys=True) for one in tunings)
     write_text(path, "".join(f"{line}\n" for line in lines))
     return path

@@ -14,6 +14,7 @@ from harness import statistics
 from harness.contracts.errors import StoreError
 from harness.contracts.row import Row
 from harness.contracts.values import to_plain
+from harness.results import TUNING
 
 # Of the metrics, what a clock or the system measures.
 TIMES = (
@@ -146,13 +147,14 @@ def rows_of(place: str, suite: str, /) -> dict[str, Row]:
 def _in_folder(folder: Path, suite: str) -> list[Row]:
     files = [*folder.glob(f"{suite}/*/row.json"), *folder.glob("*/row.json")]
     files += [*folder.glob(f"{suite}/*.jsonl"), *folder.glob("*.jsonl")]
-    lines = [line for path in sorted(set(files)) for line in path.read_bytes().splitlines()]
+    found = sorted({path for path in files if path.name != TUNING})
+    lines = [line for path in found for line in path.read_bytes().splitlines()]
     return _of_suite(lines, suite)
 
 
 def _in_revision(revision: str, suite: str) -> list[Row]:
     listed = _git("ls-tree", "--name-only", revision, f"results/{suite}/").decode().split()
-    files = [path for path in listed if path.endswith(".jsonl")]
+    files = [path for path in listed if path.endswith(".jsonl") and Path(path).name != TUNING]
     lines = [line for path in files for line in _git("show", f"{revision}:{path}").splitlines()]
     return _of_suite(lines, suite)
 

@@ -221,7 +221,9 @@ def _gathered(suite: str, runs: Path, folder: Path, data_root: Path | None) -> _
     stale_now = partial(freshness.stale, verified=proofs.read(folder, runs), data_root=data_root)
     known, mine = _joined(suite, store, before, stale_now, refused)
     rows = sorted(_current(suite, list(known.values()), store, before), key=_order)
-    own = {row.cell_id: row for row in _sound(store, TEACHERS, refused)} if rows else {}
+    own = list(_sound(store, TEACHERS, refused)) if rows else []
+    taught = [*before.teachers.values(), *own]
+    old = stale_now(taught, before)
     return _Gathered(
         store=store,
         before=before,
@@ -229,7 +231,7 @@ def _gathered(suite: str, runs: Path, folder: Path, data_root: Path | None) -> _
         known=set(known),
         mine=mine,
         rows=rows,
-        teachers=_teachers(rows, own, before),
+        teachers=_teachers(rows, taught, old),
         refused=refused,
     )
 
@@ -304,21 +306,21 @@ def _order(row: Row) -> tuple[object, ...]:
     return cell.method, cell.recipe_name, cell.model, cell.backend, cell.timesteps, cell.seed
 
 
-def _teachers(rows: Iterable[Row], own: Mapping[str, Row], before: Published) -> list[Row]:
-    """Return the row of each teacher that ``rows`` name."""
-    cells = {
-        cell.cell_id: cell for cell in (cell_of(r.cell.teacher) for r in rows if r.cell.teacher)
-    }
+def _teachers(rows: Iterable[Row], known: Iterable[Row], old: Sequence[Row]) -> list[Row]:
+    """Return the row of each teacher that ``rows`` name, of those ``known``."""
+    cells = {cell_of(row.cell.teacher).cell_id for row in rows if row.cell.teacher}
     named = {row.provenance.teacher_sha256 for row in rows}
-    known = [
-        [row for row in (before.teachers.get(name), own.get(name)) if row is not None]
-        for name in sorted(cells)
-    ]
-    # Of two, the one that the rows learnt from.
+    stale = set(map(id, old))
+    found: dict[str, list[Row]] = {}
+    for row in known:
+        found.setdefault(row.cell_id, []).append(row)
+    # Of two, the one that the rows learnt from, and of equal weights the one that is not stale.
     return [
-        max(found, key=lambda row: row.provenance.weights_sha256 in named)
-        for found in known
-        if found
+        max(
+            found[name],
+            key=lambda row: (row.provenance.weights_sha256 in named, id(row) not in stale),
+        )
+        for name in sorted(cells & found.keys())
     ]
 
 

@@ -197,6 +197,8 @@ def test_a_row_is_reproduced_in_every_number(project: Path) -> None:
 
 
 def test_two_folders_are_compared_cell_by_cell(project: Path) -> None:
+    tuning = project / "results" / "digits" / "tuning.jsonl"  # its trials are no rows
+    tuning.write_text('{"cell_id": "0123456789abcdef"}\n')
     other = shutil.copytree(project / "results", project / "other")
     told = harness(project, "compare", "results", "other")
     assert told.strip() == ("agreement with results: 6 of 6 accuracies identical, 6 in every count")

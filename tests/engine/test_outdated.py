@@ -31,6 +31,21 @@ def test_tables_of_their_rows_are_up_to_date_and_stay_as_they_are(folder: Path) 
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_a_teacher_that_was_made_again_takes_the_place_of_a_stale_one(
+    folder: Path, tmp_path: Path
+) -> None:
+    (fresh,) = published("digits", results=folder).teachers.values()
+    stale = replace(fresh, provenance=replace(fresh.provenance, train_fp="0" * 16))
+    lines = folder / "digits" / "teachers.jsonl"
+    for place, (here, there) in enumerate(((fresh, stale), (stale, fresh))):
+        lines.write_text(there.to_json() + "\n")
+        runs = tmp_path / str(place)
+        Store(runs).save(here)
+        publish("digits", runs=runs, folder=folder, data_root=None)
+        (now,) = published("digits", results=folder).teachers.values()
+        assert now == fresh
+
+
 def test_an_edited_and_a_lost_table_are_named(folder: Path) -> None:
     page = folder / "digits" / "leaderboard.md"
     page.write_text(page.read_text() + "edited\n")
