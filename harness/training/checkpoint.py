@@ -168,8 +168,9 @@ class Keeper:
                 one.load_state_dict(state)
             _draw_on(before.random)
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            words = " ".join(str(error).split())
             raise StoreError(
-                f"the checkpoint does not fit this training ({error}); delete it to begin anew"
+                f"the checkpoint does not fit this training ({words}); delete it to begin anew"
             ) from error
         return before.steps
 
