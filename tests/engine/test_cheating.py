@@ -17,6 +17,7 @@ from harness.engine.train import Trained, train
 from harness.results import Published
 from harness.store import Store
 from harness.training import Lesson, Student, Teacher, descend
+from harness.training.checkpoint import Keeper
 from harness.training.transfer import copy_weights
 from suites.methods.direct import METHOD as DIRECT
 
@@ -104,3 +105,13 @@ def test_a_lesson_holds_training_samples_alone(found: Resolved) -> None:
     shown = {image.numpy().tobytes() for batch in seen for image in batch}
     train_set = torch.from_numpy(splits.train.inputs).float() / 255
     assert shown <= {image.numpy().tobytes() for image in train_set}
+
+
+def test_a_start_is_looked_at_though_a_stage_before_it_was_cut_off(found: Resolved) -> None:
+    keeper = Keeper({}, lambda _: None, every_s=3600)
+    keeper.progress = Progress(samples=0, budget=256, loss=1.0)  # of the stage
+    cheating = replace(found, method=Copying())
+    with pytest.raises(BudgetError, match="track='inherited'"):
+        train(
+            cheating, opened("digits", None, 1), _teacher(found), CPU, lambda _: None, keeper=keeper
+        )

@@ -288,3 +288,35 @@ def test_a_teachers_answers_are_kept_only_if_all_were_asked_for() -> None:
         answered(first)
     answered(Cutting(after=None, before=first.written))
     assert len(kept) == 1
+
+
+def test_epochs_that_are_over_are_not_read_again() -> None:
+    keeper = Cutting(after=4)
+    with pytest.raises(CutOffError):
+        train(DIRECT, keeper)
+    heard = course(Cutting(after=None, before=keeper.written))
+
+    class Unread:
+        def __iter__(self) -> Iterator[Any]:
+            raise AssertionError("the images of an epoch that is over were made")
+
+    _, _, *left = heard.epochs
+    rest = replace(heard, epochs=[Unread(), Unread(), *left])
+    assert len(list(DIRECT.fit(ready(DIRECT), rest))) == 4
+
+
+class Measuring:
+    """Trains the student twice, and the second time against what came of the first."""
+
+    def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
+        yield from descend(student, lesson.further("a start"), DIRECT.loss)
+        size = sum(weight.detach().square().sum() for weight in student.parameters())
+        yield from descend(
+            student, lesson, lambda out, said, labels: DIRECT.loss(out, said, labels) * size
+        )
+
+
+def test_a_pass_that_is_over_is_as_it_was_when_it_ended() -> None:
+    plain = train(Measuring(), None)
+    ended, _ = resumed(Measuring(), after=STEPS + 3)
+    same(plain, ended)
