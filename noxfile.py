@@ -107,6 +107,13 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def chaos(session: nox.Session) -> None:
+    """Kill a run at random moments, see that nothing is lost: ``nox -s chaos -- [--kills N]``."""
+    install(session, "test")
+    session.run("python", "-m", "tests.chaos", *session.posargs)
+
+
+@nox.session(default=False)
 def leaderboard(session: nox.Session) -> None:
     """Regenerate a leaderboard: ``nox -s leaderboard -- [SUITE] [options of harness run]``.
 

@@ -1,8 +1,8 @@
 """Results on disk: one atomic JSON a cell, so that nothing is lost or half-written.
 
 ``<runs>/<suite>/<cell_id>/`` holds ``row.json``, ``predictions.npz``, ``weights.safetensors``
-and the logs; a teacher is a cell of the suite ``teachers``. ``<runs>/code/`` says which
-modules a fingerprint is of.
+and the logs, and while it trains its checkpoint; a teacher is a cell of the suite ``teachers``.
+``<runs>/code/`` says which modules a fingerprint is of.
 """
 
 import fcntl

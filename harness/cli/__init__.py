@@ -205,6 +205,9 @@ def run(  # noqa: PLR0913  one option a filter
     shard: Annotated[
         str | None, typer.Option(help="1/4 to 4/4: a quarter of the cells, on each machine one.")
     ] = None,
+    checkpoint_every: Annotated[
+        str, typer.Option(help="How much training may be lost to a kill, as 30s or 2m.")
+    ] = "2m",
     again: Annotated[bool, typer.Option(help="Run what is published, too.")] = False,
     retry_failed: Annotated[bool, typer.Option(help="Run failed cells again.")] = False,
     retry: Annotated[
@@ -219,6 +222,7 @@ def run(  # noqa: PLR0913  one option a filter
         methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned, start=start
     )
     until_s = time.monotonic() + _seconds("--for", box)
+    checkpoint_s = _seconds("--checkpoint-every", checkpoint_every)
     axes = replace(axes, shard=_shard(shard))
     _require_positive("--timeout", math.inf if timeout is None else timeout)
     _require_positive("--threads", threads)
@@ -241,6 +245,7 @@ def run(  # noqa: PLR0913  one option a filter
         conditions = _conditions(
             asked[0], data_root, out, deterministic=deterministic, threads=threads
         )
+        conditions = replace(conditions, checkpoint_s=checkpoint_s)
         cells = [*_due_teachers(due, data_root, out, results), *due]
         forecast = _forecast(known, standings)
         failures = _conduct(

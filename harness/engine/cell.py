@@ -23,6 +23,7 @@ from harness.contracts.method import Progress
 from harness.contracts.row import Canary, Metrics, Row
 from harness.engine.answers import answers_of
 from harness.engine.canary import canary_of
+from harness.engine.checkpoints import keeping
 from harness.engine.jobs import Conditions, Order
 from harness.engine.measure import Measured, TeacherVerdict, measure, quality
 from harness.engine.provenance import provenance
@@ -79,7 +80,8 @@ def _run(order: Order, report: Callable[[Progress], None]) -> Row:
         if found.teacher_stays:
             answers = answers_of(order, cell.teacher, teacher_sha256, device)
     taught_by = teacher if found.uses_teacher else None
-    trained = train(found, splits, taught_by, device, report, answers=answers)
+    with keeping(order, teacher_sha256, device) as keeper:
+        trained = train(found, splits, taught_by, device, report, answers=answers, keeper=keeper)
     spent: dict[str, Any] = {
         "train_seconds": trained.seconds,
         "train_samples": trained.account.samples[""],

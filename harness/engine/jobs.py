@@ -5,6 +5,8 @@ from pathlib import Path
 
 from harness.contracts.cell import Cell
 
+CHECKPOINT_S = 120.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
@@ -16,6 +18,7 @@ class Conditions:
         device: A torch device.
         threads: For one process alone.
         deterministic: Whether torch must refuse kernels that vary from run to run.
+        checkpoint_s: Seconds of training between two checkpoints.
         command: What the user typed, for the rows.
     """
 
@@ -24,6 +27,7 @@ class Conditions:
     device: str = "cpu"
     threads: int = 1
     deterministic: bool = True
+    checkpoint_s: float = CHECKPOINT_S
     command: str = ""
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from harness.data.streaming import Stream, batches_for
 from harness.engine.resolve import Resolved
 from harness.seeds import torch_seed
 from harness.training.answers import Answers
+from harness.training.checkpoint import Keeper
 from harness.training.lesson import Account, Batch, Lesson, Teacher
 from harness.training.student import Student
 from harness.training.track import Start
@@ -49,10 +50,12 @@ def train(
     report: Callable[[Progress], None],
     *,
     answers: Callable[[Teacher, int], Answers] | None = None,
+    keeper: Keeper | None = None,
 ) -> Trained:
     """Spend the lesson of a cell, telling ``report`` after every step.
 
-    ``answers`` makes what holds a teacher's logits for so many steps.
+    ``answers`` makes what holds a teacher's logits for so many steps; ``keeper`` lets a
+    training go on that was cut off.
 
     Raises:
         UnsupportedError: If simulator, model or method cannot mean it.
@@ -72,14 +75,19 @@ def train(
         answers=answers,
     )
     torch.manual_seed(torch_seed(found.cell.seed, "method"))
-    begun = time.perf_counter()
-    start = Start(student.network) if teacher and found.track in {"scratch", "self"} else None
+    began_s = time.monotonic()
+    lesson = replace(lesson, keeper=keeper)
+    goes_on = keeper is not None and keeper.progress is not None and keeper.progress.samples > 0
+    own = found.track in {"scratch", "self"} and not goes_on  # else it was looked at before
+    start = Start(student.network) if teacher and own else None
     if found.cell.starts_from_teacher:
         copy_weights(student, lesson.guide)
     for progress in found.method.fit(student, lesson):
         if start is not None and teacher is not None and progress.samples:
             start.refuse_weights_of(teacher.network, student.network)
             start = None
+        if keeper is not None:
+            keeper.progress = progress
         report(progress)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -89,7 +97,7 @@ def train(
         presentation=presentation,
         device=device,
         account=lesson.account,
-        seconds=time.perf_counter() - begun,
+        seconds=keeper.seconds if keeper is not None else time.monotonic() - began_s,
     )
 
 

@@ -26,7 +26,7 @@ from harness.contracts.row import Row, Status
 from harness.engine.freshness import remember
 from harness.engine.jobs import Order
 from harness.engine.provenance import without_numbers
-from harness.store import Store
+from harness.store import CHECKPOINT, Store
 
 if TYPE_CHECKING:
     from harness.engine.reverify import Verification
@@ -73,6 +73,7 @@ def work_on_cell(order: Order, send: Callable[[Progress | Row], None]) -> bool:
         if row.status != "machine":
             remember(store, order.cell)
             store.save(row)
+            (store.folder(order.cell) / CHECKPOINT).unlink(missing_ok=True)
     except StoreError as error:
         row = without_numbers(order, status="machine", error=str(error), started=started)
     if row.status == "machine":

@@ -140,14 +140,15 @@ class QuantileRelu(nn.Module):
     """
 
     scale: Tensor
+    began: Tensor
 
     def __init__(self, *, quantile: float, fraction: float = 1.0) -> None:
         """Note this ``fraction`` of this ``quantile``, of which 1 is the largest answer."""
         super().__init__()
         self.quantile = quantile
         self.fraction = fraction
-        self.began = False
         self.register_buffer("scale", torch.tensor(1.0))
+        self.register_buffer("began", torch.tensor(False), persistent=False)  # noqa: FBT003  a value
 
     def forward(self, current: Tensor) -> Tensor:
         """Return ``max(current, 0)``."""
@@ -160,7 +161,7 @@ class QuantileRelu(nn.Module):
         found = self.fraction * quantile_of(answer, self.quantile)
         if found > 0:
             self.scale.lerp_(found.to(self.scale.dtype), 0.1 if self.began else 1.0)
-            self.began = True
+            self.began.fill_(True)  # noqa: FBT003  a value
 
 
 def quantile_of(values: Tensor, quantile: float) -> Tensor:

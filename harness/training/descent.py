@@ -45,7 +45,8 @@ def descend(
         student: Its network is trained in place.
         lesson: Batches, teacher, recipe.
         loss: Of the student's output, the teacher's answer and the labels ``[N]``.
-        also_train: Modules of the method's own, which die with it.
+        also_train: Modules of the method's own, which die with it, and ``Buffers`` of what else
+            changes from step to step, without which a training that was cut off goes on wrong.
         taps: What the student's output shall carry.
         teacher_taps: What the teacher's answer shall carry.
         forward: How the student answers a stimulus while it learns; None is as ever.
@@ -71,12 +72,10 @@ def descend(
     step = _step_of(lesson, gradients, optimiser, eager)
 
     def steps() -> Iterator[tuple[int, Tensor]]:
-        samples = 0
-        for batch in lesson:
+        for batch in lesson.resumable(*modules, optimiser, schedule):
             error = step(batch)
             schedule.step()
-            samples += len(batch.labels)
-            yield samples, error
+            yield lesson.samples, error
 
     for samples, value in read(steps(), late=_LATE if isinstance(step, Replayed) else 0):
         yield Progress(

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from harness.contracts.recipe import Precision, Recipe
 from harness.data.encoding import normalised
 from harness.neurons.precision import widened
 from harness.training.answers import Answers
+from harness.training.checkpoint import Keeper, Stateful
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +173,7 @@ class Lesson:
         answers: The teacher's logits of the whole lesson, where they are kept.
         account: What was drawn.
         purpose: What a further pass is for; empty for the student's own.
+        keeper: Lets the training go on after it was cut off; None begins anew.
     """
 
     recipe: Recipe
@@ -184,6 +185,7 @@ class Lesson:
     answers: Answers | None = None
     account: Account = field(default_factory=Account)
     purpose: str = ""
+    keeper: Keeper | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield every batch of every epoch.
@@ -191,12 +193,55 @@ class Lesson:
         Raises:
             BudgetError: If the account allows no more.
         """
-        places = iter(torch.arange(self.steps, device=self.device).unsqueeze(1))
-        for batch in chain.from_iterable(self.epochs):
+        return self.resumable()
+
+    def resumable(self, *kept: Stateful) -> Iterator[Batch]:
+        """Yield every batch of every epoch to a training whose whole state is in ``kept``.
+
+        If it was cut off, ``kept`` are given the state they had, and the batches that they
+        have seen are passed over. What counts steps asks ``step``.
+
+        Raises:
+            BudgetError: If the account allows no more.
+        """
+        gone = self.keeper.resume(self.purpose, kept) if self.keeper else 0
+        self.account.draw(gone * self._batch_samples, self.purpose)
+        places = torch.arange(self.steps, device=self.device).unsqueeze(1)
+        for number, batch in self._batches(gone):
             self.account.draw(len(batch.labels), self.purpose)
-            yield replace(batch, place=next(places, None))
+            yield replace(batch, place=places[number] if number < self.steps else None)
+            if self.keeper:
+                last = number + 1 == self.steps
+                self.keeper.step(self.purpose, number + 1, kept, last=last)
         if self.answers is not None:
             self.answers.finish()
+
+    def _batches(self, gone: int) -> Iterator[tuple[int, Batch]]:
+        """Yield the batches after the first ``gone``, each with its number from 0."""
+        an_epoch = self.steps // max(1, self.recipe.epochs)
+        number = 0
+        for epoch in self.epochs:
+            if an_epoch and number + an_epoch <= gone:  # its own random numbers go with it
+                number += an_epoch
+                continue
+            for batch in epoch:
+                if number >= gone:
+                    yield number, batch
+                number += 1
+
+    @property
+    def _batch_samples(self) -> int:
+        return self.budget_samples // max(1, self.steps)
+
+    @property
+    def samples(self) -> int:
+        """How many samples were given so far, for this purpose."""
+        return self.account.samples[self.purpose]
+
+    @property
+    def step(self) -> int:
+        """How many batches were given so far, for this purpose: 1 in the first step."""
+        return self.samples // max(1, self._batch_samples)
 
     def further(self, purpose: str) -> "Lesson":
         """Return the same lesson for something that is not the student: another network.

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.training import Lesson, Student, put_in_slots
+from harness.training.checkpoint import Buffers
 from harness.training.conversion import QuantileRelu, fit_first_layer, integrator, twin_of
 from harness.training.descent import finite
 from harness.training.transfer import copy_weights
@@ -70,18 +71,17 @@ class Ann2Snn:
         return self._look(student, lesson)
 
     def _look(self, student: Student, lesson: Lesson) -> Iterator[Progress]:
-        samples = 0
-        for batch in lesson:
-            if not samples:
+        looker = self._looker(student)
+        relus = [part for part in looker.network.modules() if isinstance(part, QuantileRelu)]
+        began = Buffers(*(relu.began for relu in relus))
+        for batch in lesson.resumable(looker.network, began):
+            if lesson.step == 1:
                 fit_first_layer(student.network, batch, lesson.guide)
-                looker = self._looker(student)
-            samples += len(batch.labels)
             stimulus = batch.stimulus if batch.stimulus.dim() == 4 else batch.stimulus.mean(0)
             with torch.no_grad(), lesson.autocast():
                 loss = cross_entropy(looker(stimulus).logits[0], batch.labels).item()
-            yield Progress(
-                samples=samples, budget=lesson.budget_samples, loss=finite(loss, samples=samples)
-            )
+            loss = finite(loss, samples=lesson.samples)
+            yield Progress(samples=lesson.samples, budget=lesson.budget_samples, loss=loss)
 
     def _looker(self, student: Student) -> Student:
         """Return the twin, in evaluation mode but for the ReLUs, which take notes."""

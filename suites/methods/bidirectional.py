@@ -82,15 +82,15 @@ class Bidirectional:
         slower = replace(recipe, learning_rate=self.teacher_pace * recipe.learning_rate)
         ours = optimiser_of(recipe, (student.network, decoder), steps=lesson.steps)
         theirs = optimiser_of(slower, (guide.network,), steps=lesson.steps)
-        samples = 0
+        kept = (student.network, decoder, guide.network, *ours, *theirs)
         with learning(guide.network):
-            for step, batch in enumerate(lesson, start=1):
+            for batch in lesson.resumable(*kept):
                 for module in (student.network, decoder, guide.network):
                     module.train()
                 with lesson.autocast():
                     output = student(batch.stimulus, (stage,))
                     own = output.logits.mean(0)
-                    risen = min(1.0, step / max(1.0, self.rise * lesson.steps))
+                    risen = min(1.0, lesson.step / max(1.0, self.rise * lesson.steps))
                     theirs_now = widened(guide.network(guide.stimulus(batch.images)).logits[0])
                     reverse = self.teacher_loss(theirs_now, own, batch.labels, risen=risen)
                 descend_once(theirs, reverse)
@@ -100,9 +100,8 @@ class Bidirectional:
                     hint = feature_error(decoder(output.taps[stage]), now.taps[stage])
                     error = self.student_loss(own, now.logits, hint, batch.labels)
                 descend_once(ours, error)
-                samples += len(batch.labels)
-                loss = finite(error.item(), samples=samples)
-                yield Progress(samples=samples, budget=lesson.budget_samples, loss=loss)
+                loss = finite(error.item(), samples=lesson.samples)
+                yield Progress(samples=lesson.samples, budget=lesson.budget_samples, loss=loss)
 
     def teacher_loss(
         self,

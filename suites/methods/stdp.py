@@ -16,6 +16,7 @@ from harness.contracts.model import Output
 from harness.neurons.precision import widened
 from harness.neurons.spiking import SpikingLayer
 from harness.training import Answer, Lesson, Student, descend, slots
+from harness.training.checkpoint import Buffers
 
 CARD = MethodCard(
     title="Trace STDP on the convolutions, layer by layer; a read-out trained on the labels",
@@ -112,31 +113,30 @@ class Stdp:
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend the cross-entropy of the read-out while the kernels learn by themselves."""
-        plan = self._plan(student, lesson.steps)
+        layers, taught = self._layers(student), round(self.share * lesson.steps)
         neurons = [student.network.get_submodule(name) for name in slots(student)]
 
         def forward(stimulus: Tensor, taps: Sequence[str]) -> Output:
-            learning = next(plan, None)
-            if learning is None:
+            if lesson.step > taught:
                 return student(stimulus, taps)
+            learning = layers[(lesson.step - 1) * len(layers) // taught]
             with watched(learning.convolution, neurons) as seen:
                 output = student(stimulus, taps)
             with torch.no_grad():
                 self.change(learning, seen)
             return output
 
-        return descend(student, lesson, self.loss, forward=forward)
+        tired = Buffers(*(layer.tiredness for layer in layers))
+        return descend(student, lesson, self.loss, forward=forward, also_train=[tired])
 
     def loss(self, output: Output, _answer: Answer, labels: Tensor) -> Tensor:
         """Return the cross-entropy of the mean logits, in nats."""
         return cross_entropy(output.logits.mean(0), labels)
 
-    def _plan(self, student: Student, steps: int) -> "Iterator[Learning]":
-        """Yield the layer that learns, batch by batch, until none does."""
+    def _layers(self, student: Student) -> "list[Learning]":
+        """Return the layers that learn, one after the other."""
         found = [module for module in student.network.modules() if isinstance(module, nn.Conv2d)]
-        chosen = [Learning.of(convolution) for convolution in found[: self.layers]]
-        taught = round(self.share * steps)
-        return (chosen[step * len(chosen) // taught] for step in range(taught))
+        return [Learning.of(convolution) for convolution in found[: self.layers]]
 
     def change(self, learning: "Learning", seen: "OnePass") -> None:
         """Move the kernels of one layer."""

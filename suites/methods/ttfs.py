@@ -12,6 +12,7 @@ from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import Answer, Lesson, Student, descend, put_in_slots
+from harness.training.checkpoint import Buffers
 from harness.training.first_spike import (
     FROM_SCRATCH,
     FirstSpike,
@@ -119,14 +120,19 @@ class Ttfs:
         layers = first_spike_layers(student.network)
         last_epoch = lesson.steps - lesson.steps // lesson.recipe.epochs
         found = torch.zeros_like(windows(layers))
-        steps = descend(student, lesson, self.loss, eager="windows move by what each step has seen")
-        for step, progress in enumerate(steps, start=1):
+        for progress in descend(
+            student,
+            lesson,
+            self.loss,
+            eager="windows move by what each step has seen",
+            also_train=[Buffers(found)],
+        ):
             seen = largest(layers)
-            if step > last_epoch:
-                found = torch.maximum(found, seen)
-            if step == lesson.steps:
+            if lesson.step > last_epoch:
+                torch.maximum(found, seen, out=found)
+            if lesson.step == lesson.steps:
                 set_windows(layers, (1 + self.zeta) * found)
-            elif step == 1:
+            elif lesson.step == 1:
                 set_windows(layers, (1 + self.zeta) * seen)
             else:
                 set_windows(layers, torch.maximum(windows(layers), self.gamma * seen))

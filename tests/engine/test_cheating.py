@@ -23,6 +23,7 @@ from harness.engine.worker import work_on_cell
 from harness.results import Published
 from harness.store import Store
 from harness.training import Lesson, Student, Teacher, descend
+from harness.training.checkpoint import Keeper
 from harness.training.transfer import copy_weights
 from suites.methods.direct import METHOD as DIRECT
 
@@ -198,3 +199,13 @@ def test_whoever_cheats_on_purpose_ends_as_a_row_that_says_so(tmp_path: Path) ->
 @pytest.mark.parametrize("name", discovery.names("methods"))
 def test_no_method_here_can_reach_what_it_is_judged_on(name: str) -> None:
     refuse_reach(discovery.module_of("methods", name))
+
+
+def test_a_start_is_looked_at_though_a_stage_before_it_was_cut_off(found: Resolved) -> None:
+    keeper = Keeper({}, lambda _: None, every_s=3600)
+    keeper.progress = Progress(samples=0, budget=256, loss=1.0)  # of the stage
+    cheating = replace(found, method=Copying())
+    with pytest.raises(BudgetError, match="track='inherited'"):
+        train(
+            cheating, opened("digits", None, 1), _teacher(found), CPU, lambda _: None, keeper=keeper
+        )

@@ -219,7 +219,8 @@ def test_a_late_loss_that_is_not_finite_names_its_own_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     course = lesson(None, steps=6)
-    third = [*course][2]
+    (batches,) = course.epochs
+    third = [*batches][2]
     third.stimulus.fill_(torch.nan)
     with replaying(monkeypatch), pytest.raises(DivergedError, match=f"after {3 * SAMPLES} samples"):
         list(METHOD.fit(student(), course))
