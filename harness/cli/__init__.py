@@ -25,6 +25,7 @@ import typer
 
 from harness import discovery
 from harness.cli.data import data_app
+from harness.cli.exchange import export, import_app
 from harness.contracts.errors import HarnessError, SpecError, StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
 
@@ -46,6 +47,8 @@ app = typer.Typer(
 teacher_app = typer.Typer(help="Teachers from elsewhere.", no_args_is_help=True)
 app.add_typer(teacher_app, name="teacher")
 app.add_typer(data_app, name="data")
+app.add_typer(import_app, name="import")
+app.command()(export)
 
 
 class Exit(IntEnum):
