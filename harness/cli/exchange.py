@@ -36,7 +36,7 @@ StepSeconds = Annotated[
 
 
 class _FileOrVerb(TyperGroup):
-    """A group whose first argument may be a file: ``import FILE.nir`` is ``import nir FILE.nir``."""
+    """A group whose first argument may be a file: ``import F.nir`` is ``import nir F.nir``."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         verb = args if args and args[0] in self.commands else ["nir", *args]

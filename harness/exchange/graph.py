@@ -44,6 +44,7 @@ class GraphNetwork(nn.Module):
             if hasattr(self, name):
                 raise SpecError(f"a node may not be called {name!r}; rename it in the file")
             self.add_module(name, part)
+        self._later = _later(self.steps)
         features = getattr(self.get_submodule(self.steps[-1].name), "in_features", 0)
         self.tap_channels = {PENULTIMATE: features}
 
@@ -53,17 +54,21 @@ class GraphNetwork(nn.Module):
         Raises:
             SpecError: If it has another shape, another number of steps, or no such tap.
         """
-        values = {INPUT: self._signal(stimulus, timesteps)}
+        signals = {(INPUT,): self._signal(stimulus, timesteps)}
         taken: dict[str, Tensor] = {}
-        for step in self.steps:
-            signal = _added([values[source] for source in step.sources])
-            if step is self.steps[-1]:
-                values[PENULTIMATE] = signal
-            values[step.name] = self._run(step.name, signal, timesteps, taps, taken)
-        if unknown := set(taps) - values.keys() - taken.keys():
-            raise SpecError(f"no tap {min(unknown)!r}; there are: {', '.join(values)}")
-        taken |= {name: _held(values[name], timesteps) for name in taps if name in values}
-        return Output(logits=_held(values[self.steps[-1].name], timesteps), taps=taken)
+        for step, later in zip(self.steps, self._later, strict=True):
+            signal = _added(signals, step.sources)
+            if step is self.steps[-1] and PENULTIMATE in taps:
+                taken[PENULTIMATE] = _held(signal, timesteps)
+            answer = self._run(step.name, signal, timesteps, taps, taken)
+            if step.name in taps:
+                taken[step.name] = _held(answer, timesteps)
+            signals[step.name,] = answer
+            signals = {sources: signals[sources] for sources in signals.keys() & later}
+        if unknown := set(taps) - taken.keys():
+            names = ", ".join(step.name for step in self.steps)
+            raise SpecError(f"no tap {min(unknown)!r}; there are: {names}, {PENULTIMATE}")
+        return Output(logits=_held(answer, timesteps), taps=taken)
 
     def tail(self, name: str, signal: Tensor, /) -> Tensor:
         """Return the logits that follow from ``signal`` in the place of ``penultimate``."""
@@ -109,10 +114,24 @@ def _held(
     return signal if len(signal) == timesteps else signal.expand(timesteps, *signal.shape[1:])
 
 
-def _added(signals: Sequence[Tensor]) -> Tensor:
-    """Return the sum from the left, as the network that was exported adds."""
-    timesteps = max(len(signal) for signal in signals)
-    total = signals[0]
-    for signal in signals[1:]:
-        total = _held(total, timesteps) + _held(signal, timesteps)
-    return total
+Sources = tuple[str, ...]
+
+
+def _later(steps: Sequence[Step]) -> tuple[frozenset[Sources], ...]:
+    """Return for each step what is read after it, of nodes and of sums, so that memory is freed."""
+    needed: set[Sources] = set()
+    found = [frozenset(needed)]
+    for step in reversed(steps[1:]):
+        needed |= {step.sources[: count + 1] for count in range(len(step.sources))}
+        needed |= {(source,) for source in step.sources}
+        found.append(frozenset(needed))
+    return tuple(reversed(found))
+
+
+def _added(signals: dict[Sources, Tensor], sources: Sources) -> Tensor:
+    """Return the sum from the left, and keep it, since the next sum may begin with it."""
+    if sources not in signals:
+        parts = _added(signals, sources[:-1]), signals[sources[-1:]]
+        steps = max(map(len, parts))
+        signals[sources] = _held(parts[0], steps) + _held(parts[1], steps)
+    return signals[sources]

@@ -139,7 +139,7 @@ def _percentage(text: str) -> Decimal:
         claimed = Decimal(text)
     except InvalidOperation:
         raise SpecError(f"a claim is a percentage like 93.7, got {text!r}") from None
-    if not 0 <= claimed <= 100:
+    if not claimed.is_finite() or not 0 <= claimed <= 100:
         raise SpecError(f"a claim is between 0 and 100 percent, got {text!r}")
     return claimed
 

@@ -150,7 +150,8 @@ class _Reader:
 
     def _neurons(self, name: str, node: "nir.IF | nir.LIF") -> nn.Module:
         spec, w = spec_of(name, node, dt_s=self.dt_s)
-        neurons = self.neuron(spec)
+        # In the file's type, or ``w`` would be rounded.
+        neurons = self.neuron(spec).to(_tensor(node.v_threshold).dtype)
         if w is not None:
             with torch.no_grad():
                 cast("Tensor", neurons.w).fill_(w)

@@ -59,13 +59,19 @@ def node_of(
     Raises:
         UnsupportedError: If these are no neurons of the contract.
     """
-    if type(module).__module__.startswith("backends.") and isinstance(module, SpikingNeuron):
-        w = float(module.get_parameter("w")) if module.spec.kind == "plif" else None
+    if isinstance(module, SpikingNeuron):
+        learned = dict(module.named_parameters())
+        w = next((float(value.detach()) for name, value in learned.items() if _is_w(name)), None)
         return _node(module.spec, shape, dtype, dt_s=dt_s, w=w)
     raise UnsupportedError(
         f"NIR has no {type(module).__name__}: it knows the neurons of a simulator, and this method "
         "puts others into the slots"
     )
+
+
+def _is_w(name: str) -> bool:
+    """Return whether a parameter is the ``w`` of ``plif``, also of neurons in a wrapper."""
+    return name.rpartition(".")[2] == "w"
 
 
 def _node(
@@ -75,6 +81,8 @@ def _node(
 
     if not hasattr(nir.LIF, "v_reset"):
         raise UnsupportedError(f"nir {nir.version} knows no v_reset; pip install 'nir>=1.0.8'")
+    if (w is None) == (spec.kind == "plif"):
+        raise SpecError(f"neurons of kind {spec.kind!r} have a trained w or not, got {w!r}")
     said: dict[str, Any] = {name: getattr(spec, name) for name in _KEPT}
     metadata = {"spec": json.dumps(said if w is None else said | {"w": w}, sort_keys=True)}
     b = np.nextafter(dtype.type(spec.v_threshold), dtype.type(-np.inf))

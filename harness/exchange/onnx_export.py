@@ -61,12 +61,19 @@ def require() -> None:
 
 
 def to_onnx(
-    network: nn.Module, shape: Shape, path: Path, /, *, timesteps: int, frames: bool = False
+    network: nn.Module,
+    shape: Shape,
+    path: Path,
+    /,
+    *,
+    timesteps: int,
+    samples: int = 1,
+    frames: bool = False,
 ) -> Exported:
     """Write ``network``, called as ``harness.contracts.model.Network``, to ``path``.
 
-    The file's input is ``stimulus``, ``[N, *shape]`` or, of frames, ``[T, N, *shape]``, any
-    ``N``; its output is ``logits [T, N, K]``.
+    The file's input is ``stimulus``, ``[N, *shape]`` or, of frames, ``[T, N, *shape]``, for
+    ``N = samples`` and no other; its output is ``logits [T, N, K]``.
 
     Raises:
         UnsupportedError: If ONNX is not installed, or NIR has no node for a part of it.
@@ -76,20 +83,16 @@ def to_onnx(
 
     dtype = next(network.parameters()).dtype
     plain = from_nir(to_nir(network, shape), neurons_of("reference"))
-    unrolled = _Unrolled(plain.eval(), timesteps).eval()
-    # Two samples: of one, torch takes the number for a constant.
-    leading = (timesteps, 2) if frames else (2,)
-    sample = torch.zeros(*leading, *shape, dtype=dtype)
-    dynamic: dict[int, Any] = {1 if frames else 0: torch.export.Dim("samples")}
+    unrolled = _Unrolled(plain, timesteps).eval()
+    leading = (timesteps, samples) if frames else (samples,)
     with torch.no_grad():
         program: Any = torch.onnx.export(
             unrolled,
-            (sample,),
+            (torch.zeros(*leading, *shape, dtype=dtype),),
             dynamo=True,
             verbose=False,
             input_names=["stimulus"],
             output_names=["logits"],
-            dynamic_shapes=(dynamic,),
         )
     program.save(str(path))
     written = onnx.load(str(path))

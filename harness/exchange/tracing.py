@@ -9,6 +9,7 @@ of what it adds up.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ class Node:
     Attributes:
         name: Of its module, dots as underscores; of a function, its own and a number.
         module: What it does to ``[N, ...]``, or to ``[T, N, ...]`` if it is neurons.
-        sources: Nodes whose answers are added up for it, in the order of the sum.
+        sources: Nodes whose answers are added up for it, from the left.
         takes: The shape of one sample that it is given.
         gives: The shape of one sample that it answers.
     """
@@ -153,7 +154,7 @@ class _Tracer(TorchFunctionMode):
         if name == "flatten" and (args[1:2] or (options.get("start_dim", 0),))[0] > 0:
             self._file(self._numbered("flatten"), nn.Flatten(), given[0], answer, 1)
         elif name in {"add", "__add__"} and len(given) == 2:
-            self._know(answer, sum((self._known[_memory(part)] for part in given), ()))
+            self._know(answer, self._in_order(*(self._known[_memory(part)] for part in given)))
         elif _memory(answer) in self._known:
             return  # a view
         elif name == "avg_pool2d":
@@ -164,6 +165,15 @@ class _Tracer(TorchFunctionMode):
                 f"the network computes {name} outside of any module, which no exchange format is "
                 "told; put it into a module, or write it as a sum, a view or an average"
             )
+
+    def _in_order(self, *sums: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what both add up as the network came to it.
+
+        Blocks add their answer to the sum so far, so from the left this is their order, and
+        rounds as they do: ``a + b`` is ``b + a`` to the last bit, ``(a + b) + c`` no other sum.
+        """
+        order = [INPUT, *(node.name for node in self.nodes)]
+        return tuple(sorted(chain(*sums), key=order.index))
 
     def _numbered(self, name: str) -> str:
         return f"{name}{sum(node.name.startswith(name) for node in self.nodes) + 1}"
