@@ -12,6 +12,7 @@ from harness.neurons.spiking import SpikingLayer
 
 PENULTIMATE = "penultimate"
 MEMBRANE = ".membrane"
+Sources = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class GraphNetwork(nn.Module):
         Raises:
             SpecError: If it has another shape, another number of steps, or no such tap.
         """
-        signals = {(INPUT,): self._signal(stimulus, timesteps)}
+        signals: dict[Sources, Tensor] = {(INPUT,): self._signal(stimulus, timesteps)}
         taken: dict[str, Tensor] = {}
         for step, later in zip(self.steps, self._later, strict=True):
             signal = _added(signals, step.sources)
@@ -112,9 +113,6 @@ def _held(
     timesteps: int,
 ) -> Tensor:
     return signal if len(signal) == timesteps else signal.expand(timesteps, *signal.shape[1:])
-
-
-Sources = tuple[str, ...]
 
 
 def _later(steps: Sequence[Step]) -> tuple[frozenset[Sources], ...]:
