@@ -64,6 +64,9 @@ def trace(network: nn.Module, shape: Shape, /) -> Graph:
         UnsupportedError: If it does something that is neither a module, a view, a sum nor an
             average over a window; names it.
     """
+    for name, module in network.named_modules():
+        if getattr(module, "sees_time", False):
+            raise UnsupportedError(f"{name} tells steps apart, and a node of a graph does not")
     parameter = next(network.parameters())
     stimulus = torch.zeros(1, *shape, dtype=parameter.dtype, device=parameter.device)
     was_training = network.training
@@ -115,7 +118,16 @@ class _Tracer(TorchFunctionMode):
     def sources_of(self, signal: Tensor) -> tuple[str, ...]:
         """Return what adds up to ``signal``."""
         with torch._C.DisableTorchFunction():  # noqa: SLF001  torch has no public name for it
-            return self._known[_memory(signal)]
+            return self._sources("the answer", signal)
+
+    def _sources(self, name: str, signal: Tensor) -> tuple[str, ...]:
+        known = self._known.get(_memory(signal))
+        if known is None:
+            raise UnsupportedError(
+                f"{name} is made of something that is computed outside of any module, which no "
+                "exchange format is told"
+            )
+        return known
 
     def enter(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:  # noqa: ARG002  a hook's signature
         """Stop looking until the module has answered."""
@@ -185,7 +197,7 @@ class _Tracer(TorchFunctionMode):
             if isinstance(module, SpikingLayer):
                 raise UnsupportedError(f"the neurons {name} run twice, which is two layers of them")
             name = f"{name}_{runs + 1}"
-        sources = self._known[_memory(signal)]
+        sources = self._sources(name, signal)
         if len(set(sources)) < len(sources):
             raise UnsupportedError(f"{name} is given the sum of a signal with itself")
         takes, gives = tuple(signal.shape[leading:]), tuple(answer.shape[leading:])

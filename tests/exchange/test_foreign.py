@@ -130,18 +130,6 @@ def test_code_in_a_checkpoint_is_not_run(
         foreign.load(f"{package}:steps", tmp_path / "w.pt", call="step")
 
 
-@pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> Samples:
-    """Twenty images, in the place of a test split."""
-    random = np.random.default_rng(0)
-    samples = Samples(
-        inputs=random.integers(0, 256, (20, 1, 8, 8), np.uint8), labels=random.integers(0, 10, 20)
-    )
-    splits = type("Splits", (), {"test": samples})
-    monkeypatch.setattr(judging, "opened", lambda *_: splits)
-    return samples
-
-
 def test_a_foreign_network_is_evaluated_and_metered(
     package: str, tmp_path: Path, few: Samples
 ) -> None:
