@@ -1,5 +1,6 @@
 """What fits a DYNAP-CNN chip, by its documented limits, and its integers."""
 
+import nir
 import numpy as np
 import pytest
 import torch
@@ -43,6 +44,14 @@ def test_what_the_chip_has_not_is_said() -> None:
     assert "activation1 resets to zero, and the chip subtracts its threshold" in to_zero
     pooled = objections(to_nir(*lively("resnet20", INTEGRATOR)))
     assert "pool1 is a AvgPool2d, which the chip has not" in pooled
+
+
+def test_kernels_and_channels_are_rounded_up_apart() -> None:
+    convolution = nir.Conv2d((4, 6), np.ones((10, 3, 3, 3)), 1, 1, 1, 1, np.zeros(10))
+    graph = nir.NIRGraph.from_list(convolution)
+    # 3 inputs; 9 pixels take 16 words, 10 channels 16; a map of 4x6 takes 4x8; no bias.
+    expected = Layer(name="conv2d", kernel=3 * 16 * 16, neuron=10 * 32, bias=0)
+    assert layer_of("conv2d", graph) == expected
 
 
 def core(kernel: int, neuron: int = 1) -> Layer:

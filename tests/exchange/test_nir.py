@@ -184,6 +184,37 @@ class Doubled(Topology):
         return self.layer(signal + signal)
 
 
+class Normed(Topology):
+    """A norm behind a convolution with a bias, which something else may also read."""
+
+    def __init__(self, *, read_twice: bool) -> None:
+        norm = nn.BatchNorm2d(2).double()
+        super().__init__(norm)
+        self.double()
+        self.read_twice = read_twice
+        for values in norm.state_dict().values():
+            if values.is_floating_point():
+                nn.init.uniform_(values, 0.5, 2.0)
+        self.last = nn.Conv2d(2, 3, 1).double()
+
+    def forward(self, stimulus: Tensor, /, *_: object) -> Output:
+        before = self.conv(stimulus)
+        after = self.layer(before)
+        return Output(logits=self.last(before + after if self.read_twice else after).unsqueeze(0))
+
+
+@pytest.mark.parametrize("read_twice", [False, True])
+def test_a_norm_is_folded_with_the_bias_and_only_for_its_only_reader(*, read_twice: bool) -> None:
+    torch.manual_seed(0)
+    network = Normed(read_twice=read_twice).eval()
+    graph = to_nir(network, (1, 4, 4))
+    assert ("layer" in graph.nodes) == read_twice
+    stimulus = images((1, 4, 4))
+    back = from_nir(graph, neurons_of("reference")).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(back(stimulus).logits, network(stimulus).logits)
+
+
 class Unknown(SpikingLayer):
     def forward(self, current: Tensor, *_: object) -> Tensor:
         return current * 1
