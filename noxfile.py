@@ -90,6 +90,17 @@ def cross_check(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def exchange(session: nox.Session) -> None:
+    """Write ``docs/exchange.md``: one student in other simulators' importers, and as ONNX."""
+    if session.venv_backend != "none":
+        session.install("-c", LOCK, "-e", ".[onnx]", "snntorch==1.0.0", "matplotlib", "pbr")
+        # Sinabs asks for an older nir than the one whose files are read here, and for a chip's
+        # driver that fetches itself when it is imported.
+        session.install("--no-deps", "sinabs==3.1.3")
+    session.run("python", "-m", "benchmarks.exchange", *session.posargs)
+
+
+@nox.session(default=False)
 def portability(session: nox.Session) -> None:
     """Ask whether other processors decide alike: ``nox -s portability -- [--all]``."""
     install(session)

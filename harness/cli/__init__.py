@@ -28,6 +28,7 @@ from harness import discovery
 from harness.cli import watching
 from harness.cli.boards import boards_app
 from harness.cli.data import data_app
+from harness.cli.exchange import export, import_app
 from harness.contracts.errors import HarnessError, SpecError, StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
 
@@ -54,6 +55,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(boards_app)
 app.command()(watching.status)
 app.command()(watching.logs)
+app.add_typer(import_app, name="import")
+app.command()(export)
 
 
 class Exit(IntEnum):

@@ -1,0 +1,196 @@
+"""The command line's ``export`` and ``import``."""
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from harness.contracts.errors import SpecError
+
+if TYPE_CHECKING:
+    from harness.exchange.judging import Judged
+
+CellId = Annotated[str, typer.Argument(metavar="CELL", help="Its identity, as `plan` lists it.")]
+Timesteps = Annotated[int, typer.Option(help="Steps a sample is simulated for.")]
+DatasetName = Annotated[str, typer.Option("--dataset", help="What it is tested on.")]
+DataRoot = Annotated[
+    Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
+]
+Precision = Annotated[
+    Literal["float32", "float64"], typer.Option(help="Of the weights, and of what is computed.")
+]
+Claim = Annotated[
+    str | None,
+    typer.Option("--claims", help="The accuracy that is claimed, in percent: to be verified."),
+]
+Numbers = Annotated[
+    str | None, typer.Option(help="Of the inputs, one a channel, comma-separated; by default ours.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for machines.")]
+StepSeconds = Annotated[
+    float | None, typer.Option("--dt", help="What a step lasts, in seconds; 1e-4 if none says.")
+]
+
+
+class _FileOrVerb(TyperGroup):
+    """A group whose first argument may be a file: ``import F.nir`` is ``import nir F.nir``."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        verb = args if args and args[0] in self.commands else ["nir", *args]
+        return super().resolve_command(ctx, verb)
+
+
+import_app = typer.Typer(
+    cls=_FileOrVerb,
+    help="Evaluate and meter a network from elsewhere: FILE.nir, or a checkpoint.",
+    no_args_is_help=True,
+)
+
+
+def export(
+    cell: CellId,
+    *,
+    to: Annotated[Literal["nir", "onnx"], typer.Option(help="The format.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    runs: Annotated[Path, typer.Option(help="Where the cell was run.")] = Path("runs"),
+    results: Annotated[Path, typer.Option(help="Where rows are published.")] = Path("results"),
+    precision: Annotated[
+        Literal["float32", "float64"] | None, typer.Option(help="Of the file; the cell's own.")
+    ] = None,
+    step_s: StepSeconds = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a cell's trained student as NIR, or unrolled over its steps as ONNX."""
+    from harness.exchange.stored import student_of
+
+    found, _, student = student_of(cell, runs=runs, published=results)
+    network = student.network
+    if precision is not None:
+        import torch
+
+        network = network.to(getattr(torch, precision))
+    shape = found.card.shape
+    told: dict[str, Any] = {"cell_id": cell, "file": str(out), "timesteps": student.timesteps}
+    if to == "nir":
+        from harness.exchange import nir_export
+
+        options = {} if step_s is None else {"dt_s": step_s}
+        graph = nir_export.to_nir(network, shape, **options)
+        nir_export.write(graph, out)
+        told |= {"nodes": len(graph.nodes), "file_bytes": out.stat().st_size}
+    else:
+        from harness.exchange.onnx_export import to_onnx
+
+        if step_s is not None:
+            raise SpecError("--dt is for --to nir: ONNX knows no time")
+        frames = found.encoder is not None or not found.card.encoding.startswith("direct")
+        written = to_onnx(network, shape, out, timesteps=student.timesteps, frames=frames)
+        told |= {"nodes": written.nodes, "file_bytes": written.file_bytes}
+    if as_json:
+        print(json.dumps(told))
+        return
+    print(f"{found.cell.label}: {told['nodes']} nodes, {told['file_bytes']} bytes -> {out}")
+
+
+@import_app.command("nir")
+def import_nir(  # noqa: PLR0913  one option a question
+    file: Path,
+    *,
+    dataset: DatasetName,
+    timesteps: Timesteps,
+    backend: Annotated[str, typer.Option(help="The simulator of its neurons.")] = "reference",
+    precision: Precision = "float32",
+    step_s: StepSeconds = None,
+    mean: Numbers = None,
+    std: Numbers = None,
+    claim: Claim = None,
+    data_root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build a student from a file of NIR, evaluate and meter it."""
+    from harness.exchange import judging
+    from harness.exchange.nir_import import from_nir, read
+
+    network = from_nir(read(file), judging.neurons_of(backend), dt_s=step_s)
+    judged = judging.judge(
+        judging.as_student(network, timesteps=timesteps),
+        dataset,
+        data_root=data_root,
+        precision=precision,
+        presentation=judging.presentation_of(dataset, mean=_listed(mean), std=_listed(std)),
+        claim=claim,
+    )
+    _tell(f"{file.name} on {backend}", judged, claim, as_json=as_json)
+
+
+@import_app.command("checkpoint")
+def import_checkpoint(  # noqa: PLR0913  one option a question
+    file: Path,
+    *,
+    module: Annotated[
+        str,
+        typer.Option(help="package.module:factory that makes it. Code that you trust: it runs."),
+    ],
+    dataset: DatasetName,
+    timesteps: Timesteps,
+    call: Annotated[
+        Literal["step", "train"],
+        typer.Option(help="Call it once a step with [N, ...], or once with [T, N, ...]."),
+    ] = "step",
+    precision: Precision = "float32",
+    mean: Numbers = None,
+    std: Numbers = None,
+    claim: Claim = None,
+    data_root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate and meter a SpikingJelly or snnTorch network with its weights (no code in them)."""
+    from harness.exchange import foreign, judging
+
+    judged = judging.judge(
+        judging.as_student(foreign.load(module, file, call=call), timesteps=timesteps),
+        dataset,
+        data_root=data_root,
+        precision=precision,
+        presentation=judging.presentation_of(dataset, mean=_listed(mean), std=_listed(std)),
+        claim=claim,
+    )
+    _tell(f"{file.name} in {module}", judged, claim, as_json=as_json)
+
+
+def _listed(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise SpecError(f"numbers like 0.5,0.5,0.5 are wanted, got {text!r}")
+    return numbers
+
+
+def _tell(what: str, judged: "Judged", claim: str | None, *, as_json: bool) -> None:
+    """Print what came out. It is no row: a row says how its network was trained."""
+    columns = judged.columns()
+    if as_json:
+        print(json.dumps({"what": what, **columns}))
+        return
+    accuracy = judged.verdict.accuracy
+    low, high = accuracy.interval
+    print(
+        f"{what}: {100 * accuracy.value:.2f} % of {accuracy.samples} test samples "
+        f"({100 * low:.2f} to {100 * high:.2f}) after {len(judged.verdict.logits)} steps"
+    )
+    if judged.standing is not None:
+        words = "what was claimed" if judged.standing == "verified" else "another than claimed"
+        print(f"{judged.standing}: {claim} %, and this is {words}")
+    print("operations a sample:", end=" ")
+    samples = judged.ledger.samples
+    print(", ".join(f"{name} {count / samples:.1f}" for name, count in columns["counts"].items()))
+    for model, energy_pj in columns["energy_pj"].items():
+        known = "not known" if energy_pj is None else f"{energy_pj / 1e6:.4f} uJ a sample"
+        print(f"  {model}: {known}")

@@ -1,0 +1,153 @@
+"""What a network from elsewhere answers on a data set of ours, and what that costs."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import nn
+
+from harness import discovery, energy
+from harness.contracts.backend import Backend
+from harness.contracts.dataset import Dataset
+from harness.contracts.errors import SpecError, UnsupportedError
+from harness.contracts.ledger import Ledger
+from harness.contracts.neuron import NeuronSpec
+from harness.contracts.recipe import Precision
+from harness.data.encoding import Presentation, direct
+from harness.engine.measure import quality
+from harness.engine.resolve import opened
+from harness.evaluation.cost import Running
+from harness.evaluation.evaluate import Verdict
+from harness.neurons.activation import activation
+from harness.training.lesson import computing
+from harness.training.student import Student, no_simulator
+
+Standing = Literal["claimed", "verified"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What came out.
+
+    Attributes:
+        verdict: On the whole test split.
+        ledger: What that cost.
+        standing: ``verified`` if the accuracy is the one that was claimed, ``claimed`` if it is
+            another, None without a claim.
+    """
+
+    verdict: Verdict
+    ledger: Ledger
+    standing: Standing | None
+
+    def columns(self) -> dict[str, Any]:
+        """Return it as the columns of a row, with totals for the ledger and all energy bills."""
+        summed = self.ledger.summed()
+        total = {name: count for name, count in asdict(summed.total).items() if count}
+        bills = {name: line.bill.total_pj for name, line in energy.panel(summed).lines.items()}
+        return {
+            **quality(self.verdict),
+            "standing": self.standing,
+            "counts": total,
+            "energy_pj": bills,
+        }
+
+
+def neurons_of(backend: str, /) -> Callable[[NeuronSpec], nn.Module]:
+    """Return what makes neurons on a simulator.
+
+    Raises:
+        UnsupportedError: If it is not installed; and later, if it cannot mean a neuron.
+    """
+    try:
+        simulator = cast(Backend, discovery.load("backends", backend))
+    except ModuleNotFoundError as error:
+        raise UnsupportedError(f"the simulator {backend} is not installed: {error}") from error
+    return lambda spec: activation(simulator, spec)()
+
+
+def as_student(network: nn.Module, /, *, timesteps: int) -> Student:
+    """Return ``network``, callable as ``harness.contracts.model.Network``, as a student."""
+
+    def no_twin(_: Callable[[], nn.Module]) -> nn.Module:
+        raise UnsupportedError("a network from elsewhere has no other realisation")
+
+    return Student(network=network, timesteps=timesteps, twin=no_twin, neuron=no_simulator)
+
+
+def presentation_of(
+    dataset: str, *, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None
+) -> Presentation:
+    """Return how samples are shown: normalised as the data set's card says, or as asked.
+
+    Raises:
+        SpecError: If there is not one number a channel.
+    """
+    card = cast(Dataset[Any], discovery.load("datasets", dataset)).card
+    plain = direct(card)
+    shown = Presentation(mean=mean or plain.mean, std=std or plain.std)
+    for name, numbers in (("mean", shown.mean), ("std", shown.std)):
+        if len(numbers) != len(plain.mean):
+            raise SpecError(
+                f"{dataset} has {len(plain.mean)} channels, and --{name} {len(numbers)} numbers"
+            )
+    return shown
+
+
+def judge(
+    student: Student,
+    dataset: str,
+    /,
+    *,
+    data_root: Path | None = None,
+    precision: Precision = "float32",
+    presentation: Presentation | None = None,
+    claim: str | None = None,
+) -> Judged:
+    """Evaluate ``student`` on the test split of ``dataset`` and meter it meanwhile.
+
+    Args:
+        student: On the processor; its network is brought into ``precision``.
+        dataset: A file under ``suites/datasets/``.
+        data_root: Where data sets lie.
+        precision: Of the evaluation.
+        presentation: How samples are shown; the data set's own by default.
+        claim: The accuracy that somebody says it has, in percent, as they write it.
+
+    Raises:
+        SpecError: If the claim is no percentage.
+        CountingError: If the meter cannot count the network.
+    """
+    claimed = None if claim is None else _percentage(claim)
+    test = opened(dataset, data_root, student.timesteps).test
+    with computing(precision):
+        student.network.to(torch.get_default_dtype())
+        shown = presentation or presentation_of(dataset)
+        running = Running(student, test, shown, torch.device("cpu"), precision)
+        verdict, ledger = running.judged()
+    standing: Standing | None = None
+    if claimed is not None:
+        standing = "verified" if _is(verdict.accuracy.value, claimed) else "claimed"
+    return Judged(verdict=verdict, ledger=ledger, standing=standing)
+
+
+def _percentage(text: str) -> Decimal:
+    try:
+        claimed = Decimal(text)
+    except InvalidOperation:
+        raise SpecError(f"a claim is a percentage like 93.7, got {text!r}") from None
+    if not claimed.is_finite() or not 0 <= claimed <= 100:
+        raise SpecError(f"a claim is between 0 and 100 percent, got {text!r}")
+    return claimed
+
+
+def _is(accuracy: float, claimed: Decimal) -> bool:
+    """Return whether ``accuracy``, rounded to the digits of the claim, is the claim.
+
+    Half a unit of its last digit either way: whoever wrote it may have rounded down or up.
+    """
+    half = Decimal(1).scaleb(claimed.as_tuple().exponent) / 2  # type: ignore[arg-type]  # finite, so the exponent is a number
+    return abs(Decimal(100 * accuracy) - claimed) <= half + Decimal("1e-9")

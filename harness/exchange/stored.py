@@ -1,0 +1,42 @@
+"""The trained student of a cell, from the weights its run left."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from harness.contracts.errors import StoreError
+from harness.contracts.row import Row
+from harness.engine.resolve import Resolved, resolve
+from harness.engine.show import find
+from harness.engine.teachers import WEIGHTS
+from harness.store import Store
+from harness.training.lesson import computing
+from harness.training.student import Student
+
+
+def student_of(cell_id: str, /, *, runs: Path, published: Path) -> tuple[Resolved, Row, Student]:
+    """Return the cell, its row and its student, in the cell's precision, on the processor.
+
+    Raises:
+        StoreError: If no row or no weights of it are here, or they are others than the row's.
+        UnsupportedError: If its simulator is not installed.
+    """
+    row = find(cell_id, runs=runs, published=published)
+    if row is None:
+        raise StoreError(f"no row {cell_id!r} under {runs} or {published}; `plan` lists them")
+    path = Store(runs).folder(row.cell) / WEIGHTS
+    if not path.exists():
+        raise StoreError(
+            f"no weights of {row.cell.label} under {runs}: rows are published without them; "
+            f"make them: python -m harness reproduce {cell_id} --out {runs}"
+        )
+    if hashlib.sha256(path.read_bytes()).hexdigest() != row.provenance.weights_sha256:
+        raise StoreError(f"{path} holds other weights than its row is about; run its cell again")
+    found = resolve(row.cell)
+    with computing(row.cell.recipe.precision):
+        student = found.student(torch.device("cpu"))
+    student.network.load_state_dict(load_file(path))
+    student.network.eval()
+    return found, row, student
