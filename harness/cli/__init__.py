@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
@@ -31,6 +31,7 @@ from harness.contracts.neuron import NeuronSpec
 if TYPE_CHECKING:
     from harness.contracts.backend import Backend
     from harness.contracts.cell import Cell
+    from harness.engine.engines import Engine, RunJobs
     from harness.engine.freshness import Standing
     from harness.engine.grid import Axes
     from harness.engine.jobs import Conditions
@@ -181,6 +182,13 @@ def run(  # noqa: PLR0913  one option a filter
     shard: Annotated[
         str | None, typer.Option(help="1/4 to 4/4: a quarter of the cells, on each machine one.")
     ] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: the nodes of a cluster.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the cluster, HOST:PORT; default that of this machine.")
+    ] = None,
+    gpu_share: Annotated[
+        float, typer.Option(help="The part of a GPU that a cell on a cluster is given.")
+    ] = 1.0,
     again: Annotated[bool, typer.Option(help="Run what is published, too.")] = False,
     retry_failed: Annotated[bool, typer.Option(help="Run failed cells again.")] = False,
     deterministic: Annotated[bool, typer.Option(help="Refuse kernels that vary.")] = True,
@@ -195,6 +203,9 @@ def run(  # noqa: PLR0913  one option a filter
     _require_positive("--timeout", math.inf if timeout is None else timeout)
     _require_positive("--threads", threads)
     slots = _slots(jobs, device)
+    if engine != "local" and jobs is None:
+        slots = sys.maxsize  # the engine knows how much room there is
+    place = _place(engine, address, device, threads=threads, gpu_share=gpu_share)
     left_out = _left_out(suite, axes)
     known = _published(suite, results)
     standings = _standings(suite, axes, known, data_root, out, results, trust=not again)
@@ -202,12 +213,22 @@ def run(  # noqa: PLR0913  one option a filter
     left = [one for one in standings if one.has_failed and one.cell not in due]
     failures = 0
     if due:
-        _require_device(device)
+        if engine == "local":
+            _require_device(device)
         conditions = _conditions(
             device, data_root, out, deterministic=deterministic, threads=threads
         )
         cells = [*_due_teachers(due, data_root, out, results), *due]
-        failures = _conduct(cells, conditions, slots, timeout, until_s=until_s, as_json=as_json)
+        with place as run_jobs:
+            failures = _conduct(
+                cells,
+                conditions,
+                slots,
+                timeout,
+                until_s=until_s,
+                run_jobs=run_jobs,
+                as_json=as_json,
+            )
         after = _standings(suite, axes, known, data_root, out, results, trust=not again)
         if undone := sum(one.is_due for one in after):
             failures += undone
@@ -582,6 +603,18 @@ def _slots(jobs: int | None, device: str) -> int:
     return jobs
 
 
+def _place(
+    engine: str, address: str | None, device: str, *, threads: int, gpu_share: float
+) -> "AbstractContextManager[RunJobs]":
+    """Return what is entered to run cells where they are wanted."""
+    from harness.engine.engines import Place
+
+    if not 0 < gpu_share <= 1:
+        raise SpecError(f"--gpu-share must be in (0, 1], got {gpu_share!r}; 1 is a whole GPU")
+    found = cast("Engine", discovery.load("engines", engine))
+    return found.opened(Place(address=address, device=device, threads=threads, gpu_share=gpu_share))
+
+
 def _seconds(option: str, text: str | None) -> float:
     """Return what a duration like 14m is in seconds; without one, for ever."""
     if text is None:
@@ -781,12 +814,21 @@ def _conduct(
     *,
     as_json: bool,
     until_s: float = math.inf,
+    run_jobs: "RunJobs | None" = None,
 ) -> int:
     """Run ``due`` and tell what happens; return how many failed."""
+    from harness.engine import processes
     from harness.engine.progress import tell
     from harness.engine.scheduler import conduct
 
-    happenings = conduct(due, conditions, slots=slots, timeout_s=timeout_s, until_s=until_s)
+    happenings = conduct(
+        due,
+        conditions,
+        slots=slots,
+        timeout_s=timeout_s,
+        until_s=until_s,
+        run=run_jobs or processes.run_jobs,
+    )
     try:
         with closing(happenings):
             return tell(happenings, cells=len(due), as_json=as_json)

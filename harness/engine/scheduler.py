@@ -15,6 +15,7 @@ from harness.contracts.errors import StoreError
 from harness.contracts.method import Progress
 from harness.contracts.row import Row, Status
 from harness.engine import worker
+from harness.engine.engines import RunJobs
 from harness.engine.jobs import Conditions, Order
 from harness.engine.processes import End, Job, News, run_jobs
 from harness.engine.provenance import without_numbers
@@ -58,6 +59,7 @@ def conduct(
     slots: int,
     timeout_s: float | None,
     until_s: float = math.inf,
+    run: RunJobs = run_jobs,
 ) -> Generator[Event]:
     """Run ``cells`` in order and yield what happens; teachers are cells, and come first.
 
@@ -72,6 +74,7 @@ def conduct(
         until_s: When, on the monotonic clock, everything ends. A cell is not begun if one that
             differs in its seed alone, or without such a one every cell so far, took longer
             than is left.
+        run: What runs the jobs that cells are; an engine's (``harness.engine.engines``).
 
     Raises:
         StoreError: If the disk refuses, or several cells in a row met a failure of the machine.
@@ -81,6 +84,7 @@ def conduct(
         store=store,
         conditions=conditions,
         until_s=until_s,
+        run=run,
         versions={cell.cell_id: store.version(cell) for cell in cells},
     )
     teachers = [cell for cell in cells if cell.suite == TEACHERS]
@@ -101,6 +105,7 @@ class _Shift:
         store: Where rows are.
         conditions: How cells are run.
         until_s: When everything ends.
+        run: What runs jobs.
         versions: Of each cell's row when the run began.
         locks: Of the cells that run.
         words: Of cells whose machine failed: the rows that they sent.
@@ -112,6 +117,7 @@ class _Shift:
     store: Store
     conditions: Conditions
     until_s: float
+    run: RunJobs
     versions: Mapping[str, tuple[int, int] | None]
     locks: dict[str, IO[bytes]] = field(default_factory=dict)
     words: dict[str, Row] = field(default_factory=dict)
@@ -125,7 +131,7 @@ class _Shift:
             elsewhere: list[Cell] = []
             made: list[Cell] = []
             jobs = self._jobs(cells, elsewhere, made)
-            happenings = run_jobs(jobs, slots=slots, timeout_s=timeout_s, until_s=self.until_s)
+            happenings = self.run(jobs, slots=slots, timeout_s=timeout_s, until_s=self.until_s)
             with closing(happenings):
                 for happening in happenings:
                     yield from self._events(happening)
