@@ -101,7 +101,7 @@ def lay_out(folder: Path, files: Files, /, *, gone: Iterable[str] = ()) -> None:
 
 
 def _path(folder: Path, name: str) -> Path:
-    if name != Path(name).name or name.startswith("."):
+    if not name or name != Path(name).name or name.startswith("."):
         raise StoreError(f"{name!r} is no name for a file in {folder}; it was left alone")
     return folder / name
 

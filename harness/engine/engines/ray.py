@@ -269,7 +269,7 @@ class _Driver:
         elif isinstance(error, self._ray.exceptions.OutOfMemoryError):
             yield _end(errand, "died", exit_code=-signal.SIGKILL)
         else:
-            yield from _of_the_machine(errand, f"{words}, the {errand.losses}rd in a row")
+            yield from _of_the_machine(errand, f"{words}, {errand.losses} times in a row")
 
 
 def _of_the_machine(errand: _Errand, words: str) -> Iterator[News | End]:
