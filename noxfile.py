@@ -101,6 +101,15 @@ def exchange(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def cluster(session: nox.Session) -> None:
+    """Run cells on a Ray cluster of two nodes on this machine, and lose one of them."""
+    if session.venv_backend != "none":
+        session.install("-c", LOCK, "-e", ".[cluster]", "--group=test")
+    tests = session.posargs or ["tests/cluster"]
+    session.run("python", "-m", "pytest", *tests)
+
+
+@nox.session(default=False)
 def portability(session: nox.Session) -> None:
     """Ask whether other processors decide alike: ``nox -s portability -- [--all]``."""
     install(session)

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from harness.contracts.errors import HarnessError, SpecError, UnknownPluginError
 from harness.contracts.method import Claim, MethodCard
 
-Kind = Literal["suites", "methods", "models", "datasets", "encoders", "backends"]
+Kind = Literal["suites", "methods", "models", "datasets", "encoders", "backends", "engines"]
 
 
 _PACKAGES: Mapping[Kind, str] = {
@@ -31,6 +31,7 @@ _PACKAGES: Mapping[Kind, str] = {
     "datasets": "suites.datasets",
     "encoders": "suites.encoders",
     "backends": "backends",
+    "engines": "harness.engine.engines",
 }
 KINDS: tuple[Kind, ...] = tuple(_PACKAGES)
 

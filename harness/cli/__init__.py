@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
 from enum import IntEnum
 from functools import partial
@@ -35,6 +35,7 @@ from harness.contracts.neuron import NeuronSpec
 if TYPE_CHECKING:
     from harness.contracts.backend import Backend
     from harness.contracts.cell import Cell
+    from harness.engine.engines import Engine, RunJobs
     from harness.engine.forecast import Forecast
     from harness.engine.freshness import Standing
     from harness.engine.grid import Axes
@@ -211,6 +212,13 @@ def run(  # noqa: PLR0913  one option a filter
     checkpoint_every: Annotated[
         str, typer.Option(help="How much training may be lost to a kill, as 30s or 2m.")
     ] = "2m",
+    engine: Annotated[str, typer.Option(help="local, or ray: the nodes of a cluster.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the cluster, HOST:PORT; default that of this machine.")
+    ] = None,
+    gpu_share: Annotated[
+        float, typer.Option(help="The part of a GPU that a cell on a cluster is given.")
+    ] = 1.0,
     again: Annotated[bool, typer.Option(help="Run what is published, too.")] = False,
     retry_failed: Annotated[bool, typer.Option(help="Run failed cells again.")] = False,
     retry: Annotated[
@@ -231,7 +239,10 @@ def run(  # noqa: PLR0913  one option a filter
     _require_positive("--threads", threads)
     asked = _devices(device, devices)
     slots = _slots(jobs, asked[0], devices=len(asked))
+    if engine != "local" and jobs is None:
+        slots = sys.maxsize  # the engine knows how much room there is
     retried = _statuses(retry)
+    place = _place(engine, address, asked[0], threads=threads, gpu_share=gpu_share)
     left_out = _left_out(suite, axes)
     known = _published(suite, results)
     standings = _standings(suite, axes, known, data_root, out, results, trust=not again)
@@ -243,7 +254,7 @@ def run(  # noqa: PLR0913  one option a filter
     left = [one for one in standings if one.has_failed and one.cell not in due]
     failures = 0
     if due:
-        for each in asked:
+        for each in asked if engine == "local" else ():
             _require_device(each)
         conditions = _conditions(
             asked[0], data_root, out, deterministic=deterministic, threads=threads
@@ -251,16 +262,18 @@ def run(  # noqa: PLR0913  one option a filter
         conditions = replace(conditions, checkpoint_s=checkpoint_s)
         cells = [*_due_teachers(due, data_root, out, results), *due]
         forecast = _forecast(known, standings)
-        failures = _conduct(
-            cells,
-            conditions,
-            slots,
-            timeout,
-            until_s=until_s,
-            places=_places(asked, forecast, out, packed=jobs == "auto"),
-            forecast=forecast,
-            as_json=as_json,
-        )
+        with place as run_jobs:
+            failures = _conduct(
+                cells,
+                conditions,
+                slots,
+                timeout,
+                until_s=until_s,
+                places=_places(asked, forecast, out, packed=jobs == "auto"),
+                forecast=forecast,
+                run_jobs=run_jobs,
+                as_json=as_json,
+            )
         after = _standings(suite, axes, known, data_root, out, results, trust=not again)
         if undone := sum(one.is_due for one in after):
             failures += undone
@@ -716,6 +729,18 @@ def _partly(cells: "Sequence[Cell]", out: Path) -> str:
     return f", {partly} partly" if partly else ""
 
 
+def _place(
+    engine: str, address: str | None, device: str, *, threads: int, gpu_share: float
+) -> "AbstractContextManager[RunJobs]":
+    """Return what is entered to run cells where they are wanted."""
+    from harness.engine.engines import Place
+
+    if not 0 < gpu_share <= 1:
+        raise SpecError(f"--gpu-share must be in (0, 1], got {gpu_share!r}; 1 is a whole GPU")
+    found = cast("Engine", discovery.load("engines", engine))
+    return found.opened(Place(address=address, device=device, threads=threads, gpu_share=gpu_share))
+
+
 def _seconds(option: str, text: str | None) -> float:
     """Return what a duration like 14m is in seconds; without one, for ever."""
     if text is None:
@@ -907,7 +932,7 @@ def _conditions(
     )
 
 
-def _conduct(
+def _conduct(  # noqa: PLR0913  what the options of a run come to
     due: "Sequence[Cell]",
     conditions: "Conditions",
     slots: int,
@@ -917,8 +942,10 @@ def _conduct(
     until_s: float = math.inf,
     places: "Places | None" = None,
     forecast: "Forecast | None" = None,
+    run_jobs: "RunJobs | None" = None,
 ) -> int:
     """Run ``due`` and tell what happens; return how many failed."""
+    from harness.engine import processes
     from harness.engine.forecast import Forecast, Outlook
     from harness.engine.progress import tell
     from harness.engine.scheduler import conduct
@@ -932,6 +959,7 @@ def _conduct(
         until_s=until_s,
         places=places,
         forecast=forecast,
+        run=run_jobs or processes.run_jobs,
     )
     expected_s = {cell.cell_id: forecast.seconds(cell, conditions.device) for cell in due}
     outlook = Outlook(expected_s, slots=slots)

@@ -15,6 +15,7 @@ from harness.contracts.errors import StoreError
 from harness.contracts.method import Progress
 from harness.contracts.row import Row, Status
 from harness.engine import watch, worker
+from harness.engine.engines import RunJobs
 from harness.engine.forecast import Forecast
 from harness.engine.jobs import Conditions, Order
 from harness.engine.partly import fraction, progress_of
@@ -75,6 +76,7 @@ def conduct(
     until_s: float = math.inf,
     places: Places | None = None,
     forecast: Forecast | None = None,
+    run: RunJobs = run_jobs,
 ) -> Generator[Event]:
     """Run ``cells`` and yield what happens; teachers are cells, and come first.
 
@@ -92,6 +94,7 @@ def conduct(
             little before. None is begun that would get nowhere, as far as anybody knows.
         places: Where cells run; default on the device of ``conditions``.
         forecast: What is known of how long cells take.
+        run: What runs the jobs that cells are; an engine's (``harness.engine.engines``).
 
     Raises:
         StoreError: If the disk refuses, or several cells in a row met a failure of the machine.
@@ -101,6 +104,7 @@ def conduct(
         store=store,
         conditions=conditions,
         until_s=until_s - min(GRACE_S, (until_s - time.monotonic()) / 10),
+        run=run,
         versions={cell.cell_id: store.version(cell) for cell in cells},
         places=places or Places(devices=(conditions.device,)),
         forecast=forecast or Forecast(),
@@ -125,6 +129,7 @@ class _Shift:
         store: Where rows are.
         conditions: How cells are run.
         until_s: When everything is asked to end.
+        run: What runs jobs.
         versions: Of each cell's row when the run began, or set it back.
         places: Where cells run.
         forecast: How long cells take.
@@ -141,6 +146,7 @@ class _Shift:
     store: Store
     conditions: Conditions
     until_s: float
+    run: RunJobs
     versions: dict[str, tuple[int, int] | None]
     places: Places
     forecast: Forecast
@@ -168,7 +174,7 @@ class _Shift:
             elsewhere: list[Cell] = []
             made: list[Cell] = []
             jobs = self._jobs(cells, elsewhere, made)
-            happenings = run_jobs(jobs, slots=slots, timeout_s=timeout_s, until_s=self.until_s)
+            happenings = self.run(jobs, slots=slots, timeout_s=timeout_s, until_s=self.until_s)
             with closing(happenings):
                 for happening in happenings:
                     yield from self._events(happening)

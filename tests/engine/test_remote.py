@@ -1,0 +1,193 @@
+"""An attempt far from its store needs no more than it is sent and keeps nothing to itself."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.contracts.cell import Cell
+from harness.contracts.errors import SpecError, StoreError
+from harness.contracts.method import Progress
+from harness.engine import grid
+from harness.engine.engines import Place, _remote, local
+from harness.engine.engines._remote import Errand, Parcel, attempt, held, lay_out, teacher_files
+from harness.engine.grid import Axes
+from harness.engine.jobs import Conditions, Order
+from harness.engine.processes import End, Job
+from harness.engine.teachers import cell_of
+from harness.results import Published
+from harness.store import Store, write_text
+
+Send = Callable[[Any], None]
+CHECKPOINT, LOG = "checkpoint.safetensors", "log-1.txt"
+STEPS = 30
+
+
+def stepping(order: Order, send: Send) -> bool:
+    """Count on from the checkpoint; make a row of it and remove it."""
+    folder = order.log_path.parent
+    path = folder / CHECKPOINT
+    done = int(path.read_text()) if path.exists() else 0
+    print(f"from {done}", flush=True)
+    for step in range(done, STEPS):
+        write_text(path, str(step))
+        send(Progress(samples=step, budget=STEPS, loss=0.0))
+        time.sleep(0.03)
+    (folder / ".half").write_text("not yet")
+    write_text(folder / "row.json", "the row")
+    path.unlink()
+    return True
+
+
+def looking_around(order: Order, send: Send) -> bool:
+    teacher = order.cell.teacher
+    assert teacher is not None
+    found = Store(order.conditions.runs).folder(cell_of(teacher))
+    main = getattr(sys.modules["__main__"], "__file__", None)
+    data_root, visible = order.conditions.data_root, os.environ.get("CUDA_VISIBLE_DEVICES")
+    send((sorted(path.name for path in found.glob("*")), str(data_root), visible, main))
+    return True
+
+
+def _cell() -> Cell:
+    axes = Axes(methods=("direct",), timesteps=(1,), seeds=(0,), backends=("reference",))
+    [cell] = grid.cells("digits", axes, Store(Path("nothing")), Published())
+    return cell
+
+
+def _order(home: Path) -> Order:
+    cell = _cell()
+    folder = Store(home).folder(cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    conditions = Conditions(runs=home, data_root=Path("data of home"))
+    return Order(cell=cell, conditions=conditions, log_path=folder / LOG)
+
+
+def _errand(order: Order, work: Any, *, sent: bytes | None = None) -> Errand:
+    job = Job(name="a cell", work=work, argument=order, log_path=order.log_path)
+    files = {} if sent is None else {CHECKPOINT: sent}
+    return Errand(job=job, held=files, timeout_s=60.0, left_s=float("inf"))
+
+
+def test_what_a_cell_writes_comes_home_while_it_runs_and_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_remote, "_QUIET_S", 0.1)
+    order = _order(tmp_path)
+    said = list(attempt(_errand(order, stepping), {}))
+    *before, last, end = said
+    parcels = [each for each in before if isinstance(each, Parcel)]
+    steps = [int(each.files[CHECKPOINT]) for each in parcels]
+    assert len(steps) > 1
+    assert steps == sorted(set(steps))
+    assert all(each.gone == frozenset() for each in parcels)
+    assert isinstance(last, Parcel)
+    assert (last.files["row.json"], last.gone) == (b"the row", {CHECKPOINT})
+    assert _log(said) == b"from 0\n"
+    assert not {".half", CHECKPOINT} & last.files.keys()
+    assert isinstance(end, End)
+    assert (end.ending, end.job.argument) == ("done", order)
+    assert len([each for each in before if isinstance(each, Progress)]) < STEPS / 2, "now and then"
+    assert list(tmp_path.rglob("*.*")) == [], "home is written by whoever is there"
+
+
+def test_an_attempt_goes_on_from_what_it_is_sent(tmp_path: Path) -> None:
+    said = list(attempt(_errand(_order(tmp_path), stepping, sent=b"27"), {}))
+    assert _log(said) == b"from 27\n"
+    assert said[-2].gone == {CHECKPOINT}
+
+
+def _log(said: list[Any]) -> bytes:
+    [*_, log] = [each.files[LOG] for each in said if isinstance(each, Parcel) and LOG in each.files]
+    return bytes(log)
+
+
+def test_nothing_of_an_attempt_stays_where_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    monkeypatch.setattr(_remote.TemporaryDirectory, "__init__", _in(there))
+    said = attempt(_errand(_order(tmp_path / "home"), stepping), {})
+    assert isinstance(next(said), Progress)
+    assert list(there.iterdir())
+    said.close()  # type: ignore[attr-defined]  # it is a generator
+    assert not list(there.iterdir())
+
+
+def _in(folder: Path) -> Any:
+    real = _remote.TemporaryDirectory.__init__
+    return lambda self, prefix: real(self, prefix=prefix, dir=folder)
+
+
+def test_teacher_data_and_gpus_are_those_of_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SNN_DISTILL_DATA", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")  # after the fork server began
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "the cluster's.py", raising=False)
+    errand = _errand(_order(tmp_path), looking_around)
+    told, *_ = attempt(errand, {"row.json": b"{}", "weights.safetensors": b""})
+    assert told[:3] == (["row.json", "weights.safetensors"], str(tmp_path), "3")
+    assert told[3] != "the cluster's.py", "it is not run again in every cell"
+    assert sys.modules["__main__"].__file__ == "the cluster's.py"
+    monkeypatch.delenv("SNN_DISTILL_DATA")
+    told, *_ = attempt(errand, {})
+    assert told[1] == "data of home"
+
+
+def test_an_attempt_takes_what_may_help_it_and_leaves_the_rest(tmp_path: Path) -> None:
+    order = _order(tmp_path)
+    folder = order.log_path.parent
+    names = {CHECKPOINT, "more.bin", LOG}
+    for name in {*names, "lock", "row.json", "weights.safetensors", "log-0.txt", ".half"}:
+        (folder / name).write_text(name)
+    assert held(order) == {name: name.encode() for name in names}
+    assert held(_order(tmp_path / "new")) == {}
+
+
+def test_of_a_teacher_there_is_sent_what_there_is(tmp_path: Path) -> None:
+    order = _order(tmp_path)
+    assert order.cell.teacher is not None
+    assert teacher_files(order) == {}
+    folder = Store(tmp_path).folder(cell_of(order.cell.teacher))
+    folder.mkdir(parents=True)
+    for name in ("row.json", "log-0.txt"):
+        (folder / name).write_text(name)
+    assert teacher_files(order) == {"row.json": b"row.json"}
+    alone = replace(order, cell=cell_of(order.cell.teacher))
+    assert teacher_files(alone) == {}
+
+
+@pytest.mark.parametrize("name", ["../row.json", "/etc/x", "a/b", ".hidden", "..", ""])
+def test_no_name_leaves_the_folder(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "folder"
+    (tmp_path / "row.json").write_text("old")
+    with pytest.raises(StoreError, match="is no name for a file in"):
+        lay_out(folder, {name: b"new"})
+    with pytest.raises(StoreError, match="is no name for a file in"):
+        lay_out(folder, {}, gone=[name])
+    assert (tmp_path / "row.json").read_text() == "old"
+
+
+def test_a_row_is_written_after_all_that_it_is_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(_remote, "write_atomically", lambda path, _write: written.append(path.name))
+    lay_out(tmp_path, {"row.json": b"", "weights.safetensors": b"", "a": b""})
+    assert written[-1] == "row.json"
+    assert len(written) == 3
+
+
+def test_the_local_engine_has_no_address() -> None:
+    with (
+        pytest.raises(SpecError, match="takes no --address"),
+        local.ENGINE.opened(Place(address="auto")),
+    ):
+        pass
