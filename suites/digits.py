@@ -21,11 +21,11 @@ SUITE = Suite(
     timesteps=(1, 2, 4),
     seeds=(0, 1, 2, 3, 4),
     caution=(
-        "A smoke test: 8x8 digits, six epochs, a few seconds a cell. It shows that every method "
-        "runs and learns on every simulator and what it costs. Most methods differ by less than "
-        "their seeds do. All were tuned alike, by eight trials at T = 2 on one seed and 179 "
-        "validation samples, which tells learning rates apart and no better than that: an order "
-        "found here need not hold on larger data."
+        "A smoke test: 8x8 digits, six epochs (`long`: 24), a few seconds a cell. It shows that "
+        "every method runs and learns on every simulator and what it costs. Most methods differ by "
+        "less than their seeds do. All were tuned alike, by eight trials at T = 2 on one seed and "
+        "179 validation samples, which tells learning rates apart and no better than that: an "
+        "order found here need not hold on larger data."
     ),
     remarks={
         "hybrid_conversion": (

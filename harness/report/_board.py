@@ -314,7 +314,7 @@ class Leaderboard:
 
     Attributes:
         suite: What was asked.
-        settings: One a section.
+        settings: One a section, budgets in the order in which the suite has them.
     """
 
     suite: Suite
@@ -393,11 +393,17 @@ def leaderboard(
     redrawn = _by(again, lambda row: row.cell_id)
     priced = {answer.row.cell_id: answer for answer in answers(found, teachers)}
     by_setting = _by(found, lambda row: _shared(row.cell))
+    budgets = list(suite.recipes)
+
+    def place(key: str) -> tuple[int, str]:
+        name = by_setting[key][0].cell.recipe_name
+        return budgets.index(name) if name in budgets else len(budgets), key
+
     board = Leaderboard(
         suite=suite,
         settings=tuple(
             _setting(by_setting[key], priced, suite, beside, redrawn, mine=mine, authors=authors)
-            for key in sorted(by_setting)
+            for key in sorted(by_setting, key=place)
         ),
     )
     if baseline is not None:

@@ -128,6 +128,16 @@ def test_it_stands_in_the_first_lines_and_in_the_table_for_programs() -> None:
     assert NOT_ASKED in render(alone, command="")
 
 
+def test_budgets_stand_in_the_order_in_which_the_suite_has_them() -> None:
+    for names in (("default", "long"), ("long", "default")):
+        both = {"default": BUDGET, "long": LONG}
+        suite = replace(SUITE, recipes={name: both[name] for name in names})
+        found = leaderboard(_rows(RISING, RISING), suite=suite)
+        assert tuple(setting.cell.recipe_name for setting in found.settings) == names
+        (order,) = orders(found)
+        assert (order.first, order.second) == ("default", "long")  # the smaller one first
+
+
 def test_simulators_that_decide_alike_say_it_once() -> None:
     rows = _rows(RISING, RISING)
     both = [*rows, *(with_cell(row, backend="beta") for row in rows)]
