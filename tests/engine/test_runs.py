@@ -21,7 +21,7 @@ from harness.contracts.cell import Cell
 from harness.contracts.errors import DataError, SpecError, StoreError
 from harness.contracts.method import Progress
 from harness.contracts.row import Metrics, Provenance, Row, Status
-from harness.engine import freshness, grid, provenance, scheduler, worker
+from harness.engine import freshness, grid, provenance, worker
 from harness.engine.freshness import Standing
 from harness.engine.grid import Axes
 from harness.engine.jobs import Conditions, Order
@@ -346,21 +346,18 @@ def test_no_cell_is_begun_that_needs_more_than_is_left(tmp_path: Path) -> None:
     assert [end.row.status for end in ends] == ["ok"]
 
 
-def test_a_teacher_has_no_limit_unless_one_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_teacher_has_no_limit_unless_one_is_asked_for(tmp_path: Path) -> None:
     limits: list[float] = []
 
     def none(_jobs: Any, *, timeout_s: float, **_: Any) -> Iterator[Any]:
         limits.append(timeout_s)
         return (each for each in ())
 
-    monkeypatch.setattr(scheduler, "run_jobs", none)
     [cell] = _cells(1)
     cells = [replace(cell, suite="teachers"), cell]
     conditions = Conditions(runs=tmp_path, data_root=None)
     for timeout_s in (None, 5.0):
-        list(conduct(cells, conditions, slots=1, timeout_s=timeout_s))
+        list(conduct(cells, conditions, slots=1, timeout_s=timeout_s, run=none))
     assert limits == [float("inf"), 7200.0, 5.0, 5.0]
 
 
