@@ -145,7 +145,8 @@ def test_the_table_shows_failures_and_never_a_zero(
     assert rows
     code, told = _run(project, "report", "digits", "--results", "published")
     assert code == 0, told
-    table = (project / "published" / "digits" / "leaderboard.md").read_text()
+    assert not (project / "published").exists()
+    table = (project / "runs" / "digits" / "leaderboard.md").read_text()
     assert "diverged" in table
     assert "timeout" in table
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from harness import discovery
+from harness.cli.boards import publish, report, tell_results
 from harness.cli.data import data_app
 from harness.contracts.errors import HarnessError, SpecError, StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from harness.engine.freshness import Standing
     from harness.engine.grid import Axes
     from harness.engine.jobs import Conditions
+    from harness.engine.settings import Settings
     from harness.engine.tune import Search
     from harness.results import Published
 
@@ -46,6 +48,8 @@ app = typer.Typer(
 teacher_app = typer.Typer(help="Teachers from elsewhere.", no_args_is_help=True)
 app.add_typer(teacher_app, name="teacher")
 app.add_typer(data_app, name="data")
+app.command()(report)
+app.command()(publish)
 
 
 class Exit(IntEnum):
@@ -75,6 +79,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for
 Results = Annotated[Path, typer.Option(help="Where rows and leaderboards are published.")]
 Untuned = Annotated[
     bool, typer.Option(help="The suite's learning rate and the methods' defaults, not the tuned.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="An axis of one method: logit_kd.temperature=2,4,8. Repeatable."),
 ]
 RUNS, RESULTS = Path("runs"), Path("results")
 
@@ -120,6 +128,7 @@ def plan(  # noqa: PLR0913  one option a filter
     recipe: RecipeName = None,
     untuned: Untuned = False,
     start: Start = None,
+    sets: Sets = None,
     data_root: DataRoot = None,
     out: Out = RUNS,
     results: Results = RESULTS,
@@ -133,8 +142,10 @@ def plan(  # noqa: PLR0913  one option a filter
     axes = _axes(
         methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned, start=start
     )
+    axes = replace(axes, settings=_settings(sets))
     _left_out(suite, axes)
     known = _published(suite, results)
+    _tell_overruled(suite, axes, known)
     standings = _standings(suite, axes, known, data_root, out, results)
     for one in standings:
         if as_json:
@@ -160,6 +171,7 @@ def run(  # noqa: PLR0913  one option a filter
     recipe: RecipeName = None,
     untuned: Untuned = False,
     start: Start = None,
+    sets: Sets = None,
     device: Device = "cpu",
     data_root: DataRoot = None,
     out: Out = RUNS,
@@ -191,12 +203,13 @@ def run(  # noqa: PLR0913  one option a filter
         methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned, start=start
     )
     until_s = time.monotonic() + _seconds("--for", box)
-    axes = replace(axes, shard=_shard(shard))
+    axes = replace(axes, shard=_shard(shard), settings=_settings(sets))
     _require_positive("--timeout", math.inf if timeout is None else timeout)
     _require_positive("--threads", threads)
     slots = _slots(jobs, device)
     left_out = _left_out(suite, axes)
     known = _published(suite, results)
+    _tell_overruled(suite, axes, known)
     standings = _standings(suite, axes, known, data_root, out, results, trust=not again)
     due = [one.cell for one in standings if one.is_due or (retry_failed and one.has_failed)]
     left = [one for one in standings if one.has_failed and one.cell not in due]
@@ -214,6 +227,8 @@ def run(  # noqa: PLR0913  one option a filter
             done = len(after) - undone
             print(f"{done} of {len(after)} done; the same command goes on", file=sys.stderr)
         asked = [one.cell for one in standings]
+        if not as_json:
+            tell_results(after)
         _tell_agreement(known, asked, out, as_json=as_json)
     else:
         print(f"nothing to do: {_summary(standings)}", file=sys.stderr if as_json else sys.stdout)
@@ -390,63 +405,6 @@ def reproduce(
 
 
 @app.command()
-def report(  # noqa: PLR0913  one option an output
-    suite: str,
-    *,
-    data_root: DataRoot = None,
-    out: Out = RUNS,
-    results: Results = RESULTS,
-    page: Annotated[bool, typer.Option(help="Write leaderboard.html, too.")] = True,
-    figures: Annotated[
-        Literal["svg", "png", "pdf"] | None,
-        typer.Option(help="Write every figure as such a file, too."),
-    ] = None,
-    beside: Annotated[
-        bool,
-        typer.Option("--beside", help="Write into runs/SUITE, your rows marked; publish nothing."),
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit code 1 if tables are out of date.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Write the leaderboard of a suite, and the rows behind it, from finished cells."""
-    from harness.engine import publish as engine
-
-    gc.disable()  # half a million small values that all live to the end
-    if check:
-        _tell_outdated(engine.outdated(suite, folder=results, data_root=data_root), as_json=as_json)
-        return
-    write = engine.beside if beside else engine.publish
-    published = write(
-        suite, runs=out, folder=results, data_root=data_root, page=page, figures=figures
-    )
-    for refused in published.refused:
-        print(f"refused: {refused}", file=sys.stderr)
-    if published.rows == 0:
-        print(f"nothing to do: {out} holds no rows of {suite}; run the suite first")
-        raise typer.Exit(Exit.SOME_FAILED if published.refused else Exit.NOTHING_TO_DO)
-    for warning in published.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if as_json:
-        print(json.dumps({"rows": published.rows, "files": [str(f) for f in published.files]}))
-    else:
-        print(f"{published.rows} rows -> {', '.join(str(file) for file in published.files)}")
-    if published.refused:
-        raise typer.Exit(Exit.SOME_FAILED)
-
-
-def _tell_outdated(names: list[str], *, as_json: bool) -> None:
-    """Say which tables are out of date; exit code 1 if any is."""
-    if as_json:
-        print(json.dumps({"outdated": names}))
-    else:
-        print(f"out of date: {', '.join(names)}" if names else "all tables are those of their rows")
-    if names:
-        raise typer.Exit(Exit.SOME_FAILED)
-
-
-@app.command()
 def show(
     name: str, *, out: Out = RUNS, results: Results = RESULTS, as_json: AsJson = False
 ) -> None:
@@ -592,6 +550,12 @@ def _seconds(option: str, text: str | None) -> float:
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
+def _settings(texts: list[str] | None) -> "Settings":
+    from harness.engine.settings import settings_of
+
+    return settings_of(texts or ())
+
+
 def _shard(text: str | None) -> tuple[int, int]:
     found = re.fullmatch(r"([0-9]+)/([0-9]+)", text or "1/1")
     if found is None:
@@ -612,6 +576,14 @@ def _require_device(device: str) -> None:
         raise SpecError(
             f"--device {device}: torch finds {found} GPUs here; --device cpu needs none"
         )
+
+
+def _tell_overruled(suite: str, axes: "Axes", known: "Published") -> None:
+    """Say which settings stand in the place of what tuning chose."""
+    from harness.engine import grid
+
+    for words in grid.overruled(suite, axes, known):
+        print(f"set: {words}", file=sys.stderr)
 
 
 def _left_out(suite: str, axes: "Axes") -> bool:

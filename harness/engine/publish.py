@@ -1,9 +1,11 @@
 """From finished cells to ``results/``: rows as evidence, leaderboards from rows alone."""
 
+import shlex
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -21,6 +23,7 @@ from harness.contracts.suite import Suite
 from harness.engine import freshness, grid, proofs
 from harness.engine.compare import unlike
 from harness.engine.grid import STARTS, Axes
+from harness.engine.settings import Settings
 from harness.engine.teachers import cell_of
 from harness.evaluation.decisions import over_time
 from harness.results import Published
@@ -34,18 +37,51 @@ _UNREADABLE = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What one's own rows are to those that are published.
+
+    Attributes:
+        added: Rows of cells that had none.
+        replaced: Rows that stand in the place of another, each with why.
+        left: Rows that change nothing, each with why.
+    """
+
+    added: list[Row] = field(default_factory=list)
+    replaced: list[tuple[Row, str]] = field(default_factory=list)
+    left: list[tuple[Row, str]] = field(default_factory=list)
+
+    def lines(self, verbs: tuple[str, str, str] = ("added", "replaced", "left")) -> list[str]:
+        """Return them in words, a line for all rows of one kind and reason."""
+        kinds = ([(row, "") for row in self.added], self.replaced, self.left)
+        return [
+            f"{verb} {_counted([row for row, its in kind if its == why])}{why and f': {why}'}"
+            for verb, kind in zip(verbs, kinds, strict=True)
+            for why in dict.fromkeys(its for _, its in kind)
+        ]
+
+
+def _counted(rows: Sequence[Row]) -> str:
+    methods = Counter(row.cell.method for row in rows)
+    return f"{len(rows)} ({', '.join(f'{name} {count}' for name, count in methods.items())})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Publication:
     """What was written.
 
     Attributes:
-        rows: How many cells stand in the tables.
+        rows: Those that stand in the tables.
+        mine: Identities of those that were made here.
         files: Everything written.
+        changes: What one's own rows are to those that are published.
         warnings: What a reader of the tables should know, a sentence each.
         refused: Rows that were left out, each with its file and what is wrong with it.
     """
 
-    rows: int
+    rows: tuple[Row, ...]
+    mine: frozenset[str]
     files: tuple[Path, ...]
+    changes: Changes
     warnings: tuple[str, ...]
     refused: tuple[str, ...]
 
@@ -54,7 +90,7 @@ def publish(
     suite: str,
     /,
     *,
-    runs: Path,
+    runs: Path | None,
     folder: Path,
     data_root: Path | None,
     page: bool = False,
@@ -62,36 +98,47 @@ def publish(
 ) -> Publication:
     """Write rows and leaderboards of ``suite`` into ``folder / suite``, page and figures if asked.
 
-    A row made here stands for its cell, unless the one published already is fresh and differs
-    in nothing but times; so what is reproduced changes no file. Only rows of cells that the
-    suite would ask for today are taken: an old recipe's row answers another question.
-    Timesteps, seeds and simulators beyond the suite's own grid are welcome. A row that cannot
-    be read, or that the predictions beside it contradict, is refused by name.
+    Rows of ``runs`` are added to those that are there; without ``runs``, tables alone are
+    written anew. No row that is there is lost: one made here takes the place of another only
+    where that is stale or says other numbers, and one without numbers, or of code that has
+    moved, that of no fresh one with numbers. So what is reproduced changes no file. In the
+    tables, and among what is added, are only rows of cells that the suite would ask for today:
+    an old recipe's row answers another question. Timesteps, seeds and simulators beyond the
+    suite's own grid are welcome. A row that cannot be read, or that the predictions beside it
+    contradict, is refused by name.
     """
     found = _gathered(suite, runs, folder, data_root)
     if not found.rows:
-        return Publication(rows=0, files=(), warnings=(), refused=tuple(found.refused))
-    rows, teachers, store, before = found.rows, found.teachers, found.store, found.before
-    code = _code([*rows, *teachers], store, before)
+        return _publication(found, (), ())
+    before, standing = found.before, {row.cell_id for row in found.rows}
+    kept = [row for row in before.rows.values() if row.cell_id not in standing]
+    named = {row.cell_id for row in found.teachers}
+    teachers = [*found.teachers, *(r for r in before.teachers.values() if r.cell_id not in named)]
+    rows = sorted([*found.rows, *kept], key=_order)
+    code = _code([*rows, *teachers], found.store, before)
     files = [
         *results.write(folder / suite, before, rows, teachers, code),
         *report.write(
-            rows,
+            found.rows,
             folder / suite,
-            teachers=teachers,
+            teachers=found.teachers,
             command=f"nox -s leaderboard -- {suite}",
-            suite=cautioned(grid.load_suite(suite), rows),
+            suite=cautioned(grid.load_suite(suite), found.rows),
             page=page,
             figures=figures,
         ),
     ]
-    now = Published(teachers={row.cell_id: row for row in teachers}, code=code)
-    stale = found.stale_now(rows, now)
-    asked = {cell.cell_id for cell in grid.cells(suite, Axes(), store, before)}
-    warnings = tuple(_warnings(suite, len(stale), len(asked - found.known)))
-    return Publication(
-        rows=len(rows), files=tuple(files), warnings=warnings, refused=tuple(found.refused)
-    )
+    asked = {cell.cell_id for cell in grid.cells(suite, Axes(), found.store, before)}
+    missing = len(asked - {row.cell_id for row in rows})
+    warnings = [*_warnings(found, suite)]
+    if missing:
+        warnings.append(f"{missing} cells of the suite have not been run")
+    if kept:
+        warnings.append(
+            f"{len(kept)} published rows answer other questions than the suite asks today: they "
+            "are kept and stand in no table"
+        )
+    return _publication(found, files, warnings)
 
 
 def _sound(store: Store, suite: str, refused: list[str]) -> Iterator[Row]:
@@ -167,26 +214,45 @@ def beside(
     data_root: Path | None,
     page: bool = False,
     figures: report.Kind | None = None,
+    settings: Settings | None = None,
 ) -> Publication:
     """Write leaderboards into ``runs / suite``: one's own rows, marked, beside the published ones.
 
-    Which row stands for a cell is as in ``publish``; nothing in ``folder`` is changed.
+    Which row stands for a cell is as in ``publish``; nothing in ``folder`` is changed. Rows of
+    methods at ``settings`` stand in the tables, too.
     """
-    found = _gathered(suite, runs, folder, data_root)
+    settings = settings or {}
+    found = _gathered(suite, runs, folder, data_root, settings)
     if not found.rows:
-        return Publication(rows=0, files=(), warnings=(), refused=tuple(found.refused))
+        return _publication(found, (), ())
     files = report.write(
         found.rows,
         runs / suite,
         teachers=found.teachers,
-        command=f"python -m harness report {suite} --beside",
+        command=shlex.join(["python", "-m", "harness", "report", suite, *_options(settings)]),
         suite=cautioned(grid.load_suite(suite), found.rows),
         page=page,
         figures=figures,
         mine=found.mine,
+        spelt={method: tuple(axes) for method, axes in settings.items()},
     )
+    return _publication(found, files, tuple(_warnings(found, suite)))
+
+
+def _options(settings: Settings) -> Iterator[str]:
+    for method, axes in settings.items():
+        for name, values in axes.items():
+            yield f"--set={method}.{name}={','.join(map(str, values))}"
+
+
+def _publication(found: "_Gathered", files: Iterable[Path], warnings: Iterable[str]) -> Publication:
     return Publication(
-        rows=len(found.rows), files=tuple(files), warnings=(), refused=tuple(found.refused)
+        rows=tuple(found.rows),
+        mine=frozenset(found.mine),
+        files=tuple(files),
+        changes=found.changes,
+        warnings=tuple(warnings),
+        refused=tuple(found.refused),
     )
 
 
@@ -197,61 +263,112 @@ class _Gathered:
     Attributes:
         store: What was run here.
         before: What is published.
-        stale_now: Tells which rows of a publication are stale.
-        known: Cells that have a row.
-        mine: Those whose row was made here.
+        stale: Of what the board is made from, the rows that are stale, with what moved.
+        mine: Cells whose row was made here.
         rows: Of the cells that the suite would ask for today, in the order of the board.
         teachers: Their rows.
+        changes: What the rows made here are to the published.
         refused: What was left out, and why.
     """
 
     store: Store
     before: Published
-    stale_now: Callable[[Iterable[Row], Published], list[Row]]
-    known: set[str]
+    stale: dict[str, str]
     mine: set[str]
     rows: list[Row]
     teachers: list[Row]
+    changes: Changes
     refused: list[str]
 
 
-def _gathered(suite: str, runs: Path, folder: Path, data_root: Path | None) -> _Gathered:
-    store, before = Store(runs), results.published(suite, results=folder, strict=False)
-    refused = list(map(str, before.damaged))
-    stale_now = partial(freshness.stale, verified=proofs.read(folder, runs), data_root=data_root)
-    known, mine = _joined(suite, store, before, stale_now, refused)
-    rows = sorted(_current(suite, list(known.values()), store, before), key=_order)
-    own = {row.cell_id: row for row in _sound(store, TEACHERS, refused)} if rows else {}
-    return _Gathered(
-        store=store,
-        before=before,
-        stale_now=stale_now,
-        known=set(known),
-        mine=mine,
-        rows=rows,
-        teachers=_teachers(rows, own, before),
-        refused=refused,
-    )
+def _gathered(
+    suite: str,
+    runs: Path | None,
+    folder: Path,
+    data_root: Path | None,
+    settings: Settings | None = None,
+) -> _Gathered:
+    with TemporaryDirectory() as nothing:
+        store = Store(runs or Path(nothing))
+        before = results.published(suite, results=folder, strict=False)
+        refused = list(map(str, before.damaged))
+        own = list(_sound(store, suite, refused))
+        own = [row for row in own if row.cell.judged == "test" and row.status != "machine"]
+        own_teachers = {row.cell_id: row for row in _sound(store, TEACHERS, refused)} if own else {}
+        stale = partial(
+            freshness.stale, verified=proofs.read(folder, store.root), data_root=data_root
+        )
+        old = stale(before.rows.values(), before)
+        new = stale(own, Published(teachers=own_teachers, code=_code(own, store, before)))
+        asked = _asked(suite, [*before.rows.values(), *own], store, before, settings or {})
+        known, changes = _joined(own, before, old, new, asked)
+        rows = sorted((row for row in known.values() if row.cell_id in asked), key=_order)
+        mine = {row.cell_id for row in (*changes.added, *(row for row, _ in changes.replaced))}
+        return _Gathered(
+            store=store,
+            before=before,
+            stale={
+                row.cell_id: (new if row.cell_id in mine else old).get(row.cell_id, "")
+                for row in rows
+            },
+            mine=mine,
+            rows=rows,
+            teachers=_teachers(rows, own_teachers, before),
+            changes=changes,
+            refused=refused,
+        )
+
+
+_ELSEWHERE = "answers another question than the suite asks (other parameters, recipe or data)"
 
 
 def _joined(
-    suite: str,
-    store: Store,
+    own: Iterable[Row],
     before: Published,
-    stale_now: Callable[[Iterable[Row], Published], Iterable[Row]],
-    refused: list[str],
-) -> tuple[dict[str, Row], set[str]]:
-    """Return the row that stands for each cell, and the cells whose row was made here."""
-    old = {row.cell_id for row in stale_now(before.rows.values(), before)}
-    known, mine = dict(before.rows), set()
-    for row in _sound(store, suite, refused):
-        if row.cell.judged != "test" or row.status == "machine":
-            continue
+    old: Mapping[str, str],
+    new: Mapping[str, str],
+    asked: Collection[str],
+) -> tuple[dict[str, Row], Changes]:
+    """Return the row that stands for each cell, and what those made here change.
+
+    ``old`` and ``new`` say which of the published rows and of those made here are stale.
+    """
+    known, changes = dict(before.rows), Changes()
+    for row in own:
         there = known.get(row.cell_id)
-        if there is None or there.cell_id in old or unlike(there, row):
+        if row.cell_id not in asked:
+            changes.left.append((row, _ELSEWHERE))
+        elif there is None:
+            changes.added.append(row)
             known[row.cell_id] = row
-            mine.add(row.cell_id)
-    return known, mine
+        elif kept := _keeps(there, row, old.get(row.cell_id), new.get(row.cell_id)):
+            changes.left.append((row, kept))
+        else:
+            changes.replaced.append((row, _why(there, row, old.get(row.cell_id))))
+            known[row.cell_id] = row
+    return known, changes
+
+
+def _why(there: Row, row: Row, old: str | None) -> str:
+    """Return in what ``row`` is better than the published one, or other."""
+    moved = [f"the published is stale, {old.partition('; ')[0]}"] if old else []
+    differing = [f"other {', '.join(names)}"] if (names := unlike(there, row)) else []
+    return "; ".join([*moved, *differing])
+
+
+def _keeps(there: Row, row: Row, old: str | None, new: str | None) -> str:
+    """Return why a published row stands where ``row`` was made here; empty if it does not.
+
+    ``old`` and ``new`` say what moved since each was made, None if nothing did.
+    """
+    if not unlike(there, row) and (old is None or new is not None):
+        return "as published"
+    if new is not None and old is None:
+        return f"made by code that has moved since, {new.partition('; ')[0]}"
+    # How long a machine takes and how much it holds says nothing of the cell.
+    if there.metrics and not row.metrics and (old is None or row.status in ("timeout", "oom")):
+        return f"ended here as {row.status}, and the published row has numbers"
+    return ""
 
 
 def outdated(suite: str, /, *, folder: Path, data_root: Path | None) -> list[str]:
@@ -266,7 +383,7 @@ def outdated(suite: str, /, *, folder: Path, data_root: Path | None) -> list[str
         for proof in folder.glob("*.jsonl"):
             shutil.copy(proof, again)
         page = (there / "leaderboard.html").exists()
-        found = publish(suite, runs=again / "runs", folder=again, data_root=data_root, page=page)
+        found = publish(suite, runs=None, folder=again, data_root=data_root, page=page)
         tables = [file.name for file in found.files if file.stem == "leaderboard"]
         return [name for name in tables if _bytes(there / name) != _bytes(again / suite / name)]
 
@@ -275,8 +392,13 @@ def _bytes(path: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
 
-def _current(suite: str, rows: Sequence[Row], store: Store, before: Published) -> Iterable[Row]:
-    """Yield the rows of cells that the suite, asked today, would ask for exactly so."""
+def _asked(
+    suite: str, rows: Sequence[Row], store: Store, before: Published, settings: Settings
+) -> set[str]:
+    """Return the cells of ``rows`` that the suite, asked today, would ask for exactly so.
+
+    Methods of ``settings`` are asked at these, too.
+    """
     asked = set()
     for recipe, start in product(grid.load_suite(suite).recipes, STARTS):
         cells = [row.cell for row in rows if row.cell.recipe_name == recipe]
@@ -290,9 +412,11 @@ def _current(suite: str, rows: Sequence[Row], store: Store, before: Published) -
             recipe=recipe,
             start=start,
         )
-        if cells:
-            asked |= {cell.cell_id for cell in grid.cells(suite, axes, store, before)}
-    return (row for row in rows if row.cell_id in asked)
+        set_ = {name: settings[name] for name in settings if name in (axes.methods or ())}
+        for one in (axes, replace(axes, methods=tuple(set_), settings=set_)):
+            if cells and one.methods:
+                asked |= {cell.cell_id for cell in grid.cells(suite, one, store, before)}
+    return asked
 
 
 def _known(kind: discovery.Kind, names: set[str]) -> tuple[str, ...]:
@@ -330,8 +454,6 @@ def _code(rows: Sequence[Row], store: Store, before: Published) -> dict[str, Map
     return {fp: modules for fp, modules in known.items() if modules}
 
 
-def _warnings(suite: str, stale: int, missing: int) -> Iterable[str]:
-    if stale:
+def _warnings(found: _Gathered, suite: str) -> Iterator[str]:
+    if stale := sum(map(bool, found.stale.values())):
         yield f"{stale} rows are stale; `python -m harness plan {suite}` says what moved"
-    if missing:
-        yield f"{missing} cells of the suite have not been run"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +39,7 @@ def to_html(board: Leaderboard, /, *, command: str) -> str:
     return page(board, command=command)
 
 
-def write(
+def write(  # noqa: PLR0913  one option an output
     rows: Iterable[Row],
     folder: Path,
     /,
@@ -50,6 +50,7 @@ def write(
     page: bool = False,
     figures: Kind | None = None,
     mine: Collection[str] = (),
+    spelt: Mapping[str, Collection[str]] | None = None,
 ) -> list[Path]:
     """Write ``leaderboard.md``, ``.csv``, ``.json`` and ``.tex``; return their paths.
 
@@ -65,12 +66,13 @@ def write(
         page: Whether to write ``leaderboard.html``, too.
         figures: As what to write figures into ``figures/``, if at all.
         mine: Identities of cells that are to be marked as one's own.
+        spelt: By method, parameters that its name says even where they do not differ.
 
     Raises:
         SpecError: If there is no row, or a cell occurs twice.
         StoreError: If the disk refuses.
     """
-    board = leaderboard(rows, suite=suite, teachers=teachers, mine=mine)
+    board = leaderboard(rows, suite=suite, teachers=teachers, mine=mine, spelt=spelt)
     texts = {
         "leaderboard.md": render(board, command=command),
         "leaderboard.csv": to_csv(board),

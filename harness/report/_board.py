@@ -17,7 +17,7 @@ from harness.contracts.errors import SpecError
 from harness.contracts.method import Fidelity, MethodCard, Track
 from harness.contracts.row import Metrics, Row
 from harness.contracts.suite import Suite
-from harness.contracts.values import Plain, identifying
+from harness.contracts.values import Plain, identifying, spell
 from harness.report._answers import BASELINES, COUNTED, Baseline, PricedRow, answers
 from harness.statistics import Comparison, Interval, Mean, Ranking
 
@@ -331,6 +331,7 @@ def leaderboard(
     suite: Suite,
     teachers: Sequence[Row] = (),
     mine: Collection[str] = (),
+    spelt: Mapping[str, Collection[str]] | None = None,
 ) -> Leaderboard:
     """Return what ``rows`` say, and only what they say.
 
@@ -343,6 +344,7 @@ def leaderboard(
         suite: It names the baseline, the seeds asked for and the remarks.
         teachers: Their rows, for the baseline that skips zero activations.
         mine: Identities of cells that are to be marked as one's own.
+        spelt: By method, parameters that its name says even where they do not differ.
 
     Raises:
         SpecError: If there is no row, or a cell occurs twice.
@@ -358,7 +360,8 @@ def leaderboard(
     return Leaderboard(
         suite=suite,
         settings=tuple(
-            _setting(by_setting[key], priced, suite, mine) for key in sorted(by_setting)
+            _setting(by_setting[key], priced, suite, mine, spelt or {})
+            for key in sorted(by_setting)
         ),
     )
 
@@ -370,9 +373,13 @@ def average(values: Sequence[float | None]) -> float | None:
 
 
 def _setting(
-    rows: Sequence[Row], priced: Mapping[str, PricedRow], suite: Suite, mine: Collection[str]
+    rows: Sequence[Row],
+    priced: Mapping[str, PricedRow],
+    suite: Suite,
+    mine: Collection[str],
+    spelt: Mapping[str, Collection[str]],
 ) -> Setting:
-    labels = _labels(rows)
+    labels = _labels(rows, spelt)
     by_line = _by(rows, lambda row: (row.cell.timesteps, _backend(row.cell), _method(row.cell)))
     lines = [
         replace(
@@ -567,23 +574,26 @@ def _marked(method: str, found: int, asked: int) -> str:
     return method if found == asked else f"{method}, {found}/{asked} seeds"
 
 
-def _labels(rows: Sequence[Row]) -> dict[str, str]:
-    """Return a name for each method and parameters; parameters only where they differ."""
+def _labels(rows: Sequence[Row], spelt: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Return a name for each method and parameters; parameters where they differ, or as told."""
     found = {_method(row.cell): row.cell for row in rows}
     by_method = _by(found.values(), lambda cell: cell.method)
-    return {key: _label(cell, by_method[cell.method]) for key, cell in found.items()}
+    return {
+        key: _label(cell, by_method[cell.method], spelt.get(cell.method, ()))
+        for key, cell in found.items()
+    }
 
 
-def _label(cell: Cell, rivals: Sequence[Cell]) -> str:
-    differing = [
-        f"{name}={value}"
-        for name, value in sorted(cell.params.items())
-        if any(rival.params.get(name) != value for rival in rivals)
-    ]
+def _label(cell: Cell, rivals: Sequence[Cell], spelt: Collection[str]) -> str:
+    told = {
+        name: value
+        for name, value in cell.params.items()
+        if name in spelt or any(rival.params.get(name) != value for rival in rivals)
+    }
     rate = cell.recipe.learning_rate
     if any(rival.recipe.learning_rate != rate for rival in rivals):
-        differing.append(f"learning_rate={rate:g}")
-    return f"{cell.method} ({', '.join(differing)})" if differing else cell.method
+        told["learning rate"] = rate
+    return spell(cell.method, told)
 
 
 def _backend(cell: Cell) -> str:

@@ -493,7 +493,7 @@ def _break_evens(setting: Setting) -> Iterable[str]:
 def _remarks(board: Leaderboard) -> Iterable[str]:
     """Yield what is to be said of the methods that are here."""
     lines = (line for setting in board.settings for line in setting.lines)
-    present = {line.method.partition(" (")[0] for line in lines}
+    present = {line.method.partition("[")[0] for line in lines}
     remarks = sorted(board.suite.remarks.items())
     if told := [f"- `{name}`: {text}" for name, text in remarks if name in present]:
         yield "## Remarks"

@@ -125,7 +125,7 @@ function open(line) {
   const failed = mine.filter((cell) => cell.status !== "ok");
   const made = [...new Set(mine.map((cell) => cell.made).filter((place) => place !== null))];
   const interval = (cell) => (cell.accuracy === null ? cell.status : `${cell.accuracy.toFixed(2)} (${cell.low.toFixed(2)} to ${cell.high.toFixed(2)})`);
-  const remark = given.remarks[line.method.split(" (")[0]];
+  const remark = given.remarks[line.method.split("[")[0]];
   byId("drawer-content").replaceChildren(
     element("h2", { id: "drawer-title" }, `${line.method}, T = ${line.T}, ${line.simulator}`),
     element("p", {}, [line.dataset, line.model, `training budget ${line.budget}`, line.track].join(" · ")),
