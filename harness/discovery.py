@@ -144,6 +144,46 @@ def method_parameters(name: str) -> dict[str, Any]:
     return _parameters("methods", name)
 
 
+def parameter_kinds(name: str) -> dict[str, Any]:
+    """Return the types of a method's parameters, as its file annotates them.
+
+    What an annotation says by a name that the file imports has the type of its default.
+
+    Raises:
+        SpecError: If they cannot be read from the source alone.
+    """
+    defaults, tree = method_parameters(name), _tree("methods", name)
+    annotated = {
+        line.target.id: line.annotation
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        for line in node.body
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+    }
+    return {key: _kind(annotated[key], tree, type(default)) for key, default in defaults.items()}
+
+
+_KINDS: Mapping[str, Any] = {"float": float, "int": int, "bool": bool, "str": str}
+
+
+def _kind(node: ast.expr, tree: ast.Module, otherwise: Any) -> Any:
+    """Return the type that an annotation means, or ``otherwise``."""
+    found = otherwise
+    match node:
+        case ast.Constant(value=None):
+            found = None
+        case ast.Name(id=word) if word in _KINDS:
+            found = _KINDS[word]
+        case ast.Name(id=word) if (alias := _assigned(tree, word)) is not None:
+            found = _kind(alias, tree, otherwise)
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            found = _kind(left, tree, otherwise) | _kind(right, tree, otherwise)
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
+            items = choices.elts if isinstance(choices, ast.Tuple) else [choices]
+            found = Literal[tuple(ast.literal_eval(item) for item in items)]
+    return found
+
+
 def encoder_words(name: str) -> str:
     """Return what an encoder says of itself, for the row's ``encoding``.
 

@@ -22,7 +22,7 @@ NOTHING_PUBLISHED = ROOT / "nothing-published"
 
 
 def harness(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    if words[0] in {"plan", "run", "report"} and "--results" not in words:
+    if words[0] in {"plan", "run", "report", "publish"} and "--results" not in words:
         words = (*words, "--results", str(NOTHING_PUBLISHED))
     variables = {name: value for name, value in os.environ.items() if name != "SNN_DISTILL_DATA"}
     return subprocess.run(
@@ -68,6 +68,12 @@ assert not heavy, heavy
         (("run", "digits", "--timesteps", "0"), "--timesteps must be at least 1, got 0"),
         (("run", "digits", "--timesteps", "two"), "--timesteps takes whole numbers"),
         (("run", "digits", "--seeds", "-1"), "--seeds must not be negative, got -1"),
+        (
+            ("run", "digits", "--set", "logit_kd.temprature=2"),
+            "logit_kd has no parameter 'temprature'; there are: temperature, weight",
+        ),
+        (("plan", "digits", "--set", "logit_dk.weight=2"), "did you mean logit_kd or "),
+        (("report", "digits", "--set", "logit_kd.weight"), "METHOD.PARAMETER=VALUES like"),
         (("run", "digits", "--timeout", "0"), "--timeout must be positive"),
         (("run", "digits", "--jobs", "-1"), "--jobs must be positive"),
         (("list", "method"), "there is no kind 'method'"),
@@ -99,7 +105,7 @@ def test_list_and_show_speak_to_machines() -> None:
 def test_report_without_rows_says_so(tmp_path: Path) -> None:
     done = harness("report", "digits", "--out", str(tmp_path))
     assert done.returncode == 3
-    assert "holds no rows of digits" in done.stdout
+    assert "holds rows of digits; run the suite first" in done.stdout
 
 
 def test_missing_data_is_a_row_with_a_reason(tmp_path: Path) -> None:
@@ -214,7 +220,7 @@ def test_a_teacher_is_trained_once_and_shared(digits: Path) -> None:
 
 def test_a_leaderboard_comes_out(digits: Path, tmp_path: Path) -> None:
     done = harness(
-        *("report", "digits", "--no-page", "--out", str(digits), "--results", str(tmp_path))
+        *("publish", "digits", "--no-page", "--out", str(digits), "--results", str(tmp_path))
     )
     assert done.returncode == 0, done.stderr
     cells = 3 * 2 * 5 * len(discovery.names("methods"))  # T, simulators, seeds

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
 from enum import IntEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -29,6 +28,7 @@ from harness.cli import watching
 from harness.cli.boards import boards_app
 from harness.cli.data import data_app
 from harness.cli.exchange import export, import_app
+from harness.cli.publishing import publish, report, tell_results
 from harness.contracts.errors import HarnessError, SpecError, StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from harness.engine.grid import Axes
     from harness.engine.jobs import Conditions
     from harness.engine.places import Places
+    from harness.engine.settings import Settings
     from harness.engine.tune import Search
     from harness.results import Published
 
@@ -54,6 +55,8 @@ teacher_app = typer.Typer(help="Teachers from elsewhere.", no_args_is_help=True)
 app.add_typer(teacher_app, name="teacher")
 app.add_typer(data_app, name="data")
 app.add_typer(boards_app)
+app.command()(report)
+app.command()(publish)
 app.command()(watching.status)
 app.command()(watching.logs)
 app.add_typer(import_app, name="import")
@@ -87,6 +90,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for
 Results = Annotated[Path, typer.Option(help="Where rows and leaderboards are published.")]
 Untuned = Annotated[
     bool, typer.Option(help="The suite's learning rate and the methods' defaults, not the tuned.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="An axis of one method: logit_kd.temperature=2,4,8. Repeatable."),
 ]
 RUNS, RESULTS = Path("runs"), Path("results")
 
@@ -132,6 +139,7 @@ def plan(  # noqa: PLR0913  one option a filter
     recipe: RecipeName = None,
     untuned: Untuned = False,
     start: Start = None,
+    sets: Sets = None,
     device: Device = "cpu",
     data_root: DataRoot = None,
     out: Out = RUNS,
@@ -147,8 +155,10 @@ def plan(  # noqa: PLR0913  one option a filter
     axes = _axes(
         methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned, start=start
     )
+    axes = replace(axes, settings=_settings(sets))
     _left_out(suite, axes)
     known = _published(suite, results)
+    _tell_overruled(suite, axes, known)
     standings = _standings(suite, axes, known, data_root, out, results)
     forecast = _forecast(known, standings)
     expected_s = 0.0
@@ -181,6 +191,7 @@ def run(  # noqa: PLR0913  one option a filter
     recipe: RecipeName = None,
     untuned: Untuned = False,
     start: Start = None,
+    sets: Sets = None,
     device: Device = "cpu",
     devices: Annotated[
         list[str] | None, typer.Option(help="Several GPUs, as cuda:0,cuda:1; instead of --device.")
@@ -234,7 +245,7 @@ def run(  # noqa: PLR0913  one option a filter
     )
     until_s = time.monotonic() + _seconds("--for", box)
     checkpoint_s = _seconds("--checkpoint-every", checkpoint_every)
-    axes = replace(axes, shard=_shard(shard))
+    axes = replace(axes, shard=_shard(shard), settings=_settings(sets))
     _require_positive("--timeout", math.inf if timeout is None else timeout)
     _require_positive("--threads", threads)
     asked = _devices(device, devices)
@@ -245,6 +256,7 @@ def run(  # noqa: PLR0913  one option a filter
     place = _place(engine, address, asked[0], threads=threads, gpu_share=gpu_share)
     left_out = _left_out(suite, axes)
     known = _published(suite, results)
+    _tell_overruled(suite, axes, known)
     standings = _standings(suite, axes, known, data_root, out, results, trust=not again)
     due = [
         one.cell
@@ -279,6 +291,8 @@ def run(  # noqa: PLR0913  one option a filter
             failures += undone
             done = f"{len(after) - undone} of {len(after)} done"
             print(f"{done}{_partly(cells, out)} (resume with the same command)", file=sys.stderr)
+        if not as_json:
+            tell_results(after)
         _tell_agreement(known, [one.cell for one in standings], out, as_json=as_json)
     else:
         print(f"nothing to do: {_summary(standings)}", file=sys.stderr if as_json else sys.stdout)
@@ -452,73 +466,6 @@ def reproduce(
     else:
         print(f"{row.cell.label}: {found.likeness}; accuracy {then}, here {now}", found.words)
     if found.likeness == "different":
-        raise typer.Exit(Exit.SOME_FAILED)
-
-
-@app.command()
-def report(  # noqa: PLR0913  one option an output
-    suite: str,
-    *,
-    data_root: DataRoot = None,
-    out: Out = RUNS,
-    results: Results = RESULTS,
-    page: Annotated[bool, typer.Option(help="Write leaderboard.html, too.")] = True,
-    figures: Annotated[
-        Literal["svg", "png", "pdf"] | None,
-        typer.Option(help="Write every figure as such a file, too."),
-    ] = None,
-    beside: Annotated[
-        bool,
-        typer.Option("--beside", help="Write into runs/SUITE, your rows marked; publish nothing."),
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit code 1 if tables are out of date.")
-    ] = False,
-    baseline: Annotated[
-        str | None,
-        typer.Option(help="Set all methods beside this one; into runs/SUITE, publishes nothing."),
-    ] = None,
-    group: Annotated[
-        Literal["backend", "model", "track"] | None,
-        typer.Option(help="A table each of these; into runs/SUITE, publishes nothing."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write the leaderboard of a suite, and the rows behind it, from finished cells."""
-    from harness.engine import publish as engine
-
-    gc.disable()  # half a million small values that all live to the end
-    if check:
-        _tell_outdated(engine.outdated(suite, folder=results, data_root=data_root), as_json=as_json)
-        return
-    write = engine.publish
-    if beside or baseline or group:  # the published board has its own
-        write = partial(engine.beside, baseline=baseline, group=group)
-    published = write(
-        suite, runs=out, folder=results, data_root=data_root, page=page, figures=figures
-    )
-    for refused in published.refused:
-        print(f"refused: {refused}", file=sys.stderr)
-    if published.rows == 0:
-        print(f"nothing to do: {out} holds no rows of {suite}; run the suite first")
-        raise typer.Exit(Exit.SOME_FAILED if published.refused else Exit.NOTHING_TO_DO)
-    for warning in published.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if as_json:
-        print(json.dumps({"rows": published.rows, "files": [str(f) for f in published.files]}))
-    else:
-        print(f"{published.rows} rows -> {', '.join(str(file) for file in published.files)}")
-    if published.refused:
-        raise typer.Exit(Exit.SOME_FAILED)
-
-
-def _tell_outdated(names: list[str], *, as_json: bool) -> None:
-    """Say which tables are out of date; exit code 1 if any is."""
-    if as_json:
-        print(json.dumps({"outdated": names}))
-    else:
-        print(f"out of date: {', '.join(names)}" if names else "all tables are those of their rows")
-    if names:
         raise typer.Exit(Exit.SOME_FAILED)
 
 
@@ -751,6 +698,12 @@ def _seconds(option: str, text: str | None) -> float:
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
+def _settings(texts: list[str] | None) -> "Settings":
+    from harness.engine.settings import settings_of
+
+    return settings_of(texts or ())
+
+
 def _shard(text: str | None) -> tuple[int, int]:
     found = re.fullmatch(r"([0-9]+)/([0-9]+)", text or "1/1")
     if found is None:
@@ -771,6 +724,14 @@ def _require_device(device: str) -> None:
         raise SpecError(
             f"--device {device}: torch finds {found} GPUs here; --device cpu needs none"
         )
+
+
+def _tell_overruled(suite: str, axes: "Axes", known: "Published") -> None:
+    """Say which settings stand in the place of what tuning chose."""
+    from harness.engine import grid
+
+    for words in grid.overruled(suite, axes, known):
+        print(f"set: {words}", file=sys.stderr)
 
 
 def _left_out(suite: str, axes: "Axes") -> bool:

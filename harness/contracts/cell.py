@@ -6,12 +6,14 @@ import hashlib
 import json
 from dataclasses import field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from harness.contracts.errors import SpecError
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
-from harness.contracts.values import Plain, identifying, value
+from harness.contracts.values import Plain, identifying, spell, value
 
 TEACHERS = "teachers"  # the suite that teachers are cells of
 START = "start_from"  # the parameter that is the harness's, of any method: whose weights come first
@@ -83,6 +85,8 @@ class Cell:
         neuron: In every slot; None for an artificial network.
         encoder: A file under ``suites/encoders/``, or None for a constant current.
         judged: The split that the numbers are of; a trial of the tuning has the validation's.
+        spelt: The parameters that its label spells out, because somebody set them; who reads
+            a row back does not know, and nothing depends on it.
     """
 
     suite: str
@@ -101,6 +105,7 @@ class Cell:
     neuron: NeuronSpec | None
     encoder: str | None = field(default=None, metadata={"later": True})
     judged: Literal["test", "validation"] = field(default="test", metadata={"later": True})
+    spelt: Annotated[tuple[str, ...], Field(exclude=True)] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.timesteps < 1:
@@ -137,7 +142,8 @@ class Cell:
         """What people call it."""
         if self.suite == TEACHERS:
             return f"teacher {self.model} seed={self.seed}"
-        method = f"{self.method} from teacher" if self.starts_from_teacher else self.method
+        method = spell(self.method, {name: self.params[name] for name in self.spelt})
+        method = f"{method} from teacher" if self.starts_from_teacher else method
         name = f"{method} {self.model} {self.backend} T={self.timesteps} seed={self.seed}"
         if self.judged == "test":
             return name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import lru_cache, wraps
 from typing import Annotated, Any, TypeVar, dataclass_transform
@@ -74,12 +74,14 @@ def identifying(made: Any, /) -> dict[str, Any]:
     """Return the fields of a value by name, those of values within it too.
 
     A field added after rows were published says so, ``later``: it is left out where it has
-    its default, so that what could not differ then keeps its name.
+    its default, so that what could not differ then keeps its name. One that is not compared
+    is no part of what a value is.
     """
     return {
         item.name: _identifying(getattr(made, item.name))
         for item in fields(made)
-        if not (item.metadata.get("later") and getattr(made, item.name) == item.default)
+        if item.compare
+        and not (item.metadata.get("later") and getattr(made, item.name) == item.default)
     }
 
 
@@ -90,6 +92,16 @@ def _identifying(part: Any) -> Any:
 @lru_cache(maxsize=1024)  # many cells have one recipe, and all of them one neuron
 def _identifying_value(made: Any) -> dict[str, Any]:
     return identifying(made)
+
+
+def spell(name: str, params: Mapping[str, Any], /) -> str:
+    """Return a name with some parameters, as ``logit_kd[temperature=2]``."""
+    told = ", ".join(f"{key}={_short(item)}" for key, item in sorted(params.items()))
+    return f"{name}[{told}]" if told else name
+
+
+def _short(item: Any) -> str:
+    return repr(item).removesuffix(".0") if isinstance(item, float) else str(item)
 
 
 def _plain(given: Any) -> Any:

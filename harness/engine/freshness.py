@@ -157,10 +157,11 @@ def standings(
 
 def stale(
     rows: Iterable[Row], published: Published, /, *, verified: Verified, data_root: Path | None
-) -> list[Row]:
-    """Return those of ``rows``, which are to be published, that are stale by themselves."""
+) -> dict[str, str]:
+    """Return which of ``rows``, with no others than ``published``, are stale, and what moved."""
     judge = _judge_of(published, verified, data_root)
-    return [row for row in rows if judge.judged(row).state == "stale"]
+    judged = [judge.judged(row) for row in rows]
+    return {one.cell.cell_id: one.why for one in judged if one.state == "stale"}
 
 
 def _standing(cell: Cell, here: "_Judge", there: "_Judge") -> Standing:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Final, Literal, cast
 
@@ -11,6 +11,8 @@ from harness.contracts.cell import START, Cell
 from harness.contracts.dataset import Dataset
 from harness.contracts.errors import SpecError
 from harness.contracts.suite import Suite
+from harness.contracts.tuning import Tuning
+from harness.engine.settings import Settings, points
 from harness.engine.teachers import identity_of
 from harness.results import Published
 from harness.store import Store
@@ -27,6 +29,8 @@ class Axes:
     ``as_chosen``, learning rate and weights are those that tuning chose, where it did.
     ``start`` is whose weights students begin with, whatever their method; None leaves it to
     the method. ``shard`` ``(k, n)`` is every n-th cell in the order of identities, from the k-th.
+    ``settings`` are axes of single methods: each is asked at all combinations of its values,
+    which stand in the place of its defaults and of what tuning chose.
     """
 
     methods: tuple[str, ...] | None = None
@@ -38,6 +42,7 @@ class Axes:
     as_chosen: bool = True
     start: Start = None
     shard: tuple[int, int] = (1, 1)
+    settings: Settings = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if bad := [steps for steps in self.timesteps or () if steps < 1]:
@@ -88,11 +93,7 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
         discovery.module_of("encoders", suite.encoder)
     teacher = identity_of(suite, card.split, store, published)
     start = {START: axes.start} if axes.start else {}
-    tuned = {
-        (one.method, one.model): one
-        for one in published.tunings
-        if one.recipe_name == recipe_name and axes.as_chosen
-    }
+    tuned = _tuned(recipe_name, axes, published)
     tried_with = {one.seed for one in tuned.values()}
     if tried_with & {*(axes.seeds or suite.seeds)}:
         raise SpecError(
@@ -100,12 +101,14 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
             "them, too; take another, or --untuned"
         )
 
-    def chosen(method: str, model: str) -> dict[str, Any]:
+    def chosen(method: str, model: str, point: dict[str, Any]) -> dict[str, Any]:
         one = tuned.get((method, model))
         params = discovery.method_parameters(method) | start
-        if one is None:
-            return {"params": params, "recipe": recipe}
-        return {"params": params | one.params, "recipe": one.recipe(recipe)}
+        return {
+            "params": params | (one.params if one else {}) | point,
+            "recipe": one.recipe(recipe) if one else recipe,
+            "spelt": tuple(point),
+        }
 
     asked = [
         Cell(
@@ -120,15 +123,39 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
             timesteps=timesteps,
             seed=seed,
             recipe_name=recipe_name,
-            **chosen(method, model),
+            **chosen(method, model, point),
             neuron=suite.neuron,
             encoder=suite.encoder,
         )
         for seed, model, timesteps, backend, method in grid
+        for point in points(axes.settings.get(method, {}))
     ]
     which, of = axes.shard
     taken = set(sorted(cell.cell_id for cell in asked)[which - 1 :: of])
     return [cell for cell in asked if cell.cell_id in taken]
+
+
+def _tuned(recipe_name: str, axes: Axes, published: Published) -> dict[tuple[str, str], Tuning]:
+    """Return what tuning chose, by method and model."""
+    return {
+        (one.method, one.model): one
+        for one in published.tunings
+        if one.recipe_name == recipe_name and axes.as_chosen
+    }
+
+
+def overruled(name: str, axes: Axes, published: Published, /) -> list[str]:
+    """Return which settings stand in the place of a value that tuning chose, a sentence each."""
+    suite = load_suite(name)
+    tuned = _tuned(_recipe_name(suite, name, axes.recipe), axes, published)
+    return [
+        f"{method}.{key} on {model} is as set, not the {tuned[method, model].params[key]!r} that "
+        "tuning chose; the learning rate stays the tuned one"
+        for method, set_ in axes.settings.items()
+        for model in axes.models or suite.models
+        for key in set_
+        if (method, model) in tuned and key in tuned[method, model].params
+    ]
 
 
 def competing(suite: Suite, /) -> list[str]:
@@ -151,7 +178,12 @@ def unreadable(name: str, axes: Axes, /) -> dict[str, str]:
 
 
 def _methods(suite: Suite, axes: Axes) -> Sequence[str]:
-    return _known("methods", axes.methods or suite.methods or discovery.names("methods"))
+    chosen = _known("methods", axes.methods or suite.methods or discovery.names("methods"))
+    if absent := [method for method in axes.settings if method not in chosen]:
+        raise SpecError(
+            f"--set {absent[0]}: that method is not among those asked for; name it in --methods"
+        )
+    return chosen
 
 
 def _known(kind: discovery.Kind, wanted: Iterable[str]) -> Sequence[str]:

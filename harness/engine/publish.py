@@ -3,10 +3,12 @@
 import shlex
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -23,6 +25,7 @@ from harness.contracts.tuning import Tuning
 from harness.engine import freshness, grid, proofs
 from harness.engine.compare import unlike
 from harness.engine.grid import STARTS, Axes
+from harness.engine.settings import Settings
 from harness.engine.teachers import cell_of
 from harness.evaluation.decisions import over_time
 from harness.results import Published
@@ -36,18 +39,51 @@ _UNREADABLE = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What one's own rows are to those that are published.
+
+    Attributes:
+        added: Rows of cells that had none.
+        replaced: Rows that stand in the place of another, each with why.
+        left: Rows that change nothing, each with why.
+    """
+
+    added: list[Row] = field(default_factory=list)
+    replaced: list[tuple[Row, str]] = field(default_factory=list)
+    left: list[tuple[Row, str]] = field(default_factory=list)
+
+    def lines(self, verbs: tuple[str, str, str] = ("added", "replaced", "left")) -> list[str]:
+        """Return them in words, a line for all rows of one kind and reason."""
+        kinds = ([(row, "") for row in self.added], self.replaced, self.left)
+        return [
+            f"{verb} {_counted([row for row, its in kind if its == why])}{why and f': {why}'}"
+            for verb, kind in zip(verbs, kinds, strict=True)
+            for why in dict.fromkeys(its for _, its in kind)
+        ]
+
+
+def _counted(rows: Sequence[Row]) -> str:
+    methods = Counter(row.cell.method for row in rows)
+    return f"{len(rows)} ({', '.join(f'{name} {count}' for name, count in methods.items())})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Publication:
     """What was written.
 
     Attributes:
-        rows: How many cells stand in the tables.
+        rows: Those that stand in the tables.
+        mine: Identities of those that were made here.
         files: Everything written.
+        changes: What one's own rows are to those that are published.
         warnings: What a reader of the tables should know, a sentence each.
         refused: Rows that were left out, each with its file and what is wrong with it.
     """
 
-    rows: int
+    rows: tuple[Row, ...]
+    mine: frozenset[str]
     files: tuple[Path, ...]
+    changes: Changes
     warnings: tuple[str, ...]
     refused: tuple[str, ...]
 
@@ -56,7 +92,7 @@ def publish(
     suite: str,
     /,
     *,
-    runs: Path,
+    runs: Path | None,
     folder: Path,
     data_root: Path | None,
     page: bool = False,
@@ -64,37 +100,48 @@ def publish(
 ) -> Publication:
     """Write rows and leaderboards of ``suite`` into ``folder / suite``, page and figures if asked.
 
-    A row made here stands for its cell, unless the one published already is fresh and differs
-    in nothing but times; so what is reproduced changes no file. Only rows of cells that the
-    suite would ask for today are taken: an old recipe's row answers another question.
-    Timesteps, seeds and simulators beyond the suite's own grid are welcome. A row that cannot
-    be read, or that the predictions beside it contradict, is refused by name.
+    Rows of ``runs`` are added to those that are there; without ``runs``, tables alone are
+    written anew. No row that is there is lost: one made here takes the place of another only
+    where that is stale or says other numbers, and one without numbers, or of code that has
+    moved, that of no fresh one with numbers. So what is reproduced changes no file. In the
+    tables, and among what is added, are only rows of cells that the suite would ask for today:
+    an old recipe's row answers another question. Timesteps, seeds and simulators beyond the
+    suite's own grid are welcome. A row that cannot be read, or that the predictions beside it
+    contradict, is refused by name.
     """
     found = _gathered(suite, runs, folder, data_root)
     if not found.rows:
-        return Publication(rows=0, files=(), warnings=(), refused=tuple(found.refused))
-    rows, teachers, store, before = found.rows, found.teachers, found.store, found.before
-    code = _code([*rows, *teachers], store, before)
+        return _publication(found, (), ())
+    before, standing = found.before, {row.cell_id for row in found.rows}
+    kept = [row for row in before.rows.values() if row.cell_id not in standing]
+    named = {row.cell_id for row in found.teachers}
+    teachers = [*found.teachers, *(r for r in before.teachers.values() if r.cell_id not in named)]
+    rows = sorted([*found.rows, *kept], key=_order)
+    code = _code([*rows, *teachers], found.store, before)
     files = [
         *results.write(folder / suite, before, rows, teachers, code),
         *report.write(
-            rows,
+            found.rows,
             folder / suite,
-            teachers=teachers,
+            teachers=found.teachers,
             command=f"nox -s leaderboard -- {suite}",
-            suite=cautioned(grid.load_suite(suite), rows),
+            suite=cautioned(grid.load_suite(suite), found.rows),
             page=page,
             figures=figures,
             authors=found.authors,
         ),
     ]
-    now = Published(teachers={row.cell_id: row for row in teachers}, code=code)
-    stale = found.stale_now(rows, now)
-    asked = {cell.cell_id for cell in grid.cells(suite, Axes(), store, before)}
-    warnings = tuple(_warnings(suite, len(stale), len(asked - found.known)))
-    return Publication(
-        rows=len(rows), files=tuple(files), warnings=warnings, refused=tuple(found.refused)
-    )
+    asked = {cell.cell_id for cell in grid.cells(suite, Axes(), found.store, before)}
+    missing = len(asked - {row.cell_id for row in rows})
+    warnings = [*_warnings(found, suite)]
+    if missing:
+        warnings.append(f"{missing} cells of the suite have not been run")
+    if kept:
+        warnings.append(
+            f"{len(kept)} published rows answer other questions than the suite asks today: they "
+            "are kept and stand in no table"
+        )
+    return _publication(found, files, warnings)
 
 
 def _sound(store: Store, suite: str, refused: list[str]) -> Iterator[Row]:
@@ -161,7 +208,7 @@ def cautioned(suite: Suite, rows: Sequence[Row], /) -> Suite:
     return replace(suite, caution=words)
 
 
-def beside(
+def beside(  # noqa: PLR0913  one option an output
     suite: str,
     /,
     *,
@@ -170,28 +217,48 @@ def beside(
     data_root: Path | None,
     page: bool = False,
     figures: report.Kind | None = None,
+    settings: Settings | None = None,
     baseline: str | None = None,
     group: report.Group | None = None,
 ) -> Publication:
     """Write leaderboards into ``runs / suite``: one's own rows, marked, beside the published ones.
 
-    Which row stands for a cell is as in ``publish``; nothing in ``folder`` is changed. Methods
-    are set beside ``baseline`` instead of their tracks', and ``group`` has a table each.
+    Which row stands for a cell is as in ``publish``; nothing in ``folder`` is changed. Rows of
+    methods at ``settings`` stand in the tables, too. Methods are set beside ``baseline``
+    instead of their tracks', and ``group`` has a table each.
     """
-    found = _gathered(suite, runs, folder, data_root)
+    settings = settings or {}
+    found = _gathered(suite, runs, folder, data_root, settings)
     if not found.rows:
-        return Publication(rows=0, files=(), warnings=(), refused=tuple(found.refused))
+        return _publication(found, (), ())
     view = [*(("--baseline", baseline) if baseline else ()), *(("--group", group) if group else ())]
     files = report.write_board(
-        _board(suite, found, baseline),
+        _board(suite, found, baseline=baseline, settings=settings),
         runs / suite,
-        command=shlex.join(["python", "-m", "harness", "report", suite, "--beside", *view]),
+        command=shlex.join(
+            ["python", "-m", "harness", "report", suite, *_options(settings), *view]
+        ),
         page=page,
         figures=figures,
         group=group,
     )
+    return _publication(found, files, tuple(_warnings(found, suite)))
+
+
+def _options(settings: Settings) -> Iterator[str]:
+    for method, axes in settings.items():
+        for name, values in axes.items():
+            yield f"--set={method}.{name}={','.join(map(str, values))}"
+
+
+def _publication(found: "_Gathered", files: Iterable[Path], warnings: Iterable[str]) -> Publication:
     return Publication(
-        rows=len(found.rows), files=tuple(files), warnings=(), refused=tuple(found.refused)
+        rows=tuple(found.rows),
+        mine=frozenset(found.mine),
+        files=tuple(files),
+        changes=found.changes,
+        warnings=tuple(warnings),
+        refused=tuple(found.refused),
     )
 
 
@@ -206,7 +273,13 @@ def joined(
     return _board(suite, found) if found.rows else None
 
 
-def _board(suite: str, found: "_Gathered", baseline: str | None = None) -> report.Leaderboard:
+def _board(
+    suite: str,
+    found: "_Gathered",
+    *,
+    baseline: str | None = None,
+    settings: Settings | None = None,
+) -> report.Leaderboard:
     return report.leaderboard(
         found.rows,
         suite=cautioned(grid.load_suite(suite), found.rows),
@@ -215,6 +288,7 @@ def _board(suite: str, found: "_Gathered", baseline: str | None = None) -> repor
         authors=found.authors,
         again=found.again,
         baseline=baseline,
+        spelt={method: tuple(axes) for method, axes in (settings or {}).items()},
     )
 
 
@@ -225,75 +299,126 @@ class _Gathered:
     Attributes:
         store: What was run here.
         before: What is published.
-        stale_now: Tells which rows of a publication are stale.
-        known: Cells that have a row.
-        mine: Those whose row was made here.
+        stale: Of what the board is made from, the rows that are stale, with what moved.
+        mine: Cells whose row was made here.
         authors: Those with their authors' constants where tuning chose others.
         again: Of cells that were run here and are published, the rows of both.
         rows: Of the cells that the suite would ask for today, in the order of the board.
         teachers: Their rows.
+        changes: What the rows made here are to the published.
         refused: What was left out, and why.
     """
 
     store: Store
     before: Published
-    stale_now: Callable[[Iterable[Row], Published], list[Row]]
-    known: set[str]
+    stale: dict[str, str]
     mine: set[str]
     authors: set[str]
     again: list[Row]
     rows: list[Row]
     teachers: list[Row]
+    changes: Changes
     refused: list[str]
 
 
-def _gathered(suite: str, runs: Path, folder: Path, data_root: Path | None) -> _Gathered:
-    store, before = Store(runs), results.published(suite, results=folder, strict=False)
-    refused = list(map(str, before.damaged))
-    stale_now = partial(freshness.stale, verified=proofs.read(folder, runs), data_root=data_root)
-    again: list[Row] = []
-    known, mine = _joined(suite, store, before, stale_now, refused, again)
-    rows = sorted(_current(suite, list(known.values()), store, before), key=_order)
-    own = list(_sound(store, TEACHERS, refused)) if rows else []
-    taught = [*before.teachers.values(), *own]
-    old = stale_now(taught, before)
-    return _Gathered(
-        store=store,
-        before=before,
-        stale_now=stale_now,
-        known=set(known),
-        mine=mine,
-        authors=_authors(suite, rows, before.tunings),
-        again=again,
-        rows=rows,
-        teachers=_teachers(rows, taught, old),
-        refused=refused,
-    )
+def _gathered(
+    suite: str,
+    runs: Path | None,
+    folder: Path,
+    data_root: Path | None,
+    settings: Settings | None = None,
+) -> _Gathered:
+    with TemporaryDirectory() as nothing:
+        store = Store(runs or Path(nothing))
+        before = results.published(suite, results=folder, strict=False)
+        refused = list(map(str, before.damaged))
+        own = list(_sound(store, suite, refused))
+        own = [row for row in own if row.cell.judged == "test" and row.status != "machine"]
+        own_teachers = {row.cell_id: row for row in _sound(store, TEACHERS, refused)}
+        here = Published(
+            teachers=own_teachers, code=_code([*own, *own_teachers.values()], store, before)
+        )
+        stale = partial(
+            freshness.stale, verified=proofs.read(folder, store.root), data_root=data_root
+        )
+        old = stale([*before.rows.values(), *before.teachers.values()], before)
+        new = stale([*own, *own_teachers.values()], here)
+        asked = _asked(suite, [*before.rows.values(), *own], store, before, settings or {})
+        known, changes = _joined(own, before, old, new, asked)
+        rows = sorted((row for row in known.values() if row.cell_id in asked), key=_order)
+        mine = {row.cell_id for row in (*changes.added, *(row for row, _ in changes.replaced))}
+        return _Gathered(
+            store=store,
+            before=before,
+            stale={
+                row.cell_id: (new if row.cell_id in mine else old).get(row.cell_id, "")
+                for row in rows
+            },
+            mine=mine,
+            authors=_authors(suite, rows, before.tunings),
+            again=[
+                each
+                for row in own
+                if row.cell_id in before.rows
+                for each in (row, before.rows[row.cell_id])
+            ],
+            rows=rows,
+            teachers=_teachers(rows, before, old, own_teachers, new),
+            changes=changes,
+            refused=refused,
+        )
+
+
+_ELSEWHERE = "answers another question than the suite asks (other parameters, recipe or data)"
 
 
 def _joined(
-    suite: str,
-    store: Store,
+    own: Iterable[Row],
     before: Published,
-    stale_now: Callable[[Iterable[Row], Published], Iterable[Row]],
-    refused: list[str],
-    again: list[Row],
-) -> tuple[dict[str, Row], set[str]]:
-    """Return the row that stands for each cell, and the cells whose row was made here.
+    old: Mapping[str, str],
+    new: Mapping[str, str],
+    asked: Collection[str],
+) -> tuple[dict[str, Row], Changes]:
+    """Return the row that stands for each cell, and what those made here change.
 
-    ``again`` takes both rows of cells that have two.
+    ``old`` and ``new`` say which of the published rows and of those made here are stale.
     """
-    old = {row.cell_id for row in stale_now(before.rows.values(), before)}
-    known, mine = dict(before.rows), set()
-    for row in _sound(store, suite, refused):
-        if row.cell.judged != "test" or row.status == "machine":
-            continue
+    known, changes = dict(before.rows), Changes()
+    for row in own:
         there = known.get(row.cell_id)
-        again += [row, there] if there is not None else []
-        if there is None or there.cell_id in old or unlike(there, row):
+        if row.cell_id not in asked:
+            changes.left.append((row, _ELSEWHERE))
+        elif there is None:
+            changes.added.append(row)
             known[row.cell_id] = row
-            mine.add(row.cell_id)
-    return known, mine
+        elif kept := _keeps(there, row, old.get(row.cell_id), new.get(row.cell_id)):
+            changes.left.append((row, kept))
+        else:
+            changes.replaced.append((row, _why(there, row, old.get(row.cell_id))))
+            known[row.cell_id] = row
+    return known, changes
+
+
+def _why(there: Row, row: Row, old: str | None) -> str:
+    """Return in what ``row`` is better than the published one, or other."""
+    moved = [f"the published is stale, {old.partition('; ')[0]}"] if old else []
+    differing = [f"other {', '.join(names)}"] if (names := unlike(there, row)) else []
+    return "; ".join([*moved, *differing])
+
+
+def _keeps(there: Row, row: Row, old: str | None, new: str | None) -> str:
+    """Return why a published row stands where ``row`` was made here; empty if it does not.
+
+    ``old`` and ``new`` say what moved since each was made, None if nothing did.
+    """
+    if not unlike(there, row) and (old is None or new is not None):
+        return "as published"
+    if new is not None and old is None:
+        return f"made by code that has moved since, {new.partition('; ')[0]}"
+    # How long a machine takes and how much it holds says nothing of the cell.
+    if there.metrics and not row.metrics and (old is None or row.status in ("timeout", "oom")):
+        return f"ended here as {row.status}, and the published row has numbers"
+    return ""
 
 
 def outdated(suite: str, /, *, folder: Path, data_root: Path | None) -> list[str]:
@@ -308,7 +433,7 @@ def outdated(suite: str, /, *, folder: Path, data_root: Path | None) -> list[str
         for proof in folder.glob("*.jsonl"):
             shutil.copy(proof, again)
         page = (there / "leaderboard.html").exists()
-        found = publish(suite, runs=again / "runs", folder=again, data_root=data_root, page=page)
+        found = publish(suite, runs=None, folder=again, data_root=data_root, page=page)
         tables = [file.name for file in found.files if file.stem == "leaderboard"]
         return [name for name in tables if _bytes(there / name) != _bytes(again / suite / name)]
 
@@ -317,10 +442,13 @@ def _bytes(path: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
 
-def _current(suite: str, rows: Sequence[Row], store: Store, before: Published) -> Iterable[Row]:
-    """Yield the rows of cells that the suite, asked today, would ask for exactly so.
+def _asked(
+    suite: str, rows: Sequence[Row], store: Store, before: Published, settings: Settings
+) -> set[str]:
+    """Return the cells of ``rows`` that the suite, asked today, would ask for exactly so.
 
-    As tuning chose, or with the authors' constants, which stand beside it.
+    As tuning chose, or with the authors' constants, which stand beside it. Methods of
+    ``settings`` are asked at these, too.
     """
     asked = set()
     recipes = grid.load_suite(suite).recipes
@@ -338,9 +466,11 @@ def _current(suite: str, rows: Sequence[Row], store: Store, before: Published) -
             start=start,
             as_chosen=as_chosen,
         )
-        if cells:
-            asked |= {cell.cell_id for cell in grid.cells(suite, axes, store, before)}
-    return (row for row in rows if row.cell_id in asked)
+        set_ = {name: settings[name] for name in settings if name in (axes.methods or ())}
+        for one in (axes, replace(axes, methods=tuple(set_), settings=set_)):
+            if cells and one.methods:
+                asked |= {cell.cell_id for cell in grid.cells(suite, one, store, before)}
+    return asked
 
 
 def _authors(suite: str, rows: Iterable[Row], tunings: Iterable[Tuning]) -> set[str]:
@@ -375,22 +505,29 @@ def _order(row: Row) -> tuple[object, ...]:
     return cell.method, cell.recipe_name, cell.model, cell.backend, cell.timesteps, cell.seed
 
 
-def _teachers(rows: Iterable[Row], known: Iterable[Row], old: Sequence[Row]) -> list[Row]:
-    """Return the row of each teacher that ``rows`` name, of those ``known``."""
+def _teachers(
+    rows: Iterable[Row],
+    before: Published,
+    old: Mapping[str, str],
+    own: Mapping[str, Row],
+    new: Mapping[str, str],
+) -> list[Row]:
+    """Return the row of each teacher that ``rows`` name, published or made here.
+
+    ``old`` and ``new`` say which of these are stale.
+    """
     cells = {cell_of(row.cell.teacher).cell_id for row in rows if row.cell.teacher}
     named = {row.provenance.teacher_sha256 for row in rows}
-    stale = set(map(id, old))
-    found: dict[str, list[Row]] = {}
-    for row in known:
-        found.setdefault(row.cell_id, []).append(row)
+    found = {
+        name: [
+            (row.provenance.weights_sha256 in named, name not in stale, row)
+            for known, stale in ((before.teachers, old), (own, new))
+            if (row := known.get(name)) is not None
+        ]
+        for name in sorted(cells)
+    }
     # Of two, the one that the rows learnt from, and of equal weights the one that is not stale.
-    return [
-        max(
-            found[name],
-            key=lambda row: (row.provenance.weights_sha256 in named, id(row) not in stale),
-        )
-        for name in sorted(cells & found.keys())
-    ]
+    return [max(each, key=itemgetter(0, 1))[2] for each in found.values() if each]
 
 
 def _code(rows: Sequence[Row], store: Store, before: Published) -> dict[str, Mapping[str, str]]:
@@ -401,8 +538,6 @@ def _code(rows: Sequence[Row], store: Store, before: Published) -> dict[str, Map
     return {fp: modules for fp, modules in known.items() if modules}
 
 
-def _warnings(suite: str, stale: int, missing: int) -> Iterable[str]:
-    if stale:
+def _warnings(found: _Gathered, suite: str) -> Iterator[str]:
+    if stale := sum(map(bool, found.stale.values())):
         yield f"{stale} rows are stale; `python -m harness plan {suite}` says what moved"
-    if missing:
-        yield f"{missing} cells of the suite have not been run"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -60,6 +60,7 @@ def write(  # noqa: PLR0913  one option an output
     figures: Kind | None = None,
     mine: Collection[str] = (),
     authors: Collection[str] = (),
+    spelt: Mapping[str, Collection[str]] | None = None,
 ) -> list[Path]:
     """Write ``leaderboard.md``, ``.csv``, ``.json`` and ``.tex``; return their paths.
 
@@ -76,12 +77,15 @@ def write(  # noqa: PLR0913  one option an output
         figures: As what to write figures into ``figures/``, if at all.
         mine: Identities of cells that are to be marked as one's own.
         authors: Of cells with their authors' constants where tuning chose others.
+        spelt: By method, parameters that its name says even where they do not differ.
 
     Raises:
         SpecError: If there is no row, or a cell occurs twice.
         StoreError: If the disk refuses.
     """
-    board = leaderboard(rows, suite=suite, teachers=teachers, mine=mine, authors=authors)
+    board = leaderboard(
+        rows, suite=suite, teachers=teachers, mine=mine, authors=authors, spelt=spelt
+    )
     return write_board(board, folder, command=command, page=page, figures=figures)
 
 

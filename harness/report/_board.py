@@ -18,7 +18,7 @@ from harness.contracts.errors import SpecError
 from harness.contracts.method import Fidelity, MethodCard, Track
 from harness.contracts.row import Metrics, Row
 from harness.contracts.suite import Suite
-from harness.contracts.values import Plain, identifying
+from harness.contracts.values import Plain, identifying, spell
 from harness.report import _words as words
 from harness.report._answers import (
     BASELINES,
@@ -361,6 +361,7 @@ def leaderboard(
     authors: Collection[str] = (),
     again: Iterable[Row] = (),
     baseline: str | None = None,
+    spelt: Mapping[str, Collection[str]] | None = None,
 ) -> Leaderboard:
     """Return what ``rows`` say, and only what they say.
 
@@ -377,6 +378,7 @@ def leaderboard(
         again: Further rows of the same cells: those that differ in threads alone tell what
             rounding does.
         baseline: The method that every track is set beside, instead of its own baseline.
+        spelt: By method, parameters that its name says even where they do not differ.
 
     Raises:
         SpecError: If there is no row, a cell occurs twice, or ``baseline`` is on no line.
@@ -402,7 +404,16 @@ def leaderboard(
     board = Leaderboard(
         suite=suite,
         settings=tuple(
-            _setting(by_setting[key], priced, suite, beside, redrawn, mine=mine, authors=authors)
+            _setting(
+                by_setting[key],
+                priced,
+                suite,
+                beside,
+                redrawn,
+                mine=mine,
+                authors=authors,
+                spelt=spelt or {},
+            )
             for key in sorted(by_setting, key=place)
         ),
     )
@@ -433,8 +444,9 @@ def _setting(
     *,
     mine: Collection[str],
     authors: Collection[str],
+    spelt: Mapping[str, Collection[str]],
 ) -> Setting:
-    labels = _labels(rows, authors)
+    labels = _labels(rows, authors, spelt)
     a_pass = _samples_a_pass(rows)
     by_line = _by(rows, lambda row: (row.cell.timesteps, _backend(row.cell), _method(row.cell)))
     lines = [
@@ -716,11 +728,16 @@ def _marked(method: str, found: int, asked: int) -> str:
     return method if found == asked else f"{method}, {found}/{asked} seeds"
 
 
-def _labels(rows: Sequence[Row], authors: Collection[str]) -> dict[str, str]:
-    """Return a name for each method and parameters; parameters only where they differ."""
+def _labels(
+    rows: Sequence[Row], authors: Collection[str], spelt: Mapping[str, Collection[str]]
+) -> dict[str, str]:
+    """Return a name for each method and parameters; parameters where they differ, or as told."""
     found = {_method(row.cell): row.cell for row in rows if row.cell_id not in authors}
     by_method = _by(found.values(), lambda cell: cell.method)
-    labels = {key: _label(cell, by_method[cell.method]) for key, cell in found.items()}
+    labels = {
+        key: _label(cell, by_method[cell.method], spelt.get(cell.method, ()))
+        for key, cell in found.items()
+    }
     theirs = {_method(row.cell): row.cell for row in rows if row.cell_id in authors}
     return labels | {
         key: f"{cell.method} (authors'{', from teacher' * cell.starts_from_teacher})"
@@ -728,16 +745,16 @@ def _labels(rows: Sequence[Row], authors: Collection[str]) -> dict[str, str]:
     }
 
 
-def _label(cell: Cell, rivals: Sequence[Cell]) -> str:
-    differing = [
-        f"{name}={value}"
-        for name, value in sorted(cell.params.items())
-        if any(rival.params.get(name) != value for rival in rivals)
-    ]
+def _label(cell: Cell, rivals: Sequence[Cell], spelt: Collection[str]) -> str:
+    told = {
+        name: value
+        for name, value in cell.params.items()
+        if name in spelt or any(rival.params.get(name) != value for rival in rivals)
+    }
     rate = cell.recipe.learning_rate
     if any(rival.recipe.learning_rate != rate for rival in rivals):
-        differing.append(f"learning_rate={rate:g}")
-    return f"{cell.method} ({', '.join(differing)})" if differing else cell.method
+        told["learning rate"] = rate
+    return spell(cell.method, told)
 
 
 def _backend(cell: Cell) -> str:

@@ -156,6 +156,8 @@ def test_the_command_lines_plan_and_report_go_on_and_exit_with_1(
     assert told.exit_code == 1
     assert f"refused: {path}" in told.output
     assert "1 rows ->" in told.output
+    assert not (store.root.parent / "results").exists()
+    assert CliRunner().invoke(cli.app, ("publish", "digits", *places)).exit_code == 1
     # A damaged line that is published is named, too.
     file = store.root.parent / "results" / "digits" / f"{cells[1].method}.jsonl"
     file.write_text("{half\n")

@@ -27,7 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     suite.write_text(re.sub(r"epochs=\d+", "epochs=2", suite.read_text()))
     told = harness(project, "run", "digits", *CELLS)
     assert "6 fresh" in harness(project, "plan", "digits", *CELLS), told
-    harness(project, "report", "digits", "--no-page")
+    harness(project, "publish", "digits", "--no-page")
     shutil.rmtree(project / "runs")
     return project
 
@@ -78,7 +78,8 @@ def test_a_board_of_few_cells_takes_nothing_from_what_is_published(project: Path
     before = {file.name: file.read_bytes() for file in project.glob("results/digits/*.jsonl")}
     few = ("--methods", "direct", "--timesteps", "1,2", "--seeds", "0", "--backends", "norse")
     harness(project, "run", "digits", *few, "--again")
-    assert "7 rows" in harness(project, "report", "digits", "--no-page")
+    told = harness(project, "publish", "digits", "--no-page")
+    assert "added 1 (direct 1)\nleft 1 (direct 1): as published\n7 rows -> " in told
     after = {file.name: file.read_bytes() for file in project.glob("results/digits/*.jsonl")}
     assert after.keys() == before.keys()
     assert [name for name in before if after[name] != before[name]] == ["direct.jsonl"]
@@ -115,7 +116,7 @@ def test_a_price_changes_the_tables_and_no_row(project: Path) -> None:
     rows = (project / "results" / "digits" / "direct.jsonl").read_bytes()
     edit(project / "harness" / "energy" / "_horowitz.py", "0.9", "9.9")
     assert set(states(project).values()) == {"published "}
-    harness(project, "report", "digits", "--no-page")
+    harness(project, "publish", "digits", "--no-page")
     assert (project / "results" / "digits" / "direct.jsonl").read_bytes() == rows
     assert (project / "results" / "digits" / "leaderboard.md").read_text() != before
 

@@ -77,7 +77,8 @@ def test_ones_own_rows_stand_beside_the_published_which_stay_as_they_are(
     runs = tmp_path / "runs"
     Store(runs).save(replace(theirs, cell=replace(theirs.cell, seed=7), cell_id=""))
     made = beside("digits", runs=runs, folder=folder, data_root=None)
-    assert made.rows == len(rows) + 1
+    assert len(made.rows) == len(rows) + 1
+    assert [row.cell.seed for row in made.changes.added] == [7]
     assert {path.parent for path in made.files} == {runs / "digits"}
     text = (runs / "digits" / "leaderboard.csv").read_text()
     told = [one for one in csv.DictReader(StringIO(text)) if one["mine"] == "True"]

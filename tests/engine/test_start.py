@@ -69,8 +69,8 @@ def test_a_start_that_nobody_asked_for_is_in_no_cell() -> None:
 def test_a_row_that_starts_there_is_published_beside_the_others(tmp_path: Path) -> None:
     cells = [_one("logit_kd", start=start) for start in grid.STARTS]
     rows = [with_cell(wrong("logit_kd", "failed", "tried"), **vars_of(cell)) for cell in cells]
-    asked = publish._current("digits", rows, Store(tmp_path), Published())
-    assert {row.cell_id for row in asked} == {cell.cell_id for cell in cells}
+    asked = publish._asked("digits", rows, Store(tmp_path), Published(), {})
+    assert asked == {cell.cell_id for cell in cells}
 
 
 def test_the_baseline_is_the_one_from_scratch_and_the_other_is_told_from_it() -> None:
@@ -84,9 +84,9 @@ def test_the_baseline_is_the_one_from_scratch_and_the_other_is_told_from_it() ->
     inherited = [right("weight_transfer", 368 + seed, seed=seed) for seed in range(3)]
     found = leaderboard([*plain, *started, *inherited], suite=SUITE, teachers=[])
     lines = {line.method: line for setting in found.settings for line in setting.lines}
-    assert set(lines) == {"direct", "direct (start_from=teacher)", "weight_transfer"}
+    assert set(lines) == {"direct", "direct[start_from=teacher]", "weight_transfer"}
     assert lines["direct"].gain is None
-    from_teacher = lines["direct (start_from=teacher)"]
+    from_teacher = lines["direct[start_from=teacher]"]
     assert (from_teacher.track, from_teacher.baseline) == ("inherited", "weight_transfer")
     assert from_teacher.gain is not None
     assert from_teacher.gain.difference.value == pytest.approx(4 / 400, rel=1e-9)

@@ -489,7 +489,7 @@ def test_parameters_are_told_apart_where_a_method_has_several() -> None:
     rows = [right("direct", 360), right("better", 370)]
     rows.append(with_cell(right("better", 380), params={"weight": 0.5}))
     names = [one.method for one in board(rows).settings[0].lines]
-    assert names == ["better (weight=0.5)", "better (weight=0.9)", "direct"]
+    assert names == ["better[weight=0.5]", "better[weight=0.9]", "direct"]
 
 
 def test_wall_clock_is_not_averaged_over_different_machines() -> None:
@@ -819,7 +819,7 @@ def test_methods_that_were_tuned_to_other_learning_rates_stand_in_one_table() ->
     assert "Learning rate by method: 0.1 direct; 0.3 logit_kd" in circumstances(setting)
     (twice,) = leaderboard([*rows, tuned("direct", 0.9, 0)], suite=SUITE).settings
     assert {line.method for line in twice.lines} == {
-        "direct (learning_rate=0.1)",
-        "direct (learning_rate=0.9)",
+        "direct[learning rate=0.1]",
+        "direct[learning rate=0.9]",
         "logit_kd",
     }

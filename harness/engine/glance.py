@@ -1,0 +1,136 @@
+"""What a person sees at the end of a run or report: accuracies in short, and what failed.
+
+A terminal has no room for a leaderboard: simulators are averaged over, seeds too.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from statistics import fmean
+
+from harness import discovery, statistics
+from harness.contracts.method import Track
+from harness.contracts.row import Row
+from harness.contracts.values import spell
+from harness.report._words import accuracy, visible
+
+_REASONS, _WIDTH = 5, 100
+
+
+def table(rows: Iterable[Row], /, *, mine: Collection[str] = ()) -> list[str]:
+    """Return a line a method, best first: mean accuracy in per cent by T, over seeds.
+
+    Half of the 95 % t interval stands with it where there are two seeds; where cells ended
+    without a number, how many of how many have one. Lines with a row of ``mine`` are marked.
+    """
+    rows = list(rows)
+    labels = _labels(rows)
+    by_place: dict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        by_place[labels[row.cell_id]][row.cell.timesteps].append(row)
+    steps = sorted({row.cell.timesteps for row in rows})
+    yours = {labels[row.cell_id] for row in rows if row.cell_id in mine}
+    ordered = sorted(by_place, key=lambda name: (-_best(by_place[name].values()), name))
+    lines = [["", "accuracy %", *(f"T = {step}" for step in steps)]]
+    for name in ordered:
+        told = (_told(by_place[name].get(step, [])) for step in steps)
+        lines.append(["yours" if name in yours else "", visible(name), *told])
+    return _aligned(lines if yours else [line[1:] for line in lines])
+
+
+def track_of(method: str, /) -> Track:
+    """Return what a method says its student is given; without a word, from scratch."""
+    card = discovery.method_card(method) if method in discovery.names("methods") else None
+    return card.track if card else "scratch"
+
+
+def best(rows: Iterable[Row], asked: Collection[tuple[int, int]], /, *, many: int = 3) -> list[str]:
+    """Return the methods with the highest mean accuracy at those ``(T, seed)``.
+
+    One that has no number at some of them is none.
+    """
+    found: dict[str, dict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        place = row.cell.timesteps, row.cell.seed
+        if row.metrics and place in asked:
+            found[row.cell.method][place].append(row.metrics.test_accuracy)
+    means = {
+        method: fmean(fmean(values) for values in places.values())
+        for method, places in found.items()
+        if len(places) == len(asked)
+    }
+    return sorted(means, key=lambda method: (-means[method], method))[:many]
+
+
+def failures(rows: Iterable[Row], /) -> list[str]:
+    """Return what went wrong, the most frequent first: a line a status and reason."""
+    found: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.status not in ("ok", "skipped"):
+            found[row.status, (row.error or "").splitlines()[0]].append(row)
+    ordered = sorted(found, key=lambda key: (-len(found[key]), key))
+    lines = [
+        visible(f"{len(found[key])} {key[0]}: {_few(found[key])}: {key[1]}")[:_WIDTH]
+        + (f" ({log})" if (log := found[key][0].provenance.log_path) else "")
+        for key in ordered[:_REASONS]
+    ]
+    if more := ordered[_REASONS:]:
+        lines.append(f"and {len(more)} other reasons")
+    return lines
+
+
+def _few(rows: Sequence[Row]) -> str:
+    names = sorted({row.cell.method for row in rows})
+    return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+
+
+def _labels(rows: Sequence[Row]) -> dict[str, str]:
+    """Return a name for what seeds, T and simulators are averaged over, by cell."""
+    params: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        params[row.cell.method].append(row)
+    several = len({row.cell.model for row in rows}) > 1
+    found = {}
+    for rivals in params.values():
+        for row in rivals:
+            told = {
+                name: value
+                for name, value in row.cell.params.items()
+                if name in row.cell.spelt
+                or any(other.cell.params.get(name) != value for other in rivals)
+            }
+            name = spell(row.cell.method, told)
+            found[row.cell_id] = f"{name} on {row.cell.model}" if several else name
+    return found
+
+
+def _best(places: Iterable[Sequence[Row]]) -> float:
+    return max((fmean(found) for rows in places if (found := _scores(rows))), default=-1.0)
+
+
+def _scores(rows: Sequence[Row]) -> list[float]:
+    """Return the accuracy of each seed with numbers, simulators averaged."""
+    by_seed: dict[int, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.metrics:
+            by_seed[row.cell.seed].append(row.metrics.test_accuracy)
+    return [fmean(by_seed[seed]) for seed in sorted(by_seed)]
+
+
+def _told(rows: Sequence[Row]) -> str:
+    found, known = _scores(rows), [row.metrics for row in rows if row.metrics]
+    lacking = f" ({len(known)} of {len(rows)})" if len(known) < len(rows) else ""
+    if not known:
+        return "/".join(sorted({row.status for row in rows})) or "—"
+    step = min(1 / metrics.n_test for metrics in known)
+    widest = max((one.accuracy_high - one.accuracy_low) / 2 for one in known)
+    return accuracy(statistics.mean_over_seeds(found, resolution=step), widest) + lacking
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
