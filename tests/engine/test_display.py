@@ -1,5 +1,6 @@
 """What is seen of a run: live, from another terminal, and in a log."""
 
+import fcntl
 import io
 import json
 import os
@@ -164,6 +165,9 @@ def test_a_note_that_cannot_be_read_hides_no_running_cell(tmp_path: Path) -> Non
         assert (one.cell_id, one.note) == (cell.cell_id, None)
         assert f"running  {cell.cell_id} {cell.label}\n" in _status(tmp_path)
     assert list(watch.running(store, "digits")) == []
+    with (store.folder(cell) / "lock").open("rb") as another:  # who looks at the same time
+        fcntl.flock(another, fcntl.LOCK_SH)
+        assert list(watch.running(store, "digits")) == []
 
 
 def telling_twice(order: Order, send: Send) -> bool:

@@ -36,12 +36,12 @@ def test_cells_spread_over_devices() -> None:
 
 
 def test_a_device_takes_what_fits_and_no_more() -> None:
-    among = _needs({0: 6, 1: 4, 2: 5, 3: 5, 4: 1})
+    among = _needs({0: 6, 1: 4, 2: 5, 3: 5, 4: 4})
     first, second, third, fourth, fifth = _cells(5)
     assert _taken(among, [first, second]) == [*GPUS]
     assert among.take(third) == "cuda:1", "4 and 5 fit, 6 and 5 do not"
     assert among.take(fourth) is None
-    assert among.take(fifth) == "cuda:0"
+    assert among.take(fifth) == "cuda:0", "6 and 4 fit exactly"
     among.leave(first)
     assert among.take(fourth) == "cuda:0"
 
