@@ -44,13 +44,20 @@ def stepping(order: Order, send: Send) -> bool:
     return True
 
 
+def only_talking(_order: Order, send: Send) -> bool:
+    for step in range(5):
+        print(step, flush=True)
+        send(Progress(samples=step, budget=5, loss=0.0))
+        time.sleep(0.05)
+    return True
+
+
 def looking_around(order: Order, send: Send) -> bool:
     teacher = order.cell.teacher
     assert teacher is not None
     found = Store(order.conditions.runs).folder(cell_of(teacher))
-    main = getattr(sys.modules["__main__"], "__file__", None)
     data_root, visible = order.conditions.data_root, os.environ.get("CUDA_VISIBLE_DEVICES")
-    send((sorted(path.name for path in found.glob("*")), str(data_root), visible, main))
+    send((sorted(path.name for path in found.glob("*")), str(data_root), visible))
     return True
 
 
@@ -96,6 +103,15 @@ def test_what_a_cell_writes_comes_home_while_it_runs_and_at_its_end(
     assert list(tmp_path.rglob("*.*")) == [], "home is written by whoever is there"
 
 
+def test_a_log_comes_home_with_a_file_or_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_remote, "_QUIET_S", 0.0)
+    said = list(attempt(_errand(_order(tmp_path), only_talking), {}))
+    assert [type(each) for each in said] == [*[Progress] * 5, Parcel, End]
+    assert _log(said) == b"0\n1\n2\n3\n4\n"
+
+
 def test_an_attempt_goes_on_from_what_it_is_sent(tmp_path: Path) -> None:
     said = list(attempt(_errand(_order(tmp_path), stepping, sent=b"27"), {}))
     assert _log(said) == b"from 27\n"
@@ -130,12 +146,14 @@ def test_teacher_data_and_gpus_are_those_of_the_place(
 ) -> None:
     monkeypatch.setenv("SNN_DISTILL_DATA", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")  # after the fork server began
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", "the cluster's.py", raising=False)
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "__spec__", None)  # as that of a script, which Ray's is
+    monkeypatch.setattr(main, "__file__", "the cluster's.py", raising=False)
     errand = _errand(_order(tmp_path), looking_around)
     told, *_ = attempt(errand, {"row.json": b"{}", "weights.safetensors": b""})
-    assert told[:3] == (["row.json", "weights.safetensors"], str(tmp_path), "3")
-    assert told[3] != "the cluster's.py", "it is not run again in every cell"
-    assert sys.modules["__main__"].__file__ == "the cluster's.py"
+    # It was said at all, so that script, which is not there, was not run again in the cell.
+    assert told == (["row.json", "weights.safetensors"], str(tmp_path), "3")
+    assert main.__file__ == "the cluster's.py"
     monkeypatch.delenv("SNN_DISTILL_DATA")
     told, *_ = attempt(errand, {})
     assert told[1] == "data of home"
