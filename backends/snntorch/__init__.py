@@ -21,7 +21,7 @@ class SnnTorch:
 
     @property
     def version(self) -> str:
-        """snnTorch's own version."""
+        """The package's own version."""
         return version("snntorch") if find_spec("snntorch") else "not installed"
 
     def unsupported(self, spec: NeuronSpec, /) -> str | None:  # noqa: ARG002  the contract's argument

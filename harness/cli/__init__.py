@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from harness import discovery
+from harness.cli import simulators
 from harness.cli.data import data_app
 from harness.contracts.errors import HarnessError, SpecError, StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
@@ -105,7 +106,7 @@ def list_plugins(
         print(json.dumps(found))
         return
     for each, names in found.items():
-        print(f"{each}: {', '.join(names)}")
+        print(f"{each}: {', '.join(simulators.listed() if each == 'backends' else names)}")
 
 
 @app.command()
@@ -134,6 +135,8 @@ def plan(  # noqa: PLR0913  one option a filter
         methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned, start=start
     )
     _left_out(suite, axes)
+    if words := simulators.missing(axes.backends or ()):
+        print(words, file=sys.stderr)
     known = _published(suite, results)
     standings = _standings(suite, axes, known, data_root, out, results)
     for one in standings:
@@ -203,6 +206,7 @@ def run(  # noqa: PLR0913  one option a filter
     failures = 0
     if due:
         _require_device(device)
+        simulators.require(cell.backend for cell in due)
         conditions = _conditions(
             device, data_root, out, deterministic=deterministic, threads=threads
         )
@@ -319,6 +323,7 @@ def tune(  # noqa: PLR0913  one option a filter
     if due:
         slots = _slots(jobs, device)
         _require_device(device)
+        simulators.require(cell.backend for cell in due)
         conditions = _conditions(device, data_root, out, deterministic=True, threads=1)
         cells = [*_due_teachers(due, data_root, out, results), *due]
         failures = _conduct(cells, conditions, slots, timeout, as_json=as_json)

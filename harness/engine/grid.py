@@ -81,7 +81,7 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
         axes.seeds or suite.seeds,
         _known("models", axes.models or suite.models),
         axes.timesteps or suite.timesteps,
-        _known("backends", axes.backends or competing(suite)),
+        _known("backends", axes.backends or suite.backends),
         methods,
     )
     if suite.encoder is not None:
@@ -123,11 +123,6 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
     which, of = axes.shard
     taken = set(sorted(cell.cell_id for cell in asked)[which - 1 :: of])
     return [cell for cell in asked if cell.cell_id in taken]
-
-
-def competing(suite: Suite, /) -> list[str]:
-    """Return the simulators that ``suite`` lets compete, by name."""
-    return [name for name in discovery.names("backends") if name not in suite.left_out_backends]
 
 
 def unreadable(name: str, axes: Axes, /) -> dict[str, str]:
