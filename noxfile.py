@@ -93,6 +93,19 @@ def cross_check(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def simulators(session: nox.Session) -> None:
+    """Write docs/simulators.md: what each can mean, its speed and memory; ``-- --device cuda``."""
+    if session.venv_backend != "none":
+        needed = [f"-r{file}" for file in sorted(Path("backends").glob("*/requirements.txt"))]
+        session.install("-c", older_nir(session), "-e", ".", *map(str, needed))
+    page = "docs/simulators.md"
+    # XLA would take all cores where the others have one.
+    one_thread = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+    command = ("python", "-m", "benchmarks.simulators", "--write", page, *session.posargs)
+    session.run(*command, env=one_thread)
+
+
+@nox.session(default=False)
 def portability(session: nox.Session) -> None:
     """Ask whether other processors decide alike: ``nox -s portability -- [--all]``."""
     install(session)
