@@ -8,6 +8,7 @@ the same load; on a GPU a time ends when the GPU has finished.
 
 import argparse
 import json
+import os
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -211,17 +212,33 @@ in.
     yield f"""
 ## Speed
 
-A layer of `{SPEC.kind}` neurons in float32, {where(device)}, torch {torch.__version__}: medians of
-{rounds} passes by turns, in milliseconds, and times as slow as the fastest. JAX's time has the way
-there and back in it, and not its compilation (about a second for every new shape).
+A layer of `{SPEC.kind}` neurons in float32, torch {torch.__version__},
+{where(device)}:
+medians of {rounds} passes by turns, in milliseconds, and times as slow as the fastest. JAX's time has
+the way there and back in it, and not its compilation (about a second for every new shape).
 """
+    before = os.getloadavg()[0]
     yield from how_fast(device, rounds)
+    yield ""
+    yield company(before, os.getloadavg()[0])
     yield """
 ## Memory
 
 The peak of one pass forward and back over what the process held before, in MB.
 """
     yield from how_much_memory(device)
+
+
+def company(*loads: float) -> str:
+    """Return how busy the machine was with other work, by load averages, and what that means."""
+    cores = os.cpu_count() or 1
+    words = " and ".join(f"{load:.1f}" for load in loads)
+    told = f"Load average before and after: {words} on {cores} processors."
+    if max(loads) <= cores:
+        return told
+    return (
+        f"{told} **Other work ran beside these**, so small times and small differences say little."
+    )
 
 
 def where(device: str) -> str:
@@ -234,7 +251,7 @@ def where(device: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--write", type=Path)
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--neurons", type=int, help=argparse.SUPPRESS)
