@@ -8,9 +8,9 @@ the same load; on a GPU a time ends when the GPU has finished.
 
 import argparse
 import json
-import os
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -99,12 +99,17 @@ def _finish(current: Tensor) -> None:
 def times_ms(
     timesteps: int, neurons: int, device: str, *, backward: bool, rounds: int
 ) -> Mapping[str, float]:
-    """Return the median of every simulator's alternating passes; each warms up twice."""
+    """Return the median of every simulator's alternating passes; each warms up twice.
+
+    On the processor it is the time this process computed, in all threads, which other work on the
+    machine does not lengthen much.
+    """
     current = current_of(timesteps, neurons, device)
     actions = {name: action_of(name, current, backward=backward) for name in here()}
     for action in (*actions.values(), *actions.values()):
         action()
-    taken = alternating(actions, rounds)
+    clock = time.perf_counter if current.is_cuda else time.process_time
+    taken = alternating(actions, rounds, clock)
     return {name: 1000 * statistics.median(seconds) for name, seconds in taken.items()}
 
 
@@ -209,36 +214,25 @@ neuron and snnTorch's subtract after the leak; Sinabs' fire as often in a step a
 in.
 """
     yield from what_theirs_answer()
+    clock = "times of computing, of all threads"
+    if device != "cpu":
+        clock = "wall-clock times that end when the GPU has finished"
     yield f"""
 ## Speed
 
 A layer of `{SPEC.kind}` neurons in float32, torch {torch.__version__},
 {where(device)}:
-medians of {rounds} passes by turns, in milliseconds, and times as slow as the fastest. JAX's time has
-the way there and back in it, and not its compilation (about a second for every new shape).
+medians of {rounds} passes by turns, in milliseconds, and times as slow as the fastest. They are
+{clock}.
+JAX's time has the way there and back in it, and not its compilation (a second for a new shape).
 """
-    before = os.getloadavg()[0]
     yield from how_fast(device, rounds)
-    yield ""
-    yield company(before, os.getloadavg()[0])
     yield """
 ## Memory
 
 The peak of one pass forward and back over what the process held before, in MB.
 """
     yield from how_much_memory(device)
-
-
-def company(*loads: float) -> str:
-    """Return how busy the machine was with other work, by load averages, and what that means."""
-    cores = os.cpu_count() or 1
-    words = " and ".join(f"{load:.1f}" for load in loads)
-    told = f"Load average before and after: {words} on {cores} processors."
-    if max(loads) <= cores:
-        return told
-    return (
-        f"{told} **Other work ran beside these**, so small times and small differences say little."
-    )
 
 
 def where(device: str) -> str:
@@ -251,7 +245,7 @@ def where(device: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--write", type=Path)
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--neurons", type=int, help=argparse.SUPPRESS)

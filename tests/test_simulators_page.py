@@ -45,9 +45,3 @@ def test_the_speed_table_names_the_fastest_with_a_one(monkeypatch: pytest.Monkey
     monkeypatch.setattr(simulators, "times_ms", lambda *_, **__: {"slow": 3.0, "fast": 2.0})
     row = list(simulators.how_fast("cpu", 1))[2]
     assert row.endswith("| forward | 3.00 (1.5x) | 2.00 (1.0x) |")
-
-
-def test_times_beside_other_work_are_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
-    assert "Other work" not in simulators.company(1.0, 2.0)
-    assert "**Other work ran beside these**" in simulators.company(1.0, 2.1)
