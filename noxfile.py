@@ -45,6 +45,15 @@ def install(session: nox.Session, *groups: str) -> None:
     session.install("-c", LOCK, "-e", ".", *(f"--group={group}" for group in groups))
 
 
+def older_nir(session: nox.Session) -> str:
+    """Return the lock without ``nir``, of which Sinabs needs an older one, as a file."""
+    locked = Path(LOCK).read_text(encoding="utf-8").splitlines(keepends=True)
+    constraints = Path(session.create_tmp()) / LOCK
+    kept = "".join(line for line in locked if not line.startswith("nir"))
+    constraints.write_text(kept, encoding="utf-8")
+    return str(constraints)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the test suite; arguments go to pytest."""
@@ -69,7 +78,7 @@ def conformance(session: nox.Session, backend: str) -> None:
     install(session, "test")
     needed = Path("backends", backend, "requirements.txt")
     if needed.exists() and session.venv_backend != "none":
-        session.install("-c", LOCK, "-r", str(needed))
+        session.install("-c", older_nir(session), "-r", str(needed))
     session.run(*HARNESS, "conform", backend)
     session.run("python", "-m", "pytest", "tests/conformance", f"--backend={backend}")
 
@@ -78,15 +87,22 @@ def conformance(session: nox.Session, backend: str) -> None:
 def cross_check(session: nox.Session) -> None:
     """Hold the meter against four others, which are installed nowhere else."""
     if session.venv_backend != "none":
-        # Sinabs needs an older nir than the locked one.
-        locked = Path(LOCK).read_text(encoding="utf-8").splitlines(keepends=True)
-        constraints = Path(session.create_tmp()) / LOCK
-        constraints.write_text(
-            "".join(line for line in locked if not line.startswith("nir")), encoding="utf-8"
-        )
-        session.install("-c", str(constraints), "-e", ".", "--group=test", *CROSS_CHECKED)
+        session.install("-c", older_nir(session), "-e", ".", "--group=test", *CROSS_CHECKED)
     tests = session.posargs or ["tests/cross_check"]
     session.run("python", "-m", "pytest", *tests, env={"SNN_DISTILL_CROSS_CHECK": "1"})
+
+
+@nox.session(default=False)
+def simulators(session: nox.Session) -> None:
+    """Write docs/simulators.md: what each can mean, its speed and memory; ``-- --device cuda``."""
+    if session.venv_backend != "none":
+        needed = [f"-r{file}" for file in sorted(Path("backends").glob("*/requirements.txt"))]
+        session.install("-c", older_nir(session), "-e", ".", *map(str, needed))
+    page = "docs/simulators.md"
+    # XLA would take all cores where the others have one.
+    one_thread = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+    command = ("python", "-m", "benchmarks.simulators", "--write", page, *session.posargs)
+    session.run(*command, env=one_thread)
 
 
 @nox.session(default=False)

@@ -1,6 +1,7 @@
 """What is particular to each simulator; what they have in common is in tests/conformance."""
 
-import importlib.util
+import copy
+import importlib
 import math
 import subprocess
 import sys
@@ -195,10 +196,122 @@ def test_spikingjellys_superspike_is_replaced_where_its_formula_is_another() -> 
         assert gradient.tolist() == pytest.approx(expected, rel=4 * 2**-24)
 
 
+# snnTorch
+
+
+def test_snntorch_is_snntorchs_own_leaky_neuron_where_that_resets_to_zero() -> None:
+    snntorch = pytest.importorskip("snntorch")
+    spec = NeuronSpec(tau=4.0, scale_input=False)
+    current = random_current(spec, 5, 200).requires_grad_()
+    spikes: Tensor = load("snntorch").neuron(spec)(current)
+    own = snntorch.Leaky(beta=0.75, reset_mechanism="zero")  # its surrogate is our atan of 2
+    state, fired = own.reset_mem(), []
+    for x in current:
+        z, state = own(x, state)
+        fired.append(z)
+    expected = torch.stack(fired)
+    assert torch.equal(spikes, expected)
+    # As for Norse's: two orders of evaluation, relative to gradients of size 1.
+    difference = gradient_of(spikes, current) - gradient_of(expected, current)
+    assert float(difference.abs().max()) < 24 * 2**-23
+
+
+# With tau 2 and threshold 1: v = 2, a spike, and then (2 - 1)/2 + 3/4 is 5/4, which fires. Who
+# subtracts after the leak has 2/2 + 3/4 - 1, and does not.
+LATE = torch.tensor([[2.0], [0.75]])
+SUBTRACTS = NeuronSpec(reset="subtract", scale_input=False)
+
+
+def test_snntorchs_own_leaky_neuron_subtracts_after_the_leak_and_ours_before() -> None:
+    snntorch = pytest.importorskip("snntorch")
+    own = snntorch.Leaky(beta=0.5, reset_mechanism="subtract")
+    first, state = own(LATE[0], own.reset_mem())
+    second, state = own(LATE[1], state)
+    assert (float(first), float(second), float(state)) == (1, 0, 0.75)
+    assert load("snntorch").neuron(SUBTRACTS)(LATE).flatten().tolist() == [1, 1]
+
+
+def test_snntorch_keeps_no_neuron_and_no_graph_of_ours() -> None:
+    snntorch = pytest.importorskip("snntorch")
+    before = len(snntorch.SpikingNeuron.instances)
+    neuron = load("snntorch").neuron(NeuronSpec(kind="plif"))
+    neuron(torch.ones(3, 2, requires_grad=True))
+    assert len(snntorch.SpikingNeuron.instances) == before
+    copy.deepcopy(neuron)  # refused while something that was computed hangs on it
+
+
+# Sinabs
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_sinabs_is_sinabs_own_layer_told_to_fire_once(reset: Reset) -> None:
+    layers = pytest.importorskip("sinabs.layers")
+    activation = importlib.import_module("sinabs.activation")
+    spec = NeuronSpec(tau=4.0, scale_input=False, reset=reset)
+    current = random_current(spec, 5, 200)
+    told = {
+        # exp(-1/tau_mem) = 3/4
+        "tau_mem": -1 / math.log(0.75),
+        "norm_input": False,
+        "spike_fn": activation.SingleSpike,
+        "reset_fn": {
+            "zero": activation.MembraneReset(),
+            "subtract": activation.MembraneSubtract(),
+        }[reset],
+    }
+    own = layers.LIF(**told)(current.transpose(0, 1)).transpose(0, 1)
+    assert torch.equal(load("sinabs").neuron(spec)(current), own)
+
+
+def test_sinabs_own_layer_fires_as_often_as_the_threshold_fits_and_ours_once() -> None:
+    layers = pytest.importorskip("sinabs.layers")
+    spec = NeuronSpec(kind="if", reset="subtract")
+    charge = torch.full((1, 1), 5.25)
+    assert float(layers.IAF()(charge.unsqueeze(0))) == 5
+    assert float(load("sinabs").neuron(spec)(charge)) == 1
+
+
+# Spyx
+
+
+def test_spyx_integrates_as_spyx_own_integrator_which_answers_a_step_late() -> None:
+    spyx = pytest.importorskip("spyx.nn")
+    jnp = importlib.import_module("jax.numpy")
+    spec = NeuronSpec(kind="if", reset="subtract")
+    current = random_current(spec, 5, 200)
+    own, state, fired = spyx.IF((200,)), jnp.zeros(200), []
+    for x in [*current.numpy(), current[0].numpy()]:
+        z, state = own(jnp.asarray(x), state)
+        fired.append(torch.from_dlpack(z))
+    assert not fired[0].any()
+    assert torch.equal(load("spyx").neuron(spec)(current), torch.stack(fired[1:]))
+
+
+def test_spyx_own_leaky_neuron_subtracts_after_the_leak_and_ours_before() -> None:
+    spyx = pytest.importorskip("spyx.nn")
+    jnp = importlib.import_module("jax.numpy")
+    own, state, fired = spyx.LIF((1,), beta=0.5, rngs=None), jnp.zeros(1), []
+    for x in (*LATE.numpy(), LATE[0].numpy()):
+        z, state = own(jnp.asarray(x), state)
+        fired.append(float(z[0]))
+    assert fired == [0, 1, 0]
+    assert load("spyx").neuron(SUBTRACTS)(LATE).flatten().tolist() == [1, 1]
+
+
+def test_spyx_leaves_what_torch_writes_afterwards_out() -> None:
+    pytest.importorskip("spyx.nn")
+    neuron, current = load("spyx").neuron(NeuronSpec(kind="if")), torch.full((4, 2**16), 1.0)
+    for _ in range(5):
+        spikes: Tensor = neuron(current)
+        current.zero_()
+        assert spikes.all()
+        current.fill_(1.0)
+
+
 # Simulators that are not there
 
 
-@pytest.mark.parametrize("name", ["norse", "spikingjelly"])
+@pytest.mark.parametrize("name", ["norse", "sinabs", "snntorch", "spikingjelly", "spyx"])
 def test_a_simulator_that_is_not_installed_says_so(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +325,7 @@ def test_a_simulator_that_is_not_installed_says_so(
         backend.neuron(NeuronSpec())
 
 
-@pytest.mark.parametrize("name", ["reference", "norse", "spikingjelly"])
+@pytest.mark.parametrize("name", discovery.names("backends"))
 def test_asking_a_simulator_imports_neither_it_nor_torch(name: str) -> None:
     code = f"""
 import sys
@@ -221,7 +334,7 @@ from harness.contracts.neuron import NeuronSpec
 backend = discovery.load("backends", {name!r})
 assert backend.name == {name!r} and backend.version
 backend.unsupported(NeuronSpec())
-print(sorted({{"torch", "norse", "spikingjelly"}} & set(sys.modules)))
+print(sorted({{"torch", "jax", *discovery.names("backends")}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -247,6 +247,23 @@ def test_a_stale_cell_is_explained_and_run_again(digits: Path, tmp_path: Path) -
     assert "training code moved: suites.methods.logit_kd" in told
 
 
+def test_a_simulator_that_is_not_here_is_listed_and_asked_for_in_one_line(tmp_path: Path) -> None:
+    project = copied(tmp_path)
+    folder = shutil.copytree(project / "backends" / "reference", project / "backends" / "absent")
+    (folder / "requirements.txt").write_text("no-such-simulator>=1\n")
+    here = {"PYTHONPATH": str(project)}
+    how = "not installed: pip install 'no-such-simulator>=1'"
+    assert f"absent ({how})" in harness("list", "backends", cwd=project, **here).stdout
+    cell = ("--methods", "direct", "--timesteps", "2", "--seeds", "0", "--backends", "absent")
+    planned = harness("plan", "digits", *cell, cwd=project, **here)
+    assert planned.returncode == 0
+    assert planned.stderr == f"absent is {how}\n"
+    ran = harness("run", "digits", *cell, cwd=project, **here)
+    assert ran.returncode == 2
+    assert ran.stderr == f"error: absent is {how}\n"
+    assert not (project / "runs").exists()
+
+
 def test_names_may_be_repeated_or_stand_between_commas() -> None:
     commas = harness("plan", "digits", "--methods=direct,logit_kd", "--seeds=0,1", "--json")
     repeated = harness(

@@ -43,6 +43,37 @@ def test_the_example_method_is_a_dozen_lines_and_one_file_is_all_it_takes(tmp_pa
     assert "test_every_weight_learns[logit_mse]" in collected
 
 
+def test_the_example_simulator_obeys_the_laws_and_one_folder_is_all_it_takes(
+    tmp_path: Path,
+) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    backend, neuron = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[1:3]
+    copied(tmp_path)
+    folder = tmp_path / "backends" / "mine"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(backend)
+    (folder / "neuron.py").write_text(neuron)
+
+    assert "mine" in json.loads(_harness("list", "backends", "--json", cwd=tmp_path))["backends"]
+    lines = _harness("conform", "mine", "--json", cwd=tmp_path).splitlines()
+    outcomes = {one["name"]: one for one in map(json.loads, lines)}
+    assert all(one["passed"] for one in outcomes.values())
+    assert [name for name, one in outcomes.items() if not one["cases"]] == [
+        "tau_gradient_is_the_oracles"
+    ]
+    _harness(
+        *("run", "digits", "--methods", "direct", "--timesteps", "1", "--seeds", "0"),
+        *("--backends", "mine", "--out", str(tmp_path / "runs")),
+        cwd=tmp_path,
+    )
+    [row] = (tmp_path / "runs").glob("digits/*/row.json")
+    told = json.loads(row.read_text())
+    assert told["status"] == "ok"
+    elsewhere = told["metrics"]["cross_backend"]
+    assert set(elsewhere) >= {"reference"}
+    assert not any(one["differing"] for one in elsewhere.values())
+
+
 def _harness(*words: str, cwd: Path) -> str:
     return _python("-m", "harness", *words, cwd=cwd)
 

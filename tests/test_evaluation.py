@@ -65,9 +65,8 @@ def _initial(make: Any, seed: int) -> dict[str, torch.Tensor]:
     return student.network.state_dict()
 
 
-@pytest.mark.parametrize("name", discovery.names("backends"))
-def test_the_same_seed_gives_the_same_weights_on_every_simulator(name: str) -> None:
-    neurons = activation(cast(Backend, discovery.load("backends", name)), NeuronSpec())
+def test_the_same_seed_gives_the_same_weights_on_every_simulator(simulator: Backend) -> None:
+    neurons = activation(simulator, NeuronSpec())
     ours, artificial = _initial(neurons, 3), _initial(nn.ReLU, 3)
     assert ours.keys() == artificial.keys()
     assert all(torch.equal(ours[key], artificial[key]) for key in ours)

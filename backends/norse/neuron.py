@@ -6,8 +6,6 @@ them: the step is made to hand its membrane back *before* the reset, and Norse's
 functions are applied to it here.
 """
 
-import math
-
 import torch
 from norse.torch.functional.iaf import (
     IAFFeedForwardState,
@@ -23,24 +21,10 @@ from norse.torch.functional.reset import reset_subtract, reset_value
 from torch import Tensor
 
 from harness.contracts.neuron import NeuronSpec
-from harness.neurons.membrane import at_rest, carried, trainable_decay
+from harness.neurons.membrane import at_rest, carried, just_below, trainable_decay
 from harness.neurons.spiking import SpikingNeuron
 from harness.neurons.surrogate import with_surrogate
 from harness.neurons.time_major import join_steps, split_steps
-
-
-def just_below(v_threshold: float, dtype: torch.dtype) -> float:
-    """Return the number of ``dtype`` before the one nearest to ``v_threshold``.
-
-    Norse fires at ``v - v_th > 0``, we at ``v >= v_threshold``. Between a number and
-    the next of its type there is none, so ``v >= a`` is ``v > b`` for ``b`` just below
-    ``a``; and the difference of two numbers is rounded to 0 only if they are equal
-    (IEEE 754 has subnormals), so ``v > b`` is ``v - b > 0``. Passing ``a`` instead
-    loses every spike of a membrane exactly at threshold, such as that of an
-    integrator fed with 1/4.
-    """
-    nearest = torch.tensor(v_threshold, dtype=dtype)
-    return float(torch.nextafter(nearest, torch.tensor(-math.inf, dtype=dtype)))
 
 
 def _unreset(spikes: Tensor, v: Tensor, v_reset: float, v_threshold: float) -> Tensor:  # noqa: ARG001  Norse's signature of a reset

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from harness import discovery
-from harness.cli import watching
+from harness.cli import simulators, watching
 from harness.cli.boards import boards_app
 from harness.cli.data import data_app
 from harness.cli.exchange import export, import_app
@@ -124,7 +124,7 @@ def list_plugins(
         print(json.dumps(found))
         return
     for each, names in found.items():
-        print(f"{each}: {', '.join(names)}")
+        print(f"{each}: {', '.join(simulators.listed() if each == 'backends' else names)}")
 
 
 @app.command()
@@ -157,6 +157,8 @@ def plan(  # noqa: PLR0913  one option a filter
     )
     axes = replace(axes, settings=_settings(sets))
     _left_out(suite, axes)
+    if words := simulators.missing(axes.backends or ()):
+        print(words, file=sys.stderr)
     known = _published(suite, results)
     _tell_overruled(suite, axes, known)
     standings = _standings(suite, axes, known, data_root, out, results)
@@ -268,6 +270,7 @@ def run(  # noqa: PLR0913  one option a filter
     if due:
         for each in asked if engine == "local" else ():
             _require_device(each)
+        simulators.require(cell.backend for cell in due)
         conditions = _conditions(
             asked[0], data_root, out, deterministic=deterministic, threads=threads
         )
@@ -399,6 +402,7 @@ def tune(  # noqa: PLR0913  one option a filter
     if due:
         slots = _slots(None if jobs is None else str(jobs), device)
         _require_device(device)
+        simulators.require(cell.backend for cell in due)
         conditions = _conditions(device, data_root, out, deterministic=True, threads=1)
         cells = [*_due_teachers(due, data_root, out, results), *due]
         failures = _conduct(cells, conditions, slots, timeout, as_json=as_json)

@@ -63,7 +63,8 @@ class Suite:
         methods: None means every method there is.
         baseline: The method over which gains are counted.
         remarks: By method, what a reader of the leaderboard must know of its numbers.
-        left_out_backends: Simulators that do not compete here.
+        backends: Simulators that compete here, if nobody asks for others.
+        witnesses: Simulators that are asked what a cell's weights answer on them.
         caution: What no reader of the leaderboard may miss, its first line; empty if nothing.
         literature: What its baseline has to reach. Where none is known, or the baseline falls
             short of it, the board's first line says so.
@@ -82,7 +83,8 @@ class Suite:
     methods: tuple[str, ...] | None = None
     baseline: str = "direct"
     remarks: dict[str, str] = field(default_factory=dict)
-    left_out_backends: tuple[str, ...] = ("reference",)
+    backends: tuple[str, ...] = ("norse", "spikingjelly")
+    witnesses: tuple[str, ...] = ("norse", "reference", "spikingjelly")
     caution: str = ""
     literature: Literature | None = None
 

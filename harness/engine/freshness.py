@@ -15,7 +15,7 @@ from harness import discovery, fingerprint
 from harness.contracts.cell import Cell
 from harness.contracts.errors import HarnessError, StoreError
 from harness.contracts.row import Row, Stage
-from harness.engine.grid import load_dataset
+from harness.engine.grid import load_dataset, load_suite
 from harness.engine.proofs import Verified
 from harness.engine.teachers import cell_of
 from harness.results import Published
@@ -72,10 +72,11 @@ def _roots(cell: Cell) -> Mapping[Stage, tuple[str, ...]]:
         discovery.module_of("methods", cell.method),
     ]
     simulator = [discovery.module_of("backends", cell.backend)] if cell.backend else []
-    others = [discovery.module_of("backends", name) for name in discovery.names("backends")]
+    asked = load_suite(cell.suite).witnesses if simulator else ()
+    witnesses = [discovery.module_of("backends", name) for name in asked]
     return {
         "train": ("harness.engine.train", *of_both, *simulator),
-        "measure": ("harness.engine.measure", *of_both, *(others if simulator else ())),
+        "measure": ("harness.engine.measure", *of_both, *sorted({*simulator, *witnesses})),
     }
 
 

@@ -86,7 +86,7 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
         axes.seeds or suite.seeds,
         _known("models", axes.models or suite.models),
         axes.timesteps or suite.timesteps,
-        _known("backends", axes.backends or competing(suite)),
+        _known("backends", axes.backends or suite.backends),
         methods,
     )
     if suite.encoder is not None:
@@ -156,11 +156,6 @@ def overruled(name: str, axes: Axes, published: Published, /) -> list[str]:
         for key in set_
         if (method, model) in tuned and key in tuned[method, model].params
     ]
-
-
-def competing(suite: Suite, /) -> list[str]:
-    """Return the simulators that ``suite`` lets compete, by name."""
-    return [name for name in discovery.names("backends") if name not in suite.left_out_backends]
 
 
 def unreadable(name: str, axes: Axes, /) -> dict[str, str]:

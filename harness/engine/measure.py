@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from harness import discovery
 from harness.contracts.dataset import Samples, Source
 from harness.contracts.ledger import Ledger
 from harness.contracts.row import Elsewhere
+from harness.contracts.suite import Suite
 from harness.engine.resolve import Resolved
 from harness.engine.train import Trained
 from harness.evaluation.cost import Running, early_exits
@@ -128,14 +129,15 @@ def _beside(verdict: Verdict, reference: TeacherVerdict | None) -> dict[str, Any
 def _elsewhere(
     found: Resolved, trained: Trained, test: Samples | Source, verdict: Verdict
 ) -> Iterator[tuple[str, tuple[Elsewhere, tuple[float, ...]]]]:
-    """Yield what the same weights answer on every other simulator that is here."""
+    """Yield what the same weights answer on the suite's other simulators that are here."""
     if found.backend is None:
         return
+    suite = cast(Suite, discovery.load("suites", found.cell.suite))
     state = trained.student.network.state_dict()
     places = _asked_elsewhere(found, len(test))
     asked = test if places is None else _part(test, places)
     ours = verdict.predictions[-1] if places is None else verdict.predictions[-1][places]
-    for name in discovery.names("backends"):
+    for name in suite.witnesses:
         if name == found.cell.backend or (other := found.on(name)) is None:
             continue
         student = other.student(trained.device)

@@ -10,9 +10,11 @@ import torch
 import torch._dynamo  # the first optimiser imports it, which takes a second
 
 from harness import discovery
+from harness.contracts.suite import Suite
 from harness.engine import cell, traces, worker
 
-for _name in discovery.names("backends"):
+# Those of nearly every cell. Whoever asks for another waits for its import; JAX must not be forked.
+for _name in Suite.witnesses:
     with suppress(Exception):  # not installed or broken: its own cells will say so
         import_module(f"{discovery.module_of('backends', _name)}.neuron")
 

@@ -17,7 +17,7 @@ from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
 from harness.contracts.row import Row
 from harness.contracts.tuning import Trial, Tuning
-from harness.engine.grid import Axes, cells, competing, load_suite
+from harness.engine.grid import Axes, cells, load_suite
 from harness.results import Published
 from harness.store import Store
 
@@ -62,7 +62,7 @@ def searches(
             axes,
             seeds=(SEED,),
             timesteps=(axes.timesteps or (middle,))[:1],
-            backends=(axes.backends or tuple(competing(asked)))[-1:],
+            backends=(axes.backends or asked.backends)[-1:],
             as_chosen=False,
         ),
         store,

@@ -169,7 +169,7 @@ def _norse(module: nn.Module) -> Recognised | None:
 
 
 def _snntorch(module: nn.Module) -> Recognised | None:
-    import snntorch  # type: ignore[import-not-found]  # optional: here only if its user has it
+    import snntorch
 
     # mem <- beta mem + x is our lif without scaled input; Lapicque scales it too.
     if type(module) is snntorch.Leaky:

@@ -24,6 +24,20 @@ def at_rest(
     return torch.zeros_like(step, dtype=wide(step.dtype))
 
 
+def just_below(v_threshold: float, dtype: torch.dtype) -> float:
+    """Return the number of ``dtype`` before the one nearest to ``v_threshold``.
+
+    Norse and snnTorch fire at ``v - v_th > 0``, we at ``v >= v_threshold``. Between a number and
+    the next of its type there is none, so ``v >= a`` is ``v > b`` for ``b`` just below
+    ``a``; and the difference of two numbers is rounded to 0 only if they are equal
+    (IEEE 754 has subnormals), so ``v > b`` is ``v - b > 0``. Passing ``a`` instead
+    loses every spike of a membrane exactly at threshold, such as that of an
+    integrator fed with 1/4.
+    """
+    nearest = torch.tensor(v_threshold, dtype=dtype)
+    return float(torch.nextafter(nearest, torch.tensor(-math.inf, dtype=dtype)))
+
+
 def trainable_decay(spec: NeuronSpec) -> nn.Parameter:
     """Return the ``w`` of ``plif``, where ``1/tau = sigmoid(w)``.
 

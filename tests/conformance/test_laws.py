@@ -14,7 +14,15 @@ from harness.contracts.backend import Backend
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
 from harness.neurons import conformance
-from harness.neurons.conformance import Law, Outcome, conform, deviations_of, devices, laws
+from harness.neurons.conformance import (
+    Case,
+    Law,
+    Outcome,
+    conform,
+    deviations_of,
+    devices,
+    laws,
+)
 from harness.neurons.spiking import SpikingNeuron
 
 LAWS = {law.name: law for law in laws()}
@@ -35,6 +43,19 @@ def test_simulator_obeys(
     outcome = law(simulator, device=device)
     assert outcome.passed, outcome.detail
     assert outcome.cases > 0
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 16])
+def test_decisions_and_membranes_are_the_oracles_at_every_length(
+    simulator: Backend, steps: int
+) -> None:
+    cpu = torch.device("cpu")
+    for spec, dtype in conformance.WITH_CONSTANTS:
+        if simulator.unsupported(spec) is None:
+            case = Case(backend=simulator, device=cpu, spec=spec, dtype=dtype)
+            run = case.run(case.current(steps, 32, seed=steps))
+            assert not case.decisions(run).wrong
+            assert not case.within(run.membrane, run.path.v, run.path.v_error, of="v").wrong
 
 
 # Simulators that are wrong in one way each. A law that lets them pass is no law.

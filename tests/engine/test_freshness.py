@@ -121,6 +121,28 @@ def test_a_price_changes_the_tables_and_no_row(project: Path) -> None:
     assert (project / "results" / "digits" / "leaderboard.md").read_text() != before
 
 
+def test_a_simulator_more_makes_no_row_stale_and_is_quoted_by_none(project: Path) -> None:
+    sixth = project / "backends" / "sixth"
+    shutil.copytree(project / "backends" / "reference", sixth)
+    for file in sixth.glob("*.py"):
+        text = file.read_text().replace("backends.reference", "backends.sixth")
+        file.write_text(text.replace('name: str = "reference"', 'name: str = "sixth"'))
+    assert set(states(project).values()) == {"published "}
+    few = ("--methods", "direct", "--timesteps", "2", "--seeds", "0", "--backends")
+    harness(project, "run", "digits", *few, "sixth")
+    harness(project, "run", "digits", *few, "norse", "--again")
+    rows = [json.loads(file.read_text()) for file in project.glob("runs/digits/*/row.json")]
+    asked = {row["cell"]["backend"]: set(row["metrics"]["cross_backend"]) for row in rows}
+    assert asked["norse"] == {"reference", "spikingjelly"}
+    assert asked["sixth"] == {"norse", "reference", "spikingjelly"}
+    # Its own code is its own cells' business: what it answers is measured, and by it trained.
+    edit(sixth / "neuron.py", "if spec.kind", "if not spec.kind != spec.kind and spec.kind")
+    assert set(states(project).values()) == {"fresh ", "published "}
+    told = harness(project, "plan", "digits", *few, "sixth")
+    assert "training code moved: backends.sixth.neuron" in told
+    assert "measuring code moved: backends.sixth.neuron" in told
+
+
 def test_an_adapter_that_moves_bits_makes_every_row_stale_that_used_or_quoted_it(
     project: Path,
 ) -> None:

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from harness import discovery
+from harness.contracts.backend import Backend
 from harness.contracts.dataset import Samples
+from harness.contracts.suite import Suite
 from harness.engine import canary, grid, measure
 from harness.engine.grid import Axes
 from harness.engine.measure import Measured
@@ -47,9 +49,10 @@ def measured(found: Resolved, trained: Trained) -> Measured:
 
 
 @pytest.mark.parametrize("suite", ["digits", "digits_poisson"])
-@pytest.mark.parametrize("backend", discovery.names("backends"))
-def test_the_pass_that_is_metered_answers_as_one_that_is_not(suite: str, backend: str) -> None:
-    found, trained = untrained(suite, backend=backend)
+def test_the_pass_that_is_metered_answers_as_one_that_is_not(
+    suite: str, simulator: Backend
+) -> None:
+    found, trained = untrained(suite, backend=simulator.name)
     unmetered = evaluate(trained.student, SPLITS.test, trained.presentation, CPU, "float32")
     judged = measured(found, trained)
     assert np.array_equal(judged.verdict.logits, unmetered.logits)
@@ -71,7 +74,7 @@ def test_a_student_sees_each_split_once_and_every_other_simulator_the_test_split
     found, trained = untrained()
     monkeypatch.setattr(Student, "__call__", counted)
     others = len(measured(found, trained).elsewhere)
-    assert others == len(discovery.names("backends")) - 1
+    assert others == len(Suite.witnesses) - 1
     assert sum(seen) == len(SPLITS.validation) + (1 + others) * len(SPLITS.test)
 
 
@@ -136,7 +139,7 @@ def test_a_simulator_that_is_missing_is_not_asked_and_fails_nobody(
 ) -> None:
     found, trained = untrained()
     asked = set(measured(found, trained).elsewhere)
-    assert asked == set(discovery.names("backends")) - {"reference"}
+    assert asked == set(Suite.witnesses) - {"reference"}
     monkeypatch.setattr("backends.norse.find_spec", lambda _: None)  # it says so itself
     assert set(measured(found, trained).elsewhere) == asked - {"norse"}
     load = discovery.load

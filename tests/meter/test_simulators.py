@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from harness.contracts.backend import Backend
 from harness.contracts.errors import CountingError
 from harness.contracts.ledger import Ledger
 from harness.contracts.neuron import NeuronSpec
@@ -16,11 +17,9 @@ from tests.meter.networks import SpikingNet, random_spikes, stimuli
 from tests.meter.neurons import PlainNeuron
 
 
-@pytest.mark.parametrize("name", ["reference", "norse", "spikingjelly"])
-def test_every_simulator_gives_the_same_ledger(name: str) -> None:
-    backend = import_module(f"backends.{name}").BACKEND
+def test_every_simulator_gives_the_same_ledger(simulator: Backend) -> None:
     images = stimuli(3, 4)
-    plain, simulated = SpikingNet(3), SpikingNet(3, backend.neuron)
+    plain, simulated = SpikingNet(3), SpikingNet(3, simulator.neuron)
     simulated.load_state_dict(plain.state_dict())
     expected, measured = measure(plain, images), measure(simulated, images)
     assert expected.total.spikes > 0
