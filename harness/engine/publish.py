@@ -298,9 +298,12 @@ def _gathered(
         stale = partial(
             freshness.stale, verified=proofs.read(folder, store.root), data_root=data_root
         )
-        old = stale(before.rows.values(), before)
-        new = stale(own, Published(teachers=own_teachers, code=_code(own, store, before)))
         asked = _asked(suite, [*before.rows.values(), *own], store, before, settings or {})
+        # What is asked no more, of a method that is gone, has no code to be held to.
+        ours = [row for row in own if row.cell_id in asked]
+        theirs = [row for row in before.rows.values() if row.cell_id in asked]
+        old = stale(theirs, before)
+        new = stale(ours, Published(teachers=own_teachers, code=_code(ours, store, before)))
         known, changes = _joined(own, before, old, new, asked)
         rows = sorted((row for row in known.values() if row.cell_id in asked), key=_order)
         mine = {row.cell_id for row in (*changes.added, *(row for row, _ in changes.replaced))}
@@ -319,7 +322,9 @@ def _gathered(
         )
 
 
-_ELSEWHERE = "answers another question than the suite asks (other parameters, recipe or data)"
+_ELSEWHERE = (
+    "answers another question than the suite asks (other method, parameters, recipe or data)"
+)
 
 
 def _joined(
