@@ -159,8 +159,8 @@ def leaderboard(session: nox.Session) -> None:
     suite, options, shared = asked(session)
     codes = [DONE, SOME_FAILED, NOTHING_TO_DO]
     session.run(*HARNESS, "run", suite, "--again", *options, *shared, success_codes=codes)
-    session.run(*HARNESS, "report", suite, *shared)
-    describe_methods(session)
+    session.run(*HARNESS, "publish", suite, *shared)
+    describe(session)
     if Path(".git").exists():
         out = next((each.partition("=")[2] for each in shared if "--out" in each), "runs")
         session.run(*HARNESS, "compare", "HEAD", out, f"--suite={suite}", success_codes=[0, 2])
@@ -177,15 +177,19 @@ def reverify(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def report(session: nox.Session) -> None:
-    """Write a leaderboard from finished cells: ``nox -s report -- [SUITE]``."""
+    """Write all that follows from published rows anew: ``nox -s report -- [SUITE]``.
+
+    The tables, the page about methods and the README's; no row changes.
+    """
     install(session)
     suite, options, shared = asked(session)
-    session.run(*HARNESS, "report", suite, *options, *shared)
-    describe_methods(session)
+    session.run(*HARNESS, "publish", suite, "--tables", *options, *shared)
+    describe(session)
 
 
-def describe_methods(session: nox.Session) -> None:
-    """Write the page about methods, which quotes what they cost in the published rows."""
+def describe(session: nox.Session) -> None:
+    """Write the page about methods and the README's tables, which quote the published rows."""
+    session.run("python", "-m", "harness.report.readme")
     with Path("docs/methods.md").open("w", encoding="utf-8") as page:
         session.run(*HARNESS, "list", "methods", "--markdown", stdout=page)
 

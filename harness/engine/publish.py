@@ -335,15 +335,15 @@ def _gathered(
         own = list(_sound(store, suite, refused))
         own = [row for row in own if row.cell.judged == "test" and row.status != "machine"]
         own_teachers = {row.cell_id: row for row in _sound(store, TEACHERS, refused)}
-        here = Published(
-            teachers=own_teachers, code=_code([*own, *own_teachers.values()], store, before)
-        )
         stale = partial(
             freshness.stale, verified=proofs.read(folder, store.root), data_root=data_root
         )
-        old = stale([*before.rows.values(), *before.teachers.values()], before)
-        new = stale([*own, *own_teachers.values()], here)
         asked = _asked(suite, [*before.rows.values(), *own], store, before, settings or {})
+        # What is asked no more, of a method that is gone, has no code to be held to.
+        ours = [row for row in own if row.cell_id in asked] + [*own_teachers.values()]
+        theirs = [row for row in before.rows.values() if row.cell_id in asked]
+        old = stale([*theirs, *before.teachers.values()], before)
+        new = stale(ours, Published(teachers=own_teachers, code=_code(ours, store, before)))
         known, changes = _joined(own, before, old, new, asked)
         rows = sorted((row for row in known.values() if row.cell_id in asked), key=_order)
         mine = {row.cell_id for row in (*changes.added, *(row for row, _ in changes.replaced))}
@@ -369,7 +369,9 @@ def _gathered(
         )
 
 
-_ELSEWHERE = "answers another question than the suite asks (other parameters, recipe or data)"
+_ELSEWHERE = (
+    "answers another question than the suite asks (other method, parameters, recipe or data)"
+)
 
 
 def _joined(
