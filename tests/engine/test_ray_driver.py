@@ -298,6 +298,23 @@ def test_what_runs_is_ended_with_the_run(tmp_path: Path) -> None:
     assert ray.cancelled == 1
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("ray://head:10001", "must be auto or HOST:PORT"),
+        ("head", "must be auto or HOST:PORT"),
+        ("127.0.0.1:1", r"nobody answers at 127\.0\.0\.1:1 \(.*refused"),
+        ("127.0.0.1:99999", "nobody answers"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, address: str, said: str
+) -> None:
+    monkeypatch.setattr(engine, "_imported", _Ray)
+    with pytest.raises(SpecError, match=said), engine.ENGINE.opened(Place(address=address)):
+        pass
+
+
 def test_without_ray_it_is_said_how_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with (

@@ -8,7 +8,9 @@ checkpoint that came home.
 
 import logging
 import math
+import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator
@@ -39,6 +41,7 @@ from harness.store import Store
 
 _PACKAGES = ("harness", "backends", "suites")
 _LOOK_S = 1.0
+_ANSWER_S = 5.0
 _GRACE_S = 30.0  # for what was cut off to come home
 _LOSSES = 3  # without a checkpoint in between; a fourth attempt would hardly do better
 _log = logging.getLogger(__name__)
@@ -54,13 +57,9 @@ class Ray:
         Raises:
             SpecError: If Ray is not installed, or there is no such cluster.
         """
-        ray = _imported()
         address = place.address or "auto"
-        if "://" in address:
-            raise SpecError(
-                f"--address must be auto or HOST:PORT, got {address!r}; give this command on a "
-                "machine of the cluster"
-            )
+        ray = _imported()
+        _require_answer(address)
         packages = [str(fingerprint.ROOT / name) for name in _PACKAGES]
         try:
             ray.init(
@@ -90,6 +89,24 @@ def _imported() -> Any:
             f"--engine ray needs Ray ({error}): python -m pip install 'snn-distill-bench[cluster]'"
         ) from error
     return ray
+
+
+def _require_answer(address: str) -> None:
+    """Look whether anybody listens at ``address``: Ray itself would try for minutes."""
+    if address == "auto":
+        return
+    found = re.fullmatch(r"([^:/]+):([0-9]{1,5})", address)
+    if found is None:
+        raise SpecError(
+            f"--address must be auto or HOST:PORT, got {address!r}; give this command on a "
+            "machine of the cluster"
+        )
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=_ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise SpecError(
+            f"nobody answers at {address} ({error}); `ray start --head` tells a cluster's address"
+        ) from error
 
 
 @dataclass(kw_only=True)
