@@ -107,7 +107,7 @@ def supported(board: Leaderboard, /) -> str:
 def power(board: Leaderboard, /) -> str:
     """Return what these numbers of seeds and methods can tell apart, a sentence."""
     tables = [
-        [line for line in lines if line.track == track]
+        [line for line in lines if line.track == track and not line.authors]
         for setting in board.settings
         for lines in setting.tables.values()
         for track in TRACKS

@@ -44,6 +44,7 @@ def test_they_are_marked_and_in_no_group_comparison_or_ranking() -> None:
     page = render(_board([*TUNED, *THEIRS]), command="")
     assert "| 98.0 ± " in page
     assert "**98.0" not in page
+    assert "3 pairs a track and table" in page  # of three tuned methods
     assert "*(authors')*: a second entry" in page.partition("\n## ")[0]
 
 
