@@ -86,6 +86,7 @@ def _shift(tmp_path: Path, left_s: float, part: float) -> scheduler._Shift:
         store=Store(tmp_path),
         conditions=order.conditions,
         until_s=time.monotonic() + left_s,
+        run=scheduler.run_jobs,
         versions={},
         places=scheduler.Places(devices=("cpu",)),
         forecast=forecast,
