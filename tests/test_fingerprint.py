@@ -455,8 +455,9 @@ def test_a_cell_runs_no_module_that_its_closures_lack(
     both = (cell, cell_of(cell.teacher))  # a cell's canary has a teacher of its own
     known = {module for one in both for code in freshness.closures(one).values() for module in code}
     assert discovery.module_of("methods", method) in ran
-    # The suite says who is asked elsewhere, and whoever is asked is in the closure.
-    packages = {"backends", "suites", f"suites.{suite}"}
+    # A suite says who is asked elsewhere, and whoever is asked is in the closure.
+    suites = {f"suites.{name}" for name in discovery.names("suites")}
+    packages = {"backends", "suites", *suites}
     assert sorted(ran - known - packages - GLUE.keys()) == []
 
 
