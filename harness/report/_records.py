@@ -149,7 +149,7 @@ def energies(lines: Iterable[Record], models: Sequence[str], /) -> list[Record]:
         lines: What ``lines`` returned.
         models: What ``energy_models`` did.
     """
-    shared = ("id", "alike", "method", "label", "name", "track", "simulator", "T")
+    shared = ("id", "alike", "method", "label", "name", "track", "budget", "simulator", "T")
     return [
         {name: line[name] for name in shared} | {"energy_model": model, "energy": energy}
         for line in lines
