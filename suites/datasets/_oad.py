@@ -12,16 +12,17 @@ video has frames, the labels 0 or 1 a class.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts.dataset import DatasetCard, DatasetProvenance, Splits, Windows
+from harness.contracts.dataset import DatasetCard, DatasetProvenance, Samples
 from harness.contracts.errors import DataError
+from harness.data.windows import Windows
 
 RATE_HZ = 4.0
 AHEAD = 8  # frames: 0.25 to 2 seconds
@@ -61,6 +62,57 @@ class Shape:
 
     length: int
     work: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapped:
+    """The features of many videos as one array ``[F, D]`` that is read where it is asked.
+
+    It holds no open file, so it travels to worker processes.
+
+    Attributes:
+        folder: Of the set.
+        names: Of the videos.
+        begins: int64 ``[V + 1]``.
+        streams: Folders and widths, joined in this order.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    begins: NDArray[np.int64]
+    streams: tuple[tuple[str, int], ...]
+    dtype = np.dtype(np.float32)
+    ndim = 2
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many frames of what width."""
+        return int(self.begins[-1]), sum(width for _, width in self.streams)
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return self.shape[0]
+
+    def __getitem__(self, frames: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return ``frames``, of any shape, as float32 ``[..., D]``."""
+        wanted = np.asarray(frames)
+        flat = wanted.reshape(-1)
+        rows = np.empty((len(flat), self.shape[1]), dtype=np.float32)
+        owner = np.searchsorted(self.begins, flat, side="right") - 1
+        for video in np.unique(owner):
+            here = np.flatnonzero(owner == video)
+            inside, column = flat[here] - self.begins[video], 0
+            for stream, width in self.streams:
+                path = self.folder / stream / f"{self.names[video]}.npy"
+                rows[here, column : column + width] = _mapped(str(path))[inside]
+                column += width
+        return rows.reshape(*wanted.shape, self.shape[1])
+
+
+@lru_cache(maxsize=_OPEN)
+def _mapped(path: str) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
 
 
 def classes_of(
@@ -107,39 +159,40 @@ def every(
 
 def windows(
     videos: Videos,
-    frames: NDArray[np.float32],  # [F, D]
+    frames: NDArray[np.float32] | Mapped,  # [F, D]
     ends: NDArray[np.int64],  # [N]
     owners: NDArray[np.int64],  # [N]: the video of each
     /,
     *,
     shape: Shape,
-) -> Windows:
+) -> Samples:
     """Return the windows that end at ``ends``; labels ``[N, work + AHEAD, M]``."""
     asked = ends[:, None] + np.arange(1 - shape.work, AHEAD + 1)  # [N, work + AHEAD]
     first, last = videos.begins[owners], videos.begins[owners + 1]
     inside = (asked >= first[:, None]) & (asked < last[:, None])
     labels = videos.classes[np.where(inside, asked, 0)]
     labels[~inside] = NO_CLASS
-    return Windows(
-        frames=frames,
-        ends=ends,
-        starts=first,
+    cut = Windows(
+        # It indexes and tells a shape, which is all that is asked of an array here.
+        frames=cast("NDArray[np.float32]", frames),
+        newest=ends,
+        first=first,
+        last=last - 1,
         offsets=np.arange(1 - shape.length, 1, dtype=np.int64),
-        labels=labels,
-        groups=owners,
     )
+    return Samples(inputs=cut, labels=labels, groups=owners)
 
 
 def detected(
     videos: Videos,
-    frames: NDArray[np.float32],
+    frames: NDArray[np.float32] | Mapped,
     numbers: NDArray[np.int64],  # of the videos
     /,
     *,
     shape: Shape,
     first: int = 0,
     step: int = 1,
-) -> Windows:
+) -> Samples:
     """Return the windows that end at every ``step``-th frame of some videos."""
     ends = every(videos, numbers, first=first, step=step)
     owners = np.searchsorted(videos.begins, ends, side="right") - 1
@@ -148,13 +201,13 @@ def detected(
 
 def anticipated(
     videos: Videos,
-    frames: NDArray[np.float32],
+    frames: NDArray[np.float32] | Mapped,
     numbers: NDArray[np.int64],
     /,
     *,
     shape: Shape,
     before: int,
-) -> Windows:
+) -> Samples:
     """Return the windows that end ``before`` frames before an action of some videos begins.
 
     One for each frame that shows a class that the frame before it does not. A window that
@@ -227,7 +280,7 @@ class Layout:
             classes.append(classes_of(target, ignored=self.ignored))
         return joined(names, classes)
 
-    def frames(self, folder: Path, videos: Videos, /) -> "Mapped":
+    def frames(self, folder: Path, videos: Videos, /) -> Mapped:
         """Map the features of ``videos``, after looking at every file's width and length.
 
         Raises:
@@ -286,57 +339,6 @@ class Layout:
                 f"{self.remedy}"
             )
         return array  # type: ignore[no-any-return]  # np.load is untyped as to what it maps
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mapped:
-    """The features of many videos as one array ``[F, D]`` that is read where it is asked.
-
-    It holds no open file, so it travels to worker processes.
-
-    Attributes:
-        folder: Of the set.
-        names: Of the videos.
-        begins: int64 ``[V + 1]``.
-        streams: Folders and widths, joined in this order.
-    """
-
-    folder: Path
-    names: tuple[str, ...]
-    begins: NDArray[np.int64]
-    streams: tuple[tuple[str, int], ...]
-    dtype = np.dtype(np.float32)
-    ndim = 2
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """How many frames of what width."""
-        return int(self.begins[-1]), sum(width for _, width in self.streams)
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return self.shape[0]
-
-    def __getitem__(self, frames: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return ``frames``, of any shape, as float32 ``[..., D]``."""
-        wanted = np.asarray(frames)
-        flat = wanted.reshape(-1)
-        rows = np.empty((len(flat), self.shape[1]), dtype=np.float32)
-        owner = np.searchsorted(self.begins, flat, side="right") - 1
-        for video in np.unique(owner):
-            here = np.flatnonzero(owner == video)
-            inside, column = flat[here] - self.begins[video], 0
-            for stream, width in self.streams:
-                path = self.folder / stream / f"{self.names[video]}.npy"
-                rows[here, column : column + width] = _mapped(str(path))[inside]
-                column += width
-        return rows.reshape(*wanted.shape, self.shape[1])
-
-
-@lru_cache(maxsize=_OPEN)
-def _mapped(path: str) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
 
 
 def held_out(names: Sequence[str], /) -> tuple[list[str], list[str]]:

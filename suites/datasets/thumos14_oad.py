@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.contracts.dataset import Dataset, DatasetCard, DatasetProvenance, Splits
 from harness.contracts.errors import DataError
@@ -12,6 +13,7 @@ from suites.datasets._oad import (
     LABELS,
     RATE_HZ,
     Layout,
+    Mapped,
     Shape,
     Videos,
     detected,
@@ -119,7 +121,13 @@ def named(folder: Path, /) -> list[str]:
 
 
 def split(
-    videos: Videos, frames: np.ndarray, /, *, shape: Shape, step: int, judged: int = 1
+    videos: Videos,
+    frames: NDArray[np.float32] | Mapped,
+    /,
+    *,
+    shape: Shape,
+    step: int,
+    judged: int = 1,
 ) -> Splits:
     """Return the official parts.
 
