@@ -1,0 +1,351 @@
+"""Windows over untrimmed videos: what they show and ask, and files that are not what they must be."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from harness.contracts.errors import DataError
+from suites.datasets import thumos14_oad, thumos14_simulated
+from suites.datasets._oad import (
+    AHEAD,
+    LABELS,
+    NO_CLASS,
+    Layout,
+    Shape,
+    anticipated,
+    classes_of,
+    detected,
+    held_out,
+    joined,
+    refuse_short,
+)
+
+STREAMS = (("rgb", 2), ("flow", 3))
+LAYOUT = Layout(
+    card=thumos14_oad.CARD, folders=("here", "there"), streams=STREAMS, columns=4, ignored=3
+)
+LENGTHS = {"a": 5, "b": 9}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Write two videos: feature ``10 v + f`` in every channel, class ``f % 4`` in frame ``f``."""
+    home = tmp_path / "here"
+    for number, (name, length) in enumerate(LENGTHS.items()):
+        frames = np.arange(length)
+        for stream, width in ((LABELS, 0), *STREAMS):
+            (home / stream).mkdir(parents=True, exist_ok=True)
+            features = np.repeat((10 * number + frames)[:, None], max(width, 1), axis=1)
+            content = features.astype(np.float32) if width else np.eye(4)[frames % 4]
+            np.save(home / stream / f"{name}.npy", content)
+    return home
+
+
+def test_a_frame_that_shows_the_ignored_class_counts_nowhere() -> None:
+    target = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1], [0, 0, 0]])
+    # Column 1 is ignored, so what was column 2 is class 1.
+    assert classes_of(target, ignored=1).tolist() == [
+        [0, NO_CLASS],
+        [NO_CLASS, NO_CLASS],
+        [NO_CLASS, NO_CLASS],
+        [1, NO_CLASS],
+        [0, 1],
+        [NO_CLASS, NO_CLASS],
+    ]
+
+
+def test_videos_of_one_class_a_frame_and_of_two_stand_together() -> None:
+    videos = joined(["a", "b"], [np.array([[0]]), np.array([[1, 2], [0, NO_CLASS]])])
+    assert videos.begins.tolist() == [0, 1, 3]
+    assert videos.classes.tolist() == [[0, NO_CLASS], [1, 2], [0, NO_CLASS]]
+
+
+def test_a_window_shows_its_own_video_and_zeros_before_it(folder: Path) -> None:
+    videos = LAYOUT.videos(folder, ["a", "b"])
+    frames = LAYOUT.frames(folder, videos)
+    samples = detected(videos, frames, videos.take(["b"]), shape=Shape(length=3, work=2))
+    assert samples.inputs.shape == (9, 3, 5)
+    # The first window of b ends at its first frame, 10; before it there is nothing, not a's end.
+    shown = samples.inputs[np.arange(9)]
+    assert shown[:3, :, 0].tolist() == [[0, 0, 10], [0, 10, 11], [10, 11, 12]]
+    assert shown[0].any(1).tolist() == [False, False, True]
+    assert (shown == shown[:, :, :1]).all()  # both streams, side by side
+    assert samples.groups is not None
+    assert samples.groups.tolist() == [1] * 9
+
+
+def test_a_window_asks_about_its_newest_frames_and_those_ahead(folder: Path) -> None:
+    videos = LAYOUT.videos(folder, ["a", "b"])
+    frames = LAYOUT.frames(folder, videos)
+    samples = detected(videos, frames, videos.take(["a"]), shape=Shape(length=3, work=2))
+    assert samples.labels.shape == (5, 2 + AHEAD, 1)
+    # Video a shows classes 0, 1, 2, ignored, 0; frames past its end are not b's.
+    past = [NO_CLASS] * AHEAD
+    assert samples.labels[0, :, 0].tolist() == [NO_CLASS, 0, 1, 2, NO_CLASS, 0, *past[4:]]
+    assert samples.labels[4, :, 0].tolist() == [NO_CLASS, 0, *past]
+
+
+def test_windows_are_taken_from_a_first_frame_on_in_steps(folder: Path) -> None:
+    videos = LAYOUT.videos(folder, ["a", "b"])
+    frames = LAYOUT.frames(folder, videos)
+    both = videos.take(["a", "b"])
+    samples = detected(videos, frames, both, shape=Shape(length=2, work=2), first=1, step=3)
+    assert samples.inputs[np.arange(5)][:, 1, 0].tolist() == [1, 4, 11, 14, 17]
+
+
+def test_features_that_are_mapped_are_those_of_the_files(folder: Path) -> None:
+    videos = LAYOUT.videos(folder, ["a", "b"])
+    frames = LAYOUT.frames(folder, videos)
+    assert frames.shape == (14, 5)
+    assert len(frames) == 14
+    taken = frames[np.array([[13, 0], [4, 5]])]
+    assert taken.dtype == np.float32
+    assert taken[:, :, 0].tolist() == [[18, 0], [4, 10]]
+    assert frames[np.zeros(0, dtype=np.int64)].shape == (0, 5)
+
+
+def test_an_action_is_anticipated_from_where_it_begins() -> None:
+    shows = np.array([[NO_CLASS], [2], [2], [1], [NO_CLASS], [1]])
+    videos = joined(["a", "b"], [shows, shows])
+    frames = np.arange(12, dtype=np.float32)[:, None]
+    samples = anticipated(videos, frames, np.array([1]), shape=Shape(length=4, work=1), before=2)
+    # Class 2 begins at frame 1, class 1 at 3 and 5; two frames before, the first is not yet.
+    assert samples.inputs[np.arange(3)][:, :, 0].tolist() == [
+        [0, 0, 0, 0],
+        [0, 0, 6, 7],
+        [6, 7, 8, 9],
+    ]
+    assert samples.labels[:, 2, 0].tolist() == [2, 1, 1]
+
+
+def test_two_actions_of_one_frame_are_anticipated_once() -> None:
+    shows = np.array([[NO_CLASS, NO_CLASS], [0, 1], [1, 0], [1, 2]])
+    videos = joined(["a"], [shows])
+    frames = np.zeros((4, 1), dtype=np.float32)
+    samples = anticipated(videos, frames, np.array([0]), shape=Shape(length=1, work=1), before=1)
+    # At 2 both go on, in another order; at 3 one is new.
+    assert samples.labels[:, 1].tolist() == [[0, 1], [1, 2]]
+
+
+def test_every_tenth_video_by_name_is_held_out() -> None:
+    names = [f"v{number:02}" for number in range(25)]
+    train, validation = held_out(names[::-1])
+    assert validation == ["v09", "v19"]
+    assert sorted(train + validation) == names
+
+
+def spoilt_width(folder: Path) -> str:
+    np.save(folder / "flow/b.npy", np.zeros((9, 4), dtype=np.float32))
+    return r"flow/b\.npy is float32 \[9, 4\]; expected numbers \[L, 3\]"
+
+
+def spoilt_length(folder: Path) -> str:
+    np.save(folder / "rgb/b.npy", np.zeros((8, 2), dtype=np.float32))
+    return r"rgb/b\.npy has 8 frames and its labels 9"
+
+
+def spoilt_content(folder: Path) -> str:
+    (folder / "rgb/a.npy").write_bytes(b"no array")
+    return r"rgb/a\.npy cannot be read"
+
+
+def spoilt_objects(folder: Path) -> str:
+    np.save(folder / "rgb/a.npy", np.array([[{}, {}]] * 5), allow_pickle=True)
+    return r"rgb/a\.npy cannot be read"
+
+
+def missing(folder: Path) -> str:
+    (folder / "flow/a.npy").unlink()
+    return r"flow/a\.npy is missing"
+
+
+def spoilt_labels(folder: Path) -> str:
+    np.save(folder / LABELS / "a.npy", np.zeros((5, 22)))
+    return rf"{LABELS}/a\.npy is float64 \[5, 22\]; expected numbers \[L, 4\]"
+
+
+def no_frame(folder: Path) -> str:
+    np.save(folder / LABELS / "a.npy", np.zeros((0, 4)))
+    return rf"{LABELS}/a\.npy has no frame"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        spoilt_width,
+        spoilt_length,
+        spoilt_content,
+        spoilt_objects,
+        missing,
+        spoilt_labels,
+        no_frame,
+    ],
+)
+def test_a_file_that_is_not_what_it_must_be_is_named_in_one_line(
+    folder: Path, spoil: Callable[[Path], str]
+) -> None:
+    expected = spoil(folder)
+    with pytest.raises(DataError, match=expected) as told:
+        LAYOUT.frames(folder, LAYOUT.videos(folder, ["a", "b"]))
+    assert "\n" not in str(told.value)
+    assert thumos14_oad.CARD.url in str(told.value)
+
+
+def test_a_video_shorter_than_what_is_asked_about_is_named(folder: Path) -> None:
+    videos = LAYOUT.videos(folder, ["a", "b"])
+    refuse_short(videos, folder, 5)
+    with pytest.raises(DataError, match=r"a\.npy has 5 frames, and a window asks about 6"):
+        refuse_short(videos, folder, 6)
+
+
+def test_a_root_without_the_set_says_where_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"looked for .*here/target_perframe.*unpack them as here/"):
+        LAYOUT.find(tmp_path)
+    with pytest.raises(DataError, match="needs a data root"):
+        LAYOUT.find(None)
+    (tmp_path / "there" / LABELS).mkdir(parents=True)
+    assert LAYOUT.find(tmp_path) == tmp_path / "there"
+
+
+def test_the_identity_is_of_names_and_sizes(folder: Path) -> None:
+    before = LAYOUT.provenance(folder, ["a", "b"])
+    assert LAYOUT.provenance(folder, ["a", "b"]) == before
+    np.save(folder / "rgb/a.npy", np.zeros((6, 2), dtype=np.float32))
+    assert LAYOUT.provenance(folder, ["a", "b"]) != before
+    (folder / "rgb/a.npy").unlink()
+    with pytest.raises(DataError, match=r"rgb/a\.npy is missing"):
+        LAYOUT.provenance(folder, ["a", "b"])
+
+
+def test_a_set_with_fewer_videos_than_published_is_refused(tmp_path: Path) -> None:
+    (tmp_path / LABELS).mkdir()
+    np.save(tmp_path / LABELS / "video_validation_0000051.npy", np.zeros((5, 22)))
+    with pytest.raises(DataError, match=r"1 files video_validation_\*\.npy; 200 were published"):
+        thumos14_oad.named(tmp_path)
+
+
+# What is simulated, from labels that the test makes itself.
+
+
+def archive(path: Path, labels: dict[str, NDArray[np.int64]]) -> Path:
+    """Write labels as they are packed, a class a frame."""
+    bits = {
+        key: np.packbits(np.eye(22, dtype=np.uint8)[shown], axis=1) for key, shown in labels.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **bits)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Write twelve videos for training and two for test, of 40 frames and more."""
+    draw = np.random.default_rng(0)
+    labels = {}
+    for number in range(14):
+        part = "val/video_validation" if number < 12 else "test/video_test"
+        shown = np.repeat(draw.integers(22, size=10 + number), 4)
+        labels[f"{part}_{number:07}"] = shown
+    archive(tmp_path / thumos14_simulated.ARCHIVES[0], labels)
+    return tmp_path
+
+
+def test_labels_are_unpacked_bit_for_bit(tmp_path: Path) -> None:
+    shown = np.arange(22)
+    videos = thumos14_simulated.packed(archive(tmp_path / "l.npz", {"test/video_test_1": shown}))
+    assert videos.names == ("video_test_1",)
+    assert videos.classes[:, 0].tolist() == [*range(21), NO_CLASS]
+
+
+def test_simulated_features_are_the_same_every_time_and_say_so(root: Path) -> None:
+    one, again = (thumos14_simulated.DATASET.load(root) for _ in range(2))
+    assert np.array_equal(one.train.inputs[:5], again.train.inputs[:5])
+    known = thumos14_simulated.DATASET.provenance(root)
+    assert known == thumos14_simulated.DATASET.provenance(root)
+    assert known.notes
+    assert "simulated" in known.notes[0]
+    assert "simulated" in thumos14_simulated.CARD.title
+    assert one.test.inputs.shape[1:] == (thumos14_simulated.SHAPE.length, thumos14_simulated.WIDTH)
+
+
+def test_videos_for_training_validation_and_test_are_others(root: Path) -> None:
+    parts = thumos14_simulated.DATASET.load(root)
+    groups = [
+        set(part.groups.tolist())
+        for part in (parts.train, parts.validation, parts.test)
+        if part.groups is not None
+    ]
+    assert [len(each) for each in groups] == [11, 1, 2]
+    assert not groups[0] & groups[1]
+    assert not (groups[0] | groups[1]) & groups[2]
+
+
+def test_a_videos_features_depend_on_no_other_video(root: Path) -> None:
+    whole = thumos14_simulated.packed(root / thumos14_simulated.ARCHIVES[0])
+    begin, end = whole.begins[3:5]
+    alone = replace(
+        whole,
+        names=whole.names[3:4],
+        begins=np.array([0, end - begin]),
+        classes=whole.classes[begin:end],
+    )
+    assert np.array_equal(
+        thumos14_simulated.features(alone), thumos14_simulated.features(whole)[begin:end]
+    )
+
+
+def test_what_comes_rises_to_where_it_begins_and_ends_there() -> None:
+    frames = thumos14_simulated.APPROACH + 4
+    classes = np.zeros((frames, 1), dtype=np.int64)
+    classes[-3:] = 2
+    shown, coming, scene = thumos14_simulated.activity(classes, 3)
+    begin = frames - 3
+    rising = [(k + 1) / thumos14_simulated.APPROACH for k in range(thumos14_simulated.APPROACH)]
+    assert coming[begin - thumos14_simulated.APPROACH : begin, 2] == pytest.approx(rising)
+    assert not coming[begin:, 2].any()
+    assert not coming[0, 2]
+    assert (scene[:, 2] == 1).all()
+    # Blurred: what is shown sums to the three frames but for what the end mirrors.
+    assert shown.sum(1) == pytest.approx(np.ones(frames))
+    assert 0 < shown[begin - 1, 2] < 0.5 < shown[begin, 2] < 1
+
+
+def test_an_ambiguous_frame_shows_half_of_the_nearest_action() -> None:
+    classes = np.array([[1]] * 20 + [[NO_CLASS]] * 30 + [[2]] * 20)
+    shown, _, _ = thumos14_simulated.activity(classes, 3)
+    # Far from every border the blur, which ends at four deviations of 2 frames, changes nothing.
+    assert shown[20 + 10, 1:] == pytest.approx([0.5, 0], abs=1e-3)
+    assert shown[20 + 22, 1:] == pytest.approx([0, 0.5], abs=1e-3)
+
+
+def test_a_shown_class_is_nearer_to_its_own_prototype(root: Path) -> None:
+    videos = thumos14_simulated.packed(root / thumos14_simulated.ARCHIVES[0])
+    made = thumos14_simulated.features(videos)
+    assert made.dtype == np.float32
+    assert (made * 1024 == np.round(made * 1024)).all()
+    background = videos.classes[:, 0] == 0
+    action = videos.classes[:, 0] > 0
+    # An action adds prototypes to what is otherwise the same kind of noise.
+    assert (made[action] ** 2).mean() > (made[background] ** 2).mean()
+
+
+def test_without_labels_the_message_says_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is made from the labels of THUMOS14, and there are none"):
+        thumos14_simulated.DATASET.load(tmp_path)
+
+
+def test_an_archive_of_something_else_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "labels.npz"
+    np.savez(path, **{"test/video_test_1": np.zeros((4, 2), dtype=np.uint8)})
+    with pytest.raises(DataError, match=r"labels\.npz: video_test_1 is uint8 \[4, 2\]"):
+        thumos14_simulated.packed(path)
+    np.savez(path, other=np.zeros(3))
+    with pytest.raises(DataError, match="holds no video"):
+        thumos14_simulated.packed(path)
+    path.write_bytes(b"no archive")
+    with pytest.raises(DataError, match=r"labels\.npz cannot be read"):
+        thumos14_simulated.packed(path)
