@@ -132,7 +132,7 @@ def teacher_of(
     return (
         Teacher(network=network.eval(), mean=mean, std=std),
         TeacherVerdict(
-            accuracy=row.metrics.test_accuracy,
+            accuracy=row.metrics.score,
             predictions=predictions,
             same_topology=cell.model == student,
         ),

@@ -102,14 +102,14 @@ def quality(verdict: Verdict) -> dict[str, Any]:
     low, high = verdict.accuracy.interval
     steps = verdict.over_time.accuracy
     return {
-        "test_accuracy": verdict.accuracy.value,
-        "accuracy_low": low,
-        "accuracy_high": high,
+        "score": verdict.accuracy.value,
+        "score_low": low,
+        "score_high": high,
         "n_test": verdict.accuracy.samples,
-        "accuracy_by_step": tuple(step.value for step in steps),
-        "accuracy_by_step_low": tuple(step.interval.low for step in steps),
-        "accuracy_by_step_high": tuple(step.interval.high for step in steps),
-        "accuracy_area": verdict.over_time.area,
+        "score_by_step": tuple(step.value for step in steps),
+        "score_by_step_low": tuple(step.interval.low for step in steps),
+        "score_by_step_high": tuple(step.interval.high for step in steps),
+        "score_area": verdict.over_time.area,
         "mean_steps_to_decide": verdict.over_time.mean_settling_steps,
         "mean_cutoff_steps": verdict.over_time.mean_cutoff_steps,
     }
@@ -120,8 +120,8 @@ def _beside(verdict: Verdict, reference: TeacherVerdict | None) -> dict[str, Any
     if reference is None:
         return {}
     return {
-        "teacher_accuracy": reference.accuracy,
-        "ann_accuracy": reference.accuracy if reference.same_topology else None,
+        "teacher_score": reference.accuracy,
+        "ann_score": reference.accuracy if reference.same_topology else None,
         "agreement": float((reference.predictions == verdict.predictions[-1]).mean()),
     }
 
@@ -146,7 +146,7 @@ def _elsewhere(
             student, asked, trained.presentation, trained.device, found.recipe.precision
         )
         answer = Elsewhere(
-            test_accuracy=theirs.accuracy.value,
+            score=theirs.accuracy.value,
             differing=int((theirs.predictions[-1] != ours).sum()),
         )
         yield name, (answer, theirs.projections)

@@ -165,8 +165,8 @@ def contradiction(path: Path, row: Row, /) -> str | None:
             found = over_time(stored["predictions"], stored["labels"]).accuracy
     except _UNREADABLE as error:
         return f"{path} holds no predictions: {error}; run cell {row.cell_id} again"
-    said, scored = row.metrics.test_accuracy, found[-1]
-    by_step = row.metrics.accuracy_by_step or (said,)
+    said, scored = row.metrics.score, found[-1]
+    by_step = row.metrics.score_by_step or (said,)
     if row.metrics.n_test == scored.samples and by_step == tuple(
         step.value for step in found[-len(by_step) :]
     ):
@@ -193,7 +193,7 @@ def cautioned(suite: Suite, rows: Sequence[Row], /) -> Suite:
         )
         return replace(suite, caution=words)
     found = [
-        row.metrics.test_accuracy
+        row.metrics.score
         for row in rows
         if row.metrics
         and (row.cell.method, row.cell.timesteps) == (suite.baseline, known.timesteps)

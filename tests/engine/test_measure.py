@@ -102,8 +102,8 @@ def test_of_a_large_test_split_a_sample_is_asked_elsewhere_and_the_row_says_so(
     assert few.metrics["cross_backend_samples"] == 100
     for answer in few.metrics["cross_backend"].values():
         assert answer.differing == np.count_nonzero(few.verdict.predictions[-1][places])
-        assert answer.test_accuracy == np.mean(SPLITS.test.labels[places] == 0)
-    assert few.metrics["test_accuracy"] == whole.metrics["test_accuracy"]  # of all
+        assert answer.score == np.mean(SPLITS.test.labels[places] == 0)
+    assert few.metrics["score"] == whole.metrics["score"]  # of all
     # An encoder draws by batch: for fewer samples it would draw other spikes.
     noisy, seen = untrained("digits_poisson")
     assert measured(noisy, seen).metrics["cross_backend_samples"] is None
