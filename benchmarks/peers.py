@@ -29,6 +29,7 @@ from benchmarks._processes import answer_of, growth_mb
 from benchmarks._timing import LESS, MORE, TIMES_AS_FAST, alternating
 from harness import discovery
 from harness.contracts.backend import Backend
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.method import Method
 from harness.contracts.model import Output
 from harness.contracts.recipe import Precision, Recipe
@@ -112,7 +113,9 @@ def ours(peer: str, setting: Setting, *, compiled: bool = False, side_px: int = 
 def realised(setting: Setting, neuron: Callable[[], nn.Module], *, side_px: int = 32) -> nn.Module:
     """Return the setting's topology with ``neuron()`` in its slots."""
     torch.manual_seed(0)
-    network: Any = topology_of(setting).build(neuron, classes=CLASSES, shape=(3, side_px, side_px))
+    network: Any = topology_of(setting).build(
+        neuron, input=Image(shape=(3, side_px, side_px)), output=Classes(CLASSES)
+    )
     placed: nn.Module = network.to(device=setting.device, memory_format=torch.channels_last)
     return placed
 

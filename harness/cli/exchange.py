@@ -72,7 +72,7 @@ def export(
         import torch
 
         network = network.to(getattr(torch, precision))
-    shape = found.card.shape
+    shape = found.card.image.shape
     told: dict[str, Any] = {"cell_id": cell, "file": str(out), "timesteps": student.timesteps}
     if to == "nir":
         from harness.exchange import nir_export

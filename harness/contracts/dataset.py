@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Generic, Protocol, runtime_checkable
 
 from typing_extensions import TypeVar
 
+from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image, Input
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -71,9 +74,7 @@ class DatasetCard:
     Attributes:
         title: Its name in papers.
         classes: How many labels.
-        shape: One sample, ``(C, H, W)``.
-        mean: Of each channel of the training images, in units of [0, 1].
-        std: Likewise the standard deviation.
+        input: What one sample is.
         split: The identity of the fixed train, validation and test split.
         flip_keeps_label: Whether a mirrored sample keeps its label.
         citation: Whom to cite.
@@ -84,13 +85,12 @@ class DatasetCard:
         encoding: What the student is given in a step: channels, value range, and what a
             timestep means.
         class_names: What each label means, for people; empty if they are plain numbers.
+        task: A file under ``suites/tasks/``: what is asked of a sample.
     """
 
     title: str
     classes: int
-    shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    input: Input
     split: str
     flip_keeps_label: bool
     citation: str
@@ -100,6 +100,25 @@ class DatasetCard:
     archives: tuple[Archive, ...] = ()
     encoding: str = "direct: the normalised image as a constant current in every step"
     class_names: tuple[str, ...] = ()
+    task: str = "classification"
+
+    @property
+    def output(self) -> Classes:
+        """What is to be answered."""
+        return Classes(self.classes)
+
+    @property
+    def image(self) -> Image:
+        """``input``, for what means images alone.
+
+        Raises:
+            UnsupportedError: If a sample is none.
+        """
+        if not isinstance(self.input, Image):
+            raise UnsupportedError(
+                f"a sample of {self.title} is {type(self.input).__name__} and no image"
+            )
+        return self.input
 
 
 @dataclass(frozen=True, kw_only=True)

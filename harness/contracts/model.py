@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.contracts.inputs import Classes, Image, Input
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -50,19 +52,28 @@ class Network(Protocol):
 
 
 class Model(Protocol):
-    """A topology. One file under ``suites/models/`` provides exactly one, as ``MODEL``."""
+    """A topology. One file under ``suites/models/`` provides exactly one, as ``MODEL``.
+
+    One for something other than images says so: ``takes: ClassVar = Tokens``.
+    """
 
     def build(
         self,
         activation: Callable[[], nn.Module],
         /,
         *,
-        classes: int,
-        shape: tuple[int, int, int],
+        input: Any,
+        output: Classes,
     ) -> nn.Module:
         """Return the topology with ``activation()`` in every slot, callable as a ``Network``.
 
         ReLU gives the artificial network, a simulator's neuron the spiking one. The
-        realisations share parameter names. ``shape`` is the stimulus' ``(C, H, W)``.
+        realisations share parameter names. ``input`` is of the kind that the model takes.
         """
         ...
+
+
+def taken_by(model: Model, /) -> type[Input]:
+    """Return what a sample has to be for ``model``."""
+    kind: type[Input] = getattr(model, "takes", Image)
+    return kind

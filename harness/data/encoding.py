@@ -92,4 +92,4 @@ class Presentation:
 
 def direct(card: DatasetCard) -> Presentation:
     """Return the presentation of normalised images, or frames, under their own card."""
-    return Presentation(mean=card.mean, std=card.std)
+    return Presentation(mean=card.image.mean, std=card.image.std)

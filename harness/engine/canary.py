@@ -109,7 +109,7 @@ def _teacher(
     )
     network = trained.student.network.requires_grad_(requires_grad=False).eval()
     return (
-        Teacher(network=network, mean=found.card.mean, std=found.card.std),
+        Teacher(network=network, mean=found.card.image.mean, std=found.card.image.std),
         TeacherVerdict(
             accuracy=verdict.accuracy.value,
             predictions=verdict.predictions[-1],

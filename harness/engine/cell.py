@@ -125,7 +125,7 @@ def teacher_of(
     network = found.student(device).network
     network.load_state_dict(load_file(path, device=str(device)))
     network.requires_grad_(requires_grad=False)
-    mean, std = row.provenance.normalisation or (found.card.mean, found.card.std)
+    mean, std = row.provenance.normalisation or (found.card.image.mean, found.card.image.std)
     with np.load(store.folder(cell) / PREDICTIONS) as stored:
         predictions = stored["predictions"][-1]
     assert row.metrics is not None

@@ -76,7 +76,7 @@ def _imported(file: Path, model: str, dataset: str, conditions: Conditions) -> I
     cell = cell_of(TeacherIdentity(dataset=dataset, model=model, weights_sha256=sha256))
     splits = source.load(conditions.data_root)
     choices = {"data set": direct(source.card)}
-    if len(source.card.mean) == len(IMAGENET.mean):
+    if len(source.card.image.mean) == len(IMAGENET.mean):
         choices["ImageNet"] = IMAGENET
     suits = {
         name: evaluate(student, splits.validation, shown, device, "float32").accuracy.value

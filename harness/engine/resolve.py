@@ -187,7 +187,7 @@ def build(
 
     def realised(activation: Callable[[], nn.Module]) -> nn.Module:
         # Any: torch's stubs know no memory_format.
-        network: Any = model.build(activation, classes=card.classes, shape=card.shape)
+        network: Any = model.build(activation, input=card.input, output=card.output)
         placed: nn.Module = network.to(device=device, memory_format=torch.channels_last)
         return placed
 

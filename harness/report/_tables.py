@@ -183,9 +183,7 @@ def _flat_line(line: Line) -> dict[str, Any]:
         "seeds_asked": len(line.asked),
         "outcome": line.outcome(),
         **_flat("score", _mean(line.accuracy), _MEAN),
-        "score_by_seed": " ".join(
-            f"{seed}:{value!r}" for seed, value in line.by_seed().items()
-        ),
+        "score_by_seed": " ".join(f"{seed}:{value!r}" for seed, value in line.by_seed().items()),
         "wilson_low": min((interval.low for interval in line.wilson()), default=None),
         "wilson_high": max((interval.high for interval in line.wilson()), default=None),
         **_flat("gain", _comparison(line.gain), _COMPARISON),

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from harness import discovery
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Model, Output
 from harness.training import Answer, Lesson, Student, descend, softened_kl
@@ -169,7 +170,9 @@ def built(model: str, student: Student) -> Student:
         raise UnsupportedError("this topology does not say which images it takes (`socket.shape`)")
     topology = cast(Model, discovery.load("models", model))
     network: Any = topology.build(
-        lambda: student.neuron(student.spec), classes=student.classes, shape=socket.shape
+        lambda: student.neuron(student.spec),
+        input=Image(shape=socket.shape),
+        output=Classes(student.classes),
     )
     device = next(student.parameters()).device
     return replace(student, network=network.to(device=device, memory_format=torch.channels_last))

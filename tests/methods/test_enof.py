@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model, Output
 from harness.contracts.neuron import NeuronSpec
 from harness.training import Answer, Student, Teacher, slots
@@ -34,7 +35,7 @@ TOPOLOGIES: dict[str, tuple[Model, int]] = {  # and how many neurons make the la
 
 
 def _student(model: Model) -> Student:
-    twin = partial(model.build, classes=CLASSES, shape=STATIC)
+    twin = partial(model.build, input=Image(shape=STATIC), output=Classes(CLASSES))
     return Student(network=twin(nn.Tanh), timesteps=1, twin=twin)
 
 
@@ -161,7 +162,7 @@ def test_temperature_softens_what_the_classifier_says_and_its_square_restores_th
 
 
 def test_a_classifier_that_reads_other_features_is_refused() -> None:
-    wide = ConvNet(widths=(4, 7)).build(nn.ReLU, classes=CLASSES, shape=STATIC)
+    wide = ConvNet(widths=(4, 7)).build(nn.ReLU, input=Image(shape=STATIC), output=Classes(CLASSES))
     guide = Teacher(network=wide.eval(), mean=(0.5,), std=(0.5,))
     with pytest.raises(UnsupportedError, match=r"has 96 channels and the teacher's.* reads 112"):
         METHOD.fit(student("convnet", method=METHOD), lesson(guide))

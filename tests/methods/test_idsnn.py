@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model, Output
 from harness.training import Answer
 from suites.methods.idsnn import METHOD, Idsnn, initialise, tiled
@@ -19,7 +20,7 @@ from tests.methods.small import lesson, student, teacher
 
 def _network(model: Model, *, seed: int) -> nn.Module:
     """Return a network no two numbers of which are alike, statistics included."""
-    network = model.build(nn.ReLU, classes=3, shape=(1, 8, 8))
+    network = model.build(nn.ReLU, input=Image(shape=(1, 8, 8)), output=Classes(3))
     generator = torch.Generator().manual_seed(seed)
     for name, value in network.state_dict().items():
         if "num_batches" not in name:
@@ -142,7 +143,9 @@ def test_a_teacher_with_fewer_stages_is_refused() -> None:
 
 def test_another_kernel_is_refused() -> None:
     model = ResNet(blocks=(1,), widths=(4,))
-    large = model.build(nn.ReLU, classes=3, shape=(1, 128, 128))  # its stem is 7x7
+    large = model.build(
+        nn.ReLU, input=Image(shape=(1, 128, 128)), output=Classes(3)
+    )  # its stem is 7x7
     with pytest.raises(UnsupportedError, match=r"nothing for 'conv1'"):
         initialise(_network(model, seed=0), large)
 

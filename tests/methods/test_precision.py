@@ -127,7 +127,7 @@ def _whole_way(source: str, pixels: Any, augmentation: str, *, encoder: str | No
     recipe = Recipe(epochs=1, batch_size=3, augmentation=names, precision="float64")
     method = cast(Method, discovery.load("methods", "direct"))
     with wide_only():
-        learner = student(shape=card.shape, spec=replace(SPEC, kind="plif"))
+        learner = student(shape=card.image.shape, spec=replace(SPEC, kind="plif"))
         course = lesson_of(
             recipe, samples, card, presentation=presentation, seed=0, teacher=None, device=CPU
         )

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model, Output
 from harness.contracts.neuron import NeuronSpec
 from harness.training import Answer, Lesson, Student, Teacher
@@ -23,7 +24,7 @@ Loss = Callable[[Output, Answer, torch.Tensor], torch.Tensor]
 
 
 def _teacher_of(topology: Model) -> Teacher:
-    network = topology.build(nn.ReLU, classes=CLASSES, shape=STATIC).eval()
+    network = topology.build(nn.ReLU, input=Image(shape=STATIC), output=Classes(CLASSES)).eval()
     return Teacher(network=network.requires_grad_(requires_grad=False), mean=(0.5,), std=(0.5,))
 
 
@@ -87,8 +88,10 @@ def test_another_depth_is_refused_though_the_names_of_one_are_among_the_others(
         Sakd().fit(student("resnet"), lesson(guide))
     learner = replace(
         student("resnet"),
-        network=deeper.build(nn.ReLU, classes=CLASSES, shape=STATIC),
-        twin=lambda activation: deeper.build(activation, classes=CLASSES, shape=STATIC),
+        network=deeper.build(nn.ReLU, input=Image(shape=STATIC), output=Classes(CLASSES)),
+        twin=lambda activation: deeper.build(
+            activation, input=Image(shape=STATIC), output=Classes(CLASSES)
+        ),
     )
     with pytest.raises(UnsupportedError, match=r"another topology.*does not fit"):
         Sakd().fit(learner, lesson(teacher("resnet")))
