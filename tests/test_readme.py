@@ -160,6 +160,6 @@ def test_a_trained_student_is_loaded_back_as_the_readme_says(
     project: Path, told: list[str]
 ) -> None:
     assert told
-    (project / "load.py").write_text(block("load") + "print(verdict.accuracy.value)\n")
+    (project / "load.py").write_text(block("load") + "print(verdict.score.value)\n")
     accuracy = float(_shell(project, "python load.py"))
     assert accuracy > 0.9

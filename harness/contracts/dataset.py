@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, runtime_checkable
 
 from typing_extensions import TypeVar
 
 from harness.contracts.errors import UnsupportedError
-from harness.contracts.inputs import Classes, Image, Input
+from harness.contracts.inputs import Classes, Image, Input, Pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +108,15 @@ class DatasetCard:
         return Classes(self.classes)
 
     @property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation by channel, in units of [0, 1]; both empty for what is no image."""
+        match self.input:
+            case Image(mean=mean, std=std) | Pair(mean=mean, std=std):
+                return mean, std
+            case _:
+                return (), ()
+
+    @property
     def image(self) -> Image:
         """``input``, for what means images alone.
 
@@ -126,18 +135,35 @@ class Samples:
     """One part of a split, wholly in memory.
 
     Attributes:
-        inputs: uint8 ``[N, C, H, W]``, or ``[N, T, C, H, W]`` for frames of events; may
-            be mapped from a file.
-        labels: int64 ``[N]``.
+        inputs: Images are uint8 ``[N, C, H, W]`` and frames of events ``[N, T, C, H, W]``; they
+            may be mapped from a file. Token numbers are integers ``[N, L]`` and features
+            floats ``[N, L, D]``, or ``harness.data.windows.Windows``.
+        labels: int64 ``[N]``, or whatever the task's targets are, ``[N, ...]``.
+        groups: int64 ``[N]``, the independent unit that each sample is of, as its video;
+            None if each is its own.
     """
 
-    inputs: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    inputs: Any  # an array, or ``Windows``, which stand for one
+    labels: NDArray[Any]
+    groups: NDArray[np.int64] | None = None
+
+    @property
+    def are_images(self) -> bool:
+        """Whether a sample is an image, ``[C, H, W]``, or frames of events."""
+        return self.inputs.dtype == "uint8" and self.inputs.ndim in {4, 5}
 
     @property
     def are_frames(self) -> bool:
         """Whether a sample is frames of events, ``[T, C, H, W]``."""
-        return self.inputs.ndim == 5  # [N, T, C, H, W]
+        return self.are_images and self.inputs.ndim == 5  # [N, T, C, H, W]
+
+    def take(self, places: NDArray[np.int64], /) -> Samples:
+        """Return the samples at ``places``, in that order."""
+        return Samples(
+            inputs=self.inputs.take(places, axis=0),
+            labels=self.labels[places],
+            groups=None if self.groups is None else self.groups[places],
+        )
 
     def __len__(self) -> int:
         """Return the number of samples."""

@@ -53,14 +53,15 @@ class Features:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A template and where to look for it, ``[2, C, H, W]``.
+    """A template and where to look for it, ``[2 C, H, W]``.
 
-    Both lie on a canvas of the search's size, the template in its upper left corner.
+    The template's channels come first, in the upper left corner of a canvas as large as the
+    search.
 
     Attributes:
         template: ``(C, h, w)``.
         search: ``(C, H, W)``, no smaller.
-        mean: Of each channel, in units of [0, 1].
+        mean: Of each of the ``2 C`` channels, in units of [0, 1].
         std: Likewise the standard deviation.
     """
 

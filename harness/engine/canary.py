@@ -105,13 +105,19 @@ def _teacher(
     found = resolve(replace(cell, recipe=_short(cell.recipe, len(splits.train))))
     trained = train(found, splits, None, _CPU, lambda _: None)
     verdict = evaluate(
-        trained.student, some(splits.test, TESTED), trained.presentation, _CPU, "float64"
+        trained.student,
+        some(splits.test, TESTED),
+        trained.presentation,
+        _CPU,
+        "float64",
+        task=found.task,
     )
     network = trained.student.network.requires_grad_(requires_grad=False).eval()
+    mean, std = found.card.normalisation
     return (
-        Teacher(network=network, mean=found.card.image.mean, std=found.card.image.std),
+        Teacher(network=network, mean=mean, std=std),
         TeacherVerdict(
-            accuracy=verdict.accuracy.value,
+            score=verdict.score.value,
             predictions=verdict.predictions[-1],
             same_topology=cell.model == student,
         ),

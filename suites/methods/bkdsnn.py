@@ -196,7 +196,7 @@ class Bkdsnn:
             mean = output.logits.mean(0)
             soft = weighted_soft_labels(mean, answer.logits, labels, temperature=self.temperature)
             return (
-                cross_entropy(mean, labels)
+                answer.task.supervised(mean, labels)
                 + self.restoring * restoration_error(restored, feature)
                 + self.weight * soft
             )

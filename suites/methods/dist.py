@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 from torch.linalg import vector_norm
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
@@ -79,7 +78,7 @@ class Dist:
         inter = 1 - correlation(ours, theirs).mean()
         intra = 1 - correlation(ours.mT, theirs.mT).mean()
         relations = self.beta * inter + self.gamma * intra
-        return cross_entropy(mean, labels) + self.temperature**2 * relations
+        return answer.task.supervised(mean, labels) + self.temperature**2 * relations
 
 
 def correlation(

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import mse_loss
 
 from harness import discovery
 from harness.contracts.errors import UnsupportedError
@@ -121,9 +121,9 @@ class DistillingSpikes:
 
         return descend(learner, lesson, self.loss, forward=forward)
 
-    def loss(self, output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+    def loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
         """Return the mixture of labels and of ``D``."""
-        from_labels = cross_entropy(output.logits.mean(0), labels)
+        from_labels = answer.task.supervised(output.logits.mean(0), labels)
         from_source = self.difference(output.logits, output.taps[_SOURCE])
         return (1 - self.share) * from_labels + self.share * from_source
 
@@ -178,9 +178,9 @@ def built(model: str, student: Student) -> Student:
     return replace(student, network=network.to(device=device, memory_format=torch.channels_last))
 
 
-def _from_labels(output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+def _from_labels(output: Output, answer: Answer, labels: Tensor) -> Tensor:
     """Return the cross-entropy of the mean logits, in nats."""
-    return cross_entropy(output.logits.mean(0), labels)
+    return answer.task.supervised(output.logits.mean(0), labels)
 
 
 def _uncounted(training: Iterator[Progress]) -> Iterator[Progress]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
@@ -89,7 +88,9 @@ class Kdsnn:
 
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
             hint = feature_error(align, output.taps[stage].mean(0), answer.taps[stage])
-            return cross_entropy(output.logits.mean(0), labels) + self.feature_weight * hint
+            return (
+                answer.task.supervised(output.logits.mean(0), labels) + self.feature_weight * hint
+            )
 
         return descend(
             student, lesson, loss, also_train=[align], taps=[stage], teacher_taps=[stage]

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.training import Lesson, Student, put_in_slots
@@ -102,7 +101,7 @@ class ThresholdBalancing:
             with torch.no_grad(), lesson.autocast():
                 logits = student(batch.stimulus).logits.mean(0)
             samples += len(batch.labels)
-            loss = finite(cross_entropy(logits, batch.labels).item(), samples=samples)
+            loss = finite(lesson.task.supervised(logits, batch.labels).item(), samples=samples)
             yield Progress(samples=samples, budget=lesson.budget_samples, loss=loss)
 
 

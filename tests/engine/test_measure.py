@@ -53,7 +53,8 @@ def test_the_pass_that_is_metered_answers_as_one_that_is_not(
     suite: str, simulator: Backend
 ) -> None:
     found, trained = untrained(suite, backend=simulator.name)
-    unmetered = evaluate(trained.student, SPLITS.test, trained.presentation, CPU, "float32")
+    shown = (SPLITS.test, trained.presentation, CPU, "float32")
+    unmetered = evaluate(trained.student, *shown, task=found.task)
     judged = measured(found, trained)
     assert np.array_equal(judged.verdict.logits, unmetered.logits)
     assert np.array_equal(judged.verdict.labels, SPLITS.test.labels)

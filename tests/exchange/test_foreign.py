@@ -14,6 +14,7 @@ from harness.contracts.errors import CountingError, SpecError
 from harness.evaluation.evaluate import evaluate
 from harness.exchange import foreign, judging
 from harness.exchange.judging import as_student, judge, presentation_of
+from suites.tasks.classification import TASK
 
 T = 3
 TABLE = """
@@ -136,7 +137,7 @@ def test_a_foreign_network_is_evaluated_and_metered(
     network = foreign.load(f"{package}:steps", saved(package, "steps", tmp_path / "w"), call="step")
     student = as_student(network, timesteps=T)
     shown = presentation_of("digits")
-    expected = evaluate(student, few, shown, torch.device("cpu"), "float32")
+    expected = evaluate(student, few, shown, torch.device("cpu"), "float32", task=TASK)
     found = judge(student, "digits")
     assert np.array_equal(found.verdict.logits, expected.logits)
     assert found.standing is None

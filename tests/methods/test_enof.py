@@ -11,7 +11,7 @@ from harness.contracts.errors import UnsupportedError
 from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model, Output
 from harness.contracts.neuron import NeuronSpec
-from harness.training import Answer, Student, Teacher, slots
+from harness.training import Student, Teacher, slots
 from harness.training.descent import Loss
 from suites.methods import enof
 from suites.methods.enof import METHOD, Enof, alignment, last_slots
@@ -19,6 +19,7 @@ from suites.models._convnet import ConvNet
 from suites.models._resnet import ResNet
 from suites.models._vgg import VGG
 from tests.methods.small import CLASSES, STATIC, lesson, student, teacher
+from tests.methods.teaching_aids import Nobody
 
 TOPOLOGIES: dict[str, tuple[Model, int]] = {  # and how many neurons make the last feature
     "convnet": (ConvNet(widths=(4, 6)), 1),
@@ -132,7 +133,7 @@ def test_the_alignment_is_part_of_what_is_learnt() -> None:
 def test_labels_and_the_alignment_of_the_mean_feature_are_added(
     method: Enof, weight: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Said(Answer):
+    class Said(Nobody):
         logits = torch.zeros(1, 3)
 
         def __init__(self) -> None:

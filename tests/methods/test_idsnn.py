@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model, Output
-from harness.training import Answer
 from suites.methods.idsnn import METHOD, Idsnn, initialise, tiled
 from suites.models._convnet import ConvNet
 from suites.models._resnet import ResNet
 from suites.models._vgg import VGG
 from tests.methods.small import lesson, student, teacher
+from tests.methods.teaching_aids import Nobody
 
 
 def _network(model: Model, *, seed: int) -> nn.Module:
@@ -176,7 +176,7 @@ def test_training_starts_where_the_teacher_is() -> None:
 def test_the_loss_adds_three_tenths_of_the_softened_divergence() -> None:
     logits = torch.tensor([[[5.0, 1.0]], [[-5.0, -1.0]]])  # mean (0, 0)
 
-    class Said(Answer):
+    class Said(Nobody):
         def __init__(self) -> None:
             pass
 

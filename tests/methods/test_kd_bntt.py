@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Output
-from harness.training import Answer
 from harness.training.bntt import BatchNormThroughTime
 from suites.methods.kd_bntt import METHOD, KdBntt, convert
 from suites.models._resnet import ResNet
 from tests.methods.small import CLASSES, STATIC, lesson, student, teacher
+from tests.methods.teaching_aids import Nobody
 
 TEMPERATURE = 2.0
 
 
-class _Said(Answer):
+class _Said(Nobody):
     """A teacher that says 1 : 3 once softened."""
 
     def __init__(self) -> None:

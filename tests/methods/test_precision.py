@@ -30,6 +30,7 @@ from harness.evaluation.evaluate import evaluate
 from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, descend
 from harness.training.lesson import computing
+from suites.tasks.classification import TASK
 from tests.methods.small import SPEC, lesson, student, teacher
 
 WIDE = {torch.float64, torch.complex128}
@@ -132,7 +133,7 @@ def _whole_way(source: str, pixels: Any, augmentation: str, *, encoder: str | No
             recipe, samples, card, presentation=presentation, seed=0, teacher=None, device=CPU
         )
         list(method.fit(learner, course))
-        verdict = evaluate(learner, samples, presentation, CPU, recipe.precision)
+        verdict = evaluate(learner, samples, presentation, CPU, recipe.precision, task=TASK)
     assert verdict.logits.dtype == np.float64
 
 

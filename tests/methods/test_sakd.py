@@ -19,6 +19,7 @@ from suites.methods.sakd import METHOD, Sakd
 from suites.models._resnet import ResNet
 from suites.models._vgg import VGG
 from tests.methods.small import CLASSES, STATIC, lesson, student, teacher
+from tests.methods.teaching_aids import Nobody
 
 Loss = Callable[[Output, Answer, torch.Tensor], torch.Tensor]
 
@@ -103,7 +104,7 @@ def test_another_width_is_refused() -> None:
         Sakd().fit(student("resnet"), lesson(guide))
 
 
-class _Said(Answer):
+class _Said(Nobody):
     """A teacher that says 1 : 3 once softened by 2, and whose maps are full of ones."""
 
     logits = torch.tensor([[0.0, 2 * math.log(3)]])
