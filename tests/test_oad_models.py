@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness import discovery
+from harness.contracts.backend import Backend
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.inputs import Classes, Features
 from harness.contracts.neuron import NeuronSpec
@@ -19,7 +20,6 @@ SMALL = SpikingOad(
     width=8, heads=2, ratio=2, dilations=(1, 2), blocks=2, near=3, far=2, stride=2, work=3, ahead=2
 )
 LENGTH, WIDTH, CLASSES = SMALL.work + SMALL.reach + 4, 5, 4
-SIMULATORS = ("reference", "spikingjelly", "norse")
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +30,9 @@ def exact() -> object:
     torch.set_default_dtype(torch.float32)
 
 
-def realised(topology: SpikingOad, simulator: str = "reference") -> SpikingOadNetwork:
+def realised(topology: SpikingOad, simulator: Backend | None = None) -> SpikingOadNetwork:
     torch.manual_seed(0)
-    backend = discovery.load("backends", simulator)
+    backend = simulator or discovery.load("backends", "reference")
     network = topology.build(
         lambda: backend.neuron(NeuronSpec()),
         input=Features(width=WIDTH, length=LENGTH, rate_hz=4),
@@ -63,23 +63,21 @@ def chunked(
     ]
 
 
-@pytest.mark.parametrize("simulator", SIMULATORS)
 @pytest.mark.parametrize("by_frame", [False, True])
-def test_chunks_of_any_size_answer_alike(simulator: str, *, by_frame: bool) -> None:
+def test_chunks_of_any_size_answer_alike(simulator: Backend, *, by_frame: bool) -> None:
     network = realised(replace(SMALL, frames_are_steps=by_frame), simulator)
-    timesteps, frames = 1 if by_frame else 3, video(40)
-    whole, ahead = chunked(network, frames, 40, timesteps)
+    timesteps, frames = 1 if by_frame else 3, video(24)
+    whole, ahead = chunked(network, frames, 24, timesteps)
     assert whole.std() > 0.1  # it does not answer the same of every frame
-    for size in (1, 7, 32):
+    for size in (1, 7, 20):
         answers, last = chunked(network, frames, size, timesteps)
         # Spikes are equal, so logits differ by the rounding of a sum of 8 weights.
         assert torch.allclose(answers, whole, rtol=0, atol=1e-14)
         assert torch.allclose(last[-1], ahead[-1], rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("simulator", SIMULATORS)
-def test_chunks_answer_what_windows_answer_of_their_newest_frame(simulator: str) -> None:
-    network, frames = realised(SMALL, simulator), video(30)
+def test_chunks_answer_what_windows_answer_of_their_newest_frame(simulator: Backend) -> None:
+    network, frames = realised(SMALL, simulator), video(12)
     # Before its first frame a video is zeros for ever: a network that saw as many as it
     # reaches is where a window begins.
     dark = torch.zeros(2, SMALL.reach + SMALL.work, WIDTH)
@@ -87,7 +85,7 @@ def test_chunks_answer_what_windows_answer_of_their_newest_frame(simulator: str)
     past = Past()
     with torch.no_grad():
         network.advance(dark, past, 2)
-        for frame in range(30):
+        for frame in range(12):
             answer = network.advance(frames[:, frame : frame + 1], past, 2)
             window = padded[:, frame + 1 : frame + 1 + LENGTH]
             expected = network(window, 2).logits[:, :, SMALL.work - 1 :]
@@ -188,12 +186,11 @@ def test_windows_of_another_shape_are_refused() -> None:
 # Going on from call to call.
 
 
-@pytest.mark.parametrize("simulator", SIMULATORS)
 @pytest.mark.parametrize(
     "spec", [NeuronSpec(), NeuronSpec(kind="if"), NeuronSpec(scale_input=False, v_threshold=0.5)]
 )
-def test_a_neuron_goes_on_where_it_was_left(simulator: str, spec: NeuronSpec) -> None:
-    neuron = discovery.load("backends", simulator).neuron(spec)
+def test_a_neuron_goes_on_where_it_was_left(simulator: Backend, spec: NeuronSpec) -> None:
+    neuron = simulator.neuron(spec)
     current = torch.randn(24, 3, 5, generator=torch.Generator().manual_seed(0)) + 0.4
     whole, held, parts = neuron(current), None, []
     for begin, end in pairwise((0, 1, 9, 24)):
@@ -201,7 +198,7 @@ def test_a_neuron_goes_on_where_it_was_left(simulator: str, spec: NeuronSpec) ->
         parts.append(spikes)
     # tau is 2, so putting a membrane back is exact.
     assert torch.equal(torch.cat(parts), whole)
-    assert 0.1 < whole.mean() < 0.9
+    assert 0.05 < whole.mean() < 0.9
 
 
 def test_what_is_held_is_of_the_step_that_is_asked_for() -> None:
