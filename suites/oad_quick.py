@@ -33,6 +33,6 @@ SUITE = Suite(
     seeds=(0, 1, 2),
     caution=(
         "Simulated: the labels are THUMOS14's and the features are not; nothing here compares "
-        "with published results. Networks are small and every 32nd frame is judged."
+        "with published results. Networks are small and every 64th frame is judged."
     ),
 )

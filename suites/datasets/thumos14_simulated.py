@@ -52,7 +52,7 @@ WIDTH = 48
 SHAPE = Shape(length=128, work=8)
 STEP = 4
 # Of 225,222 frames; the literature judges every frame, which takes a processor hours.
-JUDGED = 32
+JUDGED = 64
 BLUR, APPROACH = 2.0, 12  # frames
 ACTION, COMING, SCENE = 0.45, 0.35, 0.45
 GAIN, OFFSET = 0.15, 0.4

@@ -35,7 +35,8 @@ CARD = MethodCard(
             "the paper detects and anticipates actions in video, from features of frames, with a "
             "memory-and-anticipation transformer for a teacher and a spiking convolution and "
             "transformer for a student; here images are classified by the suite's networks, and "
-            "fields of a map stand in the place of frames. Nothing that it reports compares"
+            "fields of a map stand in the place of frames. Nothing that it reports compares; "
+            "`ot_kd_oad` is its form for videos"
         ),
     ),
     needs=("maps",),

@@ -200,9 +200,9 @@ class _OadTransformerNetwork(nn.Module):
             visit.firing(self.head2_activation),
         )
         memory = self._remembered(tokens[:, :, : self.long] + self.long_place, visit)
-        visit.keep("stage1", memory)
+        visit.keep("stage1", memory.transpose(2, 3))  # channels first, as of a map
         answered = self._answered(tokens[:, :, self.long :] + self.work_place, memory, visit)
-        visit.keep("stage2", answered)
+        visit.keep("stage2", answered.transpose(2, 3))
         visit.keep("penultimate", answered)
         return Output(logits=through(answered, self.fc), taps=visit.taken)
 
@@ -214,7 +214,7 @@ class _OadTransformerNetwork(nn.Module):
         """
         if name not in {"stage2", "penultimate"}:
             raise SpecError(f"no way on from {name!r}; there is one from: stage2, penultimate")
-        return through(signal, self.fc)
+        return through(signal.transpose(2, 3) if name == "stage2" else signal, self.fc)
 
     def _remembered(self, long: Tensor, visit: Visit) -> Tensor:
         """Return the long memory ``[T, N, L, D]`` as one token a group, ``[T, N, groups, D]``."""

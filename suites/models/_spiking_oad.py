@@ -173,7 +173,7 @@ class SpikingOadNetwork(nn.Module):
         self.socket = Socket(
             shape=(1, input.length, input.width),
             channels=taps,
-            membranes=frozenset(() if topology.frames_are_steps else ("stage2", "penultimate")),
+            membranes=frozenset(),
         )
         self.tap_channels = self.socket.channels
 
@@ -192,7 +192,7 @@ class SpikingOadNetwork(nn.Module):
         visit = self._visit(timesteps, taps)
         spikes = self._spikes(stimulus[:, -self.shown :], visit, None)
         asked = spikes[:, :, -self.asked :]
-        visit.keep("stage2", asked)
+        visit.keep("stage2", asked.transpose(2, 3))  # channels first, as of a map
         visit.keep("penultimate", asked)
         return Output(logits=through(asked, self.fc), taps=visit.taken)
 
@@ -218,7 +218,7 @@ class SpikingOadNetwork(nn.Module):
         """
         if name not in {"stage2", "penultimate"}:
             raise SpecError(f"no way on from {name!r}; there is one from: stage2, penultimate")
-        return through(signal, self.fc)
+        return through(signal.transpose(2, 3) if name == "stage2" else signal, self.fc)
 
     def _visit(self, timesteps: int, taps: Sequence[str]) -> Visit:
         if self.topology.frames_are_steps and timesteps != 1:
@@ -240,16 +240,16 @@ class SpikingOadNetwork(nn.Module):
         current = run.with_ahead(current, self.ahead)
         for number, block in enumerate(self.blocks):
             current = self._blocked(run, f"block{number}", block, current)
-        if past is None and not self.topology.frames_are_steps:  # the membranes are a tap's
+        if past is None and not self.topology.frames_are_steps:
             current = current[:, :, -self.asked :]
-        return run.fire("last", self.last, current, "stage2", "penultimate")
+        return run.fire("last", self.last, current)
 
     def _blocked(self, run: "_Run", name: str, block: nn.Module, current: Tensor) -> Tensor:
         """Return the current after one block, ``[T, N, c + ahead, E]``."""
         part = dict(block.named_children())
         spikes = run.fire(f"{name}.first", part["first"], current)
         if name == "block0":
-            run.visit.keep("stage1", spikes[:, :, : run.frames])
+            run.visit.keep("stage1", spikes[:, :, : run.frames].transpose(2, 3))
         query, key, value = (
             run.fire(f"{name}.{each}", part[f"{each}_neuron"], through(spikes, part[each]))
             for each in ("query", "key", "value")
@@ -300,10 +300,10 @@ class _Run:
     past: Past | None
     frames: int
 
-    def fire(self, name: str, neuron: nn.Module, current: Tensor, *makes: str) -> Tensor:
+    def fire(self, name: str, neuron: nn.Module, current: Tensor) -> Tensor:
         """Return the neuron's answer to ``current`` ``[1 or T, N, L, E]``, ``[T, N, L, E]``."""
         if not self.topology.frames_are_steps:
-            return self.visit.fire(neuron, current, *makes)
+            return self.visit.fire(neuron, current)
         by_frame = current.transpose(0, 2)  # [L, N, 1, E]: frames are steps
         if self.past is None:
             answer: Tensor = neuron(by_frame)
