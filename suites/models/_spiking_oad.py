@@ -18,7 +18,9 @@ from torch.nn.functional import pad
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.inputs import Classes, Features
 from harness.contracts.model import Output
+from harness.neurons.carrying import Memory
 from harness.neurons.going_on import go_on
+from harness.neurons.spiking import SpikingNeuron
 from suites.models._signal import Activation, Socket, Visit, add, through
 
 # Attention fires at half the threshold of other neurons (Spikformer, ICLR 2023): the suite's
@@ -90,10 +92,12 @@ class Past:
     """What the frames of a video have left in a network, for those that follow.
 
     Attributes:
-        kept: Spikes of the last frames by the layer that needs them, and membranes.
+        kept: Spikes of the last frames, by the layer that needs them.
+        membranes: Where frames are steps, by layer.
     """
 
     kept: dict[str, Tensor] = field(default_factory=dict)
+    membranes: dict[str, Memory] = field(default_factory=dict)
 
 
 class TokenNorm(nn.BatchNorm1d):
@@ -122,6 +126,37 @@ class _Causal(nn.Module):
         """Return ``[B, L, E]``."""
         answer: Tensor = self.bn(self.conv(value.transpose(1, 2)))
         return answer.transpose(1, 2)
+
+
+class ByFrame(nn.Module):
+    """Neurons that take frames for steps: given ``[1, N, L, E]``, they are simulated for ``L``.
+
+    To the meter a frame's neurons are neurons of their own, of one step: the same counts.
+    """
+
+    def __init__(self, neuron: nn.Module) -> None:
+        """Wrap ``neuron``, which may be none, as ReLU."""
+        super().__init__()
+        self.neuron = neuron
+        if isinstance(neuron, SpikingNeuron):
+            self.costs_like = neuron.spec
+
+    def forward(
+        self,
+        current: Tensor,  # [1, N, L, E]
+        memory: Memory | None = None,
+        until: int = 0,
+    ) -> Tensor:
+        """Return the answer to all frames, from rest or from ``memory``.
+
+        That holds afterwards what is left after ``until`` frames.
+        """
+        frames = current.transpose(0, 2)
+        if memory is None:
+            answer: Tensor = self.neuron(frames)
+        else:
+            answer, memory.held = go_on(self.neuron, frames, memory.held, until=until)
+        return answer.transpose(0, 2)
 
 
 def _normed(inputs: int, outputs: int) -> nn.Sequential:
@@ -155,6 +190,8 @@ class SpikingOadNetwork(nn.Module):
         super().__init__()
         width = topology.width
         self.topology, self.features = topology, input
+        if topology.frames_are_steps:
+            activation = _by_frame(activation)
         self.embed = _normed(input.width, width)
         self.neurons = nn.ModuleList(activation() for _ in topology.dilations)
         self.convolutions = nn.ModuleList(_Causal(width, each) for each in topology.dilations)
@@ -209,6 +246,10 @@ class SpikingOadNetwork(nn.Module):
             Logits ``[T, N, c + ahead, K]``: of each frame, and of those after the last.
         """
         return through(self._spikes(frames, self._visit(timesteps, ()), past), self.fc)
+
+    def begin(self) -> Past:
+        """Return what is past before the first frame of a video: nothing."""
+        return Past()
 
     def tail(self, name: str, signal: Tensor, /) -> Tensor:
         """Return the logits that follow from ``signal`` in the place of the tap ``name``.
@@ -302,17 +343,11 @@ class _Run:
 
     def fire(self, name: str, neuron: nn.Module, current: Tensor) -> Tensor:
         """Return the neuron's answer to ``current`` ``[1 or T, N, L, E]``, ``[T, N, L, E]``."""
-        if not self.topology.frames_are_steps:
+        if self.past is None or not isinstance(neuron, ByFrame):
             return self.visit.fire(neuron, current)
-        by_frame = current.transpose(0, 2)  # [L, N, 1, E]: frames are steps
-        if self.past is None:
-            answer: Tensor = neuron(by_frame)
-            return answer.transpose(0, 2)
-        held = self.past.kept.get(f"{name}.membrane")
-        answer, left = go_on(neuron, by_frame, held, until=self.frames)
-        if left is not None:
-            self.past.kept[f"{name}.membrane"] = left
-        return answer.transpose(0, 2)
+        memory = self.past.membranes.setdefault(name, Memory())
+        answer: Tensor = neuron(current, memory, self.frames)
+        return answer
 
     def with_earlier(self, name: str, signal: Tensor, count: int, *, blank: bool) -> Tensor:
         """Return the frames of ``signal`` after the ``count`` before them, ``[T, N, L', E]``.
@@ -336,6 +371,10 @@ class _Run:
             return current
         newest = current[:, :, self.frames - 1 : self.frames]
         return torch.cat([current, newest + queries], dim=2)
+
+
+def _by_frame(activation: Activation) -> Activation:
+    return lambda: ByFrame(activation())
 
 
 def hidden(topology: SpikingOad, frames: int, seen: int, ahead: int, /) -> Tensor:
