@@ -28,6 +28,7 @@ from harness.cli import simulators, watching
 from harness.cli.boards import boards_app
 from harness.cli.data import data_app
 from harness.cli.exchange import export, import_app
+from harness.cli.online import online
 from harness.cli.publishing import publish, report, tell_results
 from harness.contracts.errors import HarnessError, SpecError, StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
@@ -61,6 +62,7 @@ app.command()(watching.status)
 app.command()(watching.logs)
 app.add_typer(import_app, name="import")
 app.command()(export)
+app.command()(online)
 
 
 class Exit(IntEnum):

@@ -213,6 +213,8 @@ class SpikingOadNetwork(nn.Module):
             membranes=frozenset(),
         )
         self.tap_channels = self.socket.channels
+        # Frames of zeros before a video's first, with which chunks answer as windows do.
+        self.lead_in = 0 if topology.frames_are_steps else topology.reach
 
     def forward(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
         """Answer windows ``[N, L, D]``: logits ``[T, N, work + ahead, K]``.
