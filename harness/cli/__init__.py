@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -28,6 +27,22 @@ from harness.cli import simulators, watching
 from harness.cli.boards import boards_app
 from harness.cli.data import data_app
 from harness.cli.exchange import export, import_app
+from harness.cli.options import (
+    RESULTS,
+    RUNS,
+    AsJson,
+    DataRoot,
+    Device,
+    Exit,
+    Names,
+    Numbers,
+    Out,
+    RecipeName,
+    Results,
+    Sets,
+    Start,
+    Untuned,
+)
 from harness.cli.publishing import publish, report, tell_results
 from harness.contracts.errors import HarnessError, SpecError, StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
@@ -61,41 +76,6 @@ app.command()(watching.status)
 app.command()(watching.logs)
 app.add_typer(import_app, name="import")
 app.command()(export)
-
-
-class Exit(IntEnum):
-    """What the shell is told."""
-
-    DONE = 0
-    SOME_FAILED = 1
-    BAD_INPUT = 2
-    NOTHING_TO_DO = 3
-
-
-Names = Annotated[list[str] | None, typer.Option(help="Names; comma-separated or repeated.")]
-Numbers = Annotated[
-    list[str] | None, typer.Option(help="Whole numbers; comma-separated or repeated.")
-]
-Start = Annotated[
-    Literal["teacher"] | None,
-    typer.Option("--start", help="teacher: give students its weights first, whatever the method."),
-]
-RecipeName = Annotated[str | None, typer.Option(help="One of the suite's recipes.")]
-DataRoot = Annotated[
-    Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
-]
-Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for machines.")]
-Results = Annotated[Path, typer.Option(help="Where rows and leaderboards are published.")]
-Untuned = Annotated[
-    bool, typer.Option(help="The suite's learning rate and the methods' defaults, not the tuned.")
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="An axis of one method: logit_kd.temperature=2,4,8. Repeatable."),
-]
-RUNS, RESULTS = Path("runs"), Path("results")
 
 
 @app.command("list")
