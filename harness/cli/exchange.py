@@ -13,6 +13,7 @@ from harness.contracts.errors import SpecError
 
 if TYPE_CHECKING:
     from harness.exchange.judging import Judged
+    from harness.training.student import Student
 
 CellId = Annotated[str, typer.Argument(metavar="CELL", help="Its identity, as `plan` lists it.")]
 Timesteps = Annotated[int, typer.Option(help="Steps a sample is simulated for.")]
@@ -112,14 +113,8 @@ def import_nir(  # noqa: PLR0913  one option a question
     from harness.exchange.nir_import import from_nir, read
 
     network = from_nir(read(file), judging.neurons_of(backend), dt_s=step_s)
-    judged = judging.judge(
-        judging.as_student(network, timesteps=timesteps),
-        dataset,
-        data_root=data_root,
-        precision=precision,
-        presentation=judging.presentation_of(dataset, mean=_listed(mean), std=_listed(std)),
-        claim=claim,
-    )
+    student = judging.as_student(network, timesteps=timesteps)
+    judged = _judged(student, dataset, data_root, mean, std, precision=precision, claim=claim)
     _tell(f"{file.name} on {backend}", judged, claim, as_json=as_json)
 
 
@@ -147,15 +142,31 @@ def import_checkpoint(  # noqa: PLR0913  one option a question
     """Evaluate and meter a SpikingJelly or snnTorch network with its weights (no code in them)."""
     from harness.exchange import foreign, judging
 
-    judged = judging.judge(
-        judging.as_student(foreign.load(module, file, call=call), timesteps=timesteps),
+    student = judging.as_student(foreign.load(module, file, call=call), timesteps=timesteps)
+    judged = _judged(student, dataset, data_root, mean, std, precision=precision, claim=claim)
+    _tell(f"{file.name} in {module}", judged, claim, as_json=as_json)
+
+
+def _judged(
+    student: "Student",
+    dataset: str,
+    data_root: Path | None,
+    mean: str | None,
+    std: str | None,
+    *,
+    precision: Literal["float32", "float64"],
+    claim: str | None,
+) -> "Judged":
+    from harness.exchange import judging
+
+    return judging.judge(
+        student,
         dataset,
         data_root=data_root,
         precision=precision,
         presentation=judging.presentation_of(dataset, mean=_listed(mean), std=_listed(std)),
         claim=claim,
     )
-    _tell(f"{file.name} in {module}", judged, claim, as_json=as_json)
 
 
 def _listed(text: str | None) -> tuple[float, ...] | None:

@@ -9,7 +9,6 @@ from harness.contracts.cell import Cell
 from harness.contracts.method import Progress
 from harness.store import CHECKPOINT, Store
 
-
 _NO_PROGRESS = (
     *(SafetensorError, OSError, ValueError, LookupError),
     *(TypeError, OverflowError, RecursionError),
