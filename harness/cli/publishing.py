@@ -148,14 +148,15 @@ def _tell_machine(found: "Publication") -> None:
 def _tell_mine(suite: str, found: "Publication") -> None:
     """Show one's own methods with the suite's baseline and the best of the same tracks."""
     from harness.engine import glance, grid
+    from harness.report._labels import track_of
 
     yours = {row.cell.method for row in found.rows if row.cell_id in found.mine}
     if not yours:
         return
     asked = {(row.cell.timesteps, row.cell.seed) for row in found.rows if row.cell_id in found.mine}
-    tracks = {glance.track_of(method) for method in yours}
+    tracks = {track_of(method) for method in yours}
     rows = [row for row in found.rows if (row.cell.timesteps, row.cell.seed) in asked]
-    alike = [row for row in rows if glance.track_of(row.cell.method) in tracks]
+    alike = [row for row in rows if track_of(row.cell.method) in tracks]
     shown = {*yours, grid.load_suite(suite).baseline, *glance.best(alike, asked)}
     print(*glance.table((r for r in rows if r.cell.method in shown), mine=found.mine), sep="\n")
 
