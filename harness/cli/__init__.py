@@ -142,11 +142,12 @@ def plan(  # noqa: PLR0913  one option a filter
     known = _published(suite, results)
     _tell_overruled(suite, axes, known)
     standings = _standings(suite, axes, known, data_root, out, results)
-    forecast = _forecast(known, standings)
+    due = any(one.is_due for one in standings)
+    forecast = _forecast(known, standings) if due else None
     expected_s = 0.0
     for one in standings:
-        seconds = forecast.seconds(one.cell, device) if one.is_due else None
-        gpu_bytes = forecast.gpu_bytes(one.cell, device) if one.is_due else None
+        seconds = forecast.seconds(one.cell, device) if forecast and one.is_due else None
+        gpu_bytes = forecast.gpu_bytes(one.cell, device) if forecast and one.is_due else None
         expected_s += seconds or 0.0
         if as_json:
             told = {"cell_id": one.cell.cell_id, "state": one.state, "why": one.why}
@@ -311,7 +312,7 @@ def reverify(
     """
     from harness.engine import reverify as engine
 
-    slots = _slots(None if jobs is None else str(jobs), "cpu")
+    slots = _slots(jobs, "cpu")
     rows = engine.suspects(suite, out, results, sample=sample)
     if not rows:
         print(
@@ -380,7 +381,7 @@ def tune(  # noqa: PLR0913  one option a filter
     _tell_search(found, len(due), known)
     failures = 0
     if due:
-        slots = _slots(None if jobs is None else str(jobs), device)
+        slots = _slots(jobs, device)
         _require_device(device)
         simulators.require(cell.backend for cell in due)
         conditions = _conditions(device, data_root, out, deterministic=True, threads=1)
@@ -581,14 +582,14 @@ def _require_positive(option: str, value: float) -> None:
         raise SpecError(f"{option} must be positive, got {value!r}; leave it out for the default")
 
 
-def _slots(jobs: str | None, device: str, *, devices: int = 1) -> int:
+def _slots(jobs: str | int | None, device: str, *, devices: int = 1) -> int:
     """Return how many cells run at once, on so many devices together."""
     cores = os.cpu_count() or 1
     if jobs is None:
         return devices if device.startswith("cuda") else cores
     if jobs == "auto" and device.startswith("cuda"):
         return max(devices, cores)
-    if not re.fullmatch("-?[0-9]+", jobs):
+    if not re.fullmatch("-?[0-9]+", str(jobs)):
         raise SpecError(f"--jobs takes a number, or auto on a GPU, got {jobs!r} for {device}")
     _require_positive("--jobs", int(jobs))
     return int(jobs)

@@ -260,3 +260,13 @@ def test_plan_tells_how_long_due_cells_will_take(tmp_path: Path) -> None:
     assert needs == [(300.0, None)] * 3
     said = CliRunner().invoke(app, ["plan", "digits", *few, *places, "--device", "cuda"]).output
     assert "about" not in said
+
+
+def test_plan_asks_nobody_how_long_it_takes_where_nothing_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("harness.cli._forecast", lambda *known: asked.append(known))
+    monkeypatch.setattr("harness.cli._standings", lambda *_: [])
+    said = CliRunner().invoke(app, ["plan", "digits", "--results", str(tmp_path)])
+    assert (said.exit_code, asked) == (0, []), said.output
