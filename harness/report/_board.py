@@ -7,15 +7,15 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from itertools import combinations
 from statistics import fmean
 from typing import Any, TypeVar, get_args
 
-from harness import discovery, statistics
+from harness import statistics
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
-from harness.contracts.method import Fidelity, MethodCard, Track
+from harness.contracts.method import Fidelity, Track
 from harness.contracts.row import Metrics, Row
 from harness.contracts.suite import Suite
 from harness.contracts.values import Plain, identifying, spell
@@ -29,6 +29,7 @@ from harness.report._answers import (
     usual_energy,
 )
 from harness.report._given import Given, given
+from harness.report._labels import card_of, told_apart
 from harness.statistics import Comparison, Interval, Mean, Ranking, Share
 
 Item = TypeVar("Item")
@@ -284,6 +285,11 @@ class Setting:
         """Every seed with numbers."""
         return tuple(answer for line in self.lines for answer in line.answers)
 
+    @property
+    def metric(self) -> str:
+        """What the scores are, by name."""
+        return next((answer.metrics.metric for answer in self.answers), "accuracy")
+
     @cached_property
     def together(self) -> Setting:
         """The same with one line for all simulators, if they agree in all but time."""
@@ -319,6 +325,11 @@ class Leaderboard:
 
     suite: Suite
     settings: tuple[Setting, ...]
+
+    @property
+    def metric(self) -> str:
+        """What its scores are: a board is of one task."""
+        return self.settings[0].metric if self.settings else "accuracy"
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -572,12 +583,6 @@ def _failure(row: Row, label: str) -> Failure:
     )
 
 
-@cache
-def card_of(method: str, /) -> MethodCard | None:
-    """Return what a method says of itself; None without a card, or if it is no more."""
-    return discovery.method_card(method) if method in discovery.names("methods") else None
-
-
 def is_reconstructed(label: str, /) -> bool:
     """Return whether the loss of the method that a label names is not its authors'."""
     found = re.match(r"\w+", label)
@@ -746,11 +751,7 @@ def _labels(
 
 
 def _label(cell: Cell, rivals: Sequence[Cell], spelt: Collection[str]) -> str:
-    told = {
-        name: value
-        for name, value in cell.params.items()
-        if name in spelt or any(rival.params.get(name) != value for rival in rivals)
-    }
+    told = told_apart(cell, rivals, spelt)
     rate = cell.recipe.learning_rate
     if any(rival.recipe.learning_rate != rate for rival in rivals):
         told["learning rate"] = rate
