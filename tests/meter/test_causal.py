@@ -86,9 +86,7 @@ class Attention(nn.Module):
 def test_what_is_masked_is_not_mixed(unseen: Tensor | None, mixed: int) -> None:
     signals = torch.cat([QUERY, KEY, VALUE], dim=1)[None]
     measured = measure(Attention(unseen), signals)
-    first, second = (
-        layer.total for layer in measured.layers.values() if layer.kind == "product"
-    )
+    first, second = (layer.total for layer in measured.layers.values() if layer.kind == "product")
     # Two queries meet two keys in either dimension; which of them are masked is seen later.
     assert (first.and_ac, first.ac, first.mac) == (2 * 2 + 2 * 2, 0, 0)
     assert first.gated == 4 * 3  # spikes of queries, each opens a row of three
