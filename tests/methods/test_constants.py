@@ -101,6 +101,16 @@ CONSTANTS: dict[str, dict[str, tuple[Any, str]]] = {
         "place_weight": (0.0, OURS),
         "side": (8, OURS),
     },
+    "ot_kd_oad": {
+        "temperature": (4.0, OURS),
+        "logit_weight": (1.0, OURS),
+        "transport_weight": (0.1, OURS),
+        "ramp": (0.2, OURS),
+        "smoothing": (0.05, OURS),
+        "iterations": (50, OURS),
+        "time_weight": (0.01, OURS),
+        "rate_hz": (4.0, "features and labels as TeSTra, LSTR and MAT distribute them"),
+    },
     "sakd": {
         "feature_weight": (10.0, f"{SAKD}, ImageNet"),
         "logit_weight": (1.0, OURS),
