@@ -140,9 +140,9 @@ def test_taps_are_spikes_of_frames_and_of_what_is_answered() -> None:
     network = realised(SMALL)
     with torch.no_grad():
         output = network(video(LENGTH), 2, ["stage1", "stage2", "penultimate"])
-        assert output.taps["stage1"].shape == (2, 2, 8, network.shown)
-        assert output.taps["stage2"].shape == (2, 2, 8, SMALL.work + SMALL.ahead)
-        assert torch.equal(output.taps["penultimate"].mT, output.taps["stage2"])
+        assert output.taps["stage1"].shape == (2, 2, 8, network.shown, 1)
+        assert output.taps["stage2"].shape == (2, 2, 8, SMALL.work + SMALL.ahead, 1)
+        assert torch.equal(output.taps["penultimate"].mT, output.taps["stage2"][..., 0])
         assert set(output.taps["stage2"].unique().tolist()) == {0, 1}
         for name in ("stage2", "penultimate"):
             assert torch.equal(network.tail(name, output.taps[name]), output.logits)
@@ -241,8 +241,8 @@ def test_the_teacher_answers_work_memory_and_what_is_ahead() -> None:
     with torch.no_grad():
         output = network(video(16), 1, ["stage1", "stage2"])
     assert output.logits.shape == (1, 2, 4 + 3, CLASSES)
-    assert output.taps["stage1"].shape == (1, 2, 8, 2)
-    assert output.taps["stage2"].shape == (1, 2, 8, 7)
+    assert output.taps["stage1"].shape == (1, 2, 8, 2, 1)
+    assert output.taps["stage2"].shape == (1, 2, 8, 7, 1)
     assert torch.equal(network.tail("stage2", output.taps["stage2"]), output.logits)
 
 

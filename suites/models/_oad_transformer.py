@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from harness.contracts.errors import SpecError
 from harness.contracts.inputs import Classes, Features
 from harness.contracts.model import Output
+from suites.models._frames import as_map, tokens_of
 from suites.models._signal import Activation, Socket, Visit, add, through
 
 
@@ -200,9 +201,9 @@ class _OadTransformerNetwork(nn.Module):
             visit.firing(self.head2_activation),
         )
         memory = self._remembered(tokens[:, :, : self.long] + self.long_place, visit)
-        visit.keep("stage1", memory.transpose(2, 3))  # channels first, as of a map
+        visit.keep("stage1", as_map(memory))
         answered = self._answered(tokens[:, :, self.long :] + self.work_place, memory, visit)
-        visit.keep("stage2", answered.transpose(2, 3))
+        visit.keep("stage2", as_map(answered))
         visit.keep("penultimate", answered)
         return Output(logits=through(answered, self.fc), taps=visit.taken)
 
@@ -214,7 +215,7 @@ class _OadTransformerNetwork(nn.Module):
         """
         if name not in {"stage2", "penultimate"}:
             raise SpecError(f"no way on from {name!r}; there is one from: stage2, penultimate")
-        return through(signal.transpose(2, 3) if name == "stage2" else signal, self.fc)
+        return through(tokens_of(signal) if name == "stage2" else signal, self.fc)
 
     def _remembered(self, long: Tensor, visit: Visit) -> Tensor:
         """Return the long memory ``[T, N, L, D]`` as one token a group, ``[T, N, groups, D]``."""

@@ -21,6 +21,7 @@ from harness.contracts.model import Output
 from harness.neurons.carrying import Memory
 from harness.neurons.going_on import go_on
 from harness.neurons.spiking import SpikingNeuron
+from suites.models._frames import as_map, tokens_of
 from suites.models._signal import Activation, Socket, Visit, add, through
 
 # Attention fires at half the threshold of other neurons (Spikformer, ICLR 2023): the suite's
@@ -231,7 +232,7 @@ class SpikingOadNetwork(nn.Module):
         visit = self._visit(timesteps, taps)
         spikes = self._spikes(stimulus[:, -self.shown :], visit, None)
         asked = spikes[:, :, -self.asked :]
-        visit.keep("stage2", asked.transpose(2, 3))  # channels first, as of a map
+        visit.keep("stage2", as_map(asked))
         visit.keep("penultimate", asked)
         return Output(logits=through(asked, self.fc), taps=visit.taken)
 
@@ -261,7 +262,7 @@ class SpikingOadNetwork(nn.Module):
         """
         if name not in {"stage2", "penultimate"}:
             raise SpecError(f"no way on from {name!r}; there is one from: stage2, penultimate")
-        return through(signal.transpose(2, 3) if name == "stage2" else signal, self.fc)
+        return through(tokens_of(signal) if name == "stage2" else signal, self.fc)
 
     def _visit(self, timesteps: int, taps: Sequence[str]) -> Visit:
         if self.topology.frames_are_steps and timesteps != 1:
@@ -292,7 +293,7 @@ class SpikingOadNetwork(nn.Module):
         part = dict(block.named_children())
         spikes = run.fire(f"{name}.first", part["first"], current)
         if name == "block0":
-            run.visit.keep("stage1", spikes[:, :, : run.frames].transpose(2, 3))
+            run.visit.keep("stage1", as_map(spikes[:, :, : run.frames]))
         query, key, value = (
             run.fire(f"{name}.{each}", part[f"{each}_neuron"], through(spikes, part[each]))
             for each in ("query", "key", "value")
