@@ -310,6 +310,26 @@ def holm(p_values: Sequence[float], /) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
+def mcnemar(ours: int, theirs: int, /) -> float:
+    """Return p of McNemar's test (1947) that two networks are right equally often, two-sided.
+
+    Of the samples that one of them alone answers right, each is then as likely to be either's:
+    binomial with 1/2, exact at any number. Samples that both or none answer right say nothing.
+
+    Args:
+        ours: Samples that the first alone answers right.
+        theirs: Samples that the second alone answers right.
+
+    Raises:
+        SpecError: If a count is negative.
+    """
+    if min(ours, theirs) < 0:
+        raise SpecError(f"samples are counted from 0, got {ours} and {theirs}")
+    from scipy.special import bdtr
+
+    return min(1.0, 2 * float(bdtr(min(ours, theirs), ours + theirs, 0.5)))
+
+
 def significance_groups(
     scores: Mapping[str, Mapping[int, float]], /, *, resolution: float = 0.0
 ) -> dict[str, int]:

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness import discovery, report, results
 from harness.contracts.cell import START, TEACHERS, Cell
@@ -176,6 +177,23 @@ def contradiction(path: Path, row: Row, /) -> str | None:
         f"predictions beside it give {scored.value!r} of {scored.samples}, or differ in an earlier "
         f"step; run cell {row.cell_id} again"
     )
+
+
+def decided(store: Store, row: Row, /) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return what a row's network decided after the last step, and the labels, both ``[sample]``.
+
+    Raises:
+        StoreError: If they are not in ``store``, or not those that ``row`` is about.
+    """
+    path = store.folder(row.cell) / PREDICTIONS
+    if not path.exists():
+        raise StoreError(
+            f"there is no {path}: published rows come without predictions; `run --again` makes them"
+        )
+    if wrong := contradiction(path, row):
+        raise StoreError(wrong)
+    with np.load(path, allow_pickle=False) as stored:
+        return stored["predictions"][-1], stored["labels"]
 
 
 def cautioned(suite: Suite, rows: Sequence[Row], /) -> Suite:
