@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Hashable
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -308,6 +309,44 @@ def test_noise_alone_separates_nobody_and_a_single_value_is_in_no_group() -> Non
     assert significance_groups({"a": BEST, "lonely": {0: 10.0}}) == {"a": 1}
     assert significance_groups({"lonely": {0: 10.0}}) == {}
     assert significance_groups({}) == {}
+    with pytest.raises(SpecError, match="a comparison needs finite values"):
+        significance_groups({"a": BEST, "b": {0: math.nan, 1: 1.0}})
+
+
+@given(
+    table=st.lists(
+        st.dictionaries(st.integers(0, 5), st.integers(0, 20).map(float), min_size=1),
+        min_size=2,
+        max_size=6,
+    ),
+    resolution=st.sampled_from([0.0, 1.0]),
+)
+@settings(max_examples=80, deadline=None)
+def test_groups_are_those_of_pairs_compared_one_by_one(
+    table: list[dict[int, float]], resolution: float
+) -> None:
+    scores = {str(place): values for place, values in enumerate(table)}
+    pairs = {
+        (one, other): compared
+        for one, other in combinations(scores, 2)
+        if (compared := compare_common(scores[one], scores[other], resolution=resolution))
+        and compared.p_t is not None
+    }
+    adjusted = holm([compared.p_t or 0.0 for compared in pairs.values()])
+    assume(all(abs(p - ALPHA) > 1e-9 for p in adjusted))
+    better = {
+        pair if compared.difference.value > 0 else pair[::-1]
+        for (pair, compared), p in zip(pairs.items(), adjusted, strict=True)
+        if p < ALPHA
+    }
+    found = significance_groups(scores, resolution=resolution)
+    assert set(found) == {name for name, values in scores.items() if len(values) > 1}
+    left, number = set(found), 1
+    while left:
+        first = {name for name in left if not any((other, name) in better for other in left)}
+        first = first or left
+        assert {name for name in left if found[name] == number} == first
+        left, number = left - first, number + 1
 
 
 def test_who_has_one_seed_in_common_is_not_compared() -> None:
