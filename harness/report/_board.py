@@ -429,13 +429,18 @@ def leaderboard(
         ),
     )
     if baseline is not None:
-        _require_line(board, baseline)
+        require_line(board, baseline)
     return board
 
 
-def _require_line(board: Leaderboard, method: str) -> None:
+def require_line(board: Leaderboard, method: str, /) -> None:
+    """Insist that a line with a number is of ``method``, by its name on the board or in its file.
+
+    Raises:
+        SpecError: Names those that there are.
+    """
     lines = [line for setting in board.settings for line in setting.lines]
-    if not any(_is_of(line, method) for line in lines):
+    if not any(is_of(line, method) for line in lines):
         known = ", ".join(sorted({line.method for line in lines if line.answers}))
         raise SpecError(f"no line with a number is of {method!r}; there are: {known or 'none'}")
 
@@ -608,14 +613,15 @@ def _judged(lines: Sequence[Line], suite: Suite, beside: Mapping[Track, str]) ->
     judged = []
     for track in sorted(by_track, key=TRACKS.index):
         name = beside[track]
-        base = _only([line for line in lines if _is_of(line, name)])
+        base = _only([line for line in lines if is_of(line, name)])
         ours = [replace(line, baseline=name) for line in by_track[track]]
         ours = _with_groups(ours, resolution)
         judged += _with_gains(ours, base, resolution) if base else ours
     return sorted(judged, key=lambda line: (TRACKS.index(line.track), *_falling_accuracy(line)))
 
 
-def _is_of(line: Line, method: str) -> bool:
+def is_of(line: Line, method: str, /) -> bool:
+    """Return whether a line has numbers of ``method``, by its name on the board or in its file."""
     if not line.answers:
         return False
     cell = line.answers[0].row.cell
@@ -634,7 +640,7 @@ def _with_costs(lines: Sequence[Line], baseline: str) -> list[Line]:
     Times are set beside each other where machines are alike.
     """
     usual = usual_energy({model for line in lines for model in line.energies}) or ""
-    base = _only([line for line in lines if _is_of(line, baseline)])
+    base = _only([line for line in lines if is_of(line, baseline)])
     seconds = base.timing("train_seconds") if base else None
 
     def cost(line: Line) -> float | None:
