@@ -8,6 +8,8 @@ and the logs, and while it trains its checkpoint; a teacher is a cell of the sui
 import fcntl
 import json
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +21,9 @@ from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row
 
 PREDICTIONS, CHECKPOINT = "predictions.npz", "checkpoint.safetensors"
+ROW_BYTES = 2**24  # a hundred times what the longest row here has
+_JSON_BYTES = 2**28
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # of a file, and of no other folder
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], /) -> None:
@@ -59,17 +64,49 @@ def write_json(path: Path, value: Mapping[str, Any], /) -> None:
     write_text(path, json.dumps(value, sort_keys=True, allow_nan=False) + "\n")
 
 
+def read_bytes(path: Path, most: int, /) -> bytes:
+    """Return what a file holds, if it is one and not longer than ``most`` bytes.
+
+    Nothing else is waited for: a pipe is refused, not read.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        StoreError: If it is longer, no file, or cannot be read; names it.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            _refuse_odd(path, os.fstat(handle), most)
+            return file.read(most)
+    except (FileNotFoundError, StoreError):
+        raise
+    except OSError as error:
+        words = error.strerror or str(error)
+        raise StoreError(f"cannot read {path}: {words}; choose another --out") from error
+
+
+def _refuse_odd(path: Path, about: os.stat_result, most: int) -> None:
+    if not stat.S_ISREG(about.st_mode):
+        raise StoreError(f"{path} is no file; move it away")
+    if about.st_size > most:
+        raise StoreError(
+            f"{path} has {about.st_size} bytes, and at most {most} are read; move it away"
+        )
+
+
 def read_json(path: Path, /) -> dict[str, Any] | None:
     """Return what ``write_json`` wrote, or None if there is no such file.
 
     Raises:
-        StoreError: If the file is no JSON object; names it.
+        StoreError: If the file is no JSON object, or cannot be read; names it.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_bytes(path, _JSON_BYTES).decode())
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except StoreError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} is damaged ({error}); delete it to run its cell again") from error
     if not isinstance(value, dict):
         raise StoreError(f"{path} holds no JSON object; delete it to run its cell again")
@@ -87,7 +124,16 @@ class Store:
     root: Path
 
     def folder(self, cell: Cell, /) -> Path:
-        """Return where everything of ``cell`` lies."""
+        """Return where everything of ``cell`` lies.
+
+        Raises:
+            StoreError: If its suite is called so that this would be elsewhere.
+        """
+        if not PLAIN_NAME.fullmatch(cell.suite):
+            raise StoreError(
+                f"no folder can be called after the suite {cell.suite[:100]!r} of cell "
+                f"{cell.cell_id}; name suites by letters, digits, '_', '.' and '-'"
+            )
         return self.root / cell.suite / cell.cell_id
 
     def claim(self, cell: Cell, /) -> IO[bytes] | None:
@@ -165,7 +211,10 @@ class Store:
 
     def imported_teacher(self, dataset: str, model: str, /) -> str | None:
         """Return the hash of the weights of the teacher last imported, or None."""
-        found = read_json(self._pointer(dataset, model))
+        path = self._pointer(dataset, model)
+        found = read_json(path)
+        if found is not None and not isinstance(found.get("weights_sha256"), str):
+            raise StoreError(f"{path} names no weights_sha256; delete it and import the teacher")
         return None if found is None else str(found["weights_sha256"])
 
     def _pointer(self, dataset: str, model: str) -> Path:
@@ -174,13 +223,9 @@ class Store:
 
 def _row(path: Path) -> Row | None:
     try:
-        row = Row.from_json(path.read_bytes())
+        row = Row.from_json(read_bytes(path, ROW_BYTES))
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise StoreError(
-            f"cannot read {path}: {error.strerror or error}; choose another --out"
-        ) from error
     except SpecError as error:
         raise StoreError(f"{path}: {error}; delete it to run its cell again") from error
     if row.cell_id != path.parent.name:

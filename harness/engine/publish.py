@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,9 +11,6 @@ from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from zipfile import BadZipFile
-
-import numpy as np
 
 from harness import discovery, report, results
 from harness.contracts.cell import START, TEACHERS, Cell
@@ -22,20 +18,13 @@ from harness.contracts.errors import StoreError
 from harness.contracts.row import Row
 from harness.contracts.suite import Suite
 from harness.contracts.tuning import Tuning
-from harness.engine import freshness, grid, proofs
+from harness.engine import freshness, grid, proofs, scoring
 from harness.engine.compare import unlike
 from harness.engine.grid import STARTS, Axes
 from harness.engine.settings import Settings
 from harness.engine.teachers import cell_of
-from harness.evaluation.decisions import over_time
 from harness.results import Published
 from harness.store import PREDICTIONS, Store
-
-# What NumPy raises for a file that is no archive of plain arrays.
-_UNREADABLE = (
-    *(OSError, EOFError, LookupError, MemoryError, TypeError, ValueError),
-    *(BadZipFile, zlib.error),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,25 +146,14 @@ def _sound(store: Store, suite: str, refused: list[str]) -> Iterator[Row]:
 
 def contradiction(path: Path, row: Row, /) -> str | None:
     """Return how the predictions in ``path``, if they are there, contradict ``row``."""
-    if row.metrics is None or row.cell.judged != "test" or not path.exists():
+    if row.metrics is None or row.cell.judged != "test":
         return None
     try:
-        # NumPy closes no file of its own that turns out to be damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            found = over_time(stored["predictions"], stored["labels"]).accuracy
-    except _UNREADABLE as error:
-        return f"{path} holds no predictions: {error}; run cell {row.cell_id} again"
-    said, scored = row.metrics.test_accuracy, found[-1]
-    by_step = row.metrics.accuracy_by_step or (said,)
-    if row.metrics.n_test == scored.samples and by_step == tuple(
-        step.value for step in found[-len(by_step) :]
-    ):
-        return None
-    return (
-        f"{path.with_name('row.json')}: accuracy {said!r} of {row.metrics.n_test} samples, but the "
-        f"predictions beside it give {scored.value!r} of {scored.samples}, or differ in an earlier "
-        f"step; run cell {row.cell_id} again"
-    )
+        arrays = scoring.arrays_in(path, row)
+    except StoreError as error:
+        return str(error)
+    wrong = None if arrays is None else scoring.contradiction(row, arrays)
+    return wrong and f"{path.with_name('row.json')}: {wrong}; run cell {row.cell_id} again"
 
 
 def cautioned(suite: Suite, rows: Sequence[Row], /) -> Suite:

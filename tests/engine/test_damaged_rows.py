@@ -18,6 +18,7 @@ from harness.engine import freshness, grid, proofs
 from harness.engine.grid import Axes
 from harness.engine.publish import publish
 from harness.results import Published
+from harness.statistics import wilson_interval
 from harness.store import PREDICTIONS, Store
 
 LABELS = np.arange(4)
@@ -26,10 +27,11 @@ DECIDED = np.array([[0, 0, 0, 0], [0, 1, 2, 0]])
 _array = BytesIO()
 np.save(_array, LABELS)
 ARRAY = _array.getvalue()  # one, not an archive of them
+_LOW, _HIGH = wilson_interval(3, 4)
 METRICS = Metrics(
     test_accuracy=0.75,
-    accuracy_low=0.1,
-    accuracy_high=0.9,
+    accuracy_low=_LOW,
+    accuracy_high=_HIGH,
     n_test=4,
     accuracy_by_step=(0.25, 0.75),
 )
@@ -71,6 +73,9 @@ def test_rows_that_their_predictions_bear_out_stand(store: Store, cells: list[Ce
         {"accuracy_by_step": (0.5, 0.75)},
         {"n_test": 8},
         {"test_accuracy": 0.8, "accuracy_by_step": None},
+        {"accuracy_low": 0.5},
+        {"accuracy_area": 0.75},
+        {"mean_steps_to_decide": 1.0},
     ],
 )
 def test_a_row_that_its_predictions_contradict_is_refused_by_name(
