@@ -18,7 +18,7 @@ from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row
 from harness.contracts.tuning import Tuning
 from harness.contracts.values import from_json, to_plain, value
-from harness.store import PLAIN_NAME, read_bytes, write_text
+from harness.store import PLAIN_NAME, read_bytes, read_row, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,7 +173,7 @@ def _by_id(files: Iterable[Path], damaged: list[DamagedLine]) -> dict[str, Row]:
     for path in files:
         for number, line in _numbered(path):
             try:
-                row = Row.from_json(line)
+                row = read_row(line)
             except SpecError as error:
                 why = str(error)
             else:

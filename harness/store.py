@@ -172,7 +172,7 @@ class Store:
 
     def load(self, cell: Cell, /) -> Row | None:
         """Return the row of ``cell``, or None if it never ended."""
-        return _row(self.folder(cell) / "row.json")
+        return row_at(self.folder(cell) / "row.json")
 
     def rows(self, suite: str, /, *, damaged: list[StoreError] | None = None) -> Iterator[Row]:
         """Yield every row of ``suite``, in the order of cell identities.
@@ -183,7 +183,7 @@ class Store:
         """
         for path in sorted((self.root / suite).glob("*/row.json")):
             try:
-                row = _row(path)
+                row = row_at(path)
             except StoreError as error:
                 if damaged is None:
                     raise
@@ -200,6 +200,8 @@ class Store:
 
     def code(self, fingerprint: str, /) -> Mapping[str, str] | None:
         """Return what ``keep_code`` remembers, or None."""
+        if not PLAIN_NAME.fullmatch(fingerprint):  # from a row that somebody edited
+            return None
         return read_json(self._code_path(fingerprint))
 
     def _code_path(self, fingerprint: str) -> Path:
@@ -221,9 +223,35 @@ class Store:
         return self.root / TEACHERS / f"imported-{dataset}-{model}.json"
 
 
-def _row(path: Path) -> Row | None:
+def read_row(text: bytes, /) -> Row:
+    """Return the row of one line.
+
+    Raises:
+        SpecError: If it is none; of a later schema, it says that alone.
+    """
     try:
-        row = Row.from_json(read_bytes(path, ROW_BYTES))
+        return Row.from_json(text)
+    except SpecError:
+        versions = [int(found) for found in _SCHEMA.findall(text)]
+        if versions and versions[-1] > Row.schema_version:
+            raise SpecError(
+                f"a row of schema {versions[-1]}, and this version reads up to "
+                f"{Row.schema_version}; update the harness"
+            ) from None
+        raise
+
+
+_SCHEMA = re.compile(rb'"schema_version": ?([0-9]{1,9})\b')
+
+
+def row_at(path: Path, /) -> Row | None:
+    """Return the row in a file, or None if there is none.
+
+    Raises:
+        StoreError: If it holds none, or that of another cell than its folder is called after.
+    """
+    try:
+        row = read_row(read_bytes(path, ROW_BYTES))
     except FileNotFoundError:
         return None
     except SpecError as error:

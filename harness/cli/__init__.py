@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from harness import discovery
-from harness.cli import simulators, watching
+from harness.cli import bundles, simulators, watching
 from harness.cli.boards import boards_app
 from harness.cli.data import data_app
 from harness.cli.exchange import export, import_app
@@ -59,6 +59,8 @@ app.command()(report)
 app.command()(publish)
 app.command()(watching.status)
 app.command()(watching.logs)
+app.command()(bundles.bundle)
+app.command()(bundles.merge)
 app.add_typer(import_app, name="import")
 app.command()(export)
 

@@ -54,7 +54,7 @@ def members(
     Args:
         archive: Open.
         most: The bytes that a member of that name may have; 0 if there is none of that name.
-        together: The bytes that all may have.
+        together: The bytes that those may have which are deflated, and so could be of any length.
 
     Raises:
         SpecError: Names the member and what is wrong with it.
@@ -64,7 +64,8 @@ def members(
         if wrong := _wrong(member, most(member.filename), found):
             raise SpecError(f"its member {member.filename[:100]!r} {wrong}")
         found[member.filename] = member
-    if (size := sum(member.file_size for member in found.values())) > together:
+    deflated = [one for one in found.values() if one.compress_type != zipfile.ZIP_STORED]
+    if (size := sum(member.file_size for member in deflated)) > together:
         raise SpecError(f"it would be {size} bytes unpacked, and at most {together} are read")
     return found
 
@@ -80,6 +81,8 @@ def _wrong(member: zipfile.ZipInfo, most: int, before: Mapping[str, object]) -> 
         f"is of kind {kind:#o}, as a link is, and no file": kind not in (0, stat.S_IFREG),
         "is encrypted": member.flag_bits & 1,
         f"is packed by method {method}, not stored or deflated": method not in _PLAIN_METHODS,
+        "says another length than it has": method == zipfile.ZIP_STORED
+        and size != member.compress_size,
         f"would be {size} bytes unpacked, and at most {most} are read": size > most,
     }
     return next((words for words, is_so in found.items() if is_so), "")
