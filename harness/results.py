@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Kind = TypeVar("Kind")
 RESULTS = Path("results")
+# How far a row is to be believed, the least first; ``harness.engine.trust`` decides.
+Trust = Literal["claimed", "verified", "here", "published"]
+TRUSTS: tuple[Trust, ...] = get_args(Trust)
 Code = Mapping[str, Mapping[str, str]]  # by fingerprint, modules with their hashes
 _TEACHERS = "teachers.jsonl"
 _CODE = "code.json"

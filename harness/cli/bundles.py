@@ -1,13 +1,24 @@
-"""The command line's ``bundle`` and ``merge``: rows that travel."""
+"""The command line's ``bundle``, ``merge`` and ``verify``: rows that travel."""
 
 import json
+import secrets
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.contracts.errors import SpecError
+
+if TYPE_CHECKING:
+    from harness.engine.verification import Finding
+
+DataRoot = Annotated[
+    Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
+]
 Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON value, for machines.")]
 RUNS = Path("runs")
@@ -87,3 +98,77 @@ def merge(
         raise typer.Exit(_SOME_FAILED)
     if not found.added and not found.replaced:
         raise typer.Exit(_NOTHING_TO_DO)
+
+
+def verify(  # noqa: PLR0913  one option an output
+    source: Annotated[Path, typer.Argument(metavar="BUNDLE_OR_FOLDER")],
+    *,
+    samples: Annotated[
+        int, typer.Option(help="Of a row's test split, computed again from its weights.")
+    ] = 1000,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the draw of these; by default nobody can guess it.")
+    ] = None,
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Annotated[Path, typer.Option(help="Where rows are published.")] = Path("results"),
+    jobs: Annotated[int, typer.Option(help="Rows at once.")] = 1,
+    timeout: Annotated[float, typer.Option(help="Seconds a row may take.")] = 600.0,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Every row.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hold rows to their predictions, weights and code; note in --out which are verified.
+
+    Nothing of what it reads is executed. What is not verified is claimed, and says why. Exit
+    code 1 if a row is contradicted by what came with it.
+    """
+    from harness.engine import proofs, trust
+    from harness.engine.bundle import opened
+    from harness.engine.verification import verify as look
+    from harness.store import Store
+
+    for option, value in (("--samples", samples), ("--jobs", jobs), ("--timeout", timeout)):
+        if not value > 0:
+            raise SpecError(f"{option} must be positive, got {value!r}")
+    draw = secrets.randbelow(2**32) if seed is None else seed
+    findings = []
+    with opened(source) as evidence:
+        for one in look(
+            evidence,
+            data_root,
+            proofs=proofs.read(results, out),
+            samples=samples,
+            seed=draw,
+            slots=jobs,
+            timeout_s=timeout,
+            logs=out / "verify",
+        ):
+            findings.append(one)
+            _tell_finding(one, verbose=verbose, as_json=as_json)
+            if one.level == "verified":
+                trust.note_checked(Store(out), one.row, one.samples)
+    for words in evidence.refused:
+        print(f"refused: {words}", file=sys.stderr)
+    if not as_json:
+        print(*_summary(findings, draw), sep="\n")
+    if evidence.refused or any(one.level == "refused" for one in findings):
+        raise typer.Exit(_SOME_FAILED)
+    if not findings:
+        raise typer.Exit(_NOTHING_TO_DO)
+
+
+def _tell_finding(one: "Finding", *, verbose: bool, as_json: bool) -> None:
+    if as_json:
+        told = {"cell_id": one.row.cell_id, "level": one.level, "why": one.why}
+        print(json.dumps(told | {"samples": one.samples}))
+    elif verbose or one.level == "refused":
+        print(f"{one.level:9} {one.row.cell_id} {one.row.cell.label}  {one.why}")
+
+
+def _summary(findings: "list[Finding]", seed: int) -> Iterator[str]:
+    """Yield how many rows are how far to be believed, and why no further."""
+    levels = Counter(one.level for one in findings)
+    counted = ", ".join(f"{count} {name}" for name, count in sorted(levels.items()))
+    yield f"{counted or 'no rows'} (samples drawn with --seed {seed})"
+    reasons = Counter(one.why for one in findings if one.level == "claimed")
+    yield from (f"  {count} claimed: {why}" for why, count in reasons.most_common(5))

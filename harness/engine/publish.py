@@ -23,7 +23,8 @@ from harness.engine.compare import unlike
 from harness.engine.grid import STARTS, Axes
 from harness.engine.settings import Settings
 from harness.engine.teachers import cell_of
-from harness.results import Published
+from harness.engine.trust import trust_of
+from harness.results import Published, Trust
 from harness.store import PREDICTIONS, Store
 
 
@@ -262,7 +263,7 @@ def _board(
         found.rows,
         suite=cautioned(grid.load_suite(suite), found.rows),
         teachers=found.teachers,
-        mine=found.mine,
+        mine=found.trust,
         authors=found.authors,
         again=found.again,
         baseline=baseline,
@@ -278,7 +279,8 @@ class _Gathered:
         store: What was run here.
         before: What is published.
         stale: Of what the board is made from, the rows that are stale, with what moved.
-        mine: Cells whose row was made here.
+        mine: Cells whose row stands here.
+        trust: How far these are to be believed.
         authors: Those with their authors' constants where tuning chose others.
         again: Of cells that were run here and are published, the rows of both.
         rows: Of the cells that the suite would ask for today, in the order of the board.
@@ -291,6 +293,7 @@ class _Gathered:
     before: Published
     stale: dict[str, str]
     mine: set[str]
+    trust: dict[str, Trust]
     authors: set[str]
     again: list[Row]
     rows: list[Row]
@@ -333,6 +336,7 @@ def _gathered(
                 for row in rows
             },
             mine=mine,
+            trust={row.cell_id: trust_of(store, row) for row in own if row.cell_id in mine},
             authors=_authors(suite, rows, before.tunings),
             again=[
                 each
@@ -519,5 +523,11 @@ def _code(rows: Sequence[Row], store: Store, before: Published) -> dict[str, Map
 
 
 def _warnings(found: _Gathered, suite: str) -> Iterator[str]:
+    claimed = sum(level == "claimed" for level in found.trust.values())
+    if claimed:
+        yield (
+            f"{claimed} rows are claimed, merged from other machines; `python -m harness verify` "
+            "holds rows to their weights"
+        )
     if stale := sum(map(bool, found.stale.values())):
         yield f"{stale} rows are stale; `python -m harness plan {suite}` says what moved"

@@ -12,14 +12,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
 
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row
 from harness.contracts.values import from_json, to_plain, value
+from harness.results import Trust
 from harness.store import ROW_BYTES, Store, read_bytes, write_json
 
-Trust = Literal["claimed", "verified", "here", "published"]
 _ORIGIN, _CHECKED = "origin.json", "checked"
 
 
@@ -40,13 +39,12 @@ def sha256_of(row: Row, /) -> str:
 
 
 def trust_of(store: Store, row: Row, /) -> Trust:
-    """Return how far ``row``, which stands in ``store``, is to be believed.
-
-    Raises:
-        StoreError: If the note of where it is from is damaged; names it.
-    """
-    if not sources_of(store, row):
-        return "here"
+    """Return how far ``row``, which stands in ``store``, is to be believed."""
+    try:
+        if not sources_of(store, row):
+            return "here"
+    except StoreError:  # it is from somewhere
+        return "claimed"
     return "verified" if _note(store, sha256_of(row)).exists() else "claimed"
 
 
