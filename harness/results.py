@@ -32,7 +32,7 @@ Code = Mapping[str, Mapping[str, str]]  # by fingerprint, modules with their has
 _TEACHERS = "teachers.jsonl"
 _CODE = "code.json"
 TUNING = "tuning.jsonl"
-_FILE_BYTES = 2**28  # of one method: a hundred times what the largest here has
+FILE_BYTES = 2**28  # of one method: a hundred times what the largest here has
 _COUNTED = ("spikes_per_sample", "firing_rate", "acs_per_sample", "macs_per_sample", "dense_macs")
 
 
@@ -198,7 +198,7 @@ def _names_a_file(method: str) -> bool:
 
 def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
-        return enumerate(read_bytes(path, _FILE_BYTES).splitlines(), start=1)
+        return enumerate(read_bytes(path, FILE_BYTES).splitlines(), start=1)
     except FileNotFoundError:
         return iter(())
 
@@ -257,7 +257,7 @@ def code_of(text: bytes, /) -> dict[str, dict[str, str]]:
 
 def _code(path: Path) -> dict[str, dict[str, str]]:
     try:
-        return code_of(read_bytes(path, _FILE_BYTES))
+        return code_of(read_bytes(path, FILE_BYTES))
     except FileNotFoundError:
         return {}
     except SpecError as error:
