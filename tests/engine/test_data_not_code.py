@@ -199,7 +199,7 @@ def test_what_is_too_long_or_no_file_is_named_and_not_read(tmp_path: Path) -> No
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StoreError, match="pipe is no file; move it away"):
         read_bytes(tmp_path / "pipe", 16)
-    with pytest.raises(StoreError, match="cannot read .*: Is a directory"):
+    with pytest.raises(StoreError, match=r"cannot read .*: Is a directory"):
         read_json(tmp_path)
     (tmp_path / "deep").write_text("[" * 100_000)
     with pytest.raises(StoreError, match="deep is damaged"):
