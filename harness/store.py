@@ -174,6 +174,21 @@ class Store:
         """Return the row of ``cell``, or None if it never ended."""
         return row_at(self.folder(cell) / "row.json")
 
+    def begun(self, suite: str, /) -> frozenset[str]:
+        """Return the identities of cells that have a folder, maybe with a row in it.
+
+        Raises:
+            StoreError: If the disk refuses.
+        """
+        path = self.root / suite
+        try:
+            return frozenset(os.listdir(path))  # noqa: PTH208  names alone
+        except (FileNotFoundError, NotADirectoryError):
+            return frozenset()
+        except OSError as error:
+            words = error.strerror or str(error)
+            raise StoreError(f"cannot read {path}: {words}; choose another --out") from error
+
     def rows(self, suite: str, /, *, damaged: list[StoreError] | None = None) -> Iterator[Row]:
         """Yield every row of ``suite``, in the order of cell identities.
 

@@ -153,8 +153,13 @@ def standings(
     data_root: Path | None,
 ) -> list[Standing]:
     """Return how every cell stands: by its own row here, else by the published one."""
+    begun = cache(store.begun)
+
+    def row_of(cell: Cell) -> Row | None:
+        return store.load(cell) if cell.cell_id in begun(cell.suite) else None
+
     here = _Judge(
-        row_of=store.load,
+        row_of=row_of,
         code_of=store.code,
         trust_of=partial(trust_of, store),
         own=True,
