@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from harness import discovery
+from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Out, Results
 from harness.contracts.errors import SpecError
 
 if TYPE_CHECKING:
@@ -15,14 +16,6 @@ if TYPE_CHECKING:
     from harness.report import Kind, Leaderboard
 
 boards_app = typer.Typer()
-
-DataRoot = Annotated[
-    Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
-]
-Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
-Results = Annotated[Path, typer.Option(help="Where rows and leaderboards are published.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for machines.")]
-RUNS, RESULTS = Path("runs"), Path("results")
 
 
 @boards_app.command()

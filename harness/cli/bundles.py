@@ -11,18 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Exit, Out, Results
 from harness.contracts.errors import SpecError
 
 if TYPE_CHECKING:
     from harness.engine.verification import Finding
-
-DataRoot = Annotated[
-    Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
-]
-Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON value, for machines.")]
-RUNS = Path("runs")
-_SOME_FAILED, _NOTHING_TO_DO = 1, 3
 
 
 def bundle(
@@ -48,7 +41,7 @@ def bundle(
         size = f"{made.file_bytes / 1e6:.2f} MB"
         print(f"{made.rows} rows and {made.teachers} teachers, {size} -> {made.path}")
     if made.refused:
-        raise typer.Exit(_SOME_FAILED)
+        raise typer.Exit(Exit.SOME_FAILED)
 
 
 def merge(
@@ -95,9 +88,9 @@ def merge(
         counted = ", ".join(f"{count} {what}" for what, count in came.items() if count)
         print(f"{counted or 'no rows'} -> {out}")
     if found.conflicts or found.busy or found.refused:
-        raise typer.Exit(_SOME_FAILED)
+        raise typer.Exit(Exit.SOME_FAILED)
     if not found.added and not found.replaced:
-        raise typer.Exit(_NOTHING_TO_DO)
+        raise typer.Exit(Exit.NOTHING_TO_DO)
 
 
 def verify(  # noqa: PLR0913  one option an output
@@ -111,7 +104,7 @@ def verify(  # noqa: PLR0913  one option an output
     ] = None,
     data_root: DataRoot = None,
     out: Out = RUNS,
-    results: Annotated[Path, typer.Option(help="Where rows are published.")] = Path("results"),
+    results: Results = RESULTS,
     jobs: Annotated[int, typer.Option(help="Rows at once.")] = 1,
     timeout: Annotated[float, typer.Option(help="Seconds a row may take.")] = 600.0,
     verbose: Annotated[bool, typer.Option("--verbose", help="Every row.")] = False,
@@ -152,9 +145,9 @@ def verify(  # noqa: PLR0913  one option an output
     if not as_json:
         print(*_summary(findings, draw), sep="\n")
     if evidence.refused or any(one.level == "refused" for one in findings):
-        raise typer.Exit(_SOME_FAILED)
+        raise typer.Exit(Exit.SOME_FAILED)
     if not findings:
-        raise typer.Exit(_NOTHING_TO_DO)
+        raise typer.Exit(Exit.NOTHING_TO_DO)
 
 
 def _tell_finding(one: "Finding", *, verbose: bool, as_json: bool) -> None:

@@ -172,7 +172,7 @@ def cautioned(suite: Suite, rows: Sequence[Row], /) -> Suite:
         )
         return replace(suite, caution=words)
     found = [
-        row.metrics.test_accuracy
+        row.metrics.score
         for row in rows
         if row.metrics
         and (row.cell.method, row.cell.timesteps) == (suite.baseline, known.timesteps)

@@ -17,6 +17,7 @@ from safetensors.torch import load
 from harness.contracts.dataset import Samples, Source
 from harness.contracts.ledger import CATEGORIES, Ledger
 from harness.contracts.row import Row
+from harness.contracts.task import Driven
 from harness.engine.cell import prepared
 from harness.engine.jobs import Conditions
 from harness.engine.packed import Arrays, from_npz, one_line
@@ -57,7 +58,9 @@ def _contradiction(row: Row, arrays: Arrays, question: Question) -> Again:
         return Again(samples=0, wrong=wrong)
     places = _places(found, len(test), question)
     ours, ledger = _answered(found, row, student, test, places)
-    differing = int((ours != arrays["predictions"][:, places]).any(axis=0).sum())
+    said = arrays["predictions"][:, places]
+    alike = [found.task.alike(*both) for both in zip(ours, said, strict=True)]
+    differing = int((~np.all(alike, axis=0)).sum())
     allowed = _TOLERANCE.get(row.cell.recipe.precision, _TOLERANCE_ELSE)
     wrong = (
         f"its weights decide {differing} of {len(places)} samples otherwise"
@@ -85,8 +88,12 @@ def _other_labels(arrays: Arrays, test: Samples | Source) -> str | None:
 
 
 def _places(found: Resolved, samples: int, question: Question) -> NDArray[np.int64]:
-    """Return which samples are asked: a draw; all of few, and of an encoder's, which draws too."""
-    if samples <= question.samples or found.encoder is not None:
+    """Return which samples are asked: a draw, or all where few or none can be left out.
+
+    An encoder draws by batch, and of a sequence each answer may depend on the last.
+    """
+    whole = found.encoder is not None or isinstance(found.task, Driven)
+    if samples <= question.samples or whole:
         return np.arange(samples)
     drawn = np.random.default_rng(question.seed)
     return np.sort(drawn.choice(samples, question.samples, replace=False))
@@ -105,16 +112,18 @@ def _answered(
         mean, std = row.provenance.normalisation
         shown = replace(shown, mean=mean, std=std)
     if len(places) == len(test):
-        verdict, ledger = Running(student, test, shown, _CPU, precision).judged()
+        running = Running(
+            student=student,
+            samples=test,
+            presentation=shown,
+            device=_CPU,
+            precision=precision,
+            task=found.task,
+        )
+        verdict, ledger = running.judged()
         return verdict.predictions, ledger.summed()
-    part = _part(test, places)
-    return evaluate(student, part, shown, _CPU, precision).predictions, None
-
-
-def _part(test: Samples | Source, places: NDArray[np.int64]) -> Samples | Source:
-    if isinstance(test, Samples):
-        return replace(test, inputs=test.inputs[places], labels=test.labels[places])
-    return test.take(places)
+    part = test.take(places)
+    return evaluate(student, part, shown, _CPU, precision, task=found.task).predictions, None
 
 
 def _other_counts(row: Row, ledger: Ledger | None, allowed: float) -> str | None:

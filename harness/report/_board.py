@@ -7,15 +7,15 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from itertools import combinations
 from statistics import fmean
 from typing import Any, TypeVar, get_args
 
-from harness import discovery, statistics
+from harness import statistics
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
-from harness.contracts.method import Fidelity, MethodCard, Track
+from harness.contracts.method import Fidelity, Track
 from harness.contracts.row import Metrics, Row
 from harness.contracts.suite import Suite
 from harness.contracts.values import Plain, identifying, spell
@@ -29,6 +29,7 @@ from harness.report._answers import (
     usual_energy,
 )
 from harness.report._given import Given, given
+from harness.report._labels import card_of, told_apart
 from harness.results import TRUSTS, Trust
 from harness.statistics import Comparison, Interval, Mean, Ranking, Share
 
@@ -155,7 +156,7 @@ class Line:
         """All that it says but times, by which simulators agree or do not."""
         figures = [(one.figure(name) for name in COUNTED) for one in self.answers]
         metrics = [
-            (one.test_accuracy, one.accuracy_by_step, one.agreement, one.mean_steps_to_decide)
+            (one.score, one.score_by_step, one.agreement, one.mean_steps_to_decide)
             for one in self.metrics
         ]
         exits = [one.early_exit for one in self.metrics]
@@ -174,7 +175,7 @@ class Line:
 
     def by_seed(self) -> dict[int, float]:
         """Return the test accuracy of each seed that has one."""
-        return {answer.row.cell.seed: answer.metrics.test_accuracy for answer in self.answers}
+        return {answer.row.cell.seed: answer.metrics.score for answer in self.answers}
 
     def average(self, figure: str) -> float | None:
         """Return the mean of a metric or count over seeds; None if any does not know it."""
@@ -198,7 +199,7 @@ class Line:
 
     def wilson(self) -> tuple[Interval, ...]:
         """Return the interval over test samples of each seed."""
-        return tuple(Interval(one.accuracy_low, one.accuracy_high) for one in self.metrics)
+        return tuple(Interval(one.score_low, one.score_high) for one in self.metrics)
 
     @property
     def widest_wilson(self) -> float:
@@ -288,6 +289,11 @@ class Setting:
         """Every seed with numbers."""
         return tuple(answer for line in self.lines for answer in line.answers)
 
+    @property
+    def metric(self) -> str:
+        """What the scores are, by name."""
+        return next((answer.metrics.metric for answer in self.answers), "accuracy")
+
     @cached_property
     def together(self) -> Setting:
         """The same with one line for all simulators, if they agree in all but time."""
@@ -323,6 +329,11 @@ class Leaderboard:
 
     suite: Suite
     settings: tuple[Setting, ...]
+
+    @property
+    def metric(self) -> str:
+        """What its scores are: a board is of one task."""
+        return self.settings[0].metric if self.settings else "accuracy"
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -510,13 +521,13 @@ def _rounding(lines: Sequence[Line], redrawn: Mapping[str, Sequence[Row]]) -> Sh
 def _pair(row: Row, redrawn: Mapping[str, Sequence[Row]]) -> tuple[float, float] | None:
     """Return the accuracies of a row and of its cell with another number of threads."""
     others = [
-        (one.provenance.threads, one.metrics.test_accuracy)
+        (one.provenance.threads, one.metrics.score)
         for one in redrawn.get(row.cell_id, ())
         if one.metrics and _differ_in_threads(row, one)
     ]
     if not others or row.metrics is None:
         return None
-    return row.metrics.test_accuracy, min(others)[1]
+    return row.metrics.score, min(others)[1]
 
 
 def _differ_in_threads(row: Row, other: Row) -> bool:
@@ -540,8 +551,8 @@ def _line(
     found = tuple(priced[row.cell_id] for row in rows if row.cell_id in priced)
     measured = [answer.metrics for answer in found]
     step = resolution_of(measured)
-    curves = [curve for answer in found if (curve := answer.metrics.accuracy_by_step)]
-    scores = [answer.metrics.test_accuracy for answer in found]
+    curves = [curve for answer in found if (curve := answer.metrics.score_by_step)]
+    scores = [answer.metrics.score for answer in found]
     card = card_of(cell.method)
     return Line(
         method=label,
@@ -582,12 +593,6 @@ def _failure(row: Row, label: str) -> Failure:
         log_path=row.provenance.log_path,
         cell_id=row.cell_id,
     )
-
-
-@cache
-def card_of(method: str, /) -> MethodCard | None:
-    """Return what a method says of itself; None without a card, or if it is no more."""
-    return discovery.method_card(method) if method in discovery.names("methods") else None
 
 
 def is_reconstructed(label: str, /) -> bool:
@@ -758,11 +763,7 @@ def _labels(
 
 
 def _label(cell: Cell, rivals: Sequence[Cell], spelt: Collection[str]) -> str:
-    told = {
-        name: value
-        for name, value in cell.params.items()
-        if name in spelt or any(rival.params.get(name) != value for rival in rivals)
-    }
+    told = told_apart(cell, rivals, spelt)
     rate = cell.recipe.learning_rate
     if any(rival.recipe.learning_rate != rate for rival in rivals):
         told["learning rate"] = rate

@@ -17,6 +17,7 @@ from harness.contracts.recipe import Recipe
 from harness.contracts.suite import Suite
 from harness.report import _words as words
 from harness.report._answers import USUAL_ENERGY
+from harness.report._labels import card_of
 from harness.report._words import Column, table
 from harness.results import RESULTS
 from harness.statistics import Interval, Mean
@@ -134,8 +135,7 @@ def _chosen(by_method: Mapping[str, Mapping[int, _Line]], baseline: str) -> list
 
 
 def _is_control(method: str) -> bool:
-    known = method in discovery.names("methods")
-    card = discovery.method_card(method) if known else None
+    card = card_of(method)
     return card is not None and card.control
 
 
@@ -149,7 +149,7 @@ def _given(method: str, lines: Mapping[int, _Line]) -> str:
 
 def _best(lines: Mapping[int, _Line]) -> float:
     """Return the highest mean of any T; below all where there is no number."""
-    means = [_mean(line["test_accuracy"]) for line in lines.values()]
+    means = [_mean(line["score"]) for line in lines.values()]
     return max((mean.value for mean in means if mean), default=-1.0)
 
 
@@ -162,7 +162,7 @@ def _mean(told: Mapping[str, Any] | None) -> Mean | None:
 
 
 def _accuracy(line: _Line | None) -> str:
-    return words.UNKNOWN if line is None else words.accuracy(_mean(line["test_accuracy"]), 0.0)
+    return words.UNKNOWN if line is None else words.accuracy(_mean(line["score"]), 0.0)
 
 
 def _over(by_method: Mapping[str, Mapping[int, _Line]], name: str, baseline: str, step: int) -> str:

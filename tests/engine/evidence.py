@@ -38,14 +38,14 @@ def metrics_of(arrays: Mapping[str, NDArray[Any]], **others: Any) -> Metrics:
     found = over_time(arrays["predictions"], arrays["labels"])
     low, high = found.accuracy[-1].interval
     return Metrics(
-        test_accuracy=found.accuracy[-1].value,
-        accuracy_low=low,
-        accuracy_high=high,
+        score=found.accuracy[-1].value,
+        score_low=low,
+        score_high=high,
         n_test=found.accuracy[-1].samples,
-        accuracy_by_step=tuple(step.value for step in found.accuracy),
-        accuracy_by_step_low=tuple(step.interval.low for step in found.accuracy),
-        accuracy_by_step_high=tuple(step.interval.high for step in found.accuracy),
-        accuracy_area=found.area,
+        score_by_step=tuple(step.value for step in found.accuracy),
+        score_by_step_low=tuple(step.interval.low for step in found.accuracy),
+        score_by_step_high=tuple(step.interval.high for step in found.accuracy),
+        score_area=found.area,
         mean_steps_to_decide=found.mean_settling_steps,
         mean_cutoff_steps=found.mean_cutoff_steps,
         **others,

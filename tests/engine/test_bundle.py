@@ -292,16 +292,14 @@ def _with_row(made: Path, change: Callable[[list[bytes]], list[bytes]]) -> Membe
     [
         (lambda lines: [*lines, lines[0]], "rows.jsonl line 4: cell .* has a row already"),
         (
-            lambda lines: [
-                lines[0].replace(b'"test_accuracy": 0.', b'"test_accuracy": NaN, "x": 0.')
-            ],
+            lambda lines: [lines[0].replace(b'"score": 0.', b'"score": NaN, "x": 0.')],
             "rows.jsonl line 1: ",
         ),
         (
             lambda lines: [
-                lines[0].replace(b'"schema_version": 2', b'"schema_version": 9, "new": 1')
+                lines[0].replace(b'"schema_version": 3', b'"schema_version": 9, "new": 1')
             ],
-            "line 1: a row of schema 9, and this version reads up to 2; update the harness",
+            "line 1: a row of schema 9, and this version reads up to 3; update the harness",
         ),
         (lambda lines: [lines[0].replace(b'"toy"', b'"../toy"')], "line 1: "),
         (

@@ -29,11 +29,11 @@ np.save(_array, LABELS)
 ARRAY = _array.getvalue()  # one, not an archive of them
 _LOW, _HIGH = wilson_interval(3, 4)
 METRICS = Metrics(
-    test_accuracy=0.75,
-    accuracy_low=_LOW,
-    accuracy_high=_HIGH,
+    score=0.75,
+    score_low=_LOW,
+    score_high=_HIGH,
     n_test=4,
-    accuracy_by_step=(0.25, 0.75),
+    score_by_step=(0.25, 0.75),
 )
 ASKED = ("--methods", "direct,logit_kd", "--timesteps", "2", "--seeds", "0")
 
@@ -69,12 +69,12 @@ def test_rows_that_their_predictions_bear_out_stand(store: Store, cells: list[Ce
 @pytest.mark.parametrize(
     "changes",
     [
-        {"test_accuracy": 0.8, "accuracy_by_step": (0.25, 0.8)},
-        {"accuracy_by_step": (0.5, 0.75)},
+        {"score": 0.8, "score_by_step": (0.25, 0.8)},
+        {"score_by_step": (0.5, 0.75)},
         {"n_test": 8},
-        {"test_accuracy": 0.8, "accuracy_by_step": None},
-        {"accuracy_low": 0.5},
-        {"accuracy_area": 0.75},
+        {"score": 0.8, "score_by_step": None},
+        {"score_low": 0.5},
+        {"score_area": 0.75},
         {"mean_steps_to_decide": 1.0},
     ],
 )

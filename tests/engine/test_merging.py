@@ -97,14 +97,12 @@ def test_a_conflict_shows_both_rows_and_brings_nothing_in(
     first, *both = conflict.lines()
     assert other.cell_id in first
     accuracies = [
-        one.row.metrics.test_accuracy
-        for one in (conflict.first, conflict.second)
-        if one.row.metrics
+        one.row.metrics.score for one in (conflict.first, conflict.second) if one.row.metrics
     ]
     assert len(set(accuracies)) == 2
     for line, place, accuracy in zip(both, (runs, tmp_path / "other"), accuracies, strict=True):
         assert str(place) in line
-        assert f"test_accuracy {accuracy}" in line
+        assert f"score {accuracy}" in line
         assert "made 2026-01-01 on a GPU" in line
 
 

@@ -6,17 +6,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from harness import cli
+from harness import cli, discovery
 from harness.contracts.cell import Cell
 from harness.contracts.ledger import Ledger
-from harness.contracts.row import Provenance, Row
-from harness.engine import bundle, grid, packed, trust, verification
+from harness.contracts.row import Metrics, Provenance, Row
+from harness.contracts.task import MetricSpec, Score
+from harness.engine import bundle, grid, packed, scoring, trust, verification
 from harness.engine.cell import weights_of
 from harness.engine.freshness import fingerprints, standings
 from harness.engine.grid import Axes
@@ -30,6 +33,7 @@ from harness.results import Published
 from harness.store import PREDICTIONS, Store
 from harness.training.lesson import computing
 from tests.engine.evidence import metrics_of
+from tests.report.rows import cell as toy_cell
 
 CPU = torch.device("cpu")
 
@@ -68,7 +72,14 @@ def honest(*, of_teacher: bool = False) -> Sent:
     found = resolve(cell)
     with computing(cell.recipe.precision):
         student, test = found.student(CPU), opened(cell.dataset, None, cell.timesteps).test
-        running = Running(student, test, found.presentation(), CPU, cell.recipe.precision)
+        running = Running(
+            student=student,
+            samples=test,
+            presentation=found.presentation(),
+            device=CPU,
+            precision=cell.recipe.precision,
+            task=found.task,
+        )
         verdict, ledger = running.judged()
     arrays, weights = (
         {"predictions": verdict.predictions, "labels": verdict.labels},
@@ -178,7 +189,7 @@ def test_labels_that_are_not_those_of_the_data_are_found(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "weights", [b"", b"\xff" * 64, b"\x02" + bytes(7) + b"{}", b"\x80\x04N.", b"{}"]
+    "weights", [b"", b"\xff" * 64, b"\x02" + bytes(7) + b"{}", b"\x80\x04N.", b"{}"], ids=range(5)
 )
 def test_weights_that_fit_no_network_are_refused(tmp_path: Path, weights: bytes) -> None:
     found = again(question(replace(honest(), weights=weights), tmp_path))
@@ -194,6 +205,107 @@ def test_counts_that_weights_do_not_cost_are_found(tmp_path: Path) -> None:
     row = replace(honest().row, ledger=Ledger.from_plain(plain))
     found = again(question(replace(honest(), row=row), tmp_path, samples=10_000))
     assert "its weights cost otherwise: spikes" in str(found.wrong)
+
+
+# Other tasks than classes
+
+
+class Places:
+    """A point a sample: right within half a unit, in at least half of a group's samples."""
+
+    metric = MetricSpec(name="within", title="points within half a unit")
+    gives = frozenset[str]()
+
+    def score(self, decisions: Any, targets: Any, groups: Any) -> Score:
+        near = np.linalg.norm(decisions - targets, axis=-1) < 0.5
+        units = [near[groups == unit].mean() for unit in np.unique(groups)]
+        return Score(
+            value=float(near.mean()),
+            low=0.0,
+            high=1.0,
+            units=len(units),
+            further={"worst": float(min(units))},
+        )
+
+    def alike(self, ours: Any, theirs: Any) -> Any:
+        return np.linalg.norm(ours - theirs, axis=-1) < 1e-9
+
+
+@pytest.fixture
+def points(monkeypatch: pytest.MonkeyPatch) -> tuple[Row, dict[str, Any]]:
+    """Return a row of 8 points in 2 groups with its decisions, 3 and then 6 of them right."""
+    task = SimpleNamespace(card=SimpleNamespace(task="points"))
+    monkeypatch.setattr(scoring, "load_dataset", lambda _name: task)
+    monkeypatch.setattr(discovery, "load", lambda _kind, _name: Places())
+    labels = np.arange(16.0).reshape(8, 2)
+    predictions = np.stack([labels, labels])
+    predictions[0, 3:] += 9
+    predictions[1, :2] += 9
+    arrays = {"predictions": predictions, "labels": labels, "groups": np.arange(8) // 4}
+    metrics = Metrics(
+        metric="within",
+        score=0.75,
+        score_low=0.0,
+        score_high=1.0,
+        n_test=8,
+        score_by_step=(0.375, 0.75),
+        score_area=0.5625,
+        further={"worst": 0.5},
+        agreement=1.0,
+        teacher_score=0.75,
+    )
+    return Row(cell=toy_cell("plain"), status="ok", metrics=metrics), arrays
+
+
+def test_a_row_of_another_task_is_scored_by_it(points: tuple[Row, dict[str, Any]]) -> None:
+    row, arrays = points
+    metrics = row.metrics
+    assert metrics is not None
+    assert scoring.contradiction(row, arrays) is None
+    assert scoring.disagreement(row, arrays, row, arrays) is None
+    for change, words in (
+        ({"score": 0.8, "score_by_step": (0.375, 0.8)}, "beside it give within 0.75"),
+        ({"metric": "accuracy"}, "beside it give within 0.75"),
+        ({"further": {"worst": 0.6}}, "further {'worst': 0.6}, but"),
+        ({"further": {}}, "further {}, but"),
+        ({"score_area": 0.6}, "score_area 0.6, but"),
+        ({"score_low": 0.1}, "score_low 0.1, but"),
+        ({"n_test": 9}, "n_test 9, but there are predictions of 8 samples"),
+    ):
+        wrong = scoring.contradiction(replace(row, metrics=replace(metrics, **change)), arrays)
+        assert words in str(wrong)
+    elsewhere = arrays | {"predictions": arrays["predictions"] + 0.25}
+    assert "agreement 1.0, but" in str(scoring.disagreement(row, arrays, row, elsewhere))
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("predictions", np.zeros((2, 8, 5))),
+        ("predictions", np.zeros((3, 8, 2))),
+        ("predictions", np.zeros(8)),
+        ("labels", np.zeros((0, 2))),
+        ("groups", np.zeros(3)),
+    ],
+)
+def test_arrays_that_a_task_cannot_score_are_refused_in_words(
+    points: tuple[Row, dict[str, Any]], name: str, array: Any
+) -> None:
+    row, arrays = points
+    wrong = scoring.contradiction(row, arrays | {name: array})
+    assert wrong is not None
+    assert "\n" not in wrong
+
+
+def test_what_nobody_here_can_score_is_no_contradiction() -> None:
+    row, arrays = honest().row, dict(honest().arrays)
+    cell = replace(row.cell, dataset="a_data_set_of_theirs")
+    assert row.metrics is not None
+    theirs = replace(row.metrics, metric="mAP", score=0.9, score_high=1.0, score_by_step=None)
+    unknown = replace(row, cell=cell, cell_id="", metrics=theirs)
+    assert scoring.contradiction(unknown, arrays) is None
+    lying = replace(unknown, metrics=replace(theirs, metric="accuracy"))
+    assert "accuracy 0.9 of" in str(scoring.contradiction(lying, arrays))
 
 
 # Rows and what came with them
@@ -258,7 +370,7 @@ def test_what_contradicts_its_row_is_refused(tmp_path: Path) -> None:
     consistent = replace(lying, row=replace(lying.row, metrics=metrics_of(lying.arrays)))
     teacher = honest(of_teacher=True)
     taught = replace(honest().row.provenance, teacher_sha256=teacher.row.provenance.weights_sha256)
-    praised = replace(metrics, agreement=0.999, teacher_accuracy=0.999)
+    praised = replace(metrics, agreement=0.999, teacher_score=0.999)
     boasting = replace(honest(), row=replace(honest().row, metrics=praised, provenance=taught))
     assert "predictions beside it give" in the_only(lying.into(tmp_path / "a")).why
     assert "its weights decide" in the_only(consistent.into(tmp_path / "b")).why
@@ -269,7 +381,7 @@ def test_what_contradicts_its_row_is_refused(tmp_path: Path) -> None:
     found = found_in(runs)
     assert found["directd"].level == others.level == "refused"
     assert "agreement 0.999, but the predictions beside it give" in found["directd"].why
-    assert "teacher_accuracy 0.999" in found["directd"].why
+    assert "teacher_score 0.999" in found["directd"].why
     assert found["directt"].level == "verified"
 
 
