@@ -282,12 +282,18 @@ def _headline(setting: Setting) -> str | None:
     return usual_energy({model for line in setting.lines for model in line.energies})
 
 
+def _trust(line: Line) -> str:
+    """Return how far a line is to be believed, where that is to be said."""
+    return words.UNKNOWN if line.trust == "published" else line.trust
+
+
 def _columns(headline: str | None) -> list[Column[Line]]:
     def average(figure: str, text: Callable[[float | None], str]) -> Callable[[Line], str]:
         return lambda line: text(line.average(figure))
 
     return [
         Column("whose", lambda line: "yours" if line.mine else words.UNKNOWN, left=True),
+        Column("trust", _trust, left=True),
         Column("track", lambda line: line.track, left=True),
         Column("group", _group),
         Column("method", lambda line: named(line.method), left=True),
