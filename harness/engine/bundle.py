@@ -80,8 +80,8 @@ class Kept:
     Attributes:
         sha256: Of the member that holds it.
         dtype: That it had; the member has the smallest that is wide enough.
-        minus: The array of the same cell that was subtracted from every step, if one was:
-            decisions are nearly labels.
+        minus: The array of the same cell that was subtracted from the last step, and each step
+            from the one before, if one was: decisions hardly change, and end nearly as labels.
     """
 
     sha256: Sha256
@@ -201,7 +201,7 @@ class Bundle:
                     or (dtype, base.dtype) != (_WHOLE,) * 2
                 ):
                     raise SpecError(f"{name} has no {one.minus} of its shape beside it")
-                found[name] = found[name] + base
+                found[name] = np.cumsum(found[name][::-1], axis=0)[::-1] + base
         return found
 
 
@@ -313,7 +313,7 @@ def _keep(folder: Folder, row: Row, members: dict[str, bytes]) -> dict[str, Kept
     kept = {}
     for name, array in arrays.items():
         minus = _base(name, arrays)
-        content = packed.to_npy(_narrow(array if minus is None else array - arrays[minus]))
+        content = packed.to_npy(_narrow(array if minus is None else _less(array, arrays[minus])))
         sha256 = _sha256(content)
         members[_array(sha256)] = content
         kept[name] = Kept(sha256=sha256, dtype=array.dtype.name, minus=minus)  # type: ignore[arg-type]  # checked when made
@@ -321,12 +321,17 @@ def _keep(folder: Folder, row: Row, members: dict[str, bytes]) -> dict[str, Kept
 
 
 def _base(name: str, arrays: Arrays) -> str | None:
-    """Return what is subtracted from every step of an array, so that it is mostly 0."""
+    """Return what is subtracted from an array, so that it is mostly 0."""
     if name != "predictions" or "labels" not in arrays:
         return None
     ours, labels = arrays[name], arrays["labels"]
     alike = ours.dtype == labels.dtype == _WHOLE
     return "labels" if alike and ours.shape[1:] == labels.shape else None
+
+
+def _less(steps: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return of every step what it is more than the next one, of which ``last`` is the last."""
+    return -np.diff(steps, axis=0, append=last[None])
 
 
 def _narrow(array: NDArray[Any]) -> NDArray[Any]:

@@ -283,8 +283,8 @@ def _headline(setting: Setting) -> str | None:
 
 
 def _trust(line: Line) -> str:
-    """Return how far a line is to be believed, where that is to be said."""
-    return words.UNKNOWN if line.trust == "published" else line.trust
+    """Return how far a line is to be believed, where somebody else made it elsewhere."""
+    return line.trust if line.trust in ("claimed", "verified") else words.UNKNOWN
 
 
 def _columns(headline: str | None) -> list[Column[Line]]:
