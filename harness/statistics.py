@@ -561,7 +561,7 @@ def _paired_with(
         errors = np.maximum(deviations, step * _ROUNDING) / np.sqrt(runs)
         ps = 2 * stdtr(runs - 1, -np.abs(means) / errors)
     ps = np.where(errors == 0, means == 0, ps)
-    return means.tolist(), np.where(runs < 2, math.nan, ps).tolist()
+    return means.tolist(), ps.tolist()
 
 
 def _p_of_equivalence(difference: Mean, margin: float, resolution: float) -> float | None:
