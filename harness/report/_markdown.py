@@ -622,10 +622,12 @@ def _data_notes(setting: Setting) -> list[str]:
 def _energy_notes(setting: Setting) -> Iterable[str]:
     """Yield what the model of the tables, and its variants, take for granted."""
     file = (_headline(setting) or "").partition(":")[0]
-    for panel in {id(one.panel): one.panel for one in setting.answers if one.panel}.values():
-        for model, line in panel.lines.items():
-            if model.partition(":")[0] == file:
-                yield from (f"{model}: {text}" for text in line.bill.assumptions)
+    panels = {id(one.panel): one.panel for one in setting.answers if one.panel}.values()
+    models = {model for panel in panels for model in panel.lines}
+    for model in (one for one in models if one.partition(":")[0] == file):
+        bills = (panel.lines[model].bill for panel in panels if model in panel.lines)
+        for assumptions in {bill.assumptions for bill in bills}:
+            yield from (f"{model}: {text}" for text in assumptions)
 
 
 def notes_of(board: Leaderboard, /) -> list[str]:
