@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ MEAN, STD = (0.485, 0.456, 0.406) * 2, (0.229, 0.224, 0.225) * 2  # ImageNet's, 
 _APART = 100  # frames, at most
 _NEGATIVE = 0.1  # share of pairs whose search shows something else
 _SCALE, _SHIFT = 0.3, 0.4  # of the search's side; of the template's
-_PATCH = (0.15, 0.5)  # sides of what a still without boxes shows, of its shorter side
+_PATCH = (0.1, 0.35)  # sides of what a still without boxes shows, of its shorter side
 _HELD = 10  # every tenth sequence is for validation, or the last of so many stills
 _PAN_FRAMES = 20
+_KEPT = 32  # decoded images
 _PAN = 0.6  # of a still's sides that is seen at a time
 
 
@@ -196,28 +198,38 @@ class Pairs:
         place: int,
         /,
         *,
-        chance: np.random.Generator | None = None,  # noqa: ARG002  drawn before
+        chance: np.random.Generator | None = None,  # noqa: ARG002  all was drawn before
     ) -> NDArray[np.uint8]:  # [S, S, 6]
         """Return one pair.
 
         Raises:
             DataError: If an image cannot be read.
         """
-        crops = [
-            crop(read(side.path), np.array(side.centre), side.side, shape[-1])
+        return self._cut(place, read).transpose(1, 2, 0)
+
+    def loaded(self) -> Samples:
+        """Return all pairs in memory, uint8 ``[N, 6, S, S]``, reading an image once if it can.
+
+        Raises:
+            DataError: If an image cannot be read.
+        """
+        inputs = np.empty((len(self), 6, *self.pair.search[1:]), dtype=np.uint8)
+        kept = lru_cache(maxsize=_KEPT)(read)
+        for place in sorted(range(len(self)), key=lambda place: self.templates[place].path):
+            inputs[place] = self._cut(place, kept)
+        return Samples(inputs=inputs, labels=self.labels)
+
+    def _cut(
+        self, place: int, opened: Callable[[Path], NDArray[np.uint8]]
+    ) -> NDArray[np.uint8]:  # [6, S, S]
+        template, search = (
+            crop(opened(side.path), np.array(side.centre), side.side, shape[-1])
             for side, shape in (
                 (self.templates[place], self.pair.template),
                 (self.searches[place], self.pair.search),
             )
-        ]
-        return paired(*crops).transpose(1, 2, 0)
-
-    def loaded(self) -> Samples:
-        """Return all pairs in memory, uint8 ``[N, 6, S, S]``."""
-        inputs = np.empty((len(self), 6, *self.pair.search[1:]), dtype=np.uint8)
-        for place in range(len(self)):
-            inputs[place] = self.read(place).transpose(2, 0, 1)
-        return Samples(inputs=inputs, labels=self.labels)
+        )
+        return paired(template, search)
 
 
 def pairs(shots: Sequence[Shot], count: int, pair: Pair, /, *, seed: int = 0) -> Pairs:

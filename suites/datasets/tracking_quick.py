@@ -35,6 +35,6 @@ DATASET: Dataset = TrackingSet(
     ),
     test=_sequences,
     folder="images/imagenet_full_size",
-    pairs=2_000,
+    pairs=1_000,
     in_memory=True,
 )
