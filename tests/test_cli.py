@@ -239,7 +239,8 @@ def test_a_stale_cell_is_explained_and_run_again(digits: Path, tmp_path: Path) -
     assert "stale" not in harness(*words, cwd=project).stdout
     method.write_text(
         method.read_text().replace(
-            "cross_entropy(mean, labels) +", "0.9 * cross_entropy(mean, labels) +"
+            "answer.task.supervised(mean, labels) +",
+            "0.9 * answer.task.supervised(mean, labels) +",
         )
     )
     told = harness(*words, cwd=project).stdout

@@ -150,7 +150,7 @@ class Samples:
     @property
     def are_images(self) -> bool:
         """Whether a sample is an image, ``[C, H, W]``, or frames of events."""
-        return self.inputs.dtype == "uint8" and self.inputs.ndim in {4, 5}
+        return bool(self.inputs.dtype == "uint8")
 
     @property
     def are_frames(self) -> bool:

@@ -17,8 +17,10 @@ class Output:
     """What a network answers.
 
     Attributes:
-        logits: ``[T, N, K]``; the classifier's answer is their mean over time.
-        taps: What was asked for by name, each ``[T, N, ...]``.
+        logits: ``[T, N, K]``, or as the task has its answers, ``[T, N, ...]``; the answer is
+            their mean over time.
+        taps: What was asked for by name, each ``[T, N, C, ...]``; of a sequence of L places
+            ``[T, N, C, L, 1]``, so that a 1x1 convolution or a mean over places means the same.
     """
 
     logits: Tensor
@@ -38,7 +40,7 @@ class Network(Protocol):
         ...
 
     def __call__(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
-        """Answer ``stimulus``: a static ``[N, C, H, W]`` or frames ``[T, N, C, H, W]``.
+        """Answer ``stimulus``: a static ``[N, ...]`` or frames ``[T, N, C, H, W]``.
 
         A static stimulus is a constant current: what stands before the first neuron
         runs once and is expanded to ``timesteps``. Frames bring their own ``T``,

@@ -36,6 +36,7 @@ CARD = MethodCard(
             "teacher's normalisation is folded into the first layer"
         ),
     ),
+    needs=("maps",),
 )
 
 

@@ -158,6 +158,7 @@ CARD = MethodCard(
             "ResNets and decays by 0.5 in transformers; 300 to 400 epochs"
         ),
     ),
+    needs=("classes", "maps"),
 )
 
 

@@ -37,6 +37,7 @@ CARD = MethodCard(
     ),
     signals=("features", "logits"),
     extras=("filter a stage", "1x1 convolution a stage, where the widths differ"),
+    needs=("maps",),
 )
 
 

@@ -137,6 +137,7 @@ CARD = MethodCard(
         "the authors' code leaves temperature squared out of the maps' divergence, the paper not",
         "the authors' code leaves the teacher's norms in training mode; here it is frozen",
     ),
+    needs=("classes", "maps"),
 )
 
 

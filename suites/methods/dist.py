@@ -43,6 +43,7 @@ CARD = MethodCard(
     departures=(
         "setting: a method for networks without time; here the student is its mean logits",
     ),
+    needs=("classes",),
 )
 _EPSILON = 1e-8  # the authors'
 

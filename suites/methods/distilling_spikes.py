@@ -49,6 +49,7 @@ CARD = MethodCard(
             "improves the student"
         ),
     ),
+    needs=("classes",),
 )
 _SOURCE = "source"  # among the taps: the logits of the network that teaches
 

@@ -48,6 +48,7 @@ CARD = MethodCard(
             "authors epoch by epoch, over 20 of 240"
         ),
     ),
+    needs=("classes",),
 )
 
 

@@ -103,6 +103,7 @@ CARD = MethodCard(
         ),
     ),
     signals=("features", "logits"),
+    needs=("classes",),
 )
 
 

@@ -78,6 +78,7 @@ CARD = MethodCard(
             ),
         ),
     ),
+    needs=("classes",),
 )
 
 

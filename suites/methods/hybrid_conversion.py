@@ -70,6 +70,7 @@ CARD = MethodCard(
         "images are a constant current or frames as the suite encodes them, not Poisson spikes",
         "their code's default is a surrogate of the membrane; the paper's is this one",
     ),
+    needs=("maps",),
 )
 
 

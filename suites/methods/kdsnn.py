@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.neurons.precision import widened
-from harness.training import Answer, Lesson, Student, descend, taught_share
+from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.projection import same_size, stages_in_common
 
 CARD = MethodCard(
@@ -98,13 +98,9 @@ class Kdsnn:
 
     def response_loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
         """Return the mixture of divergence and cross-entropy, in nats."""
-        return taught_share(
-            output.logits.mean(0),
-            answer.logits,
-            labels,
-            temperature=self.temperature,
-            share=self.teacher_share,
-        )
+        mean, share = output.logits.mean(0), self.teacher_share
+        from_teacher = answer.task.divergence(mean, answer.logits, temperature=self.temperature)
+        return share * from_teacher + (1 - share) * answer.task.supervised(mean, labels)
 
 
 def feature_error(

@@ -95,6 +95,7 @@ CARD = MethodCard(
             "SGD at 0.1 the digits were left at chance at T = 4 without"
         ),
     ),
+    needs=("classes", "maps"),
 )
 
 

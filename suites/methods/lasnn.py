@@ -33,6 +33,7 @@ CARD = MethodCard(
         ),
     ),
     signals=("features", "logits"),
+    needs=("maps",),
 )
 
 

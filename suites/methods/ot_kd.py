@@ -38,6 +38,7 @@ CARD = MethodCard(
             "fields of a map stand in the place of frames. Nothing that it reports compares"
         ),
     ),
+    needs=("maps",),
 )
 
 

@@ -95,6 +95,7 @@ CARD = MethodCard(
             "epochs with AutoAugment and Cutout"
         ),
     ),
+    needs=("maps",),
 )
 
 

@@ -94,6 +94,7 @@ CARD = MethodCard(
         "feature_epochs counts epochs; the script for ImageNet compares the iteration instead",
         "every transform is 3x3; the scripts' are 1x1 for ResNet-19 and for ImageNet",
     ),
+    needs=("maps",),
 )
 
 

@@ -92,6 +92,7 @@ CARD = MethodCard(
             "and resets to zero, through the gradient; 240 epochs"
         ),
     ),
+    needs=("maps",),
 )
 
 

@@ -50,6 +50,7 @@ CARD = MethodCard(
             "make spikes of it"
         ),
     ),
+    needs=("maps",),
 )
 
 

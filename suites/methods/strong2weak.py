@@ -72,6 +72,7 @@ CARD = MethodCard(
         "the ensemble, simultaneous and cascade forms that the paper tries too are not here",
         "setting: the neuron is the suite's; theirs has tau 2 and a rectangular surrogate",
     ),
+    needs=("classes",),
 )
 
 

@@ -52,6 +52,7 @@ CARD = MethodCard(
         "the neuron, the conversion's integrator, fires at its threshold, theirs above it",
         "setting: how many steps the claim takes is not said; the group's code simulates 2500",
     ),
+    needs=("maps",),
 )
 
 

@@ -171,7 +171,7 @@ def test_a_stale_teacher_makes_its_cells_stale_and_says_so(project: Path) -> Non
     direct = project / "suites" / "methods" / "direct.py"
     edit(
         direct,
-        "return cross_entropy(output.logits.mean(0), labels)",
+        "return answer.task.supervised(output.logits.mean(0), labels)",
         "return 1.5 * cross_entropy(output.logits.mean(0), labels)",
     )
     harness(project, "reverify", "digits", code=1)

@@ -142,7 +142,7 @@ def test_a_foreign_network_is_evaluated_and_metered(
     assert np.array_equal(found.verdict.logits, expected.logits)
     assert found.standing is None
     columns = found.columns()
-    assert columns["score"] == expected.accuracy.value
+    assert columns["score"] == expected.score.value
     assert columns["counts"]["neuron_add"] == 20 * T * 256  # an addition a neuron and step
     assert columns["counts"]["spikes"] > 0
     assert columns["energy_pj"]["horowitz_45nm_fp32:per_step"] > 0

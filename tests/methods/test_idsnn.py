@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model, Output
+from harness.training.losses.classification import ClassLosses
 from suites.methods.idsnn import METHOD, Idsnn, initialise, tiled
 from suites.models._convnet import ConvNet
 from suites.models._resnet import ResNet
@@ -192,6 +193,6 @@ def test_the_loss_adds_three_tenths_of_the_softened_divergence() -> None:
 
 def test_labels_are_asked_of_the_mean_over_time() -> None:
     logits = torch.tensor([[[0.0, 0.0]], [[0.0, 2 * math.log(3)]]])  # on average 1 : 3
-    answer = SimpleNamespace(logits=torch.zeros(1, 2))
+    answer = SimpleNamespace(logits=torch.zeros(1, 2), task=ClassLosses())
     loss = Idsnn(weight=0.0).loss(Output(logits=logits), answer, torch.tensor([0]))  # type: ignore[arg-type]  # only its logits are asked for
     assert loss.item() == pytest.approx(math.log(4), rel=1e-6)

@@ -118,7 +118,8 @@ def test_frames_are_float64_from_the_bytes_on(name: str) -> None:
 
 def _whole_way(source: str, pixels: Any, augmentation: str, *, encoder: str | None) -> None:
     """Train and evaluate a plain network on ``pixels`` as a cell would."""
-    card = replace(cast(Dataset, discovery.load("datasets", source)).card, shape=pixels.shape[-3:])
+    card = cast(Dataset, discovery.load("datasets", source)).card
+    card = replace(card, input=replace(card.image, shape=pixels.shape[-3:]))
     samples = Samples(inputs=pixels, labels=np.arange(len(pixels)) % 3)
     presentation = replace(direct(card), timesteps=2)
     if encoder:
