@@ -92,7 +92,7 @@ def test_accuracy_leaves_out_burn_in_failures_and_skipped_frames() -> None:
     values = [1.0, *[0.2] * 9, *[0.6] * 3, 0.0, *[9.0] * 4, 1.0, *[0.2] * 9, 0.8]
     # Frames 0-9 and 18-27 burn in: .6, .6, .6 and .8 count.
     assert measures.accuracy([run(values, states)]) == pytest.approx(2.6 / 4, rel=1e-15)
-    assert measures.failures_per_100_frames([run(values, states)]) == 100 * 1 / 29
+    assert measures.failures_per_frame([run(values, states)]) == 1 / 29
     assert math.isnan(measures.accuracy([run(values[:5], states[:5])]))
 
 

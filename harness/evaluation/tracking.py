@@ -180,9 +180,12 @@ def accuracy(runs: Sequence[Run]) -> float:
     return float(counted.mean()) if len(counted) else float("nan")
 
 
-def failures_per_100_frames(runs: Sequence[Run]) -> float:
-    """Return VOT2018's robustness: failures of each hundred frames. Lower is better."""
-    return 100 * sum(run.failures for run in runs) / sum(len(run.states) for run in runs)
+def failures_per_frame(runs: Sequence[Run]) -> float:
+    """Return how many failures there are a frame; in per cent it is VOT2018's robustness.
+
+    Lower is better.
+    """
+    return sum(run.failures for run in runs) / sum(len(run.states) for run in runs)
 
 
 @dataclass(frozen=True, kw_only=True)

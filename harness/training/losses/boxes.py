@@ -46,7 +46,8 @@ def overlap(
     high = torch.minimum(ours[..., 2:], theirs[..., 2:])
     shared = (high - low).clamp(min=0).prod(-1)
     whole = _area(ours) + _area(theirs) - shared
-    return (shared / whole.clamp(min=_LEAST)).clamp(min=_LEAST)
+    share: Tensor = (shared / whole.clamp(min=_LEAST)).clamp(min=_LEAST)
+    return share
 
 
 def _area(boxes: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ def soft_binary(
     target: Tensor,  # in [0, 1]
 ) -> Tensor:
     """Return the binary divergence from ``target`` to ``logits``, 0 where they agree."""
-    entropy = torch.special.entr(target) + torch.special.entr(1 - target)
+    entropy: Tensor = torch.special.entr(target) + torch.special.entr(1 - target)
     crossed: Tensor = binary_cross_entropy_with_logits(logits, target, reduction="none")
     return crossed - entropy
 
