@@ -8,16 +8,12 @@ from typing import Annotated
 import typer
 
 from harness import discovery
+from harness.cli.options import AsJson, DataRoot, Exit
 from harness.contracts.errors import DataError
 
-_FAILED = 1
 data_app = typer.Typer(help="Get, check and look at data sets.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="One of `data list`.")]
-DataRoot = Annotated[
-    Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for machines.")]
 
 
 @data_app.command("list")
@@ -105,7 +101,7 @@ def verify(
         for note in load(name).provenance(data_root).notes if not tally.wrong.total() else ():
             typer.echo(f"note: {note}", err=True)
     if tally.wrong.total():
-        raise typer.Exit(_FAILED)
+        raise typer.Exit(Exit.SOME_FAILED)
 
 
 @data_app.command()

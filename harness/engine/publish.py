@@ -16,6 +16,7 @@ from typing import Any, cast
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness import discovery, report, results
 from harness.contracts.cell import START, TEACHERS, Cell
@@ -189,6 +190,23 @@ def _scores(row: Row, stored: Mapping[str, Any]) -> tuple[tuple[float, ...], int
     task = cast(Task, discovery.load("tasks", name))
     groups = stored.get("groups")
     return tuple(task.score(now, targets, groups).value for now in decided), len(targets)
+
+
+def decided(store: Store, row: Row, /) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return what a row's network decided after the last step, and the labels, both ``[sample]``.
+
+    Raises:
+        StoreError: If they are not in ``store``, or not those that ``row`` is about.
+    """
+    path = store.folder(row.cell) / PREDICTIONS
+    if not path.exists():
+        raise StoreError(
+            f"there is no {path}: published rows come without predictions; `run --again` makes them"
+        )
+    if wrong := contradiction(path, row):
+        raise StoreError(wrong)
+    with np.load(path, allow_pickle=False) as stored:
+        return stored["predictions"][-1], stored["labels"]
 
 
 def cautioned(suite: Suite, rows: Sequence[Row], /) -> Suite:
