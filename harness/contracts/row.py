@@ -282,8 +282,7 @@ class Row:
         fewer = metrics.n_test if metrics.metric == "accuracy" else 1
         if not fewer <= asked <= metrics.n_test:
             raise SpecError(
-                f"Metrics.n_test must be the ledger's {asked} samples, "
-                f"got {metrics.n_test}"
+                f"Metrics.n_test must be the ledger's {asked} samples, got {metrics.n_test}"
             )
 
     def to_json(self) -> str:

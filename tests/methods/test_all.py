@@ -17,14 +17,13 @@ from tests.methods.small import (
     STATIC,
     Kind,
     lesson,
+    on_images,
     student,
     teacher,
 )
 
-ON_IMAGES = {"classes", "maps"}
-CARDS = {name: discovery.method_card(name) for name in discovery.names("methods")}
-# Of classed images; what needs another task is held to the laws where that is.
-NAMES = [name for name, card in CARDS.items() if set(card.needs if card else ()) <= ON_IMAGES]
+NAMES = on_images()
+CARDS = {name: discovery.method_card(name) for name in NAMES}
 
 
 def _method(name: str) -> Method:
