@@ -1,10 +1,12 @@
 """A small Siamese tracker: trained on photographs, tried on real sequences, in minutes."""
 
+from dataclasses import replace
+
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.suite import Suite, TeacherSpec
 
-_RECIPE = Recipe(
+_LONG = Recipe(
     epochs=6, batch_size=16, optimiser="adam", learning_rate=3e-3, weight_decay=1e-4, warmup=0.1
 )
 
@@ -13,8 +15,8 @@ SUITE = Suite(
     protocol=1,
     dataset="tracking_quick",
     models=("siamfcpp_small",),
-    teacher=TeacherSpec(model="siamfcpp_small", recipe=_RECIPE),
-    recipes={"quick": _RECIPE},
+    teacher=TeacherSpec(model="siamfcpp_small", recipe=_LONG),
+    recipes={"quick": replace(_LONG, epochs=3)},
     timesteps=(1,),
     seeds=(0,),
     neuron=NeuronSpec(scale_input=False),
