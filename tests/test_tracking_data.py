@@ -9,11 +9,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.contracts.errors import DataError
+from harness.contracts.errors import DataError, SpecError
 from harness.contracts.inputs import Pair
 from harness.data.frames import crop, padded_side, paired
+from harness.data.preview import OURS, TRUTH, predicted, sheet
 from suites.datasets import _tracking as sets
 from suites.datasets import _tracking_layouts as layouts
+from suites.datasets.digits import DATASET as DIGITS
 from suites.datasets.tracking_quick import DATASET as QUICK
 
 PAIR = Pair(template=(3, 8, 8), search=(3, 16, 16))
@@ -268,27 +270,57 @@ def test_what_is_held_out_is_not_trained_on(tmp_path: Path) -> None:
 
 
 def test_the_quick_set_reads_what_it_is_told_to(tmp_path: Path) -> None:
-    for number in range(3):
-        frame(tmp_path / "images" / "imagenet_full_size" / "n0" / f"{number}.png")
-    an_otb(tmp_path / "tracking" / "OTB")
-    frame(tmp_path / "tracking" / "VOT" / "bag" / "00000001.png")
+    quick = _quick(tmp_path)
     truth = tmp_path / "tracking" / "VOT" / "bag" / "groundtruth.txt"
-    truth.write_text("1,2,5,2,5,9,1,9\n")
     first = QUICK.provenance(tmp_path).fingerprint
     truth.write_text("1,2,5,2,5,8,1,8\n")
     assert QUICK.provenance(tmp_path).fingerprint != first
-    quick = sets.TrackingSet(
-        card=QUICK.card,
-        test=QUICK.test,  # type: ignore[attr-defined]  # the class behind the protocol
-        folder="images/imagenet_full_size",
-        pairs=4,
-        in_memory=True,
-    )
     splits = quick.load(tmp_path)
     assert splits.train.inputs.shape == (4, 6, 191, 191)
     assert len(splits.test) == 4
     assert splits.test.groups.tolist() == [0, 0, 0, 1]
     assert splits.test.labels[3].tolist() == [1, 2, 4, 6]
     assert all(finding.ok for finding in quick.findings(tmp_path))
-    (tmp_path / "images" / "imagenet_full_size" / "n0" / "1.png").write_bytes(b"nothing")
+    (tmp_path / "images" / "imagenet_full_size" / "1.png").write_bytes(b"nothing")
     assert [finding.ok for finding in quick.findings(tmp_path)] == [False, True, True]
+
+
+def _quick(root: Path) -> sets.TrackingSet:
+    for number in range(3):
+        frame(root / "images" / "imagenet_full_size" / f"{number}.png")
+    an_otb(root / "tracking" / "OTB")
+    frame(root / "tracking" / "VOT" / "bag" / "00000001.png")
+    (root / "tracking" / "VOT" / "bag" / "groundtruth.txt").write_text("1,2,5,2,5,9,1,9\n")
+    return sets.TrackingSet(
+        card=QUICK.card,
+        test=QUICK.test,  # type: ignore[attr-defined]  # the class behind the protocol
+        folder="images/imagenet_full_size",
+        pairs=4,
+        in_memory=True,
+    )
+
+
+def test_a_preview_draws_the_truth_in_green_and_a_trackers_boxes_in_red(tmp_path: Path) -> None:
+    quick = _quick(tmp_path)
+    plain = np.asarray(sheet(quick, tmp_path))
+    theirs = np.array([[20.0, 12, 6, 6]] * 4)
+    beside = np.asarray(sheet(quick, tmp_path, theirs=theirs))
+    # The last row but one is the OTB sequence; its frames are 148 pixels wide, 3.7 a pixel.
+    tile = slice(-2 * (111 + 4), -(111 + 4) - 4), slice(150, 150 + 148)
+    truth, ours = (37, 37), (44, 74)  # row and column of the upper left corners
+    for page, shown in ((plain, False), (beside, True)):
+        first = page[tile]
+        assert tuple(first[truth]) == TRUTH
+        assert (tuple(first[ours]) == OURS) == shown
+
+
+def test_boxes_of_other_frames_or_of_no_tracker_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"boxes \[3, 4\] are not of these 4 frames"):
+        sheet(_quick(tmp_path), tmp_path, theirs=np.zeros((3, 4)))
+    with pytest.raises(SpecError, match="no sequences"):
+        sheet(DIGITS, None, theirs=np.zeros((3, 4)))
+    np.savez(tmp_path / "kept.npz", predictions=np.arange(8.0).reshape(2, 1, 4))
+    assert predicted(tmp_path / "kept.npz").tolist() == [[4, 5, 6, 7]]
+    (tmp_path / "other.npz").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="holds no predictions"):
+        predicted(tmp_path / "other.npz")

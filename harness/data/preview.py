@@ -8,12 +8,14 @@ training pairs with the target's box, then frames of each sequence with theirs.
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from harness.contracts.dataset import Dataset, DatasetCard, DatasetProvenance, Samples, Source
+from harness.contracts.errors import DataError, SpecError
 from harness.contracts.inputs import Pair
 from harness.data.frames import Frames
 
@@ -36,18 +38,35 @@ class Recorded(Protocol):
         ...
 
 
-def sheet(dataset: Dataset[Any], root: Path | None, /, *, timesteps: int = 4) -> Image.Image:
+def sheet(
+    dataset: Dataset[Any],
+    root: Path | None,
+    /,
+    *,
+    timesteps: int = 4,
+    theirs: NDArray[Any] | None = None,
+) -> Image.Image:
     """Return the contact sheet of the training part.
+
+    Args:
+        dataset: What to show.
+        root: Where data lies.
+        timesteps: Frames to cut events into.
+        theirs: A tracker's boxes of all test frames, ``[N, 4]`` or more columns: drawn beside
+            the truth.
 
     Raises:
         DataError: If the data set is not there, or damaged.
+        SpecError: If ``theirs`` are given and are not of these frames.
     """
     known = dataset.provenance(root)
     splits = dataset.load(root, timesteps=timesteps)
     part = cast("Samples | Source", splits.train)
     if isinstance(dataset.card.input, Pair):
-        strips = [*_pair_strips(part, dataset.card.input), *sequence_strips(splits.test)]
+        strips = [*_pair_strips(part, dataset.card.input), *sequence_strips(splits.test, theirs)]
         return _drawn(list(_title_of_sequences(dataset.card, part, splits.test, known)), strips)
+    if theirs is not None:
+        raise SpecError(f"{dataset.card.title} has no sequences to draw a tracker's boxes on")
     labels = _spread(np.unique(part.labels), _ROWS)
     is_events = isinstance(part, Samples) and part.are_frames
     if isinstance(part, Samples) and is_events:
@@ -55,6 +74,20 @@ def sheet(dataset: Dataset[Any], root: Path | None, /, *, timesteps: int = 4) ->
     else:
         strips = [_image_strip(part, int(label), dataset.card) for label in labels]
     return _drawn(list(_title(dataset.card, part, known)), strips)
+
+
+def predicted(path: Path, /) -> NDArray[Any]:
+    """Return what a cell kept of its decisions after the last step, ``[N, ...]``.
+
+    Raises:
+        DataError: If the file holds none.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            last: NDArray[Any] = kept["predictions"][-1]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise DataError(f"{path} holds no predictions of a cell: {error}") from error
+    return last
 
 
 def _title_of_sequences(
@@ -86,10 +119,15 @@ def sequence_strips(test: Samples, theirs: NDArray[Any] | None = None, /) -> lis
 
     Args:
         test: Sequences: ``Frames``, and boxes ``[N, 4]`` or polygons ``[N, 8]``.
-        theirs: Boxes ``[N, 4]``.
+        theirs: Boxes ``[N, 4]``; further columns are not looked at.
+
+    Raises:
+        SpecError: If these are boxes of other frames.
     """
     assert isinstance(test.inputs, Frames)
     assert test.groups is not None
+    if theirs is not None and (theirs.ndim != 2 or len(theirs) != len(test)):
+        raise SpecError(f"boxes {list(theirs.shape)} are not of these {len(test)} frames")
     strips = []
     for unit in np.unique(test.groups)[:_ROWS]:
         places = np.flatnonzero(test.groups == unit)
