@@ -111,13 +111,18 @@ def preview(
     data_root: DataRoot = None,
     out: Annotated[Path | None, typer.Option(help="The PNG; default NAME.png here.")] = None,
     timesteps: Annotated[int, typer.Option(help="Frames to cut events into.")] = 4,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="A cell's predictions.npz: draw its tracker's boxes, in red."),
+    ] = None,
 ) -> None:
     """Write a contact sheet that a person can judge."""
     from harness.data.catalogue import load
-    from harness.data.preview import sheet
+    from harness.data.preview import predicted, sheet
 
     path = out or Path(f"{name}.png")
-    page = sheet(load(name), data_root, timesteps=timesteps)
+    theirs = None if predictions is None else predicted(predictions)
+    page = sheet(load(name), data_root, timesteps=timesteps, theirs=theirs)
     try:
         page.save(path, format="PNG")
     except OSError as error:
