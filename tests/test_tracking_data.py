@@ -118,6 +118,9 @@ def _replace(line: int, text: str) -> Callable[[Path], None]:
     [
         (_replace(2, "12,11,0,6"), r"groundtruth_rect\.txt:2: the box 11,10,0,6 has zero area"),
         (_replace(3, "41,11,6,6"), r"rect\.txt:3: the box 40,10,6,6 lies outside .* 40x30"),
+        (_replace(3, "-5,11,6,6"), r"rect\.txt:3: the box -6,10,6,6 lies outside"),
+        (_replace(3, "11,-5,6,6"), r"rect\.txt:3: the box 10,-6,6,6 lies outside"),
+        (_replace(3, "11,31,6,6"), r"rect\.txt:3: the box 10,30,6,6 lies outside"),
         (_replace(2, "1,2,3"), r"rect\.txt:2: 3 numbers, expected 4"),
         (_replace(2, "1,2,x,3"), r"rect\.txt:2: '1,2,x,3' is not numbers"),
         (_replace(2, "NaN,NaN,NaN,NaN"), r"rect\.txt:2: .* has no finite place"),

@@ -149,12 +149,31 @@ def test_steps_are_averaged_up_to_each(tmp_path: Path) -> None:
     follower = Follower.started(samples.inputs, samples.inputs[0], samples.labels[0])
     right, left = np.full((GRID * GRID, 6), -9.0), np.full((GRID * GRID, 6), -9.0)
     right[:, 2:] = left[:, 2:] = 0.0  # 8 pixels to each edge
-    right[13, :2], left[11, :2] = 9.0, 27.0  # the points beside the middle
+    right[13, :2], left[11, :2] = 27.0, 9.0  # the points beside the middle
     boxes = follower.follow(np.stack([right, left]), samples.inputs[1])
-    # First eight pixels to the right; then the mean of 9 and -9 against that of 27 and -9.
+    # Eight pixels to the right; the mean of 27 and -9 is more than that of -9 and 9.
     centres = boxes[:, 0] + boxes[:, 2] / 2
-    assert centres == pytest.approx([48 + 8, 48 - 8])
-    assert follower.centre[0] == pytest.approx(40)  # led by the whole answer
+    assert centres == pytest.approx([48 + 8, 48 + 8])
+    again = Follower.started(samples.inputs, samples.inputs[0], samples.labels[0])
+    boxes = again.follow(np.stack([left, right]), samples.inputs[1])
+    # First to the left, and the whole answer leads to the right.
+    assert boxes[:, 0] + boxes[:, 2] / 2 == pytest.approx([48 - 8, 48 + 8])
+    assert again.centre[0] == pytest.approx(56)
+
+
+def test_a_shift_is_scaled_back_to_the_frame() -> None:
+    follower = Follower(
+        template=np.zeros((TEMPLATE, TEMPLATE, 3), np.uint8),
+        centre=np.array([48.0, 48]),
+        size=np.array([32.0, 32]),  # twice as large: a pixel of the search is two
+        search_px=SEARCH,
+    )
+    answer = np.zeros((GRID * GRID, 6))
+    answer[:, 0] = -30.0
+    answer[13, :2] = 30.0  # a box of 16 x 16 around 8 to the right
+    (box,) = follower.follow(answer[None], np.zeros((96, 96, 3), np.uint8))
+    assert follower.centre.tolist() == [48 + 16, 48]
+    assert box == pytest.approx([48, 32, 32, 32])
 
 
 def test_a_size_changes_at_its_pace() -> None:
