@@ -558,13 +558,10 @@ def _paired_with(
         means = np.where(known, differences, 0.0).sum(axis=1) / runs
         squares = np.where(known, (differences - means[:, None]) ** 2, 0.0).sum(axis=1)
         deviations = np.sqrt(squares / (runs - 1))
-        least = np.where(known, differences, math.inf).min(axis=1, initial=math.inf)
-        most = np.where(known, differences, -math.inf).max(axis=1, initial=-math.inf)
-        deviations[least == most] = 0.0  # as for one pair: not 1e-16
         errors = np.maximum(deviations, step * _ROUNDING) / np.sqrt(runs)
         ps = 2 * stdtr(runs - 1, -np.abs(means) / errors)
     ps = np.where(errors == 0, means == 0, ps)
-    return means.tolist(), np.where(runs < 2, math.nan, ps).tolist()
+    return means.tolist(), ps.tolist()
 
 
 def _p_of_equivalence(difference: Mean, margin: float, resolution: float) -> float | None:

@@ -313,19 +313,33 @@ def test_noise_alone_separates_nobody_and_a_single_value_is_in_no_group() -> Non
         significance_groups({"a": BEST, "b": {0: math.nan, 1: 1.0}})
 
 
+def test_groups_know_what_rounding_hides() -> None:
+    # As for one pair: with three seeds a gain must exceed T_2 / sqrt(18) = 1.014 steps.
+    base = dict.fromkeys(range(3), 90.0)
+    one, two = (dict.fromkeys(range(3), 90.0 + steps) for steps in (1, 2))
+    assert significance_groups({"base": base, "one": one}, resolution=1.0) == {"base": 1, "one": 1}
+    assert significance_groups({"base": base, "two": two}, resolution=1.0) == {"base": 2, "two": 1}
+
+
 @given(
     table=st.lists(
-        st.dictionaries(st.integers(0, 5), st.integers(0, 20).map(float), min_size=1),
+        st.tuples(
+            st.integers(0, 40),
+            st.dictionaries(st.integers(0, 5), st.integers(0, 3), min_size=1),
+        ),
         min_size=2,
-        max_size=6,
+        max_size=4,
     ),
-    resolution=st.sampled_from([0.0, 1.0]),
+    resolution=st.sampled_from([0.0, 1.0, 8.0]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_groups_are_those_of_pairs_compared_one_by_one(
-    table: list[dict[int, float]], resolution: float
+    table: list[tuple[int, dict[int, int]]], resolution: float
 ) -> None:
-    scores = {str(place): values for place, values in enumerate(table)}
+    scores = {
+        str(place): {seed: float(level + value) for seed, value in values.items()}
+        for place, (level, values) in enumerate(table)
+    }
     pairs = {
         (one, other): compared
         for one, other in combinations(scores, 2)

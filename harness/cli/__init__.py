@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from harness import discovery
-from harness.cli import simulators, watching
+from harness.cli import bundles, simulators, watching
 from harness.cli.boards import boards_app
 from harness.cli.data import data_app
 from harness.cli.exchange import export, import_app
@@ -74,6 +74,9 @@ app.command()(report)
 app.command()(publish)
 app.command()(watching.status)
 app.command()(watching.logs)
+app.command()(bundles.bundle)
+app.command()(bundles.merge)
+app.command()(bundles.verify)
 app.add_typer(import_app, name="import")
 app.command()(export)
 
@@ -151,10 +154,11 @@ def plan(  # noqa: PLR0913  one option a filter
         expected_s += seconds or 0.0
         if as_json:
             told = {"cell_id": one.cell.cell_id, "state": one.state, "why": one.why}
-            needs = {"seconds": seconds, "gpu_bytes": gpu_bytes}
+            needs = {"seconds": seconds, "gpu_bytes": gpu_bytes, "trust": one.trust}
             print(json.dumps(told | needs | json.loads(one.cell.identity())))
         else:
-            words = "; ".join(filter(None, (one.why, _needs(seconds, gpu_bytes))))
+            level = one.trust if one.trust in ("claimed", "verified") else ""
+            words = "; ".join(filter(None, (level, one.why, _needs(seconds, gpu_bytes))))
             print(f"{one.state:9} {one.cell.cell_id} {one.cell.label}", words, sep="  ")
     if not as_json:
         print(_summary(standings) + _ahead(expected_s, device))

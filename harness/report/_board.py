@@ -30,6 +30,7 @@ from harness.report._answers import (
 )
 from harness.report._given import Given, given
 from harness.report._labels import card_of, told_apart
+from harness.results import TRUSTS, Trust
 from harness.statistics import Comparison, Interval, Mean, Ranking, Share
 
 Item = TypeVar("Item")
@@ -81,6 +82,7 @@ class Line:
         group: Within its track, see ``harness.statistics.significance_groups``; None below
             two seeds.
         mine: Whether a cell of it was made by whoever asks, not published.
+        trust: How far the least trusted of its rows is to be believed.
         authors: Whether it has its authors' constants where tuning chose others: it stands
             beside the tuned entry, in no group and no ranking.
         best: Probability of the highest mean of its track; None below six common seeds.
@@ -108,6 +110,7 @@ class Line:
     gain_p_holm: float | None = None
     group: int | None = None
     mine: bool = False
+    trust: Trust = "published"
     authors: bool = False
     best: float | None = None
     cost: float | None = None
@@ -161,6 +164,7 @@ class Line:
         judged = (
             self.asked,
             self.mine,
+            self.trust,
             self.group,
             self.best,
             self.gain,
@@ -368,7 +372,7 @@ def leaderboard(
     *,
     suite: Suite,
     teachers: Sequence[Row] = (),
-    mine: Collection[str] = (),
+    mine: Collection[str] | Mapping[str, Trust] = (),
     authors: Collection[str] = (),
     again: Iterable[Row] = (),
     baseline: str | None = None,
@@ -384,7 +388,8 @@ def leaderboard(
         rows: Of one suite.
         suite: It names the baseline, the seeds asked for and the remarks.
         teachers: Their rows, for the baseline that skips zero activations.
-        mine: Identities of cells that are to be marked as one's own.
+        mine: Identities of cells that are to be marked as one's own; a mapping says how far
+            each is to be believed.
         authors: Of cells with their authors' constants where tuning chose others.
         again: Further rows of the same cells: those that differ in threads alone tell what
             rounding does.
@@ -451,6 +456,12 @@ def average(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known and len(known) == len(values) else None
 
 
+def _trust(cell_id: str, mine: Collection[str] | Mapping[str, Trust]) -> Trust:
+    if cell_id not in mine:
+        return "published"
+    return mine[cell_id] if isinstance(mine, Mapping) else "here"
+
+
 def _setting(
     rows: Sequence[Row],
     priced: Mapping[str, PricedRow],
@@ -458,7 +469,7 @@ def _setting(
     beside: Mapping[Track, str],
     redrawn: Mapping[str, Sequence[Row]],
     *,
-    mine: Collection[str],
+    mine: Collection[str] | Mapping[str, Trust],
     authors: Collection[str],
     spelt: Mapping[str, Collection[str]],
 ) -> Setting:
@@ -469,6 +480,7 @@ def _setting(
         replace(
             _line(by_line[key], labels[key[-1]], priced, suite, a_pass),
             mine=any(row.cell_id in mine for row in by_line[key]),
+            trust=min((_trust(row.cell_id, mine) for row in by_line[key]), key=TRUSTS.index),
             authors=any(row.cell_id in authors for row in by_line[key]),
         )
         for key in sorted(by_line)

@@ -101,15 +101,7 @@ def mcnemar(
     Raises:
         SpecError: If there is no such line or no pair, or no sample is right or wrong.
     """
-    for name in (first, second):
-        require_line(board, name)
-    if board.metric != "accuracy":
-        raise SpecError(
-            f"McNemar's test is about samples that are right or wrong, and these are scored by "
-            f"{board.metric}; `report` compares methods over seeds"
-        )
-    if first == second:
-        raise SpecError(f"two methods are held against each other, got {first!r} twice")
+    _check(board, first, second)
     pairs: list[Pair] = []
     left_out: list[str] = []
     # What all simulators answer alike is one pair, not several that confirm each other.
@@ -135,6 +127,18 @@ def mcnemar(
     adjusted = statistics.holm([pair.p for pair in pairs])
     held = tuple(replace(pair, p_holm=p) for pair, p in zip(pairs, adjusted, strict=True))
     return Held(first=first, second=second, pairs=held, left_out=tuple(left_out))
+
+
+def _check(board: Leaderboard, first: str, second: str) -> None:
+    for name in (first, second):
+        require_line(board, name)
+    if board.metric != "accuracy":
+        raise SpecError(
+            "McNemar's test is about samples that are right or wrong, and these are scored by "
+            f"{board.metric}; `report` compares methods over seeds"
+        )
+    if first == second:
+        raise SpecError(f"two methods are held against each other, got {first!r} twice")
 
 
 def to_markdown(held: Held, /) -> str:

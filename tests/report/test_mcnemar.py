@@ -182,8 +182,8 @@ def test_decisions_that_are_not_there_or_of_another_row_are_refused(
 ) -> None:
     with pytest.raises(StoreError, match="published rows come without predictions; `run --again`"):
         decided(Store(tmp_path), right("a", 14))
-    other = stored(right("a", 14), predictions=answering(range(13))[None])
-    with pytest.raises(StoreError, match=r"predictions beside it give 0\.65 of 20"):
+    other = stored(right("a", 14), predictions=np.stack([answering(range(13))] * 2))
+    with pytest.raises(StoreError, match=r"predictions beside it give accuracy 0\.65"):
         decided(Store(tmp_path), other)
 
 
@@ -195,7 +195,8 @@ def test_the_verb_reads_the_cells_that_were_run_here(tmp_path: Path) -> None:
         low, high = wilson_interval(correct, 20)
         metrics = Metrics(score=correct / 20, score_low=low, score_high=high, n_test=20)
         Store(runs).save(fresh(asked, metrics=metrics))
-        np.savez(Store(runs).folder(asked) / PREDICTIONS, predictions=found[None], labels=LABELS)
+        every = np.stack([found] * asked.timesteps)
+        np.savez(Store(runs).folder(asked) / PREDICTIONS, predictions=every, labels=LABELS)
     words = ["mcnemar", "digits", *answers, "--out", str(runs), "--results", str(tmp_path)]
     done = CliRunner().invoke(boards_app, [*words, "--json"])
     told = json.loads(done.stdout)
