@@ -1,6 +1,7 @@
 """Sequences and stills in the layouts that they come in, training pairs, and bad files."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,9 @@ def _replace(line: int, text: str) -> Callable[[Path], None]:
     [
         (_replace(2, "12,11,0,6"), r"groundtruth_rect\.txt:2: the box 11,10,0,6 has zero area"),
         (_replace(3, "41,11,6,6"), r"rect\.txt:3: the box 40,10,6,6 lies outside .* 40x30"),
+        (_replace(3, "-5,11,6,6"), r"rect\.txt:3: the box -6,10,6,6 lies outside"),
+        (_replace(3, "11,-5,6,6"), r"rect\.txt:3: the box 10,-6,6,6 lies outside"),
+        (_replace(3, "11,31,6,6"), r"rect\.txt:3: the box 10,30,6,6 lies outside"),
         (_replace(2, "1,2,3"), r"rect\.txt:2: 3 numbers, expected 4"),
         (_replace(2, "1,2,x,3"), r"rect\.txt:2: '1,2,x,3' is not numbers"),
         (_replace(2, "NaN,NaN,NaN,NaN"), r"rect\.txt:2: .* has no finite place"),
@@ -324,3 +328,16 @@ def test_boxes_of_other_frames_or_of_no_tracker_are_refused(tmp_path: Path) -> N
     (tmp_path / "other.npz").write_bytes(b"nothing")
     with pytest.raises(DataError, match="holds no predictions"):
         predicted(tmp_path / "other.npz")
+
+
+def test_the_real_sequences_have_a_box_a_frame() -> None:
+    root = os.environ.get("SNN_DISTILL_DATA")
+    if not root or not Path(root, "tracking").is_dir():
+        pytest.skip("SNN_DISTILL_DATA names no folder with tracking/")
+    samples = sets.tested(QUICK.test(Path(root)), PAIR)  # type: ignore[attr-defined]  # the class behind the protocol
+    assert samples.labels.shape == (len(samples.inputs), 4)
+    assert (samples.labels[:, 2:] > 0).all()
+    height, width = samples.inputs[0].shape[:2]
+    assert (samples.labels[0] >= 0).all()
+    assert samples.labels[0, 0] + samples.labels[0, 2] <= width
+    assert samples.labels[0, 1] + samples.labels[0, 3] <= height

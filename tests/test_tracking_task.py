@@ -1,8 +1,9 @@
 """Driving a tracker: what it is shown, where it goes, and what it is scored."""
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,12 +12,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from harness import discovery
+from harness.contracts.backend import Backend
 from harness.contracts.dataset import Samples
 from harness.contracts.errors import SpecError
+from harness.contracts.inputs import Classes, Pair
+from harness.contracts.neuron import NeuronSpec
 from harness.contracts.task import Driven, Task
 from harness.data.frames import Frames
 from harness.evaluation.tracking import FAILED, SKIPPED, STARTED, TRACKED, corners_of
 from harness.training.losses.boxes import STRIDE_PX
+from suites.models._siamese import SiamFCpp
 from suites.tasks._siamese import Follower
 from suites.tasks.tracking import TASK as ONE_PASS
 from suites.tasks.tracking_resets import TASK as RESETS
@@ -78,7 +84,9 @@ def driven(task: Task, samples: Samples, answering: Answering, *, timesteps: int
         stimulus = next(asked)
         while True:
             answer = torch.from_numpy(answering(stimulus))
-            stimulus = asked.send(answer.expand(timesteps, 1, *answer.shape))
+            if answer.dim() == 2:  # the same in every step
+                answer = answer.expand(timesteps, *answer.shape)
+            stimulus = asked.send(answer.unsqueeze(1))
     except StopIteration as done:
         return done.value
 
@@ -141,12 +149,31 @@ def test_steps_are_averaged_up_to_each(tmp_path: Path) -> None:
     follower = Follower.started(samples.inputs, samples.inputs[0], samples.labels[0])
     right, left = np.full((GRID * GRID, 6), -9.0), np.full((GRID * GRID, 6), -9.0)
     right[:, 2:] = left[:, 2:] = 0.0  # 8 pixels to each edge
-    right[13, :2], left[11, :2] = 9.0, 27.0  # the points beside the middle
+    right[13, :2], left[11, :2] = 27.0, 9.0  # the points beside the middle
     boxes = follower.follow(np.stack([right, left]), samples.inputs[1])
-    # First eight pixels to the right; then the mean of 9 and -9 against that of 27 and -9.
+    # Eight pixels to the right; the mean of 27 and -9 is more than that of -9 and 9.
     centres = boxes[:, 0] + boxes[:, 2] / 2
-    assert centres == pytest.approx([48 + 8, 48 - 8])
-    assert follower.centre[0] == pytest.approx(40)  # led by the whole answer
+    assert centres == pytest.approx([48 + 8, 48 + 8])
+    again = Follower.started(samples.inputs, samples.inputs[0], samples.labels[0])
+    boxes = again.follow(np.stack([left, right]), samples.inputs[1])
+    # First to the left, and the whole answer leads to the right.
+    assert boxes[:, 0] + boxes[:, 2] / 2 == pytest.approx([48 - 8, 48 + 8])
+    assert again.centre[0] == pytest.approx(56)
+
+
+def test_a_shift_is_scaled_back_to_the_frame() -> None:
+    follower = Follower(
+        template=np.zeros((TEMPLATE, TEMPLATE, 3), np.uint8),
+        centre=np.array([48.0, 48]),
+        size=np.array([32.0, 32]),  # twice as large: a pixel of the search is two
+        search_px=SEARCH,
+    )
+    answer = np.zeros((GRID * GRID, 6))
+    answer[:, 0] = -30.0
+    answer[13, :2] = 30.0  # a box of 16 x 16 around 8 to the right
+    (box,) = follower.follow(answer[None], np.zeros((96, 96, 3), np.uint8))
+    assert follower.centre.tolist() == [48 + 16, 48]
+    assert box == pytest.approx([48, 32, 32, 32])
 
 
 def test_a_size_changes_at_its_pace() -> None:
@@ -259,3 +286,38 @@ def test_boxes_that_overlap_by_nine_tenths_are_alike() -> None:
     assert RESETS.alike(states[0], states[0]).tolist() == [True]
     assert RESETS.alike(states[0], states[1]).tolist() == [False]
     assert RESETS.alike(states[2], np.array([[9.0, 9, 0, 0, SKIPPED]])).tolist() == [True]
+
+
+@pytest.mark.parametrize("task", [ONE_PASS, RESETS], ids=["one pass", "resets"])
+def test_equal_weights_decide_alike_on_both_simulators(tmp_path: Path, task: Task) -> None:
+    samples = sequence(tmp_path, [(20 + 2 * step, 30) for step in range(4)])
+    frames = replace(samples.inputs, template_px=63, search_px=95)
+    samples = replace(samples, inputs=frames)
+    if task is RESETS:
+        samples = polygons(samples)
+    pair = Pair(template=(3, 63, 63), search=(3, 95, 95))
+    model = SiamFCpp(widths=(3, 4, 4), kernels=(7, 3, 3), head=1)
+    decisions = []
+    for name in ("norse", "spikingjelly"):
+        simulator = cast(Backend, discovery.load("backends", name))
+        torch.manual_seed(0)
+        network = model.build(
+            lambda of=simulator: of.neuron(NeuronSpec(scale_input=False)),  # type: ignore[misc]  # mypy cannot type a default
+            input=pair,
+            output=Classes(1),
+        )
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None  # the statistics of noise, so that neurons fire
+        noise = torch.randn(4, 6, 95, 95, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            network(noise)
+        network.eval()
+
+        def answering(stimulus: Tensor, network: torch.nn.Module = network) -> Any:
+            with torch.no_grad():
+                return network(stimulus, 2).logits[:, 0].numpy()
+
+        decisions.append(driven(task, samples, answering, timesteps=2))
+    assert np.array_equal(*decisions)
+    assert np.ptp(decisions[0][..., :4]) > 0

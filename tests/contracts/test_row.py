@@ -223,6 +223,11 @@ def test_a_rows_metrics_are_of_its_steps_and_its_ledgers_samples() -> None:
     ledger = Ledger.from_plain({"samples": 99, "steps": 2, "layers": {}})
     with pytest.raises(SpecError, match=r"n_test must be the ledger's 99 samples, got 100"):
         replace(ROW, ledger=ledger)
+    # A tracker is asked nothing about the frames that it is started on, and of no others.
+    tracked = replace(METRICS, metric="success")
+    assert replace(ROW, ledger=ledger, metrics=tracked).ledger is not None
+    with pytest.raises(SpecError, match=r"n_test must be the ledger's 99 samples, got 98"):
+        replace(ROW, ledger=ledger, metrics=replace(tracked, n_test=98))
 
 
 def test_a_row_survives_its_file_byte_for_byte() -> None:

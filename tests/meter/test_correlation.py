@@ -120,7 +120,9 @@ def tracked(network: Tracker, timesteps: int) -> Ledger:
 @pytest.mark.parametrize("timesteps", [1, 2, 3])
 def test_a_template_is_counted_once_a_sequence_and_a_search_in_every_frame(timesteps: int) -> None:
     network = Tracker().eval()
-    for _ in range(2):  # what the first count leaves behind is in no later one
+    for _ in range(2):
+        with torch.no_grad():  # what is remembered from before is in no count
+            network(torch.stack([FIRST, FIRST])[None], timesteps)
         measured = tracked(network, timesteps)
         template, search = measured.layers["remembered.seen"], measured.layers["seen"]
         # Of FIRST two values, of SECOND one, x 5; the second frame of each needs no template.
@@ -136,19 +138,32 @@ def test_a_template_is_counted_once_a_sequence_and_a_search_in_every_frame(times
         assert (measured.samples, measured.steps) == (4, timesteps)
 
 
-def test_a_remembered_template_answers_as_one_computed_anew() -> None:
-    network = Tracker().eval()
-    both = torch.stack([FIRST, SECOND])[None]
+def test_what_is_remembered_is_what_would_be_computed_anew() -> None:
+    layer, remembered, calls = nn.Linear(3, 5), Remembered().eval(), []
+
+    def work(value: Tensor) -> Sequence[Tensor]:
+        calls.append(value)
+        return (layer(value),)
+
+    def asked(value: Tensor, key: int = 0) -> int:
+        """Return how often there was work so far, if the answer is right."""
+        with torch.no_grad():
+            (found,) = remembered(value, key, [*layer.parameters()], work)
+            assert torch.equal(found, layer(value))
+        return len(calls)
+
+    assert [asked(FIRST), asked(FIRST.clone()), asked(SECOND), asked(SECOND, 1)] == [1, 1, 2, 3]
+    assert asked(SECOND, 1) == 3
     with torch.no_grad():
-        first = network(both)
-        assert torch.equal(network(both), first)
-        # Another weight, in place or exchanged, is another template.
-        network.seen.weight.mul_(0.25)
-        assert network(both).sum() == 0
-        network.load_state_dict(Tracker().state_dict())
-        assert torch.equal(network(both), first)
-        network.seen.weight.data = network.seen.weight.data * 0.25
-        assert network(both).sum() == 0
+        layer.weight.mul_(0.25)  # in place
+    assert asked(SECOND, 1) == 4
+    layer.load_state_dict(nn.Linear(3, 5).state_dict())
+    assert asked(SECOND, 1) == 5
+    layer.weight.data = layer.weight.data * 0.25  # exchanged
+    assert asked(SECOND, 1) == 6
+    assert asked(SECOND.expand(2, 3), 1) == 7  # another shape
+    remembered.forget()
+    assert asked(SECOND.expand(2, 3), 1) == 8
 
 
 def test_nothing_is_remembered_where_something_learns() -> None:
