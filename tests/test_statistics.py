@@ -316,7 +316,7 @@ def test_noise_alone_separates_nobody_and_a_single_value_is_in_no_group() -> Non
 def test_groups_know_what_rounding_hides() -> None:
     # As for one pair: with three seeds a gain must exceed T_2 / sqrt(18) = 1.014 steps.
     base = dict.fromkeys(range(3), 90.0)
-    one, two = ({seed: 90.0 + steps for seed in range(3)} for steps in (1, 2))
+    one, two = (dict.fromkeys(range(3), 90.0 + steps) for steps in (1, 2))
     assert significance_groups({"base": base, "one": one}, resolution=1.0) == {"base": 1, "one": 1}
     assert significance_groups({"base": base, "two": two}, resolution=1.0) == {"base": 2, "two": 1}
 
