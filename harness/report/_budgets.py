@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -193,18 +194,23 @@ def _interval(scores: NDArray[np.float64]) -> Interval | None:
     return Interval(float(low), float(high))
 
 
+def _halves(seeds: int) -> list[list[int]]:
+    """Return every half of so many seeds; if those are too many, some, by a fixed stream."""
+    half = seeds // 2
+    if math.comb(seeds, half) <= _RESAMPLES:
+        return [list(one) for one in combinations(range(seeds), half)]
+    rng = np.random.default_rng(0)
+    return [rng.permutation(seeds)[:half].tolist() for _ in range(_RESAMPLES)]
+
+
 def _within(scores: NDArray[np.float64]) -> float | None:
-    """Return the mean tau of all ways to halve the seeds of either budget."""
-    seeds = range(scores.shape[-1])
-    if len(seeds) < LEAST_SEEDS:
+    """Return the mean tau of the ways to halve the seeds of either budget."""
+    seeds = scores.shape[-1]
+    if seeds < LEAST_SEEDS:
         return None
-    halves = [
-        (list(half), [seed for seed in seeds if seed not in half])
-        for half in combinations(seeds, len(seeds) // 2)
-    ]
     taus = [
-        _tau(budget[:, one].mean(axis=1), budget[:, other].mean(axis=1))
+        _tau(budget[:, half].mean(axis=1), np.delete(budget, half, axis=1).mean(axis=1))
         for budget in scores
-        for one, other in halves
+        for half in _halves(seeds)
     ]
     return float(np.mean([0.0 if tau is None else tau for tau in taus]))

@@ -3,13 +3,14 @@
 import json
 import math
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 
+import numpy as np
 import pytest
 
 from harness.contracts.row import Row
 from harness.report import leaderboard, render, to_json
-from harness.report._budgets import LEAST_METHODS, Order, orders, sentence
+from harness.report._budgets import LEAST_METHODS, Order, _halves, orders, sentence
 from harness.statistics import Interval
 from tests.report.rows import BUDGET, SUITE, right, with_cell, with_metrics
 
@@ -86,6 +87,19 @@ def test_an_order_that_changes_with_the_seed_is_not_said_to_hold() -> None:
     # The smaller budget: 1 in all three halvings. The larger: the contrary seed against the two
     # others is -1; with either of them it is a tie of all methods, which orders nothing.
     assert found.within == pytest.approx((3 - 1) / 6)
+
+
+def test_any_number_of_seeds_is_halved() -> None:
+    assert _halves(5) == [list(one) for one in combinations(range(5), 2)]
+    # 24 seeds have 2.7 million halves: of more than 2,000 so many are drawn.
+    for seeds in (24, 1000):
+        found = _halves(seeds)
+        assert len(found) == 2000
+        assert {len(set(half)) for half in found} == {seeds // 2}
+        assert found == _halves(seeds)
+        # Each seed is in half of them, give or take five standard deviations of sqrt(2000 / 4).
+        counts = np.bincount(np.concatenate(found), minlength=seeds)
+        assert abs(counts - 1000).max() < 5 * math.sqrt(500)
 
 
 def test_seeds_that_are_equal_in_sum_are_ties_in_whatever_order_they_are_added() -> None:

@@ -152,6 +152,15 @@ def test_the_table_names_who_is_more_often_right_and_only_where_holm_tells() -> 
     assert (plain["first_alone"], plain["backend"], plain["seed"]) == (15, "alpha", 0)
 
 
+def test_what_one_pair_tells_apart_several_may_not() -> None:
+    # Six of six: p = 2 / 2^6 = .031, and twice that by Holm.
+    rows = [right(method, 14, seed=seed) for method in ("a", "b") for seed in range(2)]
+    answers = told({"a": answering(range(10)), "b": answering(range(4))})
+    for seeds, winner in ((1, "| a |"), (2, "| within noise |")):
+        few = [row for row in rows if row.cell.seed < seeds]
+        assert to_markdown(mcnemar(board(few), "a", "b", answers)).count(winner) == seeds
+
+
 @pytest.fixture
 def stored(tmp_path: Path) -> Callable[..., Row]:
     """Return what writes a row's predictions; samples 0 to 13 are right."""
