@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -100,8 +100,8 @@ class Answer:
         if self._lesson.teacher is None:
             raise SpecError("this method's card says uses_teacher=False, yet it asks the teacher")
         with self._lesson.autocast():
-            seen = self._lesson.teacher.see(self._batch.images, self._taps)
-            return self._lesson.team.answered(seen)
+            look = partial(self._lesson.teacher.see, self._batch.images, self._taps)
+            return self._lesson.team.answered(look)
 
     @cached_property
     def logits(self) -> Tensor:

@@ -20,6 +20,7 @@ from harness.contracts.errors import HarnessError, UnsupportedError
 from harness.contracts.model import Output
 from harness.training.team import Look
 
+_UNSURE = 2  # steps: what one looked at, and what was made of that before the next
 _ALIKE = 1e-6  # of a tensor's size: more than kernels of one kind differ by, less than a sample
 
 
@@ -35,24 +36,17 @@ class Several:
     def __init__(self) -> None:
         """Take part in the group of this process."""
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self._compared = False
+        self._unsure = _UNSURE
 
     def looking(self, look: Look, network: nn.Module, /) -> Look:
         """Return what answers the whole batch; its norms see all of it."""
         norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
         shared = {norm: self._shared(norm) for norm in norms}
-        self._compared = False
+        self._unsure = _UNSURE
 
         def looked(stimulus: Tensor, taps: Sequence[str]) -> Output:
-            before = _random()
             with _instead(shared):
-                output = look(stimulus, taps)
-            if not all(map(torch.equal, before, _random())):
-                raise UnsupportedError(
-                    "this method or its network draws random numbers while it looks at a batch, "
-                    "and each of several devices would draw others; run it on one"
-                )
-            return self.answered(output)
+                return self.answered(partial(look, stimulus, taps))
 
         return looked
 
@@ -60,8 +54,18 @@ class Several:
         """Return ``[N, ...]`` of all devices' shares, each ``[n, ...]``, without a gradient."""
         return torch.cat(self._told(part))
 
-    def answered(self, output: Output, /) -> Output:
-        """Return what a network answered to the shares of all devices, with its gradient."""
+    def answered(self, look: Callable[[], Output], /) -> Output:
+        """Return what ``look`` answers to the shares of all devices, with its gradient.
+
+        Raises:
+            UnsupportedError: If it draws random numbers, which would be others for each share.
+        """
+        before, output = _random(), look()
+        if not all(map(torch.equal, before, _random())):
+            raise UnsupportedError(
+                "random numbers are drawn while a network looks at a batch, and each of several "
+                "devices would draw others for its share; run it on one"
+            )
         return Output(
             logits=_Answered.apply(output.logits, self),  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
             taps={name: _Answered.apply(tap, self) for name, tap in output.taps.items()},  # type: ignore[no-untyped-call]  # likewise
@@ -71,12 +75,12 @@ class Several:
         """Give all devices the mean of their gradients.
 
         Raises:
-            UnsupportedError: If what the first step has left in ``modules`` is not the same.
+            UnsupportedError: If what the first steps have left in ``modules`` is not the same.
         """
         modules = list(modules)
-        if not self._compared:
+        if self._unsure:
             self.refuse_unlike(modules)
-            self._compared = True
+            self._unsure -= 1
         weights = [weight for module in modules for weight in module.parameters()]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         together = self.summed(torch.cat([each.flatten() for each in gradients])) / self.size

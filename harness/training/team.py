@@ -34,8 +34,12 @@ class Team(Protocol):
         """Return ``[N, ...]`` of all devices' shares, each ``[n, ...]``, without a gradient."""
         ...
 
-    def answered(self, output: Output, /) -> Output:
-        """Return what a network answered to the shares of all devices, with its gradient."""
+    def answered(self, look: Callable[[], Output], /) -> Output:
+        """Return what ``look`` answers to the shares of all devices, with its gradient.
+
+        Raises:
+            UnsupportedError: If it draws random numbers, which would be others for each share.
+        """
         ...
 
     def average(self, modules: Iterable[nn.Module], /) -> None:
@@ -64,9 +68,9 @@ class Alone:
         """Return ``part``."""
         return part
 
-    def answered(self, output: Output, /) -> Output:
-        """Return ``output``."""
-        return output
+    def answered(self, look: Callable[[], Output], /) -> Output:
+        """Look."""
+        return look()
 
     def average(self, modules: Iterable[nn.Module], /) -> None:
         """Do nothing."""
