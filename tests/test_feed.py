@@ -34,8 +34,18 @@ def feed(
     batch_size: int = 8,
     augmentation: Callable[[Tensor, torch.Generator], Tensor] = NOTHING,
     seed: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Feed:
-    return Feed(samples, batch_size=batch_size, augmentation=augmentation, seed=seed, device="cpu")
+    return Feed(
+        samples,
+        batch_size=batch_size,
+        augmentation=augmentation,
+        seed=seed,
+        device="cpu",
+        rank=rank,
+        world_size=world_size,
+    )
 
 
 @settings(deadline=None, max_examples=40)
@@ -49,6 +59,31 @@ def test_an_epoch_shows_each_sample_at_most_once_in_full_batches(
     shown = torch.cat([batch.indices for batch in batches]).tolist()
     assert len(set(shown)) == len(shown)
     assert len(feed(numbered(count), batch_size=batch_size)) == len(batches)
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_shares_put_together_are_the_batches_of_one_process_augmented_alike(
+    world_size: int,
+) -> None:
+    cropped = {"augmentation": augment(("crop", "flip"), CIFAR10.card)}
+    noise = np.random.default_rng(0).integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)
+    samples = Samples(inputs=noise, labels=np.arange(20))
+    whole = feed(samples, **cropped)
+    shares = [
+        feed(samples, **cropped, rank=rank, world_size=world_size) for rank in range(world_size)
+    ]
+    assert {len(share) for share in shares} == {len(whole)} == {2}
+    assert {share.batch_size for share in shares} == {whole.batch_size} == {8}
+    for batch, *parts in zip(whole.epoch(1), *(share.epoch(1) for share in shares), strict=True):
+        for one, *others in zip(batch, *parts, strict=True):
+            assert torch.equal(one, torch.cat(others))
+
+
+def test_a_batch_that_cannot_be_shared_is_refused() -> None:
+    with pytest.raises(SpecError, match="a batch of 8 cannot be shared by 3 processes equally"):
+        feed(numbered(40), world_size=3)
+    with pytest.raises(SpecError, match=re.escape("rank must be in 0..1, got 2")):
+        feed(numbered(40), rank=2, world_size=2)
 
 
 def test_indices_images_and_labels_belong_together() -> None:

@@ -185,6 +185,9 @@ def run(  # noqa: PLR0913  one option a filter
     devices: Annotated[
         list[str] | None, typer.Option(help="Several GPUs, as cuda:0,cuda:1; instead of --device.")
     ] = None,
+    gpus_per_cell: Annotated[
+        int, typer.Option(help="GPUs that share each batch of a cell; on a cpu, processes.")
+    ] = 1,
     data_root: DataRoot = None,
     out: Out = RUNS,
     results: Results = RESULTS,
@@ -237,8 +240,11 @@ def run(  # noqa: PLR0913  one option a filter
     axes = replace(axes, shard=_shard(shard), settings=_settings(sets))
     _require_positive("--timeout", math.inf if timeout is None else timeout)
     _require_positive("--threads", threads)
-    asked = _devices(device, devices)
-    slots = _slots(jobs, asked[0], devices=len(asked))
+    _require_positive("--gpus-per-cell", gpus_per_cell)
+    if engine != "local" and gpus_per_cell > 1:
+        raise SpecError(f"--gpus-per-cell is for --engine local, got --engine {engine}")
+    asked = _first_of_each(_devices(device, devices), gpus_per_cell)
+    slots = _slots(jobs, asked[0], devices=len(asked), together=gpus_per_cell)
     if engine != "local" and jobs is None:
         slots = sys.maxsize  # the engine knows how much room there is
     retried = _statuses(retry)
@@ -256,12 +262,12 @@ def run(  # noqa: PLR0913  one option a filter
     failures = 0
     if due:
         for each in asked if engine == "local" else ():
-            _require_device(each)
+            _require_device(each, gpus_per_cell)
         simulators.require(cell.backend for cell in due)
         conditions = _conditions(
             asked[0], data_root, out, deterministic=deterministic, threads=threads
         )
-        conditions = replace(conditions, checkpoint_s=checkpoint_s)
+        conditions = replace(conditions, checkpoint_s=checkpoint_s, devices=gpus_per_cell)
         cells = [*_due_teachers(due, data_root, out, results), *due]
         forecast = _forecast(known, standings)
         with place as run_jobs:
@@ -588,11 +594,11 @@ def _require_positive(option: str, value: float) -> None:
         raise SpecError(f"{option} must be positive, got {value!r}; leave it out for the default")
 
 
-def _slots(jobs: str | int | None, device: str, *, devices: int = 1) -> int:
-    """Return how many cells run at once, on so many devices together."""
+def _slots(jobs: str | int | None, device: str, *, devices: int = 1, together: int = 1) -> int:
+    """Return how many cells run at once, on so many devices or of so many processes each."""
     cores = os.cpu_count() or 1
     if jobs is None:
-        return devices if device.startswith("cuda") else cores
+        return devices if device.startswith("cuda") else max(1, cores // together)
     if jobs == "auto" and device.startswith("cuda"):
         return max(devices, cores)
     if not re.fullmatch("-?[0-9]+", str(jobs)):
@@ -611,6 +617,20 @@ def _devices(device: str, devices: list[str] | None) -> tuple[str, ...]:
     ):
         raise SpecError(f"--devices takes GPUs like cuda:0,cuda:1, got {','.join(several)!r}")
     return several
+
+
+def _first_of_each(devices: tuple[str, ...], together: int) -> tuple[str, ...]:
+    """Return the first GPU of each cell that has so many, one after the other."""
+    if len(devices) == 1:
+        return devices
+    firsts = devices[::together]
+    numbers = [int(first.partition(":")[2]) + more for first in firsts for more in range(together)]
+    if devices != tuple(f"cuda:{number}" for number in numbers):
+        raise SpecError(
+            f"--gpus-per-cell {together} takes as many GPUs in a row for each cell, as "
+            f"cuda:0,cuda:1 for two; got --devices {','.join(devices)}"
+        )
+    return firsts
 
 
 def _places(devices: tuple[str, ...], forecast: "Forecast", out: Path, *, packed: bool) -> "Places":
@@ -702,7 +722,7 @@ def _shard(text: str | None) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _require_device(device: str) -> None:
+def _require_device(device: str, together: int = 1) -> None:
     """Look once whether the device is there, before every cell fails for want of it."""
     if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", device):
         raise SpecError(f"--device must be cpu, cuda or cuda:N, got {device!r}")
@@ -710,10 +730,11 @@ def _require_device(device: str) -> None:
         return
     from torch import cuda
 
-    found, wanted = cuda.device_count(), int(device.partition(":")[2] or 0)
-    if wanted >= found:
+    found, wanted = cuda.device_count(), int(device.partition(":")[2] or 0) + together
+    if wanted > found:
+        several = f" and {together - 1} more" if together > 1 else ""
         raise SpecError(
-            f"--device {device}: torch finds {found} GPUs here; --device cpu needs none"
+            f"--device {device}{several}: torch finds {found} GPUs here; --device cpu needs none"
         )
 
 

@@ -174,6 +174,7 @@ class Provenance:
         versions: Of Python and of the libraries whose arithmetic was used.
         backend_version: The simulator's.
         device: ``cpu`` or ``cuda``.
+        devices: How many of them shared each batch; None is one.
         threads: Of the cell's process; another number rounds sums in another order.
         processor: Its model, instruction sets and limits upon them.
         deterministic: Whether torch's deterministic algorithms were on.
@@ -202,6 +203,7 @@ class Provenance:
     versions: dict[str, str] = field(default_factory=dict)
     backend_version: str | None = None
     device: str | None = None
+    devices: Annotated[int, Field(ge=2)] | None = None
     threads: int | None = None
     processor: dict[str, str] = field(default_factory=dict)
     deterministic: bool | None = None

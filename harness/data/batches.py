@@ -51,17 +51,21 @@ class Feed:
         augmentation: Change,
         seed: int,
         device: torch.device | str,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        """Move ``samples`` to ``device``.
+        """Move ``samples`` to ``device``; of each batch it gives the share of process ``rank``.
 
         Raises:
-            SpecError: If there are no samples, or ``batch_size`` is less than 1.
+            SpecError: If there are no samples, ``batch_size`` is less than 1, or a batch cannot
+                be shared.
         """
         if batch_size < 1:
             raise SpecError(f"a batch has at least 1 sample, got batch_size={batch_size!r}")
         if len(samples) == 0:
             raise SpecError("a feed needs samples, got none")
         self.batch_size = min(batch_size, len(samples))
+        self._share = share_of(self.batch_size, rank, world_size)
         self._augmentation = augmentation
         self._seed = seed
         self._at = _shelf(samples, device)
@@ -80,8 +84,27 @@ class Feed:
         order = sent(drawn, self._labels.device)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             indices = order[start : start + self.batch_size]
-            images = _time_first(self._augmentation(self._at(indices), chance))
+            # All are augmented, so that each gets the same numbers however a batch is shared.
+            images = _time_first(self._augmentation(self._at(indices), chance)[self._share])
+            indices = indices[self._share]
             yield Seen(indices, images, self._labels.index_select(0, indices))
+
+
+def share_of(together: int, rank: int, world_size: int, /) -> slice:
+    """Return which run of a batch of ``together`` samples is that of one process of several.
+
+    Raises:
+        SpecError: If there is no such process, or they cannot have equally many.
+    """
+    if not 0 <= rank < world_size:
+        raise SpecError(f"rank must be in 0..{world_size - 1}, got {rank!r}")
+    each, left = divmod(together, world_size)
+    if left:
+        raise SpecError(
+            f"a batch of {together} cannot be shared by {world_size} processes equally; take a "
+            "multiple"
+        )
+    return slice(rank * each, (rank + 1) * each)
 
 
 def _shelf(samples: Samples, device: torch.device | str) -> Callable[[Tensor], Tensor]:

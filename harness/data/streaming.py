@@ -21,7 +21,7 @@ from harness.contracts.dataset import DatasetCard, Samples, Source
 from harness.contracts.errors import DataError, SpecError
 from harness.contracts.recipe import Precision, Recipe
 from harness.data.augmentation import Change, augment, floats
-from harness.data.batches import Feed, Seen, evaluation_batches, limited
+from harness.data.batches import Feed, Seen, evaluation_batches, limited, share_of
 from harness.data.event_augmentation import event_augment
 from harness.seeds import stream, torch_stream
 
@@ -42,8 +42,8 @@ class Position:
 class Sampler:
     """Which samples make up which batch.
 
-    A batch of all processes together is the same whatever ``world_size``: each takes every
-    ``world_size``-th sample of it. So shares are disjoint, equally large, and together
+    A batch of all processes together is the same whatever ``world_size``: each takes a
+    run of it. So shares are disjoint, equally large, and together
     what one process would see. As in ``Feed``, an epoch leaves out what fills no batch.
 
     Attributes:
@@ -65,13 +65,7 @@ class Sampler:
             raise SpecError("a stream needs samples, got none")
         if self.batch_size < 1:
             raise SpecError(f"a batch has at least 1 sample, got batch_size={self.batch_size!r}")
-        if not 0 <= self.rank < self.world_size:
-            raise SpecError(f"rank must be in 0..{self.world_size - 1}, got {self.rank!r}")
-        if self.together % self.world_size:
-            raise SpecError(
-                f"a batch of {self.together} cannot be shared by {self.world_size} processes "
-                "equally; take a multiple"
-            )
+        share_of(self.together, self.rank, self.world_size)
 
     @property
     def together(self) -> int:
@@ -86,9 +80,10 @@ class Sampler:
         """Yield this process's share of each batch, from batch ``start`` on."""
         chance = torch_stream(self.seed, f"order/{epoch}")
         order = torch.randperm(self.samples, generator=chance).numpy()
+        share = share_of(self.together, self.rank, self.world_size)
         for number in range(start, len(self)):
             first = number * self.together
-            yield order[first + self.rank : first + self.together : self.world_size]
+            yield order[first : first + self.together][share]
 
     def after(self, position: Position, /) -> Position:
         """Return the position once the batch at ``position`` is done."""
@@ -158,8 +153,13 @@ def batches_for(
     *,
     seed: int,
     device: torch.device,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Feed | Stream:
-    """Return the training batches of ``recipe``, out of memory or out of files."""
+    """Return the training batches of ``recipe``, out of memory or out of files.
+
+    Of each, the share of process ``rank``.
+    """
     if isinstance(part, Samples):
         return Feed(
             limited(part, recipe.train_samples),
@@ -167,12 +167,20 @@ def batches_for(
             augmentation=_change(part, recipe, card),
             seed=seed,
             device=device,
+            rank=rank,
+            world_size=world_size,
         )
     part = _limited(part, recipe.train_samples)
     batchwise = tuple(name for name in recipe.augmentation if name != RESIZED_CROP)
     return Stream(
         part,
-        sampler=Sampler(samples=len(part), batch_size=recipe.batch_size, seed=seed),
+        sampler=Sampler(
+            samples=len(part),
+            batch_size=recipe.batch_size,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+        ),
         augmentation=augment(batchwise, card),
         crops=RESIZED_CROP in recipe.augmentation,
         device=device,

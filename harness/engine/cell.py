@@ -4,8 +4,8 @@ import hashlib
 import resource
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO
@@ -18,21 +18,24 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from harness.contracts.cell import TeacherIdentity
+from harness.contracts.dataset import Splits
 from harness.contracts.errors import HarnessError
 from harness.contracts.method import Progress
 from harness.contracts.row import Canary, Metrics, Row
 from harness.engine.answers import answers_of
 from harness.engine.canary import canary_of
-from harness.engine.checkpoints import keeping
+from harness.engine.checkpoints import followed, keeping
 from harness.engine.jobs import Conditions, Order
 from harness.engine.measure import Measured, TeacherVerdict, measure, quality
 from harness.engine.provenance import provenance
-from harness.engine.resolve import opened, resolve
+from harness.engine.resolve import Resolved, opened, resolve
 from harness.engine.teachers import WEIGHTS, cell_of, verified_weights
-from harness.engine.train import train
+from harness.engine.train import Trained, train
 from harness.evaluation.evaluate import evaluate
 from harness.store import PREDICTIONS, Store, write_atomically
+from harness.training.checkpoint import Keeper
 from harness.training.lesson import Teacher, computing
+from harness.training.team import ALONE, Team
 
 
 @contextmanager
@@ -71,17 +74,10 @@ def run(order: Order, report: Callable[[Progress], None]) -> Row:
 def _run(order: Order, report: Callable[[Progress], None]) -> Row:
     started = datetime.now(UTC)
     cell, conditions = order.cell, order.conditions
-    device, store = torch.device(conditions.device), Store(conditions.runs)
-    found = resolve(cell)
-    splits = opened(cell.dataset, conditions.data_root, cell.timesteps)
-    teacher = reference = teacher_sha256 = answers = None
-    if cell.teacher is not None:
-        teacher, reference, teacher_sha256 = teacher_of(store, cell.teacher, cell.model, device)
-        if found.teacher_stays:
-            answers = answers_of(order, cell.teacher, teacher_sha256, device)
-    taught_by = teacher if found.uses_teacher else None
-    with keeping(order, teacher_sha256, device) as keeper:
-        trained = train(found, splits, taught_by, device, report, answers=answers, keeper=keeper)
+    device = torch.device(conditions.device)
+    with _team(order) as team:
+        taught = _taught(order, team, device, report)
+    found, splits, trained = taught.found, taught.splits, taught.trained
     spent: dict[str, Any] = {
         "train_seconds": trained.seconds,
         "train_samples": trained.account.samples[""],
@@ -94,7 +90,7 @@ def _run(order: Order, report: Callable[[Progress], None]) -> Row:
         started=started,
         backend_version=found.backend.version if found.backend else None,
         gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        teacher_sha256=teacher_sha256,
+        teacher_sha256=taught.teacher_sha256,
         step=trained.account.step,
     )
     if cell.judged == "validation":  # a trial: test data is not looked at
@@ -102,14 +98,74 @@ def _run(order: Order, report: Callable[[Progress], None]) -> Row:
         verdict = evaluate(trained.student, *shown, task=found.task)
         metrics = Metrics(**quality(verdict), **spent)
         return Row(cell=cell, status="ok", metrics=metrics, provenance=made())
-    measured = measure(found, trained, splits.test, splits.validation, reference)
+    measured = measure(found, trained, splits.test, splits.validation, taught.reference)
+    weights = keep(Store(conditions.runs).folder(cell), trained.student.network, measured)
     return Row(
         cell=cell,
         status="ok",
         metrics=Metrics(**measured.metrics, **measured.running.speed(), **spent),
         ledger=measured.ledger.summed(),
-        provenance=made(weights_sha256=keep(store.folder(cell), trained.student.network, measured)),
+        provenance=made(weights_sha256=weights),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Taught:
+    """A cell whose lesson is spent."""
+
+    found: Resolved
+    splits: Splits[Any]
+    trained: Trained
+    reference: TeacherVerdict | None
+    teacher_sha256: str | None
+
+
+def _taught(
+    order: Order, team: Team, device: torch.device, report: Callable[[Progress], None]
+) -> _Taught:
+    """Do what every device of a cell does."""
+    cell, conditions = order.cell, order.conditions
+    found = resolve(cell)
+    splits = opened(cell.dataset, conditions.data_root, cell.timesteps)
+    teacher = reference = teacher_sha256 = answers = None
+    if cell.teacher is not None:
+        store = Store(conditions.runs)
+        teacher, reference, teacher_sha256 = teacher_of(store, cell.teacher, cell.model, device)
+        if found.teacher_stays and team.size == 1:  # else the bits may be others
+            answers = answers_of(order, cell.teacher, teacher_sha256, device)
+    given: dict[str, Any] = {"answers": answers, "team": team}
+    taught_by = teacher if found.uses_teacher else None
+    with _keeping(order, teacher_sha256, device, team) as keeper:
+        trained = train(found, splits, taught_by, device, report, keeper=keeper, **given)
+    return _Taught(
+        found=found,
+        splits=splits,
+        trained=trained,
+        reference=reference,
+        teacher_sha256=teacher_sha256,
+    )
+
+
+def follow(order: Order, team: Team, device: torch.device, /) -> None:
+    """Train as another process of the cell does, which is the one that reports and writes."""
+    with prepared(order.conditions), computing(order.cell.recipe.precision):
+        _taught(order, team, device, lambda _: None)
+
+
+def _team(order: Order) -> AbstractContextManager[Team]:
+    if order.conditions.devices == 1:
+        return nullcontext(ALONE)
+    from harness.engine.siblings import together
+
+    return together(order)
+
+
+def _keeping(
+    order: Order, teacher_sha256: str | None, device: torch.device, team: Team
+) -> AbstractContextManager[Keeper]:
+    if team.rank:
+        return nullcontext(followed(order, teacher_sha256, device))
+    return keeping(order, teacher_sha256, device)
 
 
 def teacher_of(

@@ -1,5 +1,6 @@
 """Where a cell's checkpoint lies, whose it is, and when it is written."""
 
+import math
 import os
 import signal
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ def keeping(order: Order, teacher_sha256: str | None, device: torch.device, /) -
 
     Whoever asks this process to end, gently, has it write first, at its next step.
     """
-    path = Store(order.conditions.runs).folder(order.cell) / CHECKPOINT
+    path = _path(order)
     of = _of(order, teacher_sha256)
     keeper = Keeper(
         of,
@@ -43,6 +44,17 @@ def keeping(order: Order, teacher_sha256: str | None, device: torch.device, /) -
         signal.signal(signal.SIGTERM, usual)
 
 
+def followed(order: Order, teacher_sha256: str | None, device: torch.device, /) -> Keeper:
+    """Return what lets another process of a cell go on where the one that writes does."""
+    of = _of(order, teacher_sha256)
+    before = _found(_path(order), of, device)
+    return Keeper(of, lambda _: None, every_s=math.inf, before=before)
+
+
+def _path(order: Order) -> Path:
+    return Store(order.conditions.runs).folder(order.cell) / CHECKPOINT
+
+
 def _write(path: Path, held: bytes) -> None:
     try:
         write_atomically(path, lambda file: file.write(held))
@@ -53,12 +65,13 @@ def _write(path: Path, held: bytes) -> None:
 def _of(order: Order, teacher_sha256: str | None) -> dict[str, str]:
     """Return what must be the same for a training to go on: all that its next steps depend on."""
     cell, conditions = order.cell, order.conditions
+    kind, devices = conditions.device.partition(":")[0], conditions.devices
     return {
         "cell": cell.cell_id,
         "code": fingerprints(cell)["train"],
         "data": str(data_fingerprint(cell.dataset, conditions.data_root)),
         "teacher": str(teacher_sha256),
-        "device": conditions.device.partition(":")[0],
+        "device": kind if devices == 1 else f"{devices} x {kind}",
         "threads": str(conditions.threads),
         "deterministic": str(conditions.deterministic),
         "torch": torch.__version__,

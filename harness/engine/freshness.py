@@ -24,7 +24,7 @@ from harness.store import Store
 
 State = Literal["fresh", "published", "stale", "missing", "failed", "skipped", "damaged"]
 # What no canary takes: it is held to the plain path by equality tests.
-FAST_PATHS = ("harness.neurons.compiled",)
+FAST_PATHS = ("harness.neurons.compiled", "harness.training.several")
 _NAMES: Mapping[Stage, str] = {"train": "training code", "measure": "measuring code"}
 
 
@@ -105,9 +105,10 @@ def remember(store: Store, cell: Cell, /) -> None:
         store.keep_code(fingerprint.of_closure(code), code)
 
 
-def fast_fingerprint(cell: Cell, device: str, /) -> str | None:
+def fast_fingerprint(cell: Cell, device: str, devices: int = 1, /) -> str | None:
     """Return that of the fast paths which a run of ``cell`` takes, or None if it takes none."""
-    plain = device == "cpu" and not cell.recipe.compiled and cell.recipe.precision != "bfloat16"
+    alone = device == "cpu" and devices == 1
+    plain = alone and not cell.recipe.compiled and cell.recipe.precision != "bfloat16"
     return None if plain else _fast()
 
 

@@ -15,7 +15,8 @@ class Conditions:
     Attributes:
         runs: The store's root.
         data_root: Where data sets lie, or None.
-        device: A torch device.
+        device: A torch device; the first, where a cell has several.
+        devices: That share each batch of a cell.
         threads: For one process alone.
         deterministic: Whether torch must refuse kernels that vary from run to run.
         checkpoint_s: Seconds of training between two checkpoints.
@@ -25,6 +26,7 @@ class Conditions:
     runs: Path
     data_root: Path | None
     device: str = "cpu"
+    devices: int = 1
     threads: int = 1
     deterministic: bool = True
     checkpoint_s: float = CHECKPOINT_S

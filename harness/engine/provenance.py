@@ -29,11 +29,12 @@ def provenance(
     return Provenance(
         train_fp=fps["train"],
         measure_fp=fps["measure"],
-        fast_fp=fast_fingerprint(cell, conditions.device),
+        fast_fp=fast_fingerprint(cell, conditions.device, conditions.devices),
         data_fp=data_fingerprint(cell.dataset, conditions.data_root),
         versions=dict(fingerprint.versions(discovery.packages_of(cell.backend))),
         backend_version=backend_version,
         device=conditions.device,
+        devices=conditions.devices if conditions.devices > 1 else None,
         threads=conditions.threads,
         processor=dict(fingerprint.processor()),
         deterministic=conditions.deterministic,

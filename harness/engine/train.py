@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from harness.contracts.dataset import DatasetCard, Samples, Source, Splits
+from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Progress
 from harness.contracts.recipe import Recipe
 from harness.data.batches import Feed
@@ -19,6 +20,7 @@ from harness.training.answers import Answers
 from harness.training.checkpoint import Keeper
 from harness.training.lesson import Account, Batch, Lesson, Teacher
 from harness.training.student import Student
+from harness.training.team import ALONE, Team
 from harness.training.track import Start
 from harness.training.transfer import copy_weights
 
@@ -51,19 +53,25 @@ def train(
     *,
     answers: Callable[[Teacher, int], Answers] | None = None,
     keeper: Keeper | None = None,
+    team: Team = ALONE,
 ) -> Trained:
     """Spend the lesson of a cell, telling ``report`` after every step.
 
     ``answers`` makes what holds a teacher's logits for so many steps; ``keeper`` lets a
-    training go on that was cut off.
+    training go on that was cut off; ``team`` shares each batch.
 
     Raises:
-        UnsupportedError: If simulator, model or method cannot mean it.
+        UnsupportedError: If simulator, model or method cannot mean it, alone or in a team.
         DivergedError: If the loss leaves the finite numbers.
         BudgetError: If the method draws more than the lesson holds, or gives its student
             more to start with than its card says.
     """
     student, presentation = found.student(device), found.presentation()
+    if team.size > 1 and found.encoder is not None:
+        raise UnsupportedError(
+            f"the encoder {found.cell.encoder} draws spikes batch by batch, and each of several "
+            "devices would draw others; run it on one"
+        )
     lesson = lesson_of(
         found.recipe,
         splits.train,
@@ -72,11 +80,12 @@ def train(
         seed=found.cell.seed,
         teacher=teacher,
         device=device,
-        answers=answers,
+        team=team,
     )
     torch.manual_seed(torch_seed(found.cell.seed, "method"))
     began_s = time.monotonic()
-    lesson = replace(lesson, keeper=keeper, task=found.task)
+    kept = answers(teacher, lesson.steps) if answers and teacher else None
+    lesson = replace(lesson, answers=kept, keeper=keeper, task=found.task)
     goes_on = keeper is not None and keeper.progress is not None and keeper.progress.samples > 0
     own = found.track in {"scratch", "self"} and not goes_on  # else it was looked at before
     start = Start(student.network) if teacher and own else None
@@ -89,6 +98,7 @@ def train(
         if keeper is not None:
             keeper.progress = progress
         report(progress)
+    team.refuse_unlike([student.network])
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         lesson.account.step = lesson.account.step or "eager: the method has a loop of its own"
@@ -111,10 +121,11 @@ def lesson_of(
     seed: int,
     teacher: Teacher | None,
     device: torch.device,
-    answers: Callable[[Teacher, int], Answers] | None = None,
+    team: Team = ALONE,
 ) -> Lesson:
     """Return what a method may spend: the same batches for every method and simulator."""
-    feed = batches_for(recipe, samples, card, seed=seed, device=device)
+    shared = {"rank": team.rank, "world_size": team.size}
+    feed = batches_for(recipe, samples, card, seed=seed, device=device, **shared)
     steps = recipe.epochs * len(feed)
     return Lesson(
         recipe=recipe,
@@ -123,8 +134,8 @@ def lesson_of(
         budget_samples=steps * feed.batch_size,
         teacher=teacher,
         device=device,
-        answers=answers(teacher, steps) if answers and teacher else None,
         account=Account(limit=steps * feed.batch_size),
+        team=team,
     )
 
 

@@ -56,23 +56,25 @@ def descend(
     Raises:
         DivergedError: At the first loss that is not finite.
     """
-    modules = (student.network, *also_train)
+    modules, team = (student.network, *also_train), lesson.team
+    look = team.looking(forward or student, student.network)
     optimiser, schedule = optimiser_of(lesson.recipe, modules, steps=lesson.steps)
 
     def gradients(batch: Batch) -> Tensor:
         for module in modules:
             module.train()
         with lesson.autocast():
-            output = (forward or student)(batch.stimulus, taps)
-            error = loss(output, lesson.answer(batch, teacher_taps), batch.labels)
+            output, labels = look(batch.stimulus, taps), team.whole(batch.labels)
+            error = loss(output, lesson.answer(batch, teacher_taps), labels)
         optimiser.zero_grad()
         error.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        team.average(modules)
         return error.detach()
 
-    step = _step_of(lesson, gradients, optimiser, eager)
+    step = _step_of(lesson, gradients, optimiser, eager or team.eager)
 
     def steps() -> Iterator[tuple[int, Tensor]]:
-        for batch in lesson.resumable(*modules, optimiser, schedule):
+        for batch in lesson.shares(*modules, optimiser, schedule):
             error = step(batch)
             schedule.step()
             yield lesson.samples, error

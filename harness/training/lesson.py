@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from harness.neurons.precision import widened
 from harness.training.answers import Answers
 from harness.training.checkpoint import Keeper, Stateful
 from harness.training.losses.classification import ClassLosses
+from harness.training.team import ALONE, Team
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,8 @@ class Answer:
         if self._lesson.teacher is None:
             raise SpecError("this method's card says uses_teacher=False, yet it asks the teacher")
         with self._lesson.autocast():
-            return self._lesson.teacher.see(self._batch.images, self._taps)
+            look = partial(self._lesson.teacher.see, self._batch.images, self._taps)
+            return self._lesson.team.answered(look)
 
     @cached_property
     def logits(self) -> Tensor:
@@ -182,6 +184,7 @@ class Lesson:
         purpose: What a further pass is for; empty for the student's own.
         keeper: Lets the training go on after it was cut off; None begins anew.
         task: What an answer is held against labels, and against the teacher's, with.
+        team: With whom each batch is shared.
     """
 
     recipe: Recipe
@@ -195,6 +198,7 @@ class Lesson:
     purpose: str = ""
     keeper: Keeper | None = None
     task: Losses = field(default_factory=ClassLosses)
+    team: Team = ALONE
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield every batch of every epoch.
@@ -212,12 +216,28 @@ class Lesson:
 
         Raises:
             BudgetError: If the account allows no more.
+            UnsupportedError: If several devices share each batch.
+        """
+        if self.team.size > 1:
+            raise UnsupportedError(
+                "this method looks at batches itself, and of one that several devices share it "
+                "would see a part; run it on one"
+            )
+        return self.shares(*kept)
+
+    def shares(self, *kept: Stateful) -> Iterator[Batch]:
+        """Yield what ``resumable`` does, of each batch the share of this device.
+
+        For who puts the whole together again, as ``descend`` does.
+
+        Raises:
+            BudgetError: If the account allows no more.
         """
         gone = self.keeper.resume(self.purpose, kept) if self.keeper else 0
         self.account.draw(gone * self._batch_samples, self.purpose)
         places = torch.arange(self.steps, device=self.device).unsqueeze(1)
         for number, batch in self._batches(gone):
-            self.account.draw(len(batch.labels), self.purpose)
+            self.account.draw(self.team.size * len(batch.labels), self.purpose)
             yield replace(batch, place=places[number] if number < self.steps else None)
             if self.keeper:
                 last = number + 1 == self.steps
