@@ -187,6 +187,22 @@ def _kind(node: ast.expr, tree: ast.Module, otherwise: Any) -> Any:
     return found
 
 
+def task_gives(name: str) -> tuple[str, ...]:
+    """Return what methods may need of a task: the literal ``gives`` in its file.
+
+    Raises:
+        SpecError: If its file has none.
+    """
+    for node in _tree("tasks", name).body:
+        for line in node.body if isinstance(node, ast.ClassDef) else ():
+            match line:
+                case ast.AnnAssign(target=ast.Name(id="gives"), value=ast.Tuple() as given):
+                    return tuple(ast.literal_eval(given))
+    raise SpecError(
+        f"suites/tasks/{name}.py must say gives: ClassVar = ('what', ...), as a literal"
+    )
+
+
 def encoder_words(name: str) -> str:
     """Return what an encoder says of itself, for the row's ``encoding``.
 

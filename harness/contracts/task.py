@@ -80,8 +80,11 @@ class Task(Losses, Protocol):
         ...
 
     @property
-    def gives(self) -> frozenset[str]:
-        """What a method may need: ``classes`` is one class a sample, told by a softmax."""
+    def gives(self) -> tuple[str, ...]:
+        """What a method may need: ``classes`` is one class a sample, told by a softmax.
+
+        A literal in the file: planning reads it without importing.
+        """
         ...
 
     def decide(

@@ -1,7 +1,7 @@
 """A suite's cells, and the filters that choose among them. Imports no torch."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Final, Literal, cast
@@ -10,6 +10,7 @@ from harness import discovery
 from harness.contracts.cell import START, Cell
 from harness.contracts.dataset import Dataset
 from harness.contracts.errors import SpecError
+from harness.contracts.inputs import Image, Tokens
 from harness.contracts.suite import Suite
 from harness.contracts.tuning import Tuning
 from harness.engine.settings import Settings, points
@@ -18,6 +19,8 @@ from harness.results import Published
 from harness.store import Store
 
 Start = Literal["teacher"] | None
+# What a method may need of a sample.
+_OFFERED = {Image: ("maps",), Tokens: ("tokens",)}
 STARTS: Final[tuple[Start, ...]] = (None, "teacher")
 
 
@@ -176,13 +179,37 @@ def unreadable(name: str, axes: Axes, /) -> dict[str, str]:
     return found
 
 
+def unmeant(method: str, dataset: str, /) -> str:
+    """Return why a method's formulas do not mean what is asked of a data set; empty if they do."""
+    card, said = load_dataset(dataset).card, discovery.method_card(method)
+    offered = {*discovery.task_gives(card.task), *_OFFERED.get(type(card.input), ())}
+    missing = sorted({*(said.needs if said else ())} - offered)
+    if not missing:
+        return ""
+    return (
+        f"{method} needs {' and '.join(missing)}, which {card.task} on {type(card.input).__name__} "
+        f"has not; it gives {', '.join(sorted(offered)) or 'nothing of the kind'}"
+    )
+
+
 def _methods(suite: Suite, axes: Axes) -> Sequence[str]:
-    chosen = _known("methods", axes.methods or suite.methods or discovery.names("methods"))
+    """Return the methods that were named, or all that mean the suite's task."""
+    chosen = _known("methods", axes.methods or suite.methods or _meaning(suite.dataset))
     if absent := [method for method in axes.settings if method not in chosen]:
         raise SpecError(
             f"--set {absent[0]}: that method is not among those asked for; name it in --methods"
         )
     return chosen
+
+
+def _meaning(dataset: str) -> Iterator[str]:
+    for method in discovery.names("methods"):
+        try:
+            if unmeant(method, dataset):
+                continue
+        except SpecError:  # a file that cannot be read, which ``unreadable`` tells
+            pass
+        yield method
 
 
 def _known(kind: discovery.Kind, wanted: Iterable[str]) -> Sequence[str]:

@@ -1,6 +1,6 @@
 """A cell's names, looked up once: its plug-ins as values, and its student."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,13 +14,13 @@ from harness.contracts.backend import Backend
 from harness.contracts.cell import START, Cell
 from harness.contracts.dataset import Dataset, DatasetCard, Splits
 from harness.contracts.errors import BudgetError, SpecError, UnsupportedError
-from harness.contracts.inputs import Image
 from harness.contracts.method import Method, Realises, Track
 from harness.contracts.model import Model, taken_by
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.task import Task
 from harness.data.encoding import Encoder, Presentation, direct
+from harness.engine.grid import unmeant
 from harness.neurons.activation import activation
 from harness.seeds import torch_seed
 from harness.training.student import Student, no_simulator
@@ -125,7 +125,7 @@ def resolve(cell: Cell) -> Resolved:
     dataset = cast(Dataset[Any], discovery.load("datasets", cell.dataset))
     model = cast(Model, discovery.load("models", cell.model))
     task = task_of(cell.dataset)
-    _refuse_unfit(cell, model, dataset.card, task, said.needs if said else ())
+    _refuse_unfit(cell, model, dataset.card)
     return Resolved(
         cell=cell,
         dataset=dataset,
@@ -161,9 +161,7 @@ def task_of(dataset: str, /) -> Task:
     return cast(Task, discovery.load("tasks", card.task))
 
 
-def _refuse_unfit(
-    cell: Cell, model: Model, card: DatasetCard, task: Task, needs: Sequence[str]
-) -> None:
+def _refuse_unfit(cell: Cell, model: Model, card: DatasetCard) -> None:
     """Refuse a model of other samples, and a method that needs what is not given."""
     kind, given = taken_by(model), type(card.input)
     if not issubclass(given, kind):
@@ -171,12 +169,8 @@ def _refuse_unfit(
             f"{cell.model} takes {kind.__name__}, and a sample of {cell.dataset} is "
             f"{given.__name__}"
         )
-    offered = task.gives | ({"maps"} if given is Image else set())
-    if missing := sorted(set(needs) - offered):
-        raise UnsupportedError(
-            f"{cell.method} needs {' and '.join(missing)}, which {card.task} on {given.__name__} "
-            f"has not; it gives {', '.join(sorted(offered)) or 'nothing of the kind'}"
-        )
+    if reason := unmeant(cell.method, cell.dataset):
+        raise UnsupportedError(reason)
 
 
 def refuse_reach(module: str, /) -> None:

@@ -25,7 +25,7 @@ class ActionAnticipation(FrameLosses):
     metric: ClassVar = MetricSpec(
         name="recall@5", title="class-mean recall among the top five, 1 s ahead"
     )
-    gives: ClassVar = frozenset({"frames"})
+    gives: ClassVar = ("frames",)
 
     def decide(
         self,

@@ -15,7 +15,7 @@ class Classification(ClassLosses):
     """The class with the largest mean logit; the score is the fraction of right ones."""
 
     metric: ClassVar = MetricSpec(name="accuracy", title="fraction of samples classed right")
-    gives: ClassVar = frozenset({"classes"})
+    gives: ClassVar = ("classes",)
 
     def decide(
         self,

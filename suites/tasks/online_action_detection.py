@@ -25,7 +25,7 @@ class OnlineActionDetection(FrameLosses):
     """
 
     metric: ClassVar = MetricSpec(name="mAP", title="mean average precision of frames, by class")
-    gives: ClassVar = frozenset({"frames"})
+    gives: ClassVar = ("frames",)
 
     def decide(
         self,

@@ -30,7 +30,7 @@ class Tracking(BoxLosses):
     metric: ClassVar = MetricSpec(
         name="success", title="area under the success curve, in one pass", unit="%"
     )
-    gives: ClassVar = frozenset({"boxes"})
+    gives: ClassVar = ("boxes",)
 
     def drive(
         self, samples: Samples | Source, timesteps: int, /

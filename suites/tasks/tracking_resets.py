@@ -28,7 +28,7 @@ class TrackingResets(BoxLosses):
     metric: ClassVar = MetricSpec(
         name="EAO", title="expected average overlap over 100 to 356 frames", unit="%"
     )
-    gives: ClassVar = frozenset({"boxes"})
+    gives: ClassVar = ("boxes",)
 
     def drive(
         self, samples: Samples | Source, timesteps: int, /

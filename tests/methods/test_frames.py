@@ -29,7 +29,7 @@ SAMPLES, LENGTH, WIDTH, CLASSES, STEPS = 4, 16, 5, 3, 3
 NAMES = [
     name
     for name in discovery.names("methods")
-    if (card := discovery.method_card(name)) and set(card.needs) <= TASK.gives
+    if (card := discovery.method_card(name)) and set(card.needs) <= set(TASK.gives)
 ]
 # Spike times have no steps to repeat; the teacher is of another topology.
 REFUSES = {"ttfs", "weight_transfer"}
