@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.contracts.errors import DataError
+from harness.contracts.errors import DataError, UnsupportedError
+from harness.data.preview import sheet
 from suites.datasets import thumos14_oad, thumos14_simulated
 from suites.datasets._oad import (
     AHEAD,
@@ -226,6 +227,11 @@ def test_a_set_with_fewer_videos_than_published_is_refused(tmp_path: Path) -> No
     np.save(tmp_path / LABELS / "video_validation_0000051.npy", np.zeros((5, 22)))
     with pytest.raises(DataError, match=r"1 files video_validation_\*\.npy; 200 were published"):
         thumos14_oad.named(tmp_path)
+
+
+def test_features_are_nothing_to_look_at() -> None:
+    with pytest.raises(UnsupportedError, match="is Features and no image"):
+        sheet(thumos14_simulated.DATASET, None)
 
 
 # What is simulated, from labels that the test makes itself.
