@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.contracts.errors import DataError
-from suites.datasets import thumos14_oad, thumos14_simulated
+from harness.contracts.errors import DataError, UnsupportedError
+from harness.data.preview import sheet
+from suites.datasets import epic100_oad, thumos14_oad, thumos14_simulated
 from suites.datasets._oad import (
     AHEAD,
     LABELS,
@@ -228,6 +229,11 @@ def test_a_set_with_fewer_videos_than_published_is_refused(tmp_path: Path) -> No
         thumos14_oad.named(tmp_path)
 
 
+def test_features_are_nothing_to_look_at() -> None:
+    with pytest.raises(UnsupportedError, match="is Features and no image"):
+        sheet(thumos14_simulated.DATASET, None)
+
+
 # What is simulated, from labels that the test makes itself.
 
 
@@ -349,3 +355,54 @@ def test_an_archive_of_something_else_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"no archive")
     with pytest.raises(DataError, match=r"labels\.npz cannot be read"):
         thumos14_simulated.packed(path)
+
+
+# Both published sets as they lie, of fewer videos and narrower features.
+
+
+def written(folder: Path, names: list[str], layout: Layout, *, frames: int) -> None:
+    for stream, width in (*layout.streams, (LABELS, layout.columns)):
+        (folder / stream).mkdir(parents=True)
+        for number, name in enumerate(names):
+            content = np.full((frames, width), number, dtype=np.float32)
+            if stream == LABELS:
+                content = np.zeros((frames, width), dtype=np.uint8)
+                content[: frames // 2, layout.ignored] = 1
+                content[frames // 2 :, 2 + number] = 1
+            np.save(folder / stream / f"{name}.npy", content)
+
+
+def test_thumos_is_read_as_it_is_distributed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thumos14_oad, "VIDEOS", {thumos14_oad.TRAIN: 10, thumos14_oad.TEST: 2})
+    monkeypatch.setattr(thumos14_oad, "LAYOUT", replace(thumos14_oad.LAYOUT, streams=STREAMS))
+    names = [f"{thumos14_oad.TRAIN}{number:07}" for number in range(10)]
+    names += [f"{thumos14_oad.TEST}{number:07}" for number in range(2)]
+    written(tmp_path / "THUMOS", names, thumos14_oad.LAYOUT, frames=40)
+    parts = thumos14_oad.DATASET.load(tmp_path)
+    # Of nine videos the windows that end at 31 and 39; of the tenth, and of two, all.
+    assert (len(parts.train), len(parts.validation), len(parts.test)) == (9 * 2, 40, 2 * 40)
+    assert parts.test.inputs.shape == (80, 1056, 5)
+    # Video 10 is the first for test: class 12, once its ambiguous half is over.
+    assert parts.test.labels[[0, 25], 31, 0].tolist() == [NO_CLASS, 12]
+    assert parts.test.inputs[np.array([25])][0, -1].tolist() == [10.0] * 5
+    assert len(thumos14_oad.DATASET.provenance(tmp_path).fingerprint) == 64
+
+
+def test_epic_is_read_as_it_is_distributed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epic100_oad, "TRAIN_VIDEOS", 10)
+    monkeypatch.setattr(epic100_oad, "TEST_VIDEOS", 1)
+    monkeypatch.setattr(epic100_oad, "LAYOUT", replace(epic100_oad.LAYOUT, streams=STREAMS))
+    names = [f"P50_{number:02}" for number in range(10)] + ["P01_11"]
+    written(tmp_path / "EK100", names, epic100_oad.LAYOUT, frames=30)
+    parts = epic100_oad.DATASET.load(tmp_path)
+    # Windows end at 19, 24 and 29 of nine videos; of the others, before the one action that
+    # begins at frame 15: a second earlier, at 11.
+    assert (len(parts.train), len(parts.validation), len(parts.test)) == (9 * 3, 1, 1)
+    assert parts.test.inputs.newest.tolist() == [30 * 10 + 11]
+    # Column 12 of the labels is action 11, since background is none; asked at 4 frames ahead.
+    assert parts.test.labels[0, 19 : 19 + 5, 0].tolist() == [*[NO_CLASS] * 4, 11]
+    (tmp_path / "EK100" / LABELS / "P01_11.npy").unlink()
+    with pytest.raises(DataError, match="10 videos for training and 0 for test; 10 and 1 were"):
+        epic100_oad.DATASET.load(tmp_path)

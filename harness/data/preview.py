@@ -58,7 +58,10 @@ def sheet(
     Raises:
         DataError: If the data set is not there, or damaged.
         SpecError: If ``theirs`` are given and are not of these frames.
+        UnsupportedError: If a sample is nothing to look at, as features are.
     """
+    if not isinstance(dataset.card.input, Pair):
+        _ = dataset.card.image
     known = dataset.provenance(root)
     splits = dataset.load(root, timesteps=timesteps)
     part = cast("Samples | Source", splits.train)
