@@ -25,7 +25,7 @@ from harness.engine.resolve import Resolved, opened, resolve
 from harness.engine.scoring import most_bytes
 from harness.engine.verification import Again, Question
 from harness.evaluation.cost import Running
-from harness.evaluation.evaluate import evaluate
+from harness.evaluation.evaluate import Verdict, evaluate
 from harness.training.lesson import computing
 from harness.training.student import Student
 
@@ -34,6 +34,7 @@ from harness.training.student import Student
 # thousand and fewer decisions: ten times that much is no rounding.
 _TOLERANCE = {"float64": 0.0}
 _TOLERANCE_ELSE = 0.01
+_SUM = 1e-9  # of a mean over samples, in whatever order
 _CPU = torch.device("cpu")
 
 
@@ -57,15 +58,15 @@ def _contradiction(row: Row, arrays: Arrays, question: Question) -> Again:
     if wrong := _fill(student, question.weights.read_bytes()) or _other_labels(arrays, test):
         return Again(samples=0, wrong=wrong)
     places = _places(found, len(test), question)
-    ours, ledger = _answered(found, row, student, test, places)
+    verdict, ledger = _answered(found, row, student, test, places)
     said = arrays["predictions"][:, places]
-    alike = [found.task.alike(*both) for both in zip(ours, said, strict=True)]
+    alike = [found.task.alike(*both) for both in zip(verdict.predictions, said, strict=True)]
     differing = int((~np.all(alike, axis=0)).sum())
     allowed = _TOLERANCE.get(row.cell.recipe.precision, _TOLERANCE_ELSE)
     wrong = (
         f"its weights decide {differing} of {len(places)} samples otherwise"
         if differing > allowed * len(places)
-        else _other_counts(row, ledger, allowed)
+        else _other_score(row, verdict, allowed) or _other_counts(row, ledger, allowed)
     )
     return Again(samples=len(places), wrong=wrong)
 
@@ -105,8 +106,8 @@ def _answered(
     student: Student,
     test: Samples | Source,
     places: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], Ledger | None]:
-    """Return the decisions ``[T, n]`` and, if all samples are asked, what they cost."""
+) -> tuple[Verdict, Ledger | None]:
+    """Return what the student answers and, if all samples are asked, what they cost."""
     shown, precision = found.presentation(), row.cell.recipe.precision
     if row.provenance.normalisation is not None:  # an imported teacher's
         mean, std = row.provenance.normalisation
@@ -121,9 +122,20 @@ def _answered(
             task=found.task,
         )
         verdict, ledger = running.judged()
-        return verdict.predictions, ledger.summed()
+        return verdict, ledger.summed()
     part = test.take(places)
-    return evaluate(student, part, shown, _CPU, precision, task=found.task).predictions, None
+    return evaluate(student, part, shown, _CPU, precision, task=found.task), None
+
+
+def _other_score(row: Row, verdict: Verdict, allowed: float) -> str | None:
+    """Return what all samples score, if that is another by more than ``allowed``.
+
+    Boxes that overlap count as alike, and may yet be better than those that a network gives.
+    """
+    if row.metrics is None or len(verdict.labels) != row.metrics.n_test:
+        return None
+    said, found = row.metrics.score, verdict.score.value
+    return None if abs(said - found) <= max(allowed, _SUM) else f"its weights score {found:.4f}"
 
 
 def _other_counts(row: Row, ledger: Ledger | None, allowed: float) -> str | None:

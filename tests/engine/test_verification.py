@@ -196,6 +196,16 @@ def test_weights_that_fit_no_network_are_refused(tmp_path: Path, weights: bytes)
     assert "its weights do not fit its model" in str(found.wrong)
 
 
+def test_a_score_that_weights_do_not_reach_is_found(tmp_path: Path) -> None:
+    metrics = honest().row.metrics
+    assert metrics is not None
+    better = replace(metrics, score=metrics.score + 1e-6, score_by_step=None)
+    row = replace(honest().row, metrics=better)
+    found = again(question(replace(honest(), row=row), tmp_path, samples=10_000))
+    assert found.wrong == f"its weights score {metrics.score:.4f}"
+    assert again(question(replace(honest(), row=row), tmp_path)).wrong is None, "of a part, unknown"
+
+
 def test_counts_that_weights_do_not_cost_are_found(tmp_path: Path) -> None:
     ledger = honest().row.ledger
     assert ledger is not None
