@@ -96,7 +96,9 @@ class Several:
         """
         states = [part.double() for each in modules for part in each.state_dict().values()]
         ours = torch.stack([torch.stack([part.sum(), part.abs().sum()]) for part in states])
-        if any((one - ours)[:, 0].abs().gt(_ALIKE * ours[:, 1]).any() for one in self._told(ours)):
+        sums, sizes = torch.stack(self._told(ours)).unbind(-1)  # each [devices, tensors]
+        # The same on all of them, so that none goes on without the others.
+        if (sums.amax(0) - sums.amin(0) > _ALIKE * sizes.amax(0)).any():
             raise UnsupportedError(
                 "what this method keeps from step to step follows from a device's share of the "
                 "batch, and several devices would each keep another; run it on one"

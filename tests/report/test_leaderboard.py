@@ -23,6 +23,7 @@ from harness.contracts.recipe import Recipe
 from harness.contracts.row import Elsewhere, Row
 from harness.contracts.suite import Suite
 from harness.energy import _horowitz
+from harness.engine import glance
 from harness.report import (
     Leaderboard,
     Line,
@@ -851,3 +852,19 @@ def test_methods_that_were_tuned_to_other_learning_rates_stand_in_one_table() ->
         "direct[learning rate=0.9]",
         "logit_kd",
     }
+
+
+def test_a_parameter_that_was_asked_for_is_told_and_others_where_they_differ() -> None:
+    row = right("direct", 360)
+    (line,) = leaderboard([row], suite=SUITE).settings[0].lines
+    assert line.method == "direct"
+    told = leaderboard([row], suite=SUITE, spelt={"direct": ["weight"], "other": ["weight"]})
+    assert [line.method for line in told.settings[0].lines] == ["direct[weight=0.9]"]
+    spelt = with_cell(row, spelt=("weight",))
+    assert [glance.table([one])[1].split()[0] for one in (row, spelt)] == [
+        "direct",
+        "direct[weight=0.9]",
+    ]
+    other = with_cell(row, params={"weight": 0.5})
+    names = {line.split()[0] for line in glance.table([row, other])[1:]}
+    assert names == {"direct[weight=0.5]", "direct[weight=0.9]"}
