@@ -5,7 +5,10 @@ neuron. What these answer otherwise than ``NeuronSpec`` is what the adapters are
 """
 
 import math
+import sys
 from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -104,6 +107,48 @@ def spyx(spec: NeuronSpec, current: Tensor) -> Tensor | None:
     return torch.stack(fired)
 
 
+def rockpool(spec: NeuronSpec, current: Tensor) -> Tensor | None:
+    """Return the answer of ``LIFNeuronTorch``, which has no synapse and subtracts."""
+    # It looks for a chip's driver, whose package downloads the real one when it is imported.
+    sys.modules.setdefault("samna", cast(ModuleType, None))
+    from rockpool.nn.modules import LIFNeuronTorch
+
+    if spec.reset == "zero" or (spec.kind == "lif" and spec.scale_input):
+        return None
+    # exp(-dt/tau_mem) = 1 - 1/tau
+    tau_mem = math.inf if spec.kind == "if" else -1 / math.log(1 - 1 / spec.tau)
+    layer = LIFNeuronTorch(current.shape[1:], tau_mem=tau_mem, threshold=spec.v_threshold, dt=1.0)
+    spikes: Tensor = layer(current.unsqueeze(0))[0].squeeze(0)
+    return spikes
+
+
+def brainpy(spec: NeuronSpec, current: Tensor) -> Tensor | None:
+    """Return the answer of ``dyn.Lif`` for training, by Euler; its ``IF`` never fires."""
+    import brainpy as bp
+    import jax.numpy as jnp
+
+    if spec.kind == "if":
+        return None
+    layer = bp.dyn.Lif(
+        current.shape[1:],
+        tau=spec.tau,
+        R=1.0 if spec.scale_input else spec.tau,
+        V_rest=0.0,
+        V_reset=0.0,
+        V_th=spec.v_threshold,
+        spk_reset="hard" if spec.reset == "zero" else "soft",
+        method="euler",
+        mode=bp.math.training_mode,
+    )
+    layer.reset_state(1)
+    fired = []
+    for step, x in enumerate(current):
+        bp.share.save(i=step, t=float(step), dt=1.0)
+        spikes = layer.update(jnp.asarray(x.numpy())[None])
+        fired.append(torch.tensor(bp.math.as_numpy(spikes)[0]))
+    return torch.stack(fired)
+
+
 OWN: Mapping[str, Own] = {
-    each.__name__: each for each in (norse, sinabs, snntorch, spikingjelly, spyx)
+    each.__name__: each for each in (norse, sinabs, snntorch, spikingjelly, spyx, rockpool, brainpy)
 }

@@ -37,6 +37,7 @@ FORMS = tuple(
     for form in (NeuronSpec(kind="if"), NeuronSpec(), NeuronSpec(scale_input=False))
     for reset in get_args(Reset)
 )
+NOT_TAKEN = Path(__file__).with_name("simulators_page.md")
 
 
 def load(name: str) -> Backend:
@@ -160,7 +161,7 @@ def what_theirs_answer() -> Iterator[str]:
     """Yield the table of spikes that their own layers make otherwise."""
     words = [f"{f.kind}{'' if _scaled(f) else ', unscaled'}, {f.reset}" for f in FORMS]
     yield from _head("simulator", *words, right=len(words))
-    for name in (each for each in OWN if each in here()):
+    for name in filter(fingerprint.installed, OWN):
         counts = [differing(name, form) for form in FORMS]
         yield _row(name, *("—" if each is None else f"{each[0]} of {each[1]}" for each in counts))
 
@@ -210,10 +211,11 @@ of `harness/contracts/neuron.py`, by its own step and an adapter, in float64, fl
 How many decisions a simulator's own layer takes otherwise than the contract, and beside how many
 spikes, on random currents of the laws (T = {STEPS}, {SAMPLES} neurons, {len(CONSTANTS)} pairs of
 time constant and threshold). — where it has no such neuron. Spyx answers a step late; its leaky
-neuron and snnTorch's subtract after the leak; Sinabs' fire as often in a step as the threshold fits
-in.
+neuron and snnTorch's subtract after the leak; Sinabs' and Rockpool's fire as often in a step as
+the threshold fits in.
 """
     yield from what_theirs_answer()
+    yield "\n" + NOT_TAKEN.read_text(encoding="utf-8").rstrip()
     clock = "times of computing, of all threads"
     if device != "cpu":
         clock = "wall-clock times that end when the GPU has finished"
