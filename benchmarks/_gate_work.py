@@ -21,6 +21,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
 
+from harness.contracts.inputs import Classes, Image
+
 Action = Callable[[], object]
 
 
@@ -38,7 +40,9 @@ def step() -> Action:
     simulator: Any = discovery.load("backends", "spikingjelly")
     method: Any = discovery.load("methods", "direct")
     network = model.build(
-        lambda: simulator.neuron(NeuronSpec(scale_input=False)), classes=10, shape=(3, 32, 32)
+        lambda: simulator.neuron(NeuronSpec(scale_input=False)),
+        input=Image(shape=(3, 32, 32)),
+        output=Classes(10),
     ).to(memory_format=torch.channels_last)
     images = torch.rand(16, 3, 32, 32).to(memory_format=torch.channels_last)
     labels = torch.arange(16) % 10
@@ -87,7 +91,9 @@ def meter() -> Action:
     model: Any = discovery.load("models", "resnet20")
     simulator: Any = discovery.load("backends", "spikingjelly")
     network = model.build(
-        lambda: simulator.neuron(NeuronSpec()), classes=10, shape=(3, 32, 32)
+        lambda: simulator.neuron(NeuronSpec()),
+        input=Image(shape=(3, 32, 32)),
+        output=Classes(10),
     ).eval()
     images = torch.rand(8, 3, 32, 32)
     return lambda: measure(network, images, call=lambda x: network(x, timesteps=2).logits)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from harness import discovery
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.method import Method
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
@@ -19,7 +20,7 @@ def _student(backend: str, timesteps: int) -> Student:
     simulator: Any = discovery.load("backends", backend)
 
     def realised(activation: object) -> nn.Module:
-        network: Any = model.build(activation, classes=10, shape=(3, 32, 32))
+        network: Any = model.build(activation, input=Image(shape=(3, 32, 32)), output=Classes(10))
         placed: nn.Module = network.to(memory_format=torch.channels_last)
         return placed
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from benchmarks._timing import LESS, times_as_fast
 from harness import discovery
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.neuron import NeuronSpec
 from harness.meter import measure
 
@@ -21,7 +22,11 @@ def _network() -> nn.Module:
     model: Any = discovery.load("models", "resnet18")
     simulator: Any = discovery.load("backends", "spikingjelly")
     torch.manual_seed(0)
-    spiking = model.build(lambda: simulator.neuron(NeuronSpec()), classes=10, shape=(3, 32, 32))
+    spiking = model.build(
+        lambda: simulator.neuron(NeuronSpec()),
+        input=Image(shape=(3, 32, 32)),
+        output=Classes(10),
+    )
     placed: nn.Module = spiking.to(memory_format=torch.channels_last)
     for module in placed.modules():
         if isinstance(module, nn.BatchNorm2d):

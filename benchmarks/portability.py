@@ -118,7 +118,7 @@ def hold(cells: Sequence[Cell], folders: Mapping[str, Path]) -> bool:
             words[limit] = differences(row, other, here.folder(cell), there.folder(cell))
             if row.metrics and other.metrics:
                 drift = max(drift, apart(here.folder(cell), there.folder(cell)))
-        told = row.status if row.metrics is None else f"{row.metrics.test_accuracy:.4f}"
+        told = row.status if row.metrics is None else f"{row.metrics.score:.4f}"
         print(f"{cell.label:56}{told:>9}{drift:15.1e}")
         drifts.append(drift)
         for limit, differing in words.items():

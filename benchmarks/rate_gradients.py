@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from benchmarks._processes import answer_of, peak_mb
 from benchmarks._timing import LESS, TIMES_AS_MUCH
 from harness import discovery
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
 from harness.training import Batch, Lesson, Student, descend
@@ -25,7 +26,7 @@ def _student(timesteps: int) -> Student:
     simulator: Any = discovery.load("backends", "spikingjelly")
 
     def realised(activation: object) -> nn.Module:
-        network: Any = model.build(activation, classes=10, shape=(3, 32, 32))
+        network: Any = model.build(activation, input=Image(shape=(3, 32, 32)), output=Classes(10))
         placed: nn.Module = network.to(memory_format=torch.channels_last)
         return placed
 

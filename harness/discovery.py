@@ -21,7 +21,9 @@ from typing import Any, Literal
 from harness.contracts.errors import HarnessError, SpecError, UnknownPluginError
 from harness.contracts.method import Claim, MethodCard
 
-Kind = Literal["suites", "methods", "models", "datasets", "encoders", "backends", "engines"]
+Kind = Literal[
+    "suites", "methods", "models", "datasets", "tasks", "encoders", "backends", "engines"
+]
 
 
 _PACKAGES: Mapping[Kind, str] = {
@@ -29,6 +31,7 @@ _PACKAGES: Mapping[Kind, str] = {
     "methods": "suites.methods",
     "models": "suites.models",
     "datasets": "suites.datasets",
+    "tasks": "suites.tasks",
     "encoders": "suites.encoders",
     "backends": "backends",
     "engines": "harness.engine.engines",

@@ -2,7 +2,7 @@
 
 >>> from harness import results
 >>> rows = results.load("digits")  # doctest: +SKIP
->>> rows.groupby(["method", "timesteps"])["test_accuracy"].mean()  # doctest: +SKIP
+>>> rows.groupby(["method", "timesteps"])["score"].mean()  # doctest: +SKIP
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from harness.contracts.dataset import DatasetCard
 from harness.contracts.errors import SpecError
+from harness.contracts.inputs import Image
 from harness.data import autoaugment
 from harness.data.augmentation import TRANSFORMS, augment, cutout, random_crop, random_flip
 from harness.data.autoaugment import OPERATIONS, Reach
@@ -257,9 +258,11 @@ def test_samples_that_are_not_square_are_refused() -> None:
     card = DatasetCard(
         title="Wide",
         classes=2,
-        shape=(3, 4, 6),
-        mean=(0.0,) * 3,
-        std=(1.0,) * 3,
+        input=Image(
+            shape=(3, 4, 6),
+            mean=(0.0,) * 3,
+            std=(1.0,) * 3,
+        ),
         split="",
         flip_keeps_label=True,
         citation="",

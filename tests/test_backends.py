@@ -18,6 +18,7 @@ from harness import discovery
 from harness.contracts.backend import Backend
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec, Reset, Surrogate
+from harness.neurons import packaged
 from harness.neurons.activation import activation
 from harness.neurons.conformance import FORMS
 
@@ -316,7 +317,7 @@ def test_a_simulator_that_is_not_installed_says_so(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = load(name)
-    monkeypatch.setattr(importlib.import_module(f"backends.{name}"), "find_spec", lambda _: None)
+    monkeypatch.setattr(packaged, "find_spec", lambda _: None)
     words = backend.unsupported(NeuronSpec())
     assert words is not None
     assert "pip install" in words

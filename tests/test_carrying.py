@@ -18,6 +18,7 @@ from harness.training import Student, put_in_slots
 from harness.training import student as students
 from harness.training.bntt import BatchNormThroughTime
 from harness.training.conversion import integrator, integrators
+from suites.tasks.classification import TASK
 from tests.live_bytes import LiveBytes
 from tests.methods.small import EVENTS, STATIC, Kind, student
 
@@ -158,7 +159,7 @@ def test_a_meter_that_looks_at_few_samples_at_once_counts_the_same(
     dataset = cast(Dataset[Samples], discovery.load("datasets", "digits"))
     samples = some(dataset.load(None, timesteps=1).test, 7)
     cpu = torch.device("cpu")
-    running = Running(learner, samples, direct(dataset.card), cpu, "float32")
+    running = Running(learner, samples, direct(dataset.card), cpu, "float32", TASK)
     expected = running.judged()[1]
     steps = _parts_of(learner)
     monkeypatch.setattr(cost, "AT_ONCE", 3 * 11)

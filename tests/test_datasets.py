@@ -181,7 +181,7 @@ def test_samples_are_writable_bytes_with_int64_labels(
         assert part.inputs.dtype == np.uint8
         assert part.labels.dtype == np.int64
         assert part.inputs.flags.writeable
-        assert part.inputs.shape[1:] == small.card.shape
+        assert part.inputs.shape[1:] == small.card.image.shape
 
 
 @settings(deadline=None, max_examples=50)
@@ -504,7 +504,7 @@ def test_without_scikit_learn_the_digits_say_what_is_missing(
 def test_a_card_says_whom_to_cite_and_where_to_get_it(name: str) -> None:
     card = ALL[name].DATASET.card
     assert all((card.title, card.citation, card.licence, card.url, card.split))
-    assert len(card.mean) == len(card.std) == card.shape[0]
+    assert len(card.image.mean) == len(card.image.std) == card.image.shape[0]
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
@@ -569,8 +569,8 @@ def test_real_cifar_has_its_classes_labels_and_statistics(
     assert splits.train.labels[: len(first_train)].tolist() == first_train
     assert splits.test.labels[: len(first_test)].tolist() == first_test
     mean, std = channel_statistics(splits)
-    assert np.round(mean, 4).tolist() == list(dataset.card.mean)
-    assert np.round(std, 4).tolist() == list(dataset.card.std)
+    assert np.round(mean, 4).tolist() == list(dataset.card.image.mean)
+    assert np.round(std, 4).tolist() == list(dataset.card.image.std)
 
 
 def test_real_mnist_has_its_classes_labels_and_statistics(real: Real) -> None:
@@ -583,8 +583,8 @@ def test_real_mnist_has_its_classes_labels_and_statistics(real: Real) -> None:
     assert splits.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert splits.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
     mean, std = channel_statistics(splits)
-    assert np.round(mean, 4).tolist() == list(dataset.card.mean)
-    assert np.round(std, 4).tolist() == list(dataset.card.std)
+    assert np.round(mean, 4).tolist() == list(dataset.card.image.mean)
+    assert np.round(std, 4).tolist() == list(dataset.card.image.std)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist"])
@@ -604,5 +604,5 @@ def test_a_real_deviation_is_reported_and_never_hidden(real: Real, name: str) ->
 def test_the_statistics_of_the_digits_are_those_of_the_training_part() -> None:
     splits = digits.DATASET.load(None)
     levels = splits.train.inputs / 255
-    assert np.round(levels.mean(), 4) == digits.DATASET.card.mean[0]
-    assert np.round(levels.std(), 4) == digits.DATASET.card.std[0]
+    assert np.round(levels.mean(), 4) == digits.DATASET.card.image.mean[0]
+    assert np.round(levels.std(), 4) == digits.DATASET.card.image.std[0]

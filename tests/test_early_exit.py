@@ -22,6 +22,7 @@ from harness.evaluation.decisions import Accuracy, decide, over_time
 from harness.evaluation.early_exit import ExitPoint, Rule, Thresholds, apply, fit_thresholds, spent
 from harness.evaluation.evaluate import Verdict
 from harness.meter import measure
+from suites.tasks.classification import TASK
 from tests.decided import EveryStep, Looped, cases, images, random_case
 from tests.energy.ledgers import random_ledger
 from tests.meter.neurons import PlainNeuron
@@ -324,7 +325,7 @@ def test_the_columns_of_early_exits() -> None:
     with torch.no_grad():
         logits = network(images()).numpy()
     labels = np.array([0, 1, 2, 0, 1])
-    verdict, ledger = Verdict(logits=logits, labels=labels), measure(network, images())
+    verdict, ledger = Verdict(task=TASK, logits=logits, labels=labels), measure(network, images())
     columns = early_exits(verdict, verdict, ledger)
     assert columns["first_spike_steps"] is not None
     assert columns["silent_samples"] == 0
@@ -336,7 +337,7 @@ def test_the_columns_of_early_exits() -> None:
             assert (said.correct, said.samples) == (exits.accuracy.correct, 5)
             assert said.steps == exits.steps.sum()
             assert said.spent == spent(ledger, exits.steps)
-    single = Verdict(logits=logits[:1], labels=labels)
+    single = Verdict(task=TASK, logits=logits[:1], labels=labels)
     assert early_exits(single, single, measure(Looped(steps=1), images()))["early_exit"] == {}
 
 

@@ -19,6 +19,7 @@ from harness.engine.train import lesson_of
 from harness.evaluation.evaluate import Verdict, evaluate
 from harness.neurons.activation import activation
 from harness.training import Student
+from suites.tasks.classification import TASK
 
 CPU = torch.device("cpu")
 DIGITS = cast(Dataset, discovery.load("datasets", "digits"))
@@ -29,10 +30,10 @@ def test_a_verdict_by_hand() -> None:
     decisions = np.array([[0, 0, 1], [0, 1, 2], [0, 1, 1]])
     # Step t adds 10^t to its class, which outweighs all steps before.
     votes = np.eye(3, dtype=np.float32)[decisions] * np.array([1, 10, 100])[:, None, None]
-    verdict = Verdict(logits=votes.astype(np.float32), labels=np.array([0, 1, 2]))
+    verdict = Verdict(task=TASK, logits=votes.astype(np.float32), labels=np.array([0, 1, 2]))
     assert np.array_equal(verdict.predictions, decisions)
     assert [step.value for step in verdict.over_time.accuracy] == [1 / 3, 1, 2 / 3]
-    assert verdict.accuracy.value == 2 / 3
+    assert verdict.score.value == 2 / 3
     # The first sample never changes (1 step), the second settles after 2, the third after 3.
     assert verdict.over_time.mean_settling_steps == pytest.approx((1 + 2 + 3) / 3)
 
@@ -54,7 +55,9 @@ def test_the_decision_is_the_largest_mean_logit_so_far() -> None:
     network = _Spoken([[1.0, 0.0], [0.0, 3.0], [4.0, 0.0]])
     student = Student(network=network, timesteps=3, twin=lambda _: network)
     samples = DIGITS.load(None).test
-    verdict = evaluate(student, samples, direct(DIGITS.card), CPU, "float32", batch_size=100)
+    verdict = evaluate(
+        student, samples, direct(DIGITS.card), CPU, "float32", task=TASK, batch_size=100
+    )
     assert verdict.predictions.shape == (3, len(samples))
     assert [set(step) for step in verdict.predictions] == [{0}, {1}, {0}]
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from harness import discovery
 from harness.contracts.backend import Backend
 from harness.contracts.errors import SpecError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.neuron import NeuronSpec
 from harness.neurons.activation import activation
 from suites.models.dvs_gesture_net import MODEL as GESTURE_NET
@@ -31,7 +32,7 @@ def parameters(network: nn.Module) -> int:
 
 
 def test_vggsnn_has_the_published_widths() -> None:
-    network = VGGSNN.build(nn.ReLU, classes=10, shape=(2, 48, 48))
+    network = VGGSNN.build(nn.ReLU, input=Image(shape=(2, 48, 48)), output=Classes(10))
     widths = [layer.out_channels for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     assert widths == [64, 128, 256, 256, 512, 512, 512, 512]
     # 48 pixels halved four times are 3x3 of 512 channels.
@@ -44,7 +45,7 @@ def test_vggsnn_has_the_published_widths() -> None:
 
 @pytest.mark.parametrize(("side", "maps"), [(128, 16), (64, 4), (48, 1)])
 def test_the_gesture_net_has_the_published_widths_at_any_size(side: int, maps: int) -> None:
-    network = GESTURE_NET.build(nn.ReLU, classes=11, shape=(2, side, side))
+    network = GESTURE_NET.build(nn.ReLU, input=Image(shape=(2, side, side)), output=Classes(11))
     convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     assert [layer.out_channels for layer in convolutions] == [128] * 5
     linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
@@ -55,7 +56,7 @@ def test_the_gesture_net_has_the_published_widths_at_any_size(side: int, maps: i
 
 def test_frames_too_small_for_five_poolings_are_refused() -> None:
     with pytest.raises(SpecError, match="31 x 31"):
-        GESTURE_NET.build(nn.ReLU, classes=11, shape=(2, 31, 31))
+        GESTURE_NET.build(nn.ReLU, input=Image(shape=(2, 31, 31)), output=Classes(11))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_frames_too_small_for_five_poolings_are_refused() -> None:
     ],
 )
 def test_frames_of_two_polarities_give_an_answer_a_step(model: object, side: int) -> None:
-    network = model.build(nn.ReLU, classes=11, shape=(2, side, side))  # type: ignore[attr-defined]  # models of several classes
+    network = model.build(nn.ReLU, input=Image(shape=(2, side, side)), output=Classes(11))  # type: ignore[attr-defined]  # models of several classes
     answer = network(counts(2, 3, side), 2)
     assert answer.logits.shape == (2, 3, 11)
     answer.logits.sum().backward()
@@ -78,7 +79,9 @@ def test_frames_of_two_polarities_give_an_answer_a_step(model: object, side: int
 
 
 def test_steps_of_a_stateless_network_do_not_hear_each_other() -> None:
-    network = EVENTS_CONVNET.build(nn.ReLU, classes=10, shape=(2, 34, 34)).eval()
+    network = EVENTS_CONVNET.build(
+        nn.ReLU, input=Image(shape=(2, 34, 34)), output=Classes(10)
+    ).eval()
     frames = counts(3, 2, 34)
     together = network(frames, 3).logits
     # A step alone runs other kernels: 1e-5 of logits of order 1.
@@ -89,7 +92,9 @@ def test_spiking_networks_learn_from_frames() -> None:
     pytest.importorskip("spikingjelly")
     backend = discovery.load("backends", "spikingjelly")
     assert isinstance(backend.name, str)  # type: ignore[attr-defined]  # a backend
-    network = EVENTS_CONVNET.build(spiking(backend), classes=10, shape=(2, 34, 34))  # type: ignore[arg-type]  # likewise
+    network = EVENTS_CONVNET.build(
+        spiking(backend), input=Image(shape=(2, 34, 34)), output=Classes(10)
+    )  # type: ignore[arg-type]  # likewise
     network(counts(4, 2, 34), 4).logits.sum().backward()
     first = next(network.parameters())
     assert first.grad is not None
@@ -106,5 +111,5 @@ def test_suites_name_models_that_take_their_data(name: str) -> None:
     card = discovery.load("datasets", suite.dataset).card  # type: ignore[attr-defined]  # a suite
     for model in (*suite.models, suite.teacher.model):  # type: ignore[attr-defined]  # likewise
         discovery.load("models", model).build(  # type: ignore[attr-defined]  # a model
-            nn.ReLU, classes=card.classes, shape=card.shape
+            nn.ReLU, input=card.input, output=card.output
         )

@@ -747,7 +747,7 @@ def test_every_set_loads_from_its_published_layout(one_set: tuple[EventSet, Path
     splits = ours.load(root, timesteps=4)
     for part in (splits.train, splits.validation, splits.test):
         assert len(part) > 0
-        assert part.inputs.shape == (len(part), 4, *ours.card.shape)
+        assert part.inputs.shape == (len(part), 4, *ours.card.image.shape)
         assert part.inputs.dtype == np.uint8
         assert set(part.labels.tolist()) <= set(range(ours.card.classes))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from harness.contracts.dataset import Samples
 from harness.contracts.errors import SpecError
 from harness.data.augmentation import augment
-from harness.data.batches import Feed, evaluation_batches, limited
+from harness.data.batches import Feed, _pixels_last, evaluation_batches, limited
 from harness.seeds import torch_seed
 from suites.datasets.cifar10 import DATASET as CIFAR10
 
@@ -199,8 +199,9 @@ def test_frames_mapped_from_a_file_are_not_copied(tmp_path: Path) -> None:
     np.save(tmp_path / "frames.npy", np.ascontiguousarray(as_they_lie))
     mapped = np.load(tmp_path / "frames.npy", mmap_mode="c")
     samples = Samples(inputs=mapped.transpose(0, 1, 4, 2, 3), labels=np.arange(8))
+    pixels = _pixels_last(samples.inputs, "cpu")
+    assert pixels.data_ptr() == mapped.ctypes.data
     ours = feed(samples)
-    assert ours._pixels.data_ptr() == mapped.ctypes.data
     expected = feed(numbered_frames(8))
     assert torch.equal(next(ours.epoch(0)).images, next(expected.epoch(0)).images)
 

@@ -31,6 +31,7 @@ from harness.training.descent import descend
 from suites.datasets import imagenet, tiny_imagenet
 from suites.datasets._folder import ImageFiles, by_synset, middle_box, random_box
 from suites.datasets._synsets import ILSVRC2012, TINY
+from suites.tasks.classification import TASK
 
 CPU = torch.device("cpu")
 SYNSETS = list(ILSVRC2012)
@@ -425,7 +426,9 @@ def test_real_photographs_run_a_training_step_and_an_evaluation() -> None:
     assert progress.samples == 4
     moved = [not torch.equal(*pair) for pair in zip(before, student.parameters(), strict=True)]
     assert any(moved)
-    verdict = evaluate(student, splits.test.take(few), direct(card), CPU, "bfloat16", batch_size=4)
+    verdict = evaluate(
+        student, splits.test.take(few), direct(card), CPU, "bfloat16", task=TASK, batch_size=4
+    )
     assert verdict.predictions.shape == (1, 4)
 
 

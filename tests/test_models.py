@@ -16,6 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, pad
 
 from harness import discovery
 from harness.contracts.errors import SpecError, UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model, Network, Output
 from harness.contracts.neuron import NeuronSpec
 from harness.neurons.spiking import SpikingNeuron
@@ -107,7 +108,9 @@ def build(
     *,
     shape: tuple[int, int, int] | None = None,
 ) -> nn.Module:
-    return model(name).build(activation, classes=10, shape=shape or smallest_shape(name))
+    return model(name).build(
+        activation, input=Image(shape=shape or smallest_shape(name)), output=Classes(10)
+    )
 
 
 def bare(name: str, activation: Callable[[], nn.Module] = Neuron) -> nn.Module:
@@ -642,7 +645,7 @@ def test_a_topology_names_a_width_for_every_stage() -> None:
 
 @pytest.mark.parametrize("family", TINY)
 def test_the_tail_goes_on_from_every_stage_to_the_same_answer(family: str) -> None:
-    network = TINY[family].build(Neuron, classes=3, shape=(1, 8, 8)).eval()
+    network = TINY[family].build(Neuron, input=Image(shape=(1, 8, 8)), output=Classes(3)).eval()
     names = [n for n in tap_channels(network) if n.startswith("stage") or n == "penultimate"]
     stimulus = torch.rand(SAMPLES, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     answer = network(stimulus, STEPS, names)
@@ -651,7 +654,10 @@ def test_the_tail_goes_on_from_every_stage_to_the_same_answer(family: str) -> No
 
 
 def test_a_tail_that_is_not_there_is_refused_by_name() -> None:
-    network = cast("Network", TINY["vgg"].build(Neuron, classes=3, shape=(1, 8, 8)))
+    network = cast(
+        "Network",
+        TINY["vgg"].build(Neuron, input=Image(shape=(1, 8, 8)), output=Classes(3)),
+    )
     with pytest.raises(SpecError, match="no way on from 'stem'; there is one from: stage1"):
         network.tail("stem", torch.zeros(1, 1, 4, 8, 8))
 

@@ -13,9 +13,7 @@ from harness.contracts.cell import Cell
 from harness.contracts.row import Metrics, Row
 from harness.store import Store
 
-METRICS = Metrics(
-    test_accuracy=0.5, accuracy_low=0.1, accuracy_high=0.9, n_test=2, train_seconds=1.0
-)
+METRICS = Metrics(score=0.5, score_low=0.1, score_high=0.9, n_test=2, train_seconds=1.0)
 
 
 @pytest.fixture
@@ -56,7 +54,7 @@ def test_weights_are_apart_by_the_largest_difference_over_the_largest_weight(
     [
         (METRICS, [0, 1], []),
         (replace(METRICS, train_seconds=9.0), [0, 1], []),  # a clock may differ
-        (replace(METRICS, test_accuracy=0.6), [0, 1], ["test_accuracy"]),
+        (replace(METRICS, score=0.6), [0, 1], ["score"]),
         (METRICS, [1, 1], ["1 of 2 decisions"]),
     ],
 )

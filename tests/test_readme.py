@@ -36,7 +36,7 @@ def test_the_board_follows_the_rows_and_an_unknown_number_is_a_dash(tmp_path: Pa
     source["settings"] = [setting]
     by_method = {"direct": None, "logit_kd": 0.75, "supersnn": 0.5, "dkd": 0.25, "tet": 0.125}
     lines = [
-        {**line, "test_accuracy": _mean(accuracy), "gain": None, "energy_pj": {}}
+        {**line, "score": _mean(accuracy), "gain": None, "energy_pj": {}}
         for method, accuracy in by_method.items()
         for line in setting["lines"]
         if (line["method"], line["timesteps"], line["backend"]) == (method, 1, "norse")
@@ -160,6 +160,6 @@ def test_a_trained_student_is_loaded_back_as_the_readme_says(
     project: Path, told: list[str]
 ) -> None:
     assert told
-    (project / "load.py").write_text(block("load") + "print(verdict.accuracy.value)\n")
+    (project / "load.py").write_text(block("load") + "print(verdict.score.value)\n")
     accuracy = float(_shell(project, "python load.py"))
     assert accuracy > 0.9

@@ -54,9 +54,9 @@ def test_a_table_has_a_row_a_cell_and_plain_columns(tmp_path: Path, rows: list[R
             continue
         line = table.loc[row.cell_id]
         assert line["method"] == row.cell.method
-        assert line["test_accuracy"] == row.metrics.test_accuracy
+        assert line["score"] == row.metrics.score
         assert line["recipe.epochs"] == row.cell.recipe.epochs
         if row.ledger is not None:
             assert line["spikes_per_sample"] == row.ledger.spikes_per_sample
-    assert table.loc[failed.cell_id, "test_accuracy"] != 0
-    assert table.loc[[failed.cell_id], "test_accuracy"].isna().all()
+    assert table.loc[failed.cell_id, "score"] != 0
+    assert table.loc[[failed.cell_id], "score"].isna().all()

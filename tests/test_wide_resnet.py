@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from harness.contracts.errors import SpecError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Network
 from suites.models._wide_resnet import WideResNet
 from tests.test_models import Neuron, answer, bare
@@ -36,7 +37,7 @@ def test_parameters_are_as_many_as_derived_by_hand(
 
 def _lively(activation: type[nn.Module]) -> nn.Module:
     torch.manual_seed(0)
-    network = TINY.build(activation, classes=10, shape=(3, 8, 8))
+    network = TINY.build(activation, input=Image(shape=(3, 8, 8)), output=Classes(10))
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
             nn.init.constant_(part.weight, 2.0)

@@ -21,8 +21,7 @@ from norse.torch.functional.reset import reset_subtract, reset_value
 from torch import Tensor
 
 from harness.contracts.neuron import NeuronSpec
-from harness.neurons.membrane import at_rest, carried, just_below, trainable_decay
-from harness.neurons.spiking import SpikingNeuron
+from harness.neurons.membrane import AdaptedNeuron, at_rest, carried, just_below
 from harness.neurons.surrogate import with_surrogate
 from harness.neurons.time_major import join_steps, split_steps
 
@@ -32,17 +31,15 @@ def _unreset(spikes: Tensor, v: Tensor, v_reset: float, v_threshold: float) -> T
     return v
 
 
-class NorseNeuron(SpikingNeuron):
+class NorseNeuron(AdaptedNeuron):
     """A layer of Norse's neurons."""
 
     def __init__(self, spec: NeuronSpec) -> None:
-        """Keep ``spec``; ``plif`` also gets its trainable ``w``."""
+        """Keep ``spec``, and what it is in the simulator's terms."""
         super().__init__(spec)
         # The types a membrane at rest can have.
         dtypes = (torch.float32, torch.float64)
         self.fire_above = {dtype: just_below(spec.v_threshold, dtype) for dtype in dtypes}
-        if spec.kind == "plif":
-            self.w = trainable_decay(spec)
 
     def forward(
         self,
@@ -94,9 +91,8 @@ class NorseNeuron(SpikingNeuron):
         From rest this is exact for every ``tau``; a current ``tau x`` would be rounded
         twice, and overflow before ``x`` does.
         """
-        trained = self.spec.kind == "plif"
         told = LIFBoxParameters(
-            tau_mem_inv=self.w.to(v.dtype).sigmoid() if trained else 1 / self.spec.tau,
+            tau_mem_inv=self.leak(v.dtype),
             v_leak=0.0,
             v_th=self.fire_above[v.dtype],
             method="heaviside",

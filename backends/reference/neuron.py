@@ -2,21 +2,13 @@
 
 from torch import Tensor
 
-from harness.contracts.neuron import NeuronSpec
-from harness.neurons.membrane import at_rest, carried, trainable_decay
-from harness.neurons.spiking import SpikingNeuron
+from harness.neurons.membrane import AdaptedNeuron, at_rest, carried
 from harness.neurons.surrogate import spike
 from harness.neurons.time_major import join_steps, split_steps
 
 
-class ReferenceNeuron(SpikingNeuron):
+class ReferenceNeuron(AdaptedNeuron):
     """A layer of neurons as ``NeuronSpec`` has them."""
-
-    def __init__(self, spec: NeuronSpec) -> None:
-        """Keep ``spec``; ``plif`` also gets its trainable ``w``."""
-        super().__init__(spec)
-        if spec.kind == "plif":
-            self.w = trainable_decay(spec)
 
     def forward(
         self,

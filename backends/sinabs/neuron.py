@@ -10,14 +10,12 @@ It charges, fires at ``v >= v_threshold`` and resets in one step, as we do. What
 
 from typing import Any
 
-import torch
 from sinabs.activation import MembraneReset, MembraneSubtract, SingleSpike
 from sinabs.layers.functional.lif import lif_forward_single
 from torch import Tensor
 
 from harness.contracts.neuron import NeuronSpec
-from harness.neurons.membrane import at_rest, carried, trainable_decay
-from harness.neurons.spiking import SpikingNeuron
+from harness.neurons.membrane import AdaptedNeuron, at_rest, carried
 from harness.neurons.surrogate import with_surrogate
 from harness.neurons.time_major import join_steps, split_steps
 
@@ -47,15 +45,13 @@ class Fire:
         )
 
 
-class SinabsNeuron(SpikingNeuron):
+class SinabsNeuron(AdaptedNeuron):
     """A layer of Sinabs' neurons."""
 
     def __init__(self, spec: NeuronSpec) -> None:
-        """Keep ``spec``; ``plif`` also gets its trainable ``w``."""
+        """Keep ``spec``, and what it is in the simulator's terms."""
         super().__init__(spec)
         self.fire = Fire(spec)
-        if spec.kind == "plif":
-            self.w = trainable_decay(spec)
 
     def forward(
         self,
@@ -67,7 +63,7 @@ class SinabsNeuron(SpikingNeuron):
         steps = split_steps(current)
         state = {"v_mem": at_rest(steps[0])}
         dtype = state["v_mem"].dtype
-        leak = self._leak(dtype)
+        leak = self.leak(dtype)
         gain = leak if spec.scale_input and spec.kind != "if" else 1.0
         fired, membranes = [], []
         for x in steps:
@@ -90,12 +86,6 @@ class SinabsNeuron(SpikingNeuron):
         if record is not None:
             record.append(join_steps(membranes))
         return join_steps(fired)
-
-    def _leak(self, dtype: torch.dtype) -> Any:
-        """Return ``1/tau``."""
-        if self.spec.kind == "plif":
-            return self.w.to(dtype).sigmoid()
-        return 0.0 if self.spec.kind == "if" else 1 / self.spec.tau
 
     def _reset(self, spikes: Tensor, state: dict[str, Tensor], v_threshold: float) -> Any:
         """Return the state after the reset: theirs, detached or not as ours is.

@@ -23,21 +23,18 @@ import torch
 from torch import Tensor
 
 from harness.contracts.neuron import NeuronSpec
-from harness.neurons.membrane import at_rest, carried, just_below, trainable_decay
-from harness.neurons.spiking import SpikingNeuron
+from harness.neurons.membrane import AdaptedNeuron, at_rest, carried, just_below
 from harness.neurons.surrogate import with_surrogate
 from harness.neurons.time_major import join_steps, split_steps
 
 
-class SnnTorchNeuron(SpikingNeuron):
+class SnnTorchNeuron(AdaptedNeuron):
     """A layer of snnTorch's neurons."""
 
     def __init__(self, spec: NeuronSpec) -> None:
-        """Keep ``spec``; ``plif`` also gets its trainable ``w``."""
+        """Keep ``spec``, and what it is in the simulator's terms."""
         super().__init__(spec)
         self.resets_itself = spec.reset == "zero" and spec.detach_reset
-        if spec.kind == "plif":
-            self.w = trainable_decay(spec)
 
     def forward(
         self,
@@ -48,7 +45,7 @@ class SnnTorchNeuron(SpikingNeuron):
         spec = self.spec
         steps = split_steps(current)
         state = at_rest(steps[0])
-        leak = self._leak(state.dtype)
+        leak = self.leak(state.dtype)
         gain = leak if spec.scale_input and spec.kind != "if" else 1.0
         leaky = self._leaky(leak, state)
         fired, membranes = [], []
@@ -63,12 +60,6 @@ class SnnTorchNeuron(SpikingNeuron):
         if record is not None:
             record.append(join_steps(membranes))
         return join_steps(fired)
-
-    def _leak(self, dtype: torch.dtype) -> float | Tensor:
-        """Return ``1/tau``."""
-        if self.spec.kind == "plif":
-            return self.w.to(dtype).sigmoid()
-        return 0.0 if self.spec.kind == "if" else 1 / self.spec.tau
 
     def _leaky(self, leak: float | Tensor, state: Tensor) -> Any:
         """Return their neuron, for one call: it keeps what it saw last, which nobody should.

@@ -17,8 +17,7 @@ from spikingjelly.activation_based.surrogate import (
 from torch import Tensor
 
 from harness.contracts.neuron import NeuronSpec, Surrogate
-from harness.neurons.membrane import at_rest, carried, carried_, trainable_decay
-from harness.neurons.spiking import SpikingNeuron
+from harness.neurons.membrane import AdaptedNeuron, at_rest, carried, carried_
 from harness.neurons.surrogate import spike
 from harness.neurons.time_major import join_steps, split_steps
 
@@ -48,16 +47,14 @@ def surrogate_function(surrogate: Surrogate) -> SurrogateFunctionBase:
     return SuperSpike(alpha=1.0) if surrogate.alpha == 1 else SharpSuperSpike(surrogate.alpha)
 
 
-class SpikingJellyNeuron(SpikingNeuron):
+class SpikingJellyNeuron(AdaptedNeuron):
     """A layer of SpikingJelly's neurons."""
 
     def __init__(self, spec: NeuronSpec) -> None:
-        """Keep ``spec``; ``plif`` also gets its trainable ``w``."""
+        """Keep ``spec``, and what it is in the simulator's terms."""
         super().__init__(spec)
         self.fire = surrogate_function(spec.surrogate)
         self.v_reset = 0.0 if spec.reset == "zero" else None
-        if spec.kind == "plif":
-            self.w = trainable_decay(spec)
 
     def forward(
         self,

@@ -26,19 +26,12 @@ from torch.autograd.function import once_differentiable
 from torch.utils.dlpack import from_dlpack
 
 from harness.contracts.neuron import NeuronSpec, Reset, Surrogate
-from harness.neurons.membrane import carried, trainable_decay
+from harness.neurons.membrane import AdaptedNeuron, carried
 from harness.neurons.precision import wide
-from harness.neurons.spiking import SpikingNeuron
 
 
-class SpyxNeuron(SpikingNeuron):
+class SpyxNeuron(AdaptedNeuron):
     """A layer of Spyx's neurons."""
-
-    def __init__(self, spec: NeuronSpec) -> None:
-        """Keep ``spec``; ``plif`` also gets its trainable ``w``."""
-        super().__init__(spec)
-        if spec.kind == "plif":
-            self.w = trainable_decay(spec)
 
     def forward(
         self,
@@ -51,21 +44,15 @@ class SpyxNeuron(SpikingNeuron):
             if record is not None:
                 record.append(current.to(dtype))
             return current.clone()
+        leak = torch.as_tensor(self.leak(dtype), dtype=dtype, device=current.device)
         by_stride = sorted(range(1, current.dim()), key=current.stride, reverse=True)
         ordered = current.permute(0, *by_stride)
-        answered = _ThroughJax.apply(ordered.flatten(1).to(dtype), self._leak(current), spec)  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
+        answered = _ThroughJax.apply(ordered.flatten(1).to(dtype), leak, spec)  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
         back = (0, *(by_stride.index(axis) + 1 for axis in range(1, current.dim())))
         spikes, v = (answer.view(ordered.shape).permute(back) for answer in answered)
         if record is not None:
             record.append(v)
         return carried(spikes, v).to(current.dtype)
-
-    def _leak(self, current: Tensor) -> Tensor:
-        """Return ``1/tau`` in the membrane's type."""
-        dtype = wide(current.dtype)
-        if self.spec.kind == "plif":
-            return self.w.to(dtype).sigmoid()
-        return current.new_tensor(0.0 if self.spec.kind == "if" else 1 / self.spec.tau, dtype=dtype)
 
 
 class _ThroughJax(torch.autograd.Function):

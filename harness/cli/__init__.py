@@ -463,7 +463,7 @@ def reproduce(
     threads, deterministic = row.provenance.threads or 1, row.provenance.deterministic is not False
     conditions = _conditions(device, data_root, out, deterministic=deterministic, threads=threads)
     found = run_again(row, conditions, timeout_s=timeout)
-    then, now = (one.metrics.test_accuracy if one.metrics else None for one in (row, found.now))
+    then, now = (one.metrics.score if one.metrics else None for one in (row, found.now))
     if as_json:
         told = {"cell_id": cell_id, "likeness": found.likeness, "words": found.words}
         print(json.dumps(told | {"then": then, "now": now}))
@@ -530,7 +530,7 @@ def import_teacher(
     conditions = _conditions(device, data_root, out, deterministic=False, threads=threads)
     found = import_checkpoint(file, model=model, dataset=dataset, conditions=conditions)
     if as_json:
-        print(json.dumps({"test_accuracy": found.accuracy, "folder": str(found.folder)}))
+        print(json.dumps({"score": found.accuracy, "folder": str(found.folder)}))
     else:
         print(
             f"{model} on {dataset}: {100 * found.accuracy:.2f} % of {found.n_test} test samples, "

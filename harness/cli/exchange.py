@@ -72,7 +72,7 @@ def export(
         import torch
 
         network = network.to(getattr(torch, precision))
-    shape = found.card.shape
+    shape = found.card.image.shape
     told: dict[str, Any] = {"cell_id": cell, "file": str(out), "timesteps": student.timesteps}
     if to == "nir":
         from harness.exchange import nir_export
@@ -179,11 +179,11 @@ def _tell(what: str, judged: "Judged", claim: str | None, *, as_json: bool) -> N
     if as_json:
         print(json.dumps({"what": what, **columns}))
         return
-    accuracy = judged.verdict.accuracy
-    low, high = accuracy.interval
+    score, samples = judged.verdict.score, len(judged.verdict.labels)
     print(
-        f"{what}: {100 * accuracy.value:.2f} % of {accuracy.samples} test samples "
-        f"({100 * low:.2f} to {100 * high:.2f}) after {len(judged.verdict.logits)} steps"
+        f"{what}: {100 * score.value:.2f} % of {samples} test samples "
+        f"({100 * score.low:.2f} to {100 * score.high:.2f}) after "
+        f"{len(judged.verdict.logits)} steps"
     )
     if judged.standing is not None:
         words = "what was claimed" if judged.standing == "verified" else "another than claimed"

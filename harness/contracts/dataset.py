@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, runtime_checkable
 
 from typing_extensions import TypeVar
+
+from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image, Input, Pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,9 +74,7 @@ class DatasetCard:
     Attributes:
         title: Its name in papers.
         classes: How many labels.
-        shape: One sample, ``(C, H, W)``.
-        mean: Of each channel of the training images, in units of [0, 1].
-        std: Likewise the standard deviation.
+        input: What one sample is.
         split: The identity of the fixed train, validation and test split.
         flip_keeps_label: Whether a mirrored sample keeps its label.
         citation: Whom to cite.
@@ -84,13 +85,12 @@ class DatasetCard:
         encoding: What the student is given in a step: channels, value range, and what a
             timestep means.
         class_names: What each label means, for people; empty if they are plain numbers.
+        task: A file under ``suites/tasks/``: what is asked of a sample.
     """
 
     title: str
     classes: int
-    shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    input: Input
     split: str
     flip_keeps_label: bool
     citation: str
@@ -100,6 +100,34 @@ class DatasetCard:
     archives: tuple[Archive, ...] = ()
     encoding: str = "direct: the normalised image as a constant current in every step"
     class_names: tuple[str, ...] = ()
+    task: str = "classification"
+
+    @property
+    def output(self) -> Classes:
+        """What is to be answered."""
+        return Classes(self.classes)
+
+    @property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation by channel, in units of [0, 1]; both empty for what is no image."""
+        match self.input:
+            case Image(mean=mean, std=std) | Pair(mean=mean, std=std):
+                return mean, std
+            case _:
+                return (), ()
+
+    @property
+    def image(self) -> Image:
+        """``input``, for what means images alone.
+
+        Raises:
+            UnsupportedError: If a sample is none.
+        """
+        if not isinstance(self.input, Image):
+            raise UnsupportedError(
+                f"a sample of {self.title} is {type(self.input).__name__} and no image"
+            )
+        return self.input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,18 +135,35 @@ class Samples:
     """One part of a split, wholly in memory.
 
     Attributes:
-        inputs: uint8 ``[N, C, H, W]``, or ``[N, T, C, H, W]`` for frames of events; may
-            be mapped from a file.
-        labels: int64 ``[N]``.
+        inputs: Images are uint8 ``[N, C, H, W]`` and frames of events ``[N, T, C, H, W]``; they
+            may be mapped from a file. Token numbers are integers ``[N, L]`` and features
+            floats ``[N, L, D]``, or ``harness.data.windows.Windows``.
+        labels: int64 ``[N]``, or whatever the task's targets are, ``[N, ...]``.
+        groups: int64 ``[N]``, the independent unit that each sample is of, as its video;
+            None if each is its own.
     """
 
-    inputs: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    inputs: Any  # an array, or ``Windows``, which stand for one
+    labels: NDArray[Any]
+    groups: NDArray[np.int64] | None = None
+
+    @property
+    def are_images(self) -> bool:
+        """Whether a sample is an image, ``[C, H, W]``, or frames of events."""
+        return bool(self.inputs.dtype == "uint8")
 
     @property
     def are_frames(self) -> bool:
         """Whether a sample is frames of events, ``[T, C, H, W]``."""
-        return self.inputs.ndim == 5  # [N, T, C, H, W]
+        return self.are_images and self.inputs.ndim == 5  # [N, T, C, H, W]
+
+    def take(self, places: NDArray[np.int64], /) -> Samples:
+        """Return the samples at ``places``, in that order."""
+        return Samples(
+            inputs=self.inputs.take(places, axis=0),
+            labels=self.labels[places],
+            groups=None if self.groups is None else self.groups[places],
+        )
 
     def __len__(self) -> int:
         """Return the number of samples."""

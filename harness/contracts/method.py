@@ -63,6 +63,8 @@ class MethodCard:
             the learning rate. Empty if there is none.
         departures: Where we knowingly differ from the authors' code, and why.
         control: Whether it proposes nothing, and others have to be told from it.
+        needs: What of a task its formulas mean: ``classes``, one a sample and told by a
+            softmax; ``maps``, features with a height and a width. Elsewhere it is skipped.
     """
 
     title: str
@@ -79,6 +81,7 @@ class MethodCard:
     weight: str = ""
     departures: tuple[str, ...] = ()
     control: bool = False
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

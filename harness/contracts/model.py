@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.contracts.inputs import Classes, Image, Input
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -15,8 +17,10 @@ class Output:
     """What a network answers.
 
     Attributes:
-        logits: ``[T, N, K]``; the classifier's answer is their mean over time.
-        taps: What was asked for by name, each ``[T, N, ...]``.
+        logits: ``[T, N, K]``, or as the task has its answers, ``[T, N, ...]``; the answer is
+            their mean over time.
+        taps: What was asked for by name, each ``[T, N, C, ...]``; of a sequence of L places
+            ``[T, N, C, L, 1]``, so that a 1x1 convolution or a mean over places means the same.
     """
 
     logits: Tensor
@@ -36,7 +40,7 @@ class Network(Protocol):
         ...
 
     def __call__(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
-        """Answer ``stimulus``: a static ``[N, C, H, W]`` or frames ``[T, N, C, H, W]``.
+        """Answer ``stimulus``: a static ``[N, ...]`` or frames ``[T, N, C, H, W]``.
 
         A static stimulus is a constant current: what stands before the first neuron
         runs once and is expanded to ``timesteps``. Frames bring their own ``T``,
@@ -50,19 +54,28 @@ class Network(Protocol):
 
 
 class Model(Protocol):
-    """A topology. One file under ``suites/models/`` provides exactly one, as ``MODEL``."""
+    """A topology. One file under ``suites/models/`` provides exactly one, as ``MODEL``.
+
+    One for something other than images says so: ``takes: ClassVar = Tokens``.
+    """
 
     def build(
         self,
         activation: Callable[[], nn.Module],
         /,
         *,
-        classes: int,
-        shape: tuple[int, int, int],
+        input: Any,
+        output: Classes,
     ) -> nn.Module:
         """Return the topology with ``activation()`` in every slot, callable as a ``Network``.
 
         ReLU gives the artificial network, a simulator's neuron the spiking one. The
-        realisations share parameter names. ``shape`` is the stimulus' ``(C, H, W)``.
+        realisations share parameter names. ``input`` is of the kind that the model takes.
         """
         ...
+
+
+def taken_by(model: Model, /) -> type[Input]:
+    """Return what a sample has to be for ``model``."""
+    kind: type[Input] = getattr(model, "takes", Image)
+    return kind

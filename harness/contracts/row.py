@@ -52,11 +52,11 @@ class Elsewhere:
     """What the same weights answer on another simulator.
 
     Attributes:
-        test_accuracy: There.
+        score: There.
         differing: Test samples that it decides otherwise.
     """
 
-    test_accuracy: Fraction
+    score: Fraction
     differing: Count
 
 
@@ -65,17 +65,18 @@ class Metrics:
     """What a finished cell measured. None is unknown, never 0.
 
     Attributes:
-        test_accuracy: A fraction, after the last epoch, on the fixed test split.
-        accuracy_low: Lower end of its 95 % Wilson interval over test samples.
-        accuracy_high: Upper end.
+        score: In the task's metric, a fraction, after the last epoch, on the fixed test split.
+        score_low: Lower end of its 95 % interval over the task's independent units, such as
+            samples (Wilson) or videos (bootstrap).
+        score_high: Upper end.
         n_test: Test samples.
-        teacher_accuracy: The teacher's, on the same samples.
-        ann_accuracy: Of the student's topology as an artificial network.
+        teacher_score: The teacher's, on the same samples.
+        ann_score: Of the student's topology as an artificial network.
         agreement: Fraction of test samples on which student and teacher decide alike.
-        accuracy_by_step: After 1, 2, ... T steps of the same pass.
-        accuracy_by_step_low: Lower ends of their 95 % Wilson intervals.
-        accuracy_by_step_high: Upper ends.
-        accuracy_area: Under accuracy over t / T: the mean of ``accuracy_by_step``.
+        score_by_step: After 1, 2, ... T steps of the same pass.
+        score_by_step_low: Lower ends of their 95 % Wilson intervals.
+        score_by_step_high: Upper ends.
+        score_area: Under accuracy over t / T: the mean of ``score_by_step``.
         mean_steps_to_decide: Steps after which a sample's decision no longer changes.
         mean_cutoff_steps: Steps after which it stays right; T for a sample that ends wrong.
         first_spike_steps: Until the last spiking layer fires, over samples that make it.
@@ -91,19 +92,21 @@ class Metrics:
         train_samples: Seen in training, with repetition.
         extra_samples: Those drawn for another network than the student, by purpose.
         peak_memory_bytes: Of the process, or of the device if there is one.
+        metric: The name of the task's.
+        further: Its other metrics by name, fractions too.
     """
 
-    test_accuracy: Fraction
-    accuracy_low: Fraction
-    accuracy_high: Fraction
+    score: Fraction
+    score_low: Fraction
+    score_high: Fraction
     n_test: Annotated[int, Field(ge=1)]
-    teacher_accuracy: Fraction | None = None
-    ann_accuracy: Fraction | None = None
+    teacher_score: Fraction | None = None
+    ann_score: Fraction | None = None
     agreement: Fraction | None = None
-    accuracy_by_step: tuple[Fraction, ...] | None = None
-    accuracy_by_step_low: tuple[Fraction, ...] | None = None
-    accuracy_by_step_high: tuple[Fraction, ...] | None = None
-    accuracy_area: Fraction | None = None
+    score_by_step: tuple[Fraction, ...] | None = None
+    score_by_step_low: tuple[Fraction, ...] | None = None
+    score_by_step_high: tuple[Fraction, ...] | None = None
+    score_area: Fraction | None = None
     mean_steps_to_decide: Amount | None = None
     mean_cutoff_steps: Amount | None = None
     first_spike_steps: Amount | None = None
@@ -119,17 +122,19 @@ class Metrics:
     train_samples: Count | None = None
     extra_samples: dict[str, Count] = field(default_factory=dict)
     peak_memory_bytes: Count | None = None
+    metric: str = "accuracy"
+    further: dict[str, Fraction] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.accuracy_low <= self.test_accuracy <= self.accuracy_high:
+        if not self.score_low <= self.score <= self.score_high:
             raise SpecError(
                 "an interval holds its estimate; got "
-                f"{self.accuracy_low!r} <= {self.test_accuracy!r} <= {self.accuracy_high!r}"
+                f"{self.score_low!r} <= {self.score!r} <= {self.score_high!r}"
             )
-        if self.accuracy_by_step and self.accuracy_by_step[-1] != self.test_accuracy:
+        if self.score_by_step and self.score_by_step[-1] != self.score:
             raise SpecError(
-                f"Metrics.accuracy_by_step must end with test_accuracy {self.test_accuracy!r}, "
-                f"got {self.accuracy_by_step[-1]!r}"
+                f"Metrics.score_by_step must end with score {self.score!r}, "
+                f"got {self.score_by_step[-1]!r}"
             )
 
 
@@ -247,7 +252,7 @@ class Row:
     error: str | None = None
     provenance: Provenance = field(default_factory=Provenance)
     cell_id: str = ""
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
 
     def __post_init__(self) -> None:
         if self.status == "ok":
@@ -267,10 +272,10 @@ class Row:
 
     def _check_metrics(self, metrics: Metrics) -> None:
         """Refuse metrics of another number of steps or samples than cell and ledger have."""
-        steps = metrics.accuracy_by_step
+        steps = metrics.score_by_step
         if steps is not None and len(steps) != self.cell.timesteps:
             raise SpecError(
-                f"Metrics.accuracy_by_step must have {self.cell.timesteps} steps, got {len(steps)}"
+                f"Metrics.score_by_step must have {self.cell.timesteps} steps, got {len(steps)}"
             )
         if self.ledger is not None and self.ledger.samples != metrics.n_test:
             raise SpecError(
@@ -287,7 +292,7 @@ class Row:
 
     @staticmethod
     def from_json(text: str | bytes, /) -> Row:
-        """Return the row of one line that ``to_json`` wrote, of this schema or the one before.
+        """Return the row of one line that ``to_json`` wrote, of this schema or one before.
 
         Raises:
             SpecError: If it is no such line: an unknown schema or field, a wrong type, or a
@@ -296,9 +301,13 @@ class Row:
         if isinstance(text, str):
             text = text.encode()
         if b'"schema_version": 1,' in text:
-            from harness.contracts.schema_1 import migrated
+            from harness.contracts import schema_1
 
-            return migrated(text)
+            return schema_1.migrated(text)
+        if b'"schema_version": 2,' in text:
+            from harness.contracts import schema_2
+
+            return schema_2.migrated(text)
         return from_json(Row, text)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from harness.contracts.errors import SpecError
 from harness.contracts.ledger import CATEGORIES
 from harness.contracts.row import Metrics, Provenance, Row
+from harness.contracts.schema_2 import RENAMED, renamed
 from harness.contracts.values import from_json
 
 _NAMED = ("suite", "protocol", "method", "params", "dataset", "split", "model", "teacher")
@@ -25,6 +26,9 @@ _DERIVED = {
     *("spikes_per_sample", "macs_per_sample", "acs_per_sample"),
     *("code_fp", "env_fp", "hw_fp", "cpu", "python", "torch", "precision", "recipe"),
 }
+# Of the metrics, by the names of then.
+_THEN = {new: old for old, new in RENAMED.items()}
+_COLUMNS = tuple(_THEN.get(item.name, item.name) for item in fields(Metrics))
 _MOST_STEPS = 2**16  # far more than any had: counts are spread over so many entries
 _NO_ROW = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
@@ -45,7 +49,7 @@ def migrated(text: str | bytes, /) -> Row:
 
 def _nested(columns: Mapping[str, Any]) -> dict[str, Any]:
     kept = {"schema_version", "cell_id", "status", "error", *_CELL, *_DERIVED}
-    kept |= {item.name for kind in (Metrics, Provenance) for item in fields(kind)}
+    kept |= {*_COLUMNS, *(item.name for item in fields(Provenance))}
     if unknown := sorted(columns.keys() - kept):
         raise SpecError(f"row {columns['cell_id']} has unknown columns {', '.join(unknown)}")
     ok = columns["status"] == "ok"
@@ -67,7 +71,7 @@ def _cell(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metrics(columns: Mapping[str, Any]) -> dict[str, Any]:
-    found = {item.name: columns[item.name] for item in fields(Metrics) if item.name in columns}
+    found = renamed({name: columns[name] for name in _COLUMNS if name in columns})
     samples = columns["n_test"]
     found["early_exit"] = {
         rule: {drop: _exit(point, samples) for drop, point in drops.items()}

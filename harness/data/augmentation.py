@@ -133,8 +133,8 @@ def augment(names: Sequence[str], card: DatasetCard, /) -> Change:
     Raises:
         SpecError: If a name is unknown, or does not suit the data set.
     """
-    if names and card.shape[1] != card.shape[2]:
-        raise SpecError(f"augmentation needs square samples, {card.title} has {card.shape}")
+    if names and card.image.shape[1] != card.image.shape[2]:
+        raise SpecError(f"augmentation needs square samples, {card.title} has {card.image.shape}")
     return in_order(names, TRANSFORMS, card, of="images")
 
 
@@ -183,8 +183,9 @@ def _suited(name: str, known: Mapping[str, Transform], card: DatasetCard, of: st
     transform = known[name]
     if transform.mirrors and not card.flip_keeps_label:
         raise SpecError(f"augmentation {name!r}: a mirrored sample of {card.title} loses its label")
-    if transform.in_colour and card.shape[0] != 3:
+    if transform.in_colour and card.image.shape[0] != 3:
         raise SpecError(
-            f"augmentation {name!r} needs three colours; samples of {card.title} are {card.shape}"
+            f"augmentation {name!r} needs three colours; samples of {card.title} are "
+            f"{card.image.shape}"
         )
     return transform

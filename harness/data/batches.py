@@ -7,8 +7,8 @@ What comes when depends on seed and epoch alone: not on method, simulator, devic
 how far an earlier epoch was followed. So epoch 7 can be had without the six before.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,8 +29,9 @@ class Seen(NamedTuple):
     """
 
     indices: Tensor  # int64 [N], places in the samples of the feed
-    images: Tensor  # [N, C, H, W] or [T, N, C, H, W] in [0, 1], augmented, channels-last
-    labels: Tensor  # int64 [N]
+    # [N, C, H, W] or [T, N, C, H, W] in [0, 1], augmented, channels-last; or no images, [N, ...]
+    images: Tensor
+    labels: Tensor  # [N, ...]
 
 
 class Feed:
@@ -63,7 +64,7 @@ class Feed:
         self.batch_size = min(batch_size, len(samples))
         self._augmentation = augmentation
         self._seed = seed
-        self._pixels = _pixels_last(samples.inputs, device)  # uint8 [N, H, W, C], [N, T, H, W, C]
+        self._at = _shelf(samples, device)
         self._labels = torch.from_numpy(samples.labels.copy()).to(device)
 
     def __len__(self) -> int:
@@ -79,10 +80,29 @@ class Feed:
         order = sent(drawn, self._labels.device)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             indices = order[start : start + self.batch_size]
-            # index_select copies whole images; self._pixels[indices] takes twenty times as long.
-            images = _channels_first(self._pixels.index_select(0, indices))
-            labels = self._labels.index_select(0, indices)
-            yield Seen(indices, _time_first(self._augmentation(images, chance)), labels)
+            images = _time_first(self._augmentation(self._at(indices), chance))
+            yield Seen(indices, images, self._labels.index_select(0, indices))
+
+
+def _shelf(samples: Samples, device: torch.device | str) -> Callable[[Tensor], Tensor]:
+    """Return what gives the samples at ``indices [n]``, bytes of images channels first."""
+    if samples.are_images:
+        pixels = _pixels_last(samples.inputs, device)  # uint8 [N, H, W, C], [N, T, H, W, C]
+        # index_select copies whole images; pixels[indices] takes twenty times as long.
+        return lambda indices: _channels_first(pixels.index_select(0, indices))
+    if isinstance(samples.inputs, np.ndarray):
+        whole = plain(samples.inputs, device)
+        return lambda indices: whole.index_select(0, indices)
+    return lambda indices: plain(samples.inputs[indices.numpy(force=True)], device)
+
+
+def plain(
+    values: NDArray[Any],  # [N, ...]: no images
+    device: torch.device | str,
+) -> Tensor:
+    """Return whole numbers as int64 and others in torch's default type."""
+    wanted = torch.int64 if values.dtype.kind in "iu" else torch.get_default_dtype()
+    return torch.from_numpy(np.array(values)).to(device=device, dtype=wanted)
 
 
 def evaluation_batches(
@@ -90,13 +110,17 @@ def evaluation_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield ``(images, labels)``, every sample once, in file order, unaugmented.
 
-    Images are ``[N, C, H, W]`` or ``[T, N, C, H, W]`` in [0, 1], channels-last;
-    labels int64 ``[N]``.
+    Images are ``[N, C, H, W]`` or ``[T, N, C, H, W]`` in [0, 1], channels-last, and what is no
+    image is ``[N, ...]``; so are labels.
     """
     for start in range(0, len(samples), batch_size):
         part = slice(start, start + batch_size)
-        images = _channels_first(_pixels_last(samples.inputs[part], device))
-        yield _time_first(floats(images)), torch.from_numpy(samples.labels[part].copy()).to(device)
+        labels = torch.from_numpy(samples.labels[part].copy()).to(device)
+        if samples.are_images:
+            images = _channels_first(_pixels_last(samples.inputs[part], device))
+            yield _time_first(floats(images)), labels
+        else:
+            yield plain(samples.inputs[part], device), labels
 
 
 def limited(samples: Samples, count: int | None, /) -> Samples:
@@ -112,10 +136,10 @@ def limited(samples: Samples, count: int | None, /) -> Samples:
     if not 1 <= count <= len(samples):
         raise SpecError(f"train_samples must be in 1..{len(samples)}, got {count!r}")
     chosen = np.sort(stream(0, "train_samples").permutation(len(samples))[:count])
-    return Samples(inputs=samples.inputs[chosen], labels=samples.labels[chosen])
+    return samples.take(chosen)
 
 
-def _pixels_last(inputs: NDArray[np.uint8], device: torch.device | str) -> Tensor:
+def _pixels_last(inputs: NDArray[Any], device: torch.device | str) -> Tensor:
     """Return ``[N, H, W, C]`` or ``[N, T, H, W, C]`` on ``device``.
 
     A channels-last batch is then a run of memory. What is mapped from a file and lies
@@ -141,5 +165,5 @@ def _channels_first(pixels: Tensor) -> Tensor:
 
 
 def _time_first(images: Tensor) -> Tensor:
-    """Return images as they are, and frames ``[N, T, C, H, W]`` as ``[T, N, C, H, W]``."""
-    return images if images.dim() == 4 else images.transpose(0, 1)
+    """Return samples as they are, but frames ``[N, T, C, H, W]`` as ``[T, N, C, H, W]``."""
+    return images.transpose(0, 1) if images.dim() == 5 else images

@@ -37,7 +37,12 @@ def normalised(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> Tensor:
-    """Return ``(images - mean) / std``, channel by channel, in the layout given."""
+    """Return ``(images - mean) / std``, channel by channel, in the layout given.
+
+    What has no mean, as text, is left as it is.
+    """
+    if not mean:
+        return images
     dtype = torch.get_default_dtype()
     offset = _by_channel(tuple(mean), images.device, dtype)
     return (images - offset) / _by_channel(tuple(std), images.device, dtype)
@@ -54,7 +59,7 @@ class Presentation:
     """How every image becomes a stimulus.
 
     Attributes:
-        mean: Subtracted, by channel, in units of [0, 1].
+        mean: Subtracted, by channel, in units of [0, 1]; empty for what is no image.
         std: Divided by, likewise.
         encoder: Shows the image itself, not normalised, as a train; None is a constant current.
         timesteps: Of the train.
@@ -91,5 +96,6 @@ class Presentation:
 
 
 def direct(card: DatasetCard) -> Presentation:
-    """Return the presentation of normalised images, or frames, under their own card."""
-    return Presentation(mean=card.mean, std=card.std)
+    """Return the presentation of samples under their own card: images and frames normalised."""
+    mean, std = card.normalisation
+    return Presentation(mean=mean, std=std)

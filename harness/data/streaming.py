@@ -161,11 +161,10 @@ def batches_for(
 ) -> Feed | Stream:
     """Return the training batches of ``recipe``, out of memory or out of files."""
     if isinstance(part, Samples):
-        change = event_augment if part.are_frames else augment
         return Feed(
             limited(part, recipe.train_samples),
             batch_size=recipe.batch_size,
-            augmentation=change(recipe.augmentation, card),
+            augmentation=_change(part, recipe, card),
             seed=seed,
             device=device,
         )
@@ -179,6 +178,19 @@ def batches_for(
         device=device,
         dtype=_dtype(recipe.precision),
     )
+
+
+def _change(part: Samples, recipe: Recipe, card: DatasetCard) -> Change:
+    """Return the augmentation of a batch.
+
+    Raises:
+        UnsupportedError: If what is no image should be augmented as one.
+    """
+    if part.are_frames:
+        return event_augment(recipe.augmentation, card)
+    if part.are_images or recipe.augmentation:
+        return augment(recipe.augmentation, card)
+    return lambda values, _chance: values
 
 
 def some(part: Samples | Source, count: int, /) -> Samples | Source:
@@ -282,7 +294,7 @@ def _as_it_is(batch: object) -> object:
 
 def _limited(source: Source, count: int | None) -> Source:
     """Return what ``feed.limited`` would choose."""
-    places = Samples(inputs=np.arange(len(source)), labels=source.labels)  # type: ignore[arg-type]  # places stand in for pixels
+    places = Samples(inputs=np.arange(len(source)), labels=source.labels)
     return source if count is None else source.take(limited(places, count).inputs.astype(np.int64))
 
 

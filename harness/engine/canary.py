@@ -22,6 +22,7 @@ from harness.contracts.dataset import Samples, Source, Splits
 from harness.contracts.ledger import Ledger
 from harness.contracts.recipe import Recipe
 from harness.contracts.row import Canary, Metrics, Stage
+from harness.contracts.schema_2 import RENAMED
 from harness.contracts.values import to_plain
 from harness.data.streaming import some, unaugmented
 from harness.engine.measure import TeacherVerdict, measure
@@ -71,7 +72,7 @@ def _canary(cell: Cell, splits: Splits[Any], data_root: Path | None) -> Canary:
         logits=measured.verdict.projections,
         elsewhere=dict(measured.elsewhere),
         counts=tuple(_hashes(measured.ledger)),
-        metrics=tuple(_numbers(to_plain(Metrics(**measured.metrics)))),
+        metrics=tuple(_numbers(_by_first_name(Metrics(**measured.metrics)))),
     )
 
 
@@ -104,13 +105,19 @@ def _teacher(
     found = resolve(replace(cell, recipe=_short(cell.recipe, len(splits.train))))
     trained = train(found, splits, None, _CPU, lambda _: None)
     verdict = evaluate(
-        trained.student, some(splits.test, TESTED), trained.presentation, _CPU, "float64"
+        trained.student,
+        some(splits.test, TESTED),
+        trained.presentation,
+        _CPU,
+        "float64",
+        task=found.task,
     )
     network = trained.student.network.requires_grad_(requires_grad=False).eval()
+    mean, std = found.card.normalisation
     return (
-        Teacher(network=network, mean=found.card.mean, std=found.card.std),
+        Teacher(network=network, mean=mean, std=std),
         TeacherVerdict(
-            accuracy=verdict.accuracy.value,
+            score=verdict.score.value,
             predictions=verdict.predictions[-1],
             same_topology=cell.model == student,
         ),
@@ -142,6 +149,14 @@ def _hashes(ledger: Ledger) -> Iterator[str]:
     """Yield what the meter says of each layer, whatever the layer is called."""
     for layer in ledger.summed().to_plain()["layers"].values():
         yield _hash(layer)
+
+
+def _by_first_name(metrics: Metrics) -> dict[str, Any]:
+    """Return metrics by the names they were first published under, which order canaries."""
+    first = {new: old for old, new in RENAMED.items()}
+    return {
+        first.get(name, name): item for name, item in to_plain(metrics).items() if name != "metric"
+    }
 
 
 def _numbers(plain: Any) -> Iterator[int | float | str]:

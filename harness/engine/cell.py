@@ -99,7 +99,8 @@ def _run(order: Order, report: Callable[[Progress], None]) -> Row:
     )
     if cell.judged == "validation":  # a trial: test data is not looked at
         shown = (splits.validation, trained.presentation, device, cell.recipe.precision)
-        metrics = Metrics(**quality(evaluate(trained.student, *shown)), **spent)
+        verdict = evaluate(trained.student, *shown, task=found.task)
+        metrics = Metrics(**quality(verdict), **spent)
         return Row(cell=cell, status="ok", metrics=metrics, provenance=made())
     measured = measure(found, trained, splits.test, splits.validation, reference)
     return Row(
@@ -125,14 +126,14 @@ def teacher_of(
     network = found.student(device).network
     network.load_state_dict(load_file(path, device=str(device)))
     network.requires_grad_(requires_grad=False)
-    mean, std = row.provenance.normalisation or (found.card.mean, found.card.std)
+    mean, std = row.provenance.normalisation or found.card.normalisation
     with np.load(store.folder(cell) / PREDICTIONS) as stored:
         predictions = stored["predictions"][-1]
     assert row.metrics is not None
     return (
         Teacher(network=network.eval(), mean=mean, std=std),
         TeacherVerdict(
-            accuracy=row.metrics.test_accuracy,
+            score=row.metrics.score,
             predictions=predictions,
             same_topology=cell.model == student,
         ),
@@ -143,7 +144,8 @@ def teacher_of(
 def keep(folder: Path, network: nn.Module, measured: Measured) -> str:
     """Write what metrics can be computed from again; return the hash of the weights' file."""
     decided, verdict = BytesIO(), measured.verdict
-    np.savez_compressed(decided, predictions=verdict.predictions, labels=verdict.labels)
+    units: dict[str, Any] = {} if verdict.groups is None else {"groups": verdict.groups}
+    np.savez_compressed(decided, predictions=verdict.predictions, labels=verdict.labels, **units)
     weights = weights_of(network)
     write_atomically(folder / PREDICTIONS, lambda file: file.write(decided.getvalue()))
     write_atomically(folder / WEIGHTS, lambda file: file.write(weights))

@@ -177,7 +177,7 @@ def _git(*words: str) -> bytes:
 
 
 def _accuracy(row: Row) -> float:
-    return row.metrics.test_accuracy if row.metrics else 0.0
+    return row.metrics.score if row.metrics else 0.0
 
 
 def _counts(row: Row) -> object:
@@ -196,6 +196,6 @@ def _half_widths(rows: Iterable[Row]) -> dict[str, float]:
     by_question: dict[str, list[float]] = {}
     for row in rows:
         if row.metrics:
-            by_question.setdefault(_over_seeds(row), []).append(row.metrics.test_accuracy)
+            by_question.setdefault(_over_seeds(row), []).append(row.metrics.score)
     means = {name: statistics.mean_over_seeds(values) for name, values in by_question.items()}
     return {name: one.interval.half_width for name, one in means.items() if one.interval}

@@ -67,6 +67,7 @@ def _roots(cell: Cell) -> Mapping[Stage, tuple[str, ...]]:
     of_both = [
         discovery.module_of("datasets", cell.dataset),
         discovery.module_of("models", cell.model),
+        discovery.module_of("tasks", load_dataset(cell.dataset).card.task),
         *([discovery.module_of("encoders", cell.encoder)] if cell.encoder else []),
         # It decides what is in a slot, of the trained network too.
         discovery.module_of("methods", cell.method),

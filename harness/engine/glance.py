@@ -54,7 +54,7 @@ def best(rows: Iterable[Row], asked: Collection[tuple[int, int]], /, *, many: in
     for row in rows:
         place = row.cell.timesteps, row.cell.seed
         if row.metrics and place in asked:
-            found[row.cell.method][place].append(row.metrics.test_accuracy)
+            found[row.cell.method][place].append(row.metrics.score)
     means = {
         method: fmean(fmean(values) for values in places.values())
         for method, places in found.items()
@@ -114,7 +114,7 @@ def _scores(rows: Sequence[Row]) -> list[float]:
     by_seed: dict[int, list[float]] = defaultdict(list)
     for row in rows:
         if row.metrics:
-            by_seed[row.cell.seed].append(row.metrics.test_accuracy)
+            by_seed[row.cell.seed].append(row.metrics.score)
     return [fmean(by_seed[seed]) for seed in sorted(by_seed)]
 
 
@@ -124,7 +124,7 @@ def _told(rows: Sequence[Row]) -> str:
     if not known:
         return "/".join(sorted({row.status for row in rows})) or "—"
     step = min(1 / metrics.n_test for metrics in known)
-    widest = max((one.accuracy_high - one.accuracy_low) / 2 for one in known)
+    widest = max((one.score_high - one.score_low) / 2 for one in known)
     return accuracy(statistics.mean_over_seeds(found, resolution=step), widest) + lacking
 
 

@@ -76,10 +76,12 @@ def _imported(file: Path, model: str, dataset: str, conditions: Conditions) -> I
     cell = cell_of(TeacherIdentity(dataset=dataset, model=model, weights_sha256=sha256))
     splits = source.load(conditions.data_root)
     choices = {"data set": direct(source.card)}
-    if len(source.card.mean) == len(IMAGENET.mean):
+    if len(source.card.normalisation[0]) == len(IMAGENET.mean):
         choices["ImageNet"] = IMAGENET
     suits = {
-        name: evaluate(student, splits.validation, shown, device, "float32").accuracy.value
+        name: evaluate(
+            student, splits.validation, shown, device, "float32", task=found.task
+        ).score.value
         for name, shown in choices.items()
     }
     chosen = max(suits, key=lambda name: suits[name])
@@ -105,7 +107,7 @@ def _imported(file: Path, model: str, dataset: str, conditions: Conditions) -> I
     store.save(row)
     store.point_to_teacher(dataset, model, sha256)
     return Imported(
-        accuracy=measured.verdict.accuracy.value,
+        accuracy=measured.verdict.score.value,
         n_test=len(measured.verdict.labels),
         normalisation=chosen,
         folder=folder,

@@ -1,7 +1,8 @@
 """The second stage of a cell: what the trained student answers, and what that costs."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any, cast
 
 import numpy as np
@@ -12,9 +13,11 @@ from harness.contracts.dataset import Samples, Source
 from harness.contracts.ledger import Ledger
 from harness.contracts.row import Elsewhere
 from harness.contracts.suite import Suite
+from harness.contracts.task import Driven
 from harness.engine.resolve import Resolved
 from harness.engine.train import Trained
 from harness.evaluation.cost import Running, early_exits
+from harness.evaluation.decisions import OverTime
 from harness.evaluation.evaluate import Verdict, evaluate
 
 # What is asked of the other simulators, one of which is slow on purpose.
@@ -26,13 +29,13 @@ class TeacherVerdict:
     """What a student is compared with: its teacher on the same test samples.
 
     Attributes:
-        accuracy: A fraction.
-        predictions: int64 ``[N]``.
+        score: In the task's metric.
+        predictions: Its decisions, ``[N, ...]``.
         same_topology: Whether it is the student's with ReLU.
     """
 
-    accuracy: float
-    predictions: NDArray[np.int64]
+    score: float
+    predictions: NDArray[Any]
     same_topology: bool
 
 
@@ -67,21 +70,19 @@ def measure(
     Thresholds of early exits are fitted on ``validation`` alone.
     """
     running = Running(
-        trained.student, test, trained.presentation, trained.device, found.recipe.precision
+        student=trained.student,
+        samples=test,
+        presentation=trained.presentation,
+        device=trained.device,
+        precision=found.recipe.precision,
+        task=found.task,
     )
     verdict, ledger = running.judged()
     others = dict(_elsewhere(found, trained, test, verdict))
     asked = _asked_elsewhere(found, len(test))
     spiking: dict[str, Any] = {}
-    if found.backend is not None:
-        fitted_on = evaluate(
-            trained.student,
-            validation,
-            trained.presentation,
-            trained.device,
-            found.recipe.precision,
-        )
-        spiking = early_exits(fitted_on, verdict, ledger)
+    if found.backend is not None and "classes" in found.task.gives:
+        spiking = early_exits(_answers(found, trained, validation), verdict, ledger)
     return Measured(
         verdict=verdict,
         elsewhere={name: projections for name, (_, projections) in others.items()},
@@ -99,19 +100,26 @@ def measure(
 
 def quality(verdict: Verdict) -> dict[str, Any]:
     """Return the columns about right and wrong."""
-    low, high = verdict.accuracy.interval
-    steps = verdict.over_time.accuracy
+    steps = verdict.scores
     return {
-        "test_accuracy": verdict.accuracy.value,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "n_test": verdict.accuracy.samples,
-        "accuracy_by_step": tuple(step.value for step in steps),
-        "accuracy_by_step_low": tuple(step.interval.low for step in steps),
-        "accuracy_by_step_high": tuple(step.interval.high for step in steps),
-        "accuracy_area": verdict.over_time.area,
-        "mean_steps_to_decide": verdict.over_time.mean_settling_steps,
-        "mean_cutoff_steps": verdict.over_time.mean_cutoff_steps,
+        "metric": verdict.task.metric.name,
+        "score": verdict.score.value,
+        "score_low": verdict.score.low,
+        "score_high": verdict.score.high,
+        "further": dict(verdict.score.further),
+        "n_test": len(verdict.labels),
+        "score_by_step": tuple(step.value for step in steps),
+        "score_by_step_low": tuple(step.low for step in steps),
+        "score_by_step_high": tuple(step.high for step in steps),
+        "score_area": fmean(step.value for step in steps),
+        **(_settling(verdict.over_time) if "classes" in verdict.task.gives else {}),
+    }
+
+
+def _settling(found: OverTime) -> dict[str, float]:
+    return {
+        "mean_steps_to_decide": found.mean_settling_steps,
+        "mean_cutoff_steps": found.mean_cutoff_steps,
     }
 
 
@@ -120,9 +128,11 @@ def _beside(verdict: Verdict, reference: TeacherVerdict | None) -> dict[str, Any
     if reference is None:
         return {}
     return {
-        "teacher_accuracy": reference.accuracy,
-        "ann_accuracy": reference.accuracy if reference.same_topology else None,
-        "agreement": float((reference.predictions == verdict.predictions[-1]).mean()),
+        "teacher_score": reference.score,
+        "ann_score": reference.score if reference.same_topology else None,
+        "agreement": float(
+            verdict.task.alike(reference.predictions, verdict.predictions[-1]).mean()
+        ),
     }
 
 
@@ -135,34 +145,37 @@ def _elsewhere(
     suite = cast(Suite, discovery.load("suites", found.cell.suite))
     state = trained.student.network.state_dict()
     places = _asked_elsewhere(found, len(test))
-    asked = test if places is None else _part(test, places)
+    asked = test if places is None else test.take(places)
     ours = verdict.predictions[-1] if places is None else verdict.predictions[-1][places]
     for name in suite.witnesses:
         if name == found.cell.backend or (other := found.on(name)) is None:
             continue
         student = other.student(trained.device)
         student.network.load_state_dict(state)
-        theirs = evaluate(
-            student, asked, trained.presentation, trained.device, found.recipe.precision
-        )
-        answer = Elsewhere(
-            test_accuracy=theirs.accuracy.value,
-            differing=int((theirs.predictions[-1] != ours).sum()),
-        )
+        theirs = _answers(found, replace(trained, student=student), asked)
+        alike = found.task.alike(theirs.predictions[-1], ours)
+        answer = Elsewhere(score=theirs.score.value, differing=int((~alike).sum()))
         yield name, (answer, theirs.projections)
+
+
+def _answers(found: Resolved, trained: Trained, samples: Samples | Source) -> Verdict:
+    return evaluate(
+        trained.student,
+        samples,
+        trained.presentation,
+        trained.device,
+        found.recipe.precision,
+        task=found.task,
+    )
 
 
 def _asked_elsewhere(found: Resolved, samples: int) -> NDArray[np.int64] | None:
     """Return which of so many samples are, evenly in file order; None is all.
 
-    An encoder draws by batch: for fewer samples it would draw other spikes.
+    An encoder draws by batch: for fewer samples it would draw other spikes. Of a sequence none
+    can be left out.
     """
-    if samples <= _ASKED_ELSEWHERE or found.encoder is not None:
+    whole = found.encoder is not None or isinstance(found.task, Driven)
+    if samples <= _ASKED_ELSEWHERE or whole:
         return None
     return np.arange(_ASKED_ELSEWHERE) * samples // _ASKED_ELSEWHERE
-
-
-def _part(test: Samples | Source, places: NDArray[np.int64]) -> Samples | Source:
-    if isinstance(test, Samples):
-        return Samples(inputs=test.inputs[places], labels=test.labels[places])
-    return test.take(places)

@@ -98,9 +98,7 @@ def _words(event: CellEnded) -> str:
     if row.metrics is None:
         log = "" if row.status == "skipped" else f" ({row.provenance.log_path})"
         return f"{row.status:8} {name}: {row.error}{log}"
-    return (
-        f"{row.status:8} {name}: {100 * row.metrics.test_accuracy:.2f} % in {event.seconds:.1f} s"
-    )
+    return f"{row.status:8} {name}: {100 * row.metrics.score:.2f} % in {event.seconds:.1f} s"
 
 
 def _columns(event: CellEnded) -> dict[str, object]:
@@ -112,7 +110,7 @@ def _columns(event: CellEnded) -> dict[str, object]:
         "status": event.row.status,
         "error": event.row.error,
         "log_path": event.row.provenance.log_path,
-        "test_accuracy": metrics.test_accuracy if metrics else None,
+        "score": metrics.score if metrics else None,
         "seconds": event.seconds,
     }
 

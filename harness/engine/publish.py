@@ -12,6 +12,7 @@ from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
+from typing import Any, cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -21,10 +22,11 @@ from harness.contracts.cell import START, TEACHERS, Cell
 from harness.contracts.errors import StoreError
 from harness.contracts.row import Row
 from harness.contracts.suite import Suite
+from harness.contracts.task import Task
 from harness.contracts.tuning import Tuning
 from harness.engine import freshness, grid, proofs
 from harness.engine.compare import unlike
-from harness.engine.grid import STARTS, Axes
+from harness.engine.grid import STARTS, Axes, load_dataset
 from harness.engine.settings import Settings
 from harness.engine.teachers import cell_of
 from harness.evaluation.decisions import over_time
@@ -162,20 +164,31 @@ def contradiction(path: Path, row: Row, /) -> str | None:
     try:
         # NumPy closes no file of its own that turns out to be damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            found = over_time(stored["predictions"], stored["labels"]).accuracy
+            found = _scores(row, stored)
     except _UNREADABLE as error:
         return f"{path} holds no predictions: {error}; run cell {row.cell_id} again"
-    said, scored = row.metrics.test_accuracy, found[-1]
-    by_step = row.metrics.accuracy_by_step or (said,)
-    if row.metrics.n_test == scored.samples and by_step == tuple(
-        step.value for step in found[-len(by_step) :]
-    ):
+    values, samples = found
+    said = row.metrics.score
+    by_step = row.metrics.score_by_step or (said,)
+    if row.metrics.n_test == samples and by_step == values[-len(by_step) :]:
         return None
     return (
-        f"{path.with_name('row.json')}: accuracy {said!r} of {row.metrics.n_test} samples, but the "
-        f"predictions beside it give {scored.value!r} of {scored.samples}, or differ in an earlier "
-        f"step; run cell {row.cell_id} again"
+        f"{path.with_name('row.json')}: {row.metrics.metric} {said!r} of {row.metrics.n_test} "
+        f"samples, but the predictions beside it give {values[-1]!r} of {samples}, or differ in an "
+        f"earlier step; run cell {row.cell_id} again"
     )
+
+
+def _scores(row: Row, stored: Mapping[str, Any]) -> tuple[tuple[float, ...], int]:
+    """Return the score after each step and the number of samples, from predictions."""
+    decided, targets = stored["predictions"], stored["labels"]
+    name = load_dataset(row.cell.dataset).card.task
+    if name == "classification":  # no need of torch, which a task's losses import
+        steps = over_time(decided, targets).accuracy
+        return tuple(step.value for step in steps), steps[-1].samples
+    task = cast(Task, discovery.load("tasks", name))
+    groups = stored.get("groups")
+    return tuple(task.score(now, targets, groups).value for now in decided), len(targets)
 
 
 def cautioned(suite: Suite, rows: Sequence[Row], /) -> Suite:
@@ -193,7 +206,7 @@ def cautioned(suite: Suite, rows: Sequence[Row], /) -> Suite:
         )
         return replace(suite, caution=words)
     found = [
-        row.metrics.test_accuracy
+        row.metrics.score
         for row in rows
         if row.metrics
         and (row.cell.method, row.cell.timesteps) == (suite.baseline, known.timesteps)

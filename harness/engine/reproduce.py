@@ -75,8 +75,8 @@ def _compared(then: Row, now: Row, data_root: Path | None) -> Reproduction:
         return Reproduction(then=then, now=now, likeness="different", words=", ".join(names))
     if not names:
         return Reproduction(then=then, now=now, likeness="identical", words="")
-    low, high = then.metrics.accuracy_low, then.metrics.accuracy_high
-    within = low <= now.metrics.test_accuracy <= high
+    low, high = then.metrics.score_low, then.metrics.score_high
+    within = low <= now.metrics.score <= high
     found = verify(then, data_root)
     code = "the code's meaning did not move" if found.outcome == "same" else found.words
     return Reproduction(

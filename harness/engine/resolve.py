@@ -1,6 +1,6 @@
 """A cell's names, looked up once: its plug-ins as values, and its student."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,11 +13,13 @@ from harness import discovery, fingerprint
 from harness.contracts.backend import Backend
 from harness.contracts.cell import START, Cell
 from harness.contracts.dataset import Dataset, DatasetCard, Splits
-from harness.contracts.errors import BudgetError, SpecError
+from harness.contracts.errors import BudgetError, SpecError, UnsupportedError
+from harness.contracts.inputs import Image
 from harness.contracts.method import Method, Realises, Track
-from harness.contracts.model import Model
+from harness.contracts.model import Model, taken_by
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
+from harness.contracts.task import Task
 from harness.data.encoding import Encoder, Presentation, direct
 from harness.neurons.activation import activation
 from harness.seeds import torch_seed
@@ -42,6 +44,7 @@ class Resolved:
         uses_teacher: Whether it asks one.
         teacher_stays: Whether it says that the teacher learns nothing from it.
         track: What it says the student is given.
+        task: What is asked of a sample.
         backend: None for an artificial network.
         encoder: None for a constant current.
     """
@@ -53,6 +56,7 @@ class Resolved:
     uses_teacher: bool
     teacher_stays: bool
     track: Track
+    task: Task
     backend: Backend | None
     encoder: Encoder | None
 
@@ -113,14 +117,20 @@ def resolve(cell: Cell) -> Resolved:
         UnknownPluginError: For a name that does not exist.
         SpecError: If the method does not take the cell's parameters.
         BudgetError: If its code could open data by itself.
+        UnsupportedError: If model or method does not mean such a task, with the reason.
     """
     refuse_reach(discovery.module_of("methods", cell.method))
     said = discovery.method_card(cell.method)
     asks = said is None or said.uses_teacher or cell.starts_from_teacher
+    dataset = cast(Dataset[Any], discovery.load("datasets", cell.dataset))
+    model = cast(Model, discovery.load("models", cell.model))
+    task = task_of(cell.dataset)
+    _refuse_unfit(cell, model, dataset.card, task, said.needs if said else ())
     return Resolved(
         cell=cell,
-        dataset=cast(Dataset[Any], discovery.load("datasets", cell.dataset)),
-        model=cast(Model, discovery.load("models", cell.model)),
+        dataset=dataset,
+        model=model,
+        task=task,
         method=_method(cell.method, cell.params),
         uses_teacher=cell.teacher is not None and asks,
         teacher_stays=said is not None and not said.teacher_learns,
@@ -139,6 +149,34 @@ def opened(dataset: str, data_root: Path | None, timesteps: int, /) -> Splits[An
     """
     found = cast(Dataset[Any], discovery.load("datasets", dataset))
     return found.load(data_root, timesteps=timesteps)
+
+
+def task_of(dataset: str, /) -> Task:
+    """Return what is asked of a sample of a data set.
+
+    Raises:
+        UnknownPluginError: If there is no such data set or task.
+    """
+    card = cast(Dataset[Any], discovery.load("datasets", dataset)).card
+    return cast(Task, discovery.load("tasks", card.task))
+
+
+def _refuse_unfit(
+    cell: Cell, model: Model, card: DatasetCard, task: Task, needs: Sequence[str]
+) -> None:
+    """Refuse a model of other samples, and a method that needs what is not given."""
+    kind, given = taken_by(model), type(card.input)
+    if not issubclass(given, kind):
+        raise UnsupportedError(
+            f"{cell.model} takes {kind.__name__}, and a sample of {cell.dataset} is "
+            f"{given.__name__}"
+        )
+    offered = task.gives | ({"maps"} if given is Image else set())
+    if missing := sorted(set(needs) - offered):
+        raise UnsupportedError(
+            f"{cell.method} needs {' and '.join(missing)}, which {card.task} on {given.__name__} "
+            f"has not; it gives {', '.join(sorted(offered)) or 'nothing of the kind'}"
+        )
 
 
 def refuse_reach(module: str, /) -> None:
@@ -187,7 +225,7 @@ def build(
 
     def realised(activation: Callable[[], nn.Module]) -> nn.Module:
         # Any: torch's stubs know no memory_format.
-        network: Any = model.build(activation, classes=card.classes, shape=card.shape)
+        network: Any = model.build(activation, input=card.input, output=card.output)
         placed: nn.Module = network.to(device=device, memory_format=torch.channels_last)
         return placed
 

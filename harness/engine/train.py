@@ -76,7 +76,7 @@ def train(
     )
     torch.manual_seed(torch_seed(found.cell.seed, "method"))
     began_s = time.monotonic()
-    lesson = replace(lesson, keeper=keeper)
+    lesson = replace(lesson, keeper=keeper, task=found.task)
     goes_on = keeper is not None and keeper.progress is not None and keeper.progress.samples > 0
     own = found.track in {"scratch", "self"} and not goes_on  # else it was looked at before
     start = Start(student.network) if teacher and own else None

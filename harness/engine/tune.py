@@ -133,7 +133,7 @@ def _told(row: Row) -> Trial:
         params={name: row.cell.params[name]} if (name := _weight(row.cell.method)) else {},
         cell_id=row.cell_id,
         status=row.status,
-        accuracy=row.metrics.test_accuracy if row.metrics else None,
+        accuracy=row.metrics.score if row.metrics else None,
     )
 
 

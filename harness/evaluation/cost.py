@@ -1,7 +1,7 @@
 """What one trained student costs: operations, wall clock, early exits."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -13,11 +13,11 @@ from harness.contracts.dataset import Samples, Source
 from harness.contracts.ledger import Ledger
 from harness.contracts.recipe import Precision
 from harness.contracts.row import EarlyExit
+from harness.contracts.task import Driven, Task
 from harness.data.encoding import Presentation
-from harness.data.streaming import unaugmented
 from harness.evaluation.decisions import first_spikes
 from harness.evaluation.early_exit import ALLOWED_DROPS, Exits, Rule, apply, fit_thresholds, spent
-from harness.evaluation.evaluate import Verdict, verdict_of
+from harness.evaluation.evaluate import Asking, Verdict
 from harness.meter import measure
 from harness.training.lesson import autocast
 from harness.training.student import AT_ONCE, Student
@@ -36,6 +36,7 @@ class Running:
         presentation: How they are shown.
         device: Where the student is.
         precision: Of its forward passes.
+        task: What it is asked about them.
     """
 
     student: Student
@@ -43,6 +44,7 @@ class Running:
     presentation: Presentation
     device: torch.device
     precision: Precision
+    task: Task
 
     def answer(self, stimulus: Tensor) -> Tensor:
         """Return the logits ``[T, N, K]``."""
@@ -50,11 +52,15 @@ class Running:
         with torch.no_grad(), autocast(self.device, self.precision):
             return self.student(stimulus).logits
 
-    def stimuli(self, batch_size: int) -> Iterator[Tensor]:
-        """Yield all samples as the student sees them, the same at every call."""
-        stimulus_of = self.presentation.begin("evaluation")
-        for images, _ in unaugmented(self.samples, batch_size, self.device, self.precision):
-            yield stimulus_of(images)
+    def _asking(self) -> Asking:
+        return Asking(
+            task=self.task,
+            samples=self.samples,
+            timesteps=self.student.timesteps,
+            presentation=self.presentation,
+            device=self.device,
+            precision=self.precision,
+        )
 
     def judged(self) -> tuple[Verdict, Ledger]:
         """Return what the student answers on all samples and what the meter counts meanwhile.
@@ -64,37 +70,41 @@ class Running:
         self.student.network.eval()
         events = isinstance(self.samples, Samples) and self.samples.are_frames
         frames = events or self.presentation.encoder is not None
-        answers: list[Tensor] = []
+        asking = self._asking()
 
         def answer(stimulus: Tensor) -> Tensor:
-            answers.append(self.answer(stimulus))
-            return answers[-1]
+            answered = self.answer(stimulus)
+            asking.take(answered)
+            return answered
 
         ledger = measure(
             self.student.network,
             # Whole in time, as the meter wants it, and yet in bounded memory.
-            self.stimuli(max(1, min(_METERED_BATCH, AT_ONCE // self.student.timesteps))),
+            asking.stimuli(max(1, min(_METERED_BATCH, AT_ONCE // self.student.timesteps))),
             batch_axis=1 if frames else 0,
             time_axis=0 if frames else None,
             call=answer,
         )
-        return verdict_of(answers, self.samples), ledger
+        return asking.verdict(), ledger
 
     def speed(self) -> dict[str, Any]:
         """Return the columns about wall clock and size; batch of one and best batch apart."""
-        times = self._times(next(self.stimuli(1)))
+        times = self._times(self._first(1))
         low, median, high = np.percentile([1e3 * each for each in times], [25, 50, 75])
-        best = max(
-            size / float(np.median(self._times(next(self.stimuli(size)))))
-            for size in _BATCHES
-            if size <= len(self.samples)
-        )
+        fitting = [size for size in _BATCHES if size <= len(self.samples)]
+        # A task that waits for the last answer has no larger batch.
+        sizes = [1] if isinstance(self.task, Driven) else fitting or [1]
+        best = max(size / float(np.median(self._times(self._first(size)))) for size in sizes)
         return {
             "parameter_count": sum(weight.numel() for weight in self.student.parameters()),
             "latency_ms_b1": float(median),
             "latency_ms_b1_iqr": float(high - low),
             "throughput_sps": best,
         }
+
+    def _first(self, batch_size: int) -> Tensor:
+        """Return the first stimulus of so many samples."""
+        return next(self._asking().stimuli(batch_size))
 
     def _times(self, stimulus: Tensor) -> list[float]:
         """Return the seconds of as many passes as are worth their time, after a warm-up."""

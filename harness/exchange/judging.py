@@ -18,7 +18,7 @@ from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Precision
 from harness.data.encoding import Presentation, direct
 from harness.engine.measure import quality
-from harness.engine.resolve import opened
+from harness.engine.resolve import opened, task_of
 from harness.evaluation.cost import Running
 from harness.evaluation.evaluate import Verdict
 from harness.neurons.activation import activation
@@ -126,11 +126,18 @@ def judge(
     with computing(precision):
         student.network.to(torch.get_default_dtype())
         shown = presentation or presentation_of(dataset)
-        running = Running(student, test, shown, torch.device("cpu"), precision)
+        running = Running(
+            student=student,
+            samples=test,
+            presentation=shown,
+            device=torch.device("cpu"),
+            precision=precision,
+            task=task_of(dataset),
+        )
         verdict, ledger = running.judged()
     standing: Standing | None = None
     if claimed is not None:
-        standing = "verified" if _is(verdict.accuracy.value, claimed) else "claimed"
+        standing = "verified" if _is(verdict.score.value, claimed) else "claimed"
     return Judged(verdict=verdict, ledger=ledger, standing=standing)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from harness.contracts.neuron import NeuronSpec
 from harness.neurons.precision import wide
+from harness.neurons.spiking import SpikingNeuron
 
 
 def at_rest(
@@ -44,6 +45,22 @@ def trainable_decay(spec: NeuronSpec) -> nn.Parameter:
     From ``1/tau = 1 / (1 + exp(-w))`` follows ``w = -ln(tau - 1)``.
     """
     return nn.Parameter(torch.tensor(-math.log(spec.tau - 1)))
+
+
+class AdaptedNeuron(SpikingNeuron):
+    """A layer of a simulator's neurons: ``plif`` has a trainable ``w``."""
+
+    def __init__(self, spec: NeuronSpec) -> None:
+        """Keep ``spec``."""
+        super().__init__(spec)
+        if spec.kind == "plif":
+            self.w = trainable_decay(spec)
+
+    def leak(self, dtype: torch.dtype) -> float | Tensor:
+        """Return ``1/tau``, 0 for an integrator; ``dtype`` is the membrane's."""
+        if self.spec.kind == "plif":
+            return self.w.to(dtype).sigmoid()
+        return 0.0 if self.spec.kind == "if" else 1 / self.spec.tau
 
 
 def carried(

@@ -152,7 +152,7 @@ class Line:
         """All that it says but times, by which simulators agree or do not."""
         figures = [(one.figure(name) for name in COUNTED) for one in self.answers]
         metrics = [
-            (one.test_accuracy, one.accuracy_by_step, one.agreement, one.mean_steps_to_decide)
+            (one.score, one.score_by_step, one.agreement, one.mean_steps_to_decide)
             for one in self.metrics
         ]
         exits = [one.early_exit for one in self.metrics]
@@ -170,7 +170,7 @@ class Line:
 
     def by_seed(self) -> dict[int, float]:
         """Return the test accuracy of each seed that has one."""
-        return {answer.row.cell.seed: answer.metrics.test_accuracy for answer in self.answers}
+        return {answer.row.cell.seed: answer.metrics.score for answer in self.answers}
 
     def average(self, figure: str) -> float | None:
         """Return the mean of a metric or count over seeds; None if any does not know it."""
@@ -194,7 +194,7 @@ class Line:
 
     def wilson(self) -> tuple[Interval, ...]:
         """Return the interval over test samples of each seed."""
-        return tuple(Interval(one.accuracy_low, one.accuracy_high) for one in self.metrics)
+        return tuple(Interval(one.score_low, one.score_high) for one in self.metrics)
 
     @property
     def widest_wilson(self) -> float:
@@ -498,13 +498,13 @@ def _rounding(lines: Sequence[Line], redrawn: Mapping[str, Sequence[Row]]) -> Sh
 def _pair(row: Row, redrawn: Mapping[str, Sequence[Row]]) -> tuple[float, float] | None:
     """Return the accuracies of a row and of its cell with another number of threads."""
     others = [
-        (one.provenance.threads, one.metrics.test_accuracy)
+        (one.provenance.threads, one.metrics.score)
         for one in redrawn.get(row.cell_id, ())
         if one.metrics and _differ_in_threads(row, one)
     ]
     if not others or row.metrics is None:
         return None
-    return row.metrics.test_accuracy, min(others)[1]
+    return row.metrics.score, min(others)[1]
 
 
 def _differ_in_threads(row: Row, other: Row) -> bool:
@@ -528,8 +528,8 @@ def _line(
     found = tuple(priced[row.cell_id] for row in rows if row.cell_id in priced)
     measured = [answer.metrics for answer in found]
     step = resolution_of(measured)
-    curves = [curve for answer in found if (curve := answer.metrics.accuracy_by_step)]
-    scores = [answer.metrics.test_accuracy for answer in found]
+    curves = [curve for answer in found if (curve := answer.metrics.score_by_step)]
+    scores = [answer.metrics.score for answer in found]
     card = card_of(cell.method)
     return Line(
         method=label,

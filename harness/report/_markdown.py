@@ -185,12 +185,12 @@ def circumstances(setting: Setting, /) -> Iterable[str]:
     yield f"Neuron: {_settings(cell.neuron) or 'none'}"
     encodings = sorted({where.encoding for where in made if where.encoding})
     yield f"Input encoding: {'; '.join(encodings) or cell.encoder or 'a constant current'}"
-    teachers = [one.teacher_accuracy for one in metrics if one.teacher_accuracy is not None]
+    teachers = [one.teacher_score for one in metrics if one.teacher_score is not None]
     accuracy = f", test accuracy {_range(teachers, words.percent)} %" if teachers else ""
     yield f"Teacher: {_teacher(cell.teacher)}{accuracy}"
     for note in sorted({where.teacher_note for where in made if where.teacher_note}):
         yield f"Teacher note: {note}"
-    artificial = [one.ann_accuracy for one in metrics if one.ann_accuracy is not None]
+    artificial = [one.ann_score for one in metrics if one.ann_score is not None]
     if artificial:
         ours = _range(artificial, words.percent)
         yield f"The student's topology as an artificial network: {ours} %"
@@ -362,7 +362,7 @@ _EXITS: tuple[Column[_Rule], ...] = (
     *map(_of_line, (_T, _SIMULATOR, _METHOD)),
     Column("rule", lambda rule: rule.name, left=True),
     Column("accuracy %", lambda rule: _percent(rule.mean(lambda one: one.correct / one.samples))),
-    Column("all steps %", lambda rule: _percent(rule.line.average("test_accuracy"))),
+    Column("all steps %", lambda rule: _percent(rule.line.average("score"))),
     Column("steps", lambda rule: words.figure(rule.mean(lambda one: one.steps / one.samples))),
     Column("energy estimate", lambda rule: words.energy(rule.mean(_exit_energy_pj))),
 )

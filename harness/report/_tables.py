@@ -15,11 +15,11 @@ from harness.report._board import Contest, Leaderboard, Line, Setting, recipe_of
 from harness.report._budgets import orders
 from harness.statistics import Comparison, Mean, Share
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _AVERAGED = (
-    "teacher_accuracy",
-    "ann_accuracy",
+    "teacher_score",
+    "ann_score",
     "agreement",
     "mean_steps_to_decide",
     "parameter_count",
@@ -128,9 +128,9 @@ def _line(line: Line) -> dict[str, Any]:
         "seeds_asked": list(line.asked),
         "outcome": line.outcome(),
         "group": line.group,
-        "test_accuracy": _mean(line.accuracy),
+        "score": _mean(line.accuracy),
         "single_seeds": [_seed(answer) for answer in line.answers],
-        "accuracy_by_step": [_mean(step) for step in line.by_step],
+        "score_by_step": [_mean(step) for step in line.by_step],
         "gain": _comparison(line.gain),
         "gain_p_holm": line.gain_p_holm,
         "probability_of_best": line.best,
@@ -148,8 +148,8 @@ def _seed(answer: PricedRow) -> dict[str, Any]:
     return {
         "seed": answer.row.cell.seed,
         "cell_id": answer.row.cell_id,
-        "test_accuracy": metrics.test_accuracy,
-        "wilson": {"low": metrics.accuracy_low, "high": metrics.accuracy_high},
+        "score": metrics.score,
+        "wilson": {"low": metrics.score_low, "high": metrics.score_high},
         "n_test": metrics.n_test,
     }
 
@@ -182,10 +182,8 @@ def _flat_line(line: Line) -> dict[str, Any]:
         "group": line.group,
         "seeds_asked": len(line.asked),
         "outcome": line.outcome(),
-        **_flat("test_accuracy", _mean(line.accuracy), _MEAN),
-        "test_accuracy_by_seed": " ".join(
-            f"{seed}:{value!r}" for seed, value in line.by_seed().items()
-        ),
+        **_flat("score", _mean(line.accuracy), _MEAN),
+        "score_by_seed": " ".join(f"{seed}:{value!r}" for seed, value in line.by_seed().items()),
         "wilson_low": min((interval.low for interval in line.wilson()), default=None),
         "wilson_high": max((interval.high for interval in line.wilson()), default=None),
         **_flat("gain", _comparison(line.gain), _COMPARISON),
@@ -194,7 +192,7 @@ def _flat_line(line: Line) -> dict[str, Any]:
         "training_over_baseline": line.cost,
         "energy_over_baseline": line.energy_cost,
         "given": str(line.given),
-        "accuracy_by_step": " ".join(f"{mean.value!r}" for mean in line.by_step),
+        "score_by_step": " ".join(f"{mean.value!r}" for mean in line.by_step),
         **_measured(line),
         **{f"energy_pj {model}": pj for model, pj in line.energies.items()},
         **{

@@ -149,7 +149,7 @@ def _given(method: str, lines: Mapping[int, _Line]) -> str:
 
 def _best(lines: Mapping[int, _Line]) -> float:
     """Return the highest mean of any T; below all where there is no number."""
-    means = [_mean(line["test_accuracy"]) for line in lines.values()]
+    means = [_mean(line["score"]) for line in lines.values()]
     return max((mean.value for mean in means if mean), default=-1.0)
 
 
@@ -162,7 +162,7 @@ def _mean(told: Mapping[str, Any] | None) -> Mean | None:
 
 
 def _accuracy(line: _Line | None) -> str:
-    return words.UNKNOWN if line is None else words.accuracy(_mean(line["test_accuracy"]), 0.0)
+    return words.UNKNOWN if line is None else words.accuracy(_mean(line["score"]), 0.0)
 
 
 def _over(by_method: Mapping[str, Mapping[int, _Line]], name: str, baseline: str, step: int) -> str:

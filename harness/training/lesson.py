@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from harness.contracts.errors import BudgetError, SpecError, UnsupportedError
 from harness.contracts.model import Output
 from harness.contracts.recipe import Precision, Recipe
+from harness.contracts.task import Losses
 from harness.data.encoding import normalised
 from harness.neurons.precision import widened
 from harness.training.answers import Answers
 from harness.training.checkpoint import Keeper, Stateful
+from harness.training.losses.classification import ClassLosses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +25,10 @@ class Batch:
     """What student and teacher look at in one step.
 
     Attributes:
-        stimulus: As the student sees it, ``[N, C, H, W]`` or ``[T, N, C, H, W]``.
-        labels: int64 ``[N]``.
+        stimulus: As the student sees it, ``[N, ...]``, or frames in time ``[T, N, C, H, W]``.
+        labels: The task's targets, ``[N, ...]``; of classes int64 ``[N]``.
         indices: Which training samples these are, int64 ``[N]``.
-        images: The same samples before normalisation or encoding, in [0, 1].
+        images: The same samples before normalisation or encoding; images in [0, 1].
         drawn: ``images`` as they came; another tensor once a method has changed them.
         place: The number of the step, int64 ``[1]``, on the device.
     """
@@ -45,7 +47,7 @@ class Teacher:
 
     Attributes:
         network: ReLU realisation, in evaluation mode.
-        mean: Of its training images, by channel, in units of [0, 1].
+        mean: Of its training images, by channel, in units of [0, 1]; empty for no images.
         std: Likewise.
     """
 
@@ -123,6 +125,11 @@ class Answer:
         return numbers.index_select(0, self._batch.place)[0]
 
     @property
+    def task(self) -> Losses:
+        """The lesson's, for a loss that is given no lesson."""
+        return self._lesson.task
+
+    @property
     def taps(self) -> Mapping[str, Tensor]:
         """Each ``[N, ...]``."""
         return {name: value[0] for name, value in self._output.taps.items()}
@@ -174,6 +181,7 @@ class Lesson:
         account: What was drawn.
         purpose: What a further pass is for; empty for the student's own.
         keeper: Lets the training go on after it was cut off; None begins anew.
+        task: What an answer is held against labels, and against the teacher's, with.
     """
 
     recipe: Recipe
@@ -186,6 +194,7 @@ class Lesson:
     account: Account = field(default_factory=Account)
     purpose: str = ""
     keeper: Keeper | None = None
+    task: Losses = field(default_factory=ClassLosses)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield every batch of every epoch.

@@ -26,6 +26,11 @@ _USUAL = NeuronSpec()
 AT_ONCE = 4096  # samples times steps: as many as a batch of 256 has in 16 steps
 
 
+def in_time(stimulus: Tensor, /) -> bool:
+    """Return whether a stimulus is frames ``[T, N, C, H, W]`` and not constant, ``[N, ...]``."""
+    return stimulus.dim() == 5
+
+
 @dataclass(frozen=True, kw_only=True)
 class Student:
     """A spiking network and the number of steps it is simulated for.
@@ -50,7 +55,7 @@ class Student:
         Without a gradient, neurons that can go on from call to call are simulated in parts
         of ``AT_ONCE``, with the same spikes and in the memory of a part.
         """
-        samples = stimulus.shape[-4]
+        samples = stimulus.shape[1 if in_time(stimulus) else 0]
         if samples * self.timesteps > AT_ONCE and self._in_parts(taps):
             at_once = max(1, AT_ONCE // samples)
             return Output(logits=torch.cat(list(self._parts(stimulus, at_once))))
@@ -66,7 +71,7 @@ class Student:
         with carrying(self.network):
             for begin in range(0, self.timesteps, at_once):
                 steps = min(at_once, self.timesteps - begin)
-                frames = stimulus if stimulus.dim() == 4 else stimulus[begin : begin + steps]
+                frames = stimulus[begin : begin + steps] if in_time(stimulus) else stimulus
                 yield widened(self.network(frames, steps, ()).logits)
 
     def parameters(self) -> Iterator[nn.Parameter]:

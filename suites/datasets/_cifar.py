@@ -118,7 +118,7 @@ class CifarBinary:
 
     def _decoded(self, content: bytes, path: str) -> Samples:
         """Return the records of one binary file."""
-        record_bytes = self.label_bytes + prod(self.card.shape)
+        record_bytes = self.label_bytes + prod(self.card.image.shape)
         if len(content) % record_bytes:
             raise DataError(
                 f"{path}: {len(content)} bytes are no whole number of records of "
@@ -126,7 +126,7 @@ class CifarBinary:
             )
         records = np.frombuffer(content, np.uint8).reshape(-1, record_bytes)
         return labelled(
-            records[:, self.label_bytes :].reshape(-1, *self.card.shape),
+            records[:, self.label_bytes :].reshape(-1, *self.card.image.shape),
             records[:, self.label_bytes - 1],
             card=self.card,
             path=path,
@@ -137,7 +137,7 @@ class CifarBinary:
         key = self.python.label_key if self.python else b"labels"
         try:
             batch: Any = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
-            pixels = np.asarray(batch[b"data"], dtype=np.uint8).reshape(-1, *self.card.shape)
+            pixels = np.asarray(batch[b"data"], dtype=np.uint8).reshape(-1, *self.card.image.shape)
             labels = np.asarray(batch[key])
         except _NO_BATCH as error:
             raise DataError(f"{path}: no pickled batch of {self.card.title}: {error!r}") from error

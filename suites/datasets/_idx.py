@@ -47,10 +47,11 @@ class IdxImages:
 
     def _paired(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Samples:
         """Return samples; the check can only fail for a declared variant."""
-        if labels.ndim != 1 or images.shape != (len(labels), *self.card.shape[1:]):
+        side = self.card.image.shape[1:]
+        if labels.ndim != 1 or images.shape != (len(labels), *side):
             raise DataError(
                 f"{self.card.title}: images {images.shape} and labels {labels.shape} do not "
-                f"belong together; expected [N, {self.card.shape[1]}, {self.card.shape[2]}] and [N]"
+                f"belong together; expected [N, {side[0]}, {side[1]}] and [N]"
             )
         return labelled(images[:, None], labels, card=self.card, path=self.card.title)
 

@@ -1,6 +1,7 @@
 """CIFAR-10: 60,000 photographs of ten kinds of things, 32x32."""
 
 from harness.contracts.dataset import Archive, Dataset, DatasetCard, PublishedFile
+from harness.contracts.inputs import Image
 from suites.datasets._cifar import CifarBinary, PythonBatches
 
 _MD5 = {
@@ -25,10 +26,12 @@ DATASET: Dataset = CifarBinary(
     card=DatasetCard(
         title="CIFAR-10",
         classes=10,
-        shape=(3, 32, 32),
-        # Of all 50,000 training images, to four digits.
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2470, 0.2435, 0.2616),
+        input=Image(
+            shape=(3, 32, 32),
+            # Of all 50,000 training images, to four digits.
+            mean=(0.4914, 0.4822, 0.4465),
+            std=(0.2470, 0.2435, 0.2616),
+        ),
         split="official test; validation = last 500 of each class in file order",
         flip_keeps_label=True,
         citation=(

@@ -1,6 +1,7 @@
 """CIFAR-100: 60,000 photographs of a hundred kinds of things, 32x32, fine labels."""
 
 from harness.contracts.dataset import Archive, Dataset, DatasetCard, PublishedFile
+from harness.contracts.inputs import Image
 from suites.datasets._cifar import CifarBinary, PythonBatches
 
 _RECORD_BYTES = 2 + 3 * 32 * 32  # the coarse label, the fine label, the pixels
@@ -20,10 +21,12 @@ DATASET: Dataset = CifarBinary(
     card=DatasetCard(
         title="CIFAR-100",
         classes=100,
-        shape=(3, 32, 32),
-        # Of all 50,000 training images, to four digits.
-        mean=(0.5071, 0.4865, 0.4409),
-        std=(0.2673, 0.2564, 0.2762),
+        input=Image(
+            shape=(3, 32, 32),
+            # Of all 50,000 training images, to four digits.
+            mean=(0.5071, 0.4865, 0.4409),
+            std=(0.2673, 0.2564, 0.2762),
+        ),
         split="official test; validation = last 50 of each class in file order",
         flip_keeps_label=True,
         citation=(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from harness.contracts.dataset import Archive, Dataset, DatasetCard
 from harness.contracts.errors import DataError
+from harness.contracts.inputs import Image
 from harness.data.events.framing import Framing
 from harness.data.events.recording import Recording
 from suites.datasets._events import (
@@ -40,9 +41,11 @@ FOLDERS = ("CIFAR10DVS", "cifar10_dvs", "CIFAR10-DVS", "events/CIFAR10DVS", ".")
 CARD = DatasetCard(
     title="CIFAR10-DVS",
     classes=10,
-    shape=(2, 48, 48),
-    mean=NO_MEAN,
-    std=ONE_EVENT,
+    input=Image(
+        shape=(2, 48, 48),
+        mean=NO_MEAN,
+        std=ONE_EVENT,
+    ),
     split="by recording, 81/9/10 % of each class, as listed in splits/cifar10_dvs.json, seed 0",
     flip_keeps_label=True,
     citation=(

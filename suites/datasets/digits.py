@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness.contracts.dataset import Dataset, DatasetCard, DatasetProvenance, Samples, Splits
 from harness.contracts.errors import DataError
+from harness.contracts.inputs import Image
 
 _SHA256 = "a19cb3d96bba7deace8ee5a513a6eb7bad0403d528f00bf4d351b6a7a55baa91"
 _DARKEST = 16  # the source counts, per pixel, the set pixels of a 4x4 block
@@ -87,10 +88,12 @@ DATASET: Dataset = Digits(
     card=DatasetCard(
         title="Digits 8x8",
         classes=10,
-        shape=(1, 8, 8),
-        # Of the 1,074 training images, to four digits.
-        mean=(0.3048,),
-        std=(0.3756,),
+        input=Image(
+            shape=(1, 8, 8),
+            # Of the 1,074 training images, to four digits.
+            mean=(0.3048,),
+            std=(0.3756,),
+        ),
         split="60/10/30 % of each class, in the order of the pixels' SHA-256",
         flip_keeps_label=False,
         citation=(

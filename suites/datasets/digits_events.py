@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from harness.contracts.dataset import Dataset, DatasetCard
 from harness.contracts.errors import DataError
+from harness.contracts.inputs import Image
 from harness.data.events.framing import Events
 from harness.data.events.recording import Recording
 from suites.datasets import digits, nmnist
@@ -36,9 +37,11 @@ _WHITE = 16 * _UNIT**2
 CARD = DatasetCard(
     title="Digits as events",
     classes=10,
-    shape=(2, SIDE, SIDE),
-    mean=NO_MEAN,
-    std=ONE_EVENT,
+    input=Image(
+        shape=(2, SIDE, SIDE),
+        mean=NO_MEAN,
+        std=ONE_EVENT,
+    ),
     split=(
         "N-MNIST where it is found: its first 90/10/10 recordings of each class; else simulated "
         "from the parts of digits"

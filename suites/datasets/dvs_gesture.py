@@ -7,6 +7,7 @@ import numpy as np
 
 from harness.contracts.dataset import Archive, Dataset, DatasetCard
 from harness.contracts.errors import DataError
+from harness.contracts.inputs import Image
 from harness.data.events.cache import Decoder
 from harness.data.events.framing import Framing
 from harness.data.events.recording import Recording
@@ -34,9 +35,11 @@ PUBLISHED_TRIALS = 98 + 24
 CARD = DatasetCard(
     title="DVS-Gesture",
     classes=11,
-    shape=(2, 128, 128),
-    mean=NO_MEAN,
-    std=ONE_EVENT,
+    input=Image(
+        shape=(2, 128, 128),
+        mean=NO_MEAN,
+        std=ONE_EVENT,
+    ),
     split="official, by user: 24 to 29 test; users 21 to 23 validation",
     # Mirrored, a wave of the right hand is one of the left.
     flip_keeps_label=False,

@@ -1,6 +1,7 @@
 """Fashion-MNIST: 70,000 pictures of clothes, 28x28."""
 
 from harness.contracts.dataset import Archive, Dataset, DatasetCard, PublishedFile
+from harness.contracts.inputs import Image
 from suites.datasets._idx import IdxImages
 
 _URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
@@ -16,10 +17,12 @@ DATASET: Dataset = IdxImages(
     card=DatasetCard(
         title="Fashion-MNIST",
         classes=10,
-        shape=(1, 28, 28),
-        # Of all 60,000 training images, to four digits.
-        mean=(0.2860,),
-        std=(0.3530,),
+        input=Image(
+            shape=(1, 28, 28),
+            # Of all 60,000 training images, to four digits.
+            mean=(0.2860,),
+            std=(0.3530,),
+        ),
         split="official test; validation = last tenth of each class in file order",
         flip_keeps_label=True,
         citation=(

@@ -17,6 +17,7 @@ from harness.contracts.dataset import (
     Splits,
 )
 from harness.contracts.errors import DataError
+from harness.contracts.inputs import Image
 from suites.datasets import _folder
 from suites.datasets._folder import ImageFiles, by_label, by_synset, class_folders
 from suites.datasets._synsets import ILSVRC2012
@@ -220,10 +221,12 @@ DATASET: Dataset[Source] = ImageNet(
     card=DatasetCard(
         title="ImageNet",
         classes=1000,
-        shape=(3, 224, 224),
-        # Of the training images, as every published recipe has them.
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
+        input=Image(
+            shape=(3, 224, 224),
+            # Of the training images, as every published recipe has them.
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+        ),
         split="test = official validation; validation = last 10 of each class by file name",
         flip_keeps_label=True,
         citation=(

@@ -1,6 +1,7 @@
 """MNIST: 70,000 handwritten digits, 28x28."""
 
 from harness.contracts.dataset import Archive, Dataset, DatasetCard, PublishedFile
+from harness.contracts.inputs import Image
 from suites.datasets._idx import IdxImages
 
 _URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
@@ -16,10 +17,12 @@ DATASET: Dataset = IdxImages(
     card=DatasetCard(
         title="MNIST",
         classes=10,
-        shape=(1, 28, 28),
-        # Of all 60,000 training images, to four digits.
-        mean=(0.1307,),
-        std=(0.3081,),
+        input=Image(
+            shape=(1, 28, 28),
+            # Of all 60,000 training images, to four digits.
+            mean=(0.1307,),
+            std=(0.3081,),
+        ),
         split="official test; validation = last tenth of each class in file order",
         flip_keeps_label=False,
         citation=(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.contracts.dataset import Archive, Dataset, DatasetCard
+from harness.contracts.inputs import Image
 from harness.data.events.framing import Framing
 from harness.data.events.recording import Recording
 from suites.datasets._events import (
@@ -28,9 +29,11 @@ _FILES = "https://data.mendeley.com/public-files/datasets/468j46mzdv/files"
 CARD = DatasetCard(
     title="N-MNIST",
     classes=10,
-    shape=(2, 34, 34),
-    mean=NO_MEAN,
-    std=ONE_EVENT,
+    input=Image(
+        shape=(2, 34, 34),
+        mean=NO_MEAN,
+        std=ONE_EVENT,
+    ),
     split="official test; validation = last tenth of each class by file name",
     flip_keeps_label=False,
     citation=(

@@ -14,6 +14,7 @@ from harness.contracts.dataset import (
     Splits,
 )
 from harness.contracts.errors import DataError
+from harness.contracts.inputs import Image
 from suites.datasets import _folder
 from suites.datasets._folder import ImageFiles, by_label, by_synset, class_folders
 from suites.datasets._splits import divided
@@ -53,7 +54,7 @@ class TinyImageNet:
         """Decode every image."""
         parts = self._found(root)
         everything, test = (
-            Samples(inputs=_folder.pixels(part, self.card.shape), labels=part.labels)
+            Samples(inputs=_folder.pixels(part, self.card.image.shape), labels=part.labels)
             for part in parts
         )
         train, validation = divided(everything)
@@ -104,10 +105,12 @@ DATASET: Dataset = TinyImageNet(
     card=DatasetCard(
         title="Tiny ImageNet",
         classes=200,
-        shape=(3, 64, 64),
-        # Of all 100,000 training images, to four digits, as usually stated.
-        mean=(0.4802, 0.4481, 0.3975),
-        std=(0.2770, 0.2691, 0.2821),
+        input=Image(
+            shape=(3, 64, 64),
+            # Of all 100,000 training images, to four digits, as usually stated.
+            mean=(0.4802, 0.4481, 0.3975),
+            std=(0.2770, 0.2691, 0.2821),
+        ),
         split="test = official validation; validation = last tenth of each class by file name",
         flip_keeps_label=True,
         citation=(

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import mse_loss
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.neurons.precision import widened
-from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.projection import same_size, stages_in_common
 
 CARD = MethodCard(
@@ -73,9 +73,11 @@ class AffineProjector:
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
             mean = output.logits.mean(0)
             error: Tensor = alignment(output.taps[tap].mean(0), answer.taps[stage])
-            from_teacher = softened_kl(mean, answer.logits, temperature=self.temperature)
+            from_teacher = answer.task.divergence(mean, answer.logits, temperature=self.temperature)
             return (
-                cross_entropy(mean, labels) + self.weight * error + self.logit_weight * from_teacher
+                answer.task.supervised(mean, labels)
+                + self.weight * error
+                + self.logit_weight * from_teacher
             )
 
         return descend(

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.training import Lesson, Student, put_in_slots
@@ -37,6 +36,7 @@ CARD = MethodCard(
             "teacher's normalisation is folded into the first layer"
         ),
     ),
+    needs=("maps",),
 )
 
 
@@ -79,7 +79,7 @@ class Ann2Snn:
                 fit_first_layer(student.network, batch, lesson.guide)
             stimulus = batch.stimulus if batch.stimulus.dim() == 4 else batch.stimulus.mean(0)
             with torch.no_grad(), lesson.autocast():
-                loss = cross_entropy(looker(stimulus).logits[0], batch.labels).item()
+                loss = lesson.task.supervised(looker(stimulus).logits[0], batch.labels).item()
             loss = finite(loss, samples=lesson.samples)
             yield Progress(samples=lesson.samples, budget=lesson.budget_samples, loss=loss)
 

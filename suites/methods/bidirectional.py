@@ -36,6 +36,7 @@ CARD = MethodCard(
     signals=("logits", "features"),
     teacher_learns=True,
     extras=("decoder of a stage's spikes",),
+    needs=("classes",),
 )
 
 

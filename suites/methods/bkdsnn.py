@@ -158,6 +158,7 @@ CARD = MethodCard(
             "ResNets and decays by 0.5 in transformers; 300 to 400 epochs"
         ),
     ),
+    needs=("classes", "maps"),
 )
 
 
@@ -196,7 +197,7 @@ class Bkdsnn:
             mean = output.logits.mean(0)
             soft = weighted_soft_labels(mean, answer.logits, labels, temperature=self.temperature)
             return (
-                cross_entropy(mean, labels)
+                answer.task.supervised(mean, labels)
                 + self.restoring * restoration_error(restored, feature)
                 + self.weight * soft
             )

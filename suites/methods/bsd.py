@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import mse_loss
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.neurons.precision import widened
-from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.projection import mean_of, same_size, stages_in_common
 from harness.training.losses.spectra import (
     cosine_spectrum,
@@ -37,6 +37,7 @@ CARD = MethodCard(
     ),
     signals=("features", "logits"),
     extras=("filter a stage", "1x1 convolution a stage, where the widths differ"),
+    needs=("maps",),
 )
 
 
@@ -84,8 +85,8 @@ class Bsd:
                 for name in stages
             ]
             return (
-                cross_entropy(mean, labels)
-                + softened_kl(mean, answer.logits, temperature=self.temperature)
+                answer.task.supervised(mean, labels)
+                + answer.task.divergence(mean, answer.logits, temperature=self.temperature)
                 + self.residual_weight * mean_of(errors)
                 + self.semantic_weight * semantic_error(mean, answer.logits)
             )

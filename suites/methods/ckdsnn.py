@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
@@ -138,6 +137,7 @@ CARD = MethodCard(
         "the authors' code leaves temperature squared out of the maps' divergence, the paper not",
         "the authors' code leaves the teacher's norms in training mode; here it is frozen",
     ),
+    needs=("classes", "maps"),
 )
 
 
@@ -178,8 +178,12 @@ class Ckdsnn:
                 spike_map(output.taps[ours]), looks, temperature=self.map_temperature
             )
             noisy = with_noise(mean, share=self.noise)
-            logits = softened_kl(noisy, answer.logits, temperature=self.temperature)
-            return cross_entropy(mean, labels) + self.map_weight * maps + self.logit_weight * logits
+            logits = answer.task.divergence(noisy, answer.logits, temperature=self.temperature)
+            return (
+                answer.task.supervised(mean, labels)
+                + self.map_weight * maps
+                + self.logit_weight * logits
+            )
 
         return descend(student, lesson, loss, taps=[ours], teacher_taps=[theirs])
 

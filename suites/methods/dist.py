@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 from torch.linalg import vector_norm
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
@@ -44,6 +43,7 @@ CARD = MethodCard(
     departures=(
         "setting: a method for networks without time; here the student is its mean logits",
     ),
+    needs=("classes",),
 )
 _EPSILON = 1e-8  # the authors'
 
@@ -79,7 +79,7 @@ class Dist:
         inter = 1 - correlation(ours, theirs).mean()
         intra = 1 - correlation(ours.mT, theirs.mT).mean()
         relations = self.beta * inter + self.gamma * intra
-        return cross_entropy(mean, labels) + self.temperature**2 * relations
+        return answer.task.supervised(mean, labels) + self.temperature**2 * relations
 
 
 def correlation(

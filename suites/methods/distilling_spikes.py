@@ -7,10 +7,11 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import mse_loss
 
 from harness import discovery
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Model, Output
 from harness.training import Answer, Lesson, Student, descend, softened_kl
@@ -48,6 +49,7 @@ CARD = MethodCard(
             "improves the student"
         ),
     ),
+    needs=("classes",),
 )
 _SOURCE = "source"  # among the taps: the logits of the network that teaches
 
@@ -120,9 +122,9 @@ class DistillingSpikes:
 
         return descend(learner, lesson, self.loss, forward=forward)
 
-    def loss(self, output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+    def loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
         """Return the mixture of labels and of ``D``."""
-        from_labels = cross_entropy(output.logits.mean(0), labels)
+        from_labels = answer.task.supervised(output.logits.mean(0), labels)
         from_source = self.difference(output.logits, output.taps[_SOURCE])
         return (1 - self.share) * from_labels + self.share * from_source
 
@@ -169,15 +171,17 @@ def built(model: str, student: Student) -> Student:
         raise UnsupportedError("this topology does not say which images it takes (`socket.shape`)")
     topology = cast(Model, discovery.load("models", model))
     network: Any = topology.build(
-        lambda: student.neuron(student.spec), classes=student.classes, shape=socket.shape
+        lambda: student.neuron(student.spec),
+        input=Image(shape=socket.shape),
+        output=Classes(student.classes),
     )
     device = next(student.parameters()).device
     return replace(student, network=network.to(device=device, memory_format=torch.channels_last))
 
 
-def _from_labels(output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+def _from_labels(output: Output, answer: Answer, labels: Tensor) -> Tensor:
     """Return the cross-entropy of the mean logits, in nats."""
-    return cross_entropy(output.logits.mean(0), labels)
+    return answer.task.supervised(output.logits.mean(0), labels)
 
 
 def _uncounted(training: Iterator[Progress]) -> Iterator[Progress]:

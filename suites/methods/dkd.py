@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from torch.nn.functional import kl_div, log_softmax
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
@@ -48,6 +48,7 @@ CARD = MethodCard(
             "authors epoch by epoch, over 20 of 240"
         ),
     ),
+    needs=("classes",),
 )
 
 
@@ -96,7 +97,7 @@ class Dkd:
             mean / self.temperature, answer.logits / self.temperature, labels
         )
         decoupled = self.temperature**2 * (self.alpha * label + self.beta * others)
-        return cross_entropy(mean, labels) + risen * decoupled
+        return answer.task.supervised(mean, labels) + risen * decoupled
 
 
 def decoupled_kl(

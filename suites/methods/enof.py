@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Claim, Method, MethodCard, Progress
@@ -104,6 +103,7 @@ CARD = MethodCard(
         ),
     ),
     signals=("features", "logits"),
+    needs=("classes",),
 )
 
 
@@ -145,7 +145,7 @@ class Enof:
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
             feature = output.taps["penultimate"].mean(0)
             aligned = alignment(guide, feature, answer.logits, temperature=self.temperature)
-            return cross_entropy(output.logits.mean(0), labels) + self.weight * aligned
+            return answer.task.supervised(output.logits.mean(0), labels) + self.weight * aligned
 
         return descend(student, lesson, loss, taps=["penultimate"])
 

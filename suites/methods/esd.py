@@ -64,6 +64,7 @@ CARD = MethodCard(
         ),
         "a batch that nobody gets right has no divergence, where the authors' code divides by 0",
     ),
+    needs=("classes", "maps"),
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import mse_loss
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
@@ -46,7 +46,7 @@ class FeatureMse:
                 for name in stages
             ]
             hint = mean_of(errors)
-            return cross_entropy(output.logits.mean(0), labels) + self.weight * hint
+            return answer.task.supervised(output.logits.mean(0), labels) + self.weight * hint
 
         return descend(
             student, lesson, loss, also_train=[regressors], taps=stages, teacher_taps=stages

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from torch.nn.functional import kl_div, log_softmax
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
@@ -78,6 +78,7 @@ CARD = MethodCard(
             ),
         ),
     ),
+    needs=("classes",),
 )
 
 
@@ -110,7 +111,7 @@ class HtaKl:
         divergence = head_tail_kl(
             mean, answer.logits, temperature=self.temperature, head_mass=self.head_mass
         )
-        return cross_entropy(mean, labels) + self.weight * divergence
+        return answer.task.supervised(mean, labels) + self.weight * divergence
 
 
 def head_tail_kl(

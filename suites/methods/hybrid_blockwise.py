@@ -33,6 +33,7 @@ CARD = MethodCard(
     departures=(
         "the gradient is not divided by T: under one recipe for all, a learning rate T times less",
     ),
+    needs=("classes", "maps"),
 )
 
 

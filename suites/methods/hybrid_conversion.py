@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
@@ -71,6 +70,7 @@ CARD = MethodCard(
         "images are a constant current or frames as the suite encodes them, not Poisson spikes",
         "their code's default is a surrogate of the membrane; the paper's is this one",
     ),
+    needs=("maps",),
 )
 
 
@@ -139,9 +139,9 @@ class HybridConversion:
         recipe = replace(lesson.recipe, optimiser="adam", learning_rate=self.learning_rate)
         yield from descend(student, replace(lesson, recipe=recipe), self.loss, forward=forward)
 
-    def loss(self, output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+    def loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
         """Return the cross-entropy of the mean logits, in nats."""
-        return cross_entropy(output.logits.mean(0), labels)
+        return answer.task.supervised(output.logits.mean(0), labels)
 
 
 def hold_norms(network: nn.Module) -> None:

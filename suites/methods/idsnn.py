@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
-from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training import Answer, Lesson, Student, descend
 
 CARD = MethodCard(
     title="Initialisation from a deeper or wider teacher, and softened logits",
@@ -86,8 +85,8 @@ class Idsnn:
     def loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
         """Return the weighted sum of both terms, in nats."""
         mean = output.logits.mean(0)
-        from_teacher = softened_kl(mean, answer.logits, temperature=self.temperature)
-        return cross_entropy(mean, labels) + self.weight * from_teacher
+        from_teacher = answer.task.divergence(mean, answer.logits, temperature=self.temperature)
+        return answer.task.supervised(mean, labels) + self.weight * from_teacher
 
 
 def initialise(student: nn.Module, teacher: nn.Module) -> None:

@@ -51,6 +51,7 @@ CARD = MethodCard(
             "the classifier; stimulus, neuron and topology are the suite's here"
         ),
     ),
+    needs=("classes",),
 )
 
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.neurons.precision import widened
-from harness.training import Answer, Lesson, Student, descend, taught_share
+from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.projection import same_size, stages_in_common
 
 CARD = MethodCard(
@@ -89,7 +88,9 @@ class Kdsnn:
 
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
             hint = feature_error(align, output.taps[stage].mean(0), answer.taps[stage])
-            return cross_entropy(output.logits.mean(0), labels) + self.feature_weight * hint
+            return (
+                answer.task.supervised(output.logits.mean(0), labels) + self.feature_weight * hint
+            )
 
         return descend(
             student, lesson, loss, also_train=[align], taps=[stage], teacher_taps=[stage]
@@ -97,13 +98,9 @@ class Kdsnn:
 
     def response_loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
         """Return the mixture of divergence and cross-entropy, in nats."""
-        return taught_share(
-            output.logits.mean(0),
-            answer.logits,
-            labels,
-            temperature=self.temperature,
-            share=self.teacher_share,
-        )
+        mean, share = output.logits.mean(0), self.teacher_share
+        from_teacher = answer.task.divergence(mean, answer.logits, temperature=self.temperature)
+        return share * from_teacher + (1 - share) * answer.task.supervised(mean, labels)
 
 
 def feature_error(

@@ -6,7 +6,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Claim, Method, MethodCard, Progress
@@ -18,7 +17,6 @@ from harness.training import (
     Student,
     descend,
     put_in_slots,
-    softened_kl,
     taught_share,
 )
 from harness.training.descent import Loss
@@ -97,6 +95,7 @@ CARD = MethodCard(
             "SGD at 0.1 the digits were left at chance at T = 4 without"
         ),
     ),
+    needs=("classes", "maps"),
 )
 
 
@@ -179,7 +178,9 @@ class KlLowLatency:
         )
         if not self.views_weight:
             return error
-        turned = softened_kl(ours[upright:], theirs[upright:], temperature=self.temperature)
+        turned = answer.task.divergence(
+            ours[upright:], theirs[upright:], temperature=self.temperature
+        )
         return error + self.views_weight * turned
 
     def _find_thresholds(self, student: Student, lesson: Lesson) -> None:
@@ -215,9 +216,9 @@ def _convert(student: Student, lesson: Lesson, loss: Loss) -> Iterator[Progress]
     copy_network(student, artificial)
 
 
-def _from_labels(output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+def _from_labels(output: Output, answer: Answer, labels: Tensor) -> Tensor:
     """Return the cross-entropy of the one step there is, in nats."""
-    return cross_entropy(output.logits[0], labels)
+    return answer.task.supervised(output.logits[0], labels)
 
 
 @dataclass(frozen=True)

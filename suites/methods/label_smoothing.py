@@ -23,6 +23,7 @@ CARD = MethodCard(
     signals=(),
     uses_teacher=False,
     control=True,
+    needs=("classes",),
 )
 
 

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
-from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.attention import attention_map
 from harness.training.losses.projection import mean_of, same_size, stages_in_common
 
@@ -34,6 +33,7 @@ CARD = MethodCard(
         ),
     ),
     signals=("features", "logits"),
+    needs=("maps",),
 )
 
 
@@ -68,9 +68,11 @@ class Lasnn:
                 attention_error(output.taps[name].mean(0), answer.taps[name]) for name in stages
             ]
             looks = mean_of(errors)
-            from_teacher = softened_kl(mean, answer.logits, temperature=self.temperature)
+            from_teacher = answer.task.divergence(mean, answer.logits, temperature=self.temperature)
             return (
-                cross_entropy(mean, labels) + self.logit_weight * from_teacher + self.weight * looks
+                answer.task.supervised(mean, labels)
+                + self.logit_weight * from_teacher
+                + self.weight * looks
             )
 
         return descend(student, lesson, loss, taps=stages, teacher_taps=stages)

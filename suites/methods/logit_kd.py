@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
-from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training import Answer, Lesson, Student, descend
 
 CARD = MethodCard(
     title="Softened divergence of mean logits, beside the cross-entropy",
@@ -43,8 +42,8 @@ class LogitKd:
     def loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
         """Return the weighted sum of both terms, in nats."""
         mean = output.logits.mean(0)
-        from_teacher = softened_kl(mean, answer.logits, temperature=self.temperature)
-        return cross_entropy(mean, labels) + self.weight * from_teacher
+        from_teacher = answer.task.divergence(mean, answer.logits, temperature=self.temperature)
+        return answer.task.supervised(mean, labels) + self.weight * from_teacher
 
 
 METHOD: Method = LogitKd()

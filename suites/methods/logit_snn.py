@@ -156,6 +156,7 @@ CARD = MethodCard(
             "zero, through the gradient; 300 epochs and T = 6 on small images"
         ),
     ),
+    needs=("classes",),
 )
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, cross_entropy
+from torch.nn.functional import avg_pool2d
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.neurons.precision import widened
-from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.projection import stages_in_common, summed
 from harness.training.losses.transport import squared_distances, transport_cost
 
@@ -38,6 +38,7 @@ CARD = MethodCard(
             "fields of a map stand in the place of frames. Nothing that it reports compares"
         ),
     ),
+    needs=("maps",),
 )
 
 
@@ -98,8 +99,12 @@ class OtKd:
             ]
             from_features = answer.now(weights) * summed(costs)
             mean = output.logits.mean(0)
-            from_logits = softened_kl(mean, answer.logits, temperature=self.temperature)
-            return cross_entropy(mean, labels) + self.logit_weight * from_logits + from_features
+            from_logits = answer.task.divergence(mean, answer.logits, temperature=self.temperature)
+            return (
+                answer.task.supervised(mean, labels)
+                + self.logit_weight * from_logits
+                + from_features
+            )
 
         return descend(
             student, lesson, loss, also_train=[projectors], taps=stages, teacher_taps=stages

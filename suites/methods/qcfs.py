@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
@@ -96,6 +95,7 @@ CARD = MethodCard(
             "epochs with AutoAugment and Cutout"
         ),
     ),
+    needs=("maps",),
 )
 
 
@@ -139,10 +139,10 @@ class Qcfs:
         def forward(stimulus: Tensor, taps: Sequence[str]) -> Output:
             return learner(stimulus if stimulus.dim() == 4 else stimulus.mean(0), taps)
 
-        def loss(output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+        def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
             # The recipe's decay spares numbers without axes; the authors' does not.
             decay = lesson.recipe.weight_decay / 2 * sum(scale.square() for scale in scales)
-            return cross_entropy(output.logits.mean(0), labels) + decay
+            return answer.task.supervised(output.logits.mean(0), labels) + decay
 
         return descend(learner, lesson, loss, forward=forward)
 

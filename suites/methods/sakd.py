@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import mse_loss
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.neurons.precision import widened
-from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.projection import stages_in_common, summed
 from harness.training.transfer import copy_weights
 
@@ -94,6 +94,7 @@ CARD = MethodCard(
         "feature_epochs counts epochs; the script for ImageNet compares the iteration instead",
         "every transform is 3x3; the scripts' are 1x1 for ResNet-19 and for ImageNet",
     ),
+    needs=("maps",),
 )
 
 
@@ -146,9 +147,9 @@ class Sakd:
             ]
             from_features = summed(errors)
             mean = output.logits.mean(0)
-            from_logits = softened_kl(mean, answer.logits, temperature=self.temperature)
+            from_logits = answer.task.divergence(mean, answer.logits, temperature=self.temperature)
             imitation = answer.now(weights) * from_features + self.logit_weight * from_logits
-            return cross_entropy(mean, labels) + imitation
+            return answer.task.supervised(mean, labels) + imitation
 
         return descend(
             student, lesson, loss, also_train=[transforms], taps=stages, teacher_taps=stages

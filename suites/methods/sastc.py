@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn.functional import (
     adaptive_avg_pool2d,
     adaptive_max_pool2d,
-    cross_entropy,
     max_pool2d,
     normalize,
     pad,
@@ -18,7 +17,7 @@ from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.neurons.precision import widened
-from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training import Answer, Lesson, Student, descend
 
 CARD = MethodCard(
     title="Self-attentive matching of every stage, in every step, with all of the teacher's",
@@ -93,6 +92,7 @@ CARD = MethodCard(
             "and resets to zero, through the gradient; 240 epochs"
         ),
     ),
+    needs=("maps",),
 )
 
 
@@ -128,9 +128,9 @@ class Sastc:
             error: Tensor = calibration(
                 [output.taps[name] for name in ours], [features[name] for name in theirs]
             )
-            from_teacher = softened_kl(mean, answer.logits, temperature=self.temperature)
+            from_teacher = answer.task.divergence(mean, answer.logits, temperature=self.temperature)
             return (
-                cross_entropy(mean, labels)
+                answer.task.supervised(mean, labels)
                 + self.logit_weight * from_teacher
                 + self.feature_weight * error
             )

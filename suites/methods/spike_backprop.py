@@ -52,6 +52,7 @@ CARD = MethodCard(
         ),
         "no dropout, which the authors' networks have",
     ),
+    needs=("classes",),
 )
 SILENT = 1e-3  # the authors': a trace below it counts as that of a neuron that never fired
 

@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, cross_entropy
+from torch.nn.functional import avg_pool2d
 from torch.nn.grad import conv2d_weight
 
 from harness.contracts.errors import UnsupportedError
@@ -50,6 +50,7 @@ CARD = MethodCard(
             "make spikes of it"
         ),
     ),
+    needs=("maps",),
 )
 
 
@@ -129,9 +130,9 @@ class Stdp:
         tired = Buffers(*(layer.tiredness for layer in layers))
         return descend(student, lesson, self.loss, forward=forward, also_train=[tired])
 
-    def loss(self, output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+    def loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
         """Return the cross-entropy of the mean logits, in nats."""
-        return cross_entropy(output.logits.mean(0), labels)
+        return answer.task.supervised(output.logits.mean(0), labels)
 
     def _layers(self, student: Student) -> "list[Learning]":
         """Return the layers that learn, one after the other."""

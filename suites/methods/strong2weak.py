@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
-from harness.training import Answer, Lesson, Student, descend, softened_kl
+from harness.training import Answer, Lesson, Student, descend
 
 CARD = MethodCard(
     title="The most confident timestep teaches the least confident",
@@ -73,6 +72,7 @@ CARD = MethodCard(
         "the ensemble, simultaneous and cascade forms that the paper tries too are not here",
         "setting: the neuron is the suite's; theirs has tau 2 and a rectangular surrogate",
     ),
+    needs=("classes",),
 )
 
 
@@ -108,7 +108,7 @@ class Strong2Weak:
             )
         return descend(student, lesson, self.loss)
 
-    def loss(self, output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+    def loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
         """Return the weighted sum of both terms, in nats."""
         logits = output.logits
         confident = confidence(logits)
@@ -118,8 +118,8 @@ class Strong2Weak:
             for place in (confident.argmax(), confident.argmin())
         )
         pupil, guide = (weak, strong) if self.taught == "weak" else (strong, weak)
-        divergence = softened_kl(pupil, guide.detach(), temperature=self.temperature)
-        return cross_entropy(logits.mean(0), labels) + self.weight * divergence
+        divergence = answer.task.divergence(pupil, guide.detach(), temperature=self.temperature)
+        return answer.task.supervised(logits.mean(0), labels) + self.weight * divergence
 
 
 def confidence(

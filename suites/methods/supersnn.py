@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy, mse_loss, smooth_l1_loss
+from torch.nn.functional import mse_loss, smooth_l1_loss
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
@@ -82,7 +82,7 @@ class SuperSnn:
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
             rate = widened(output.taps[tap]).mean(0).flatten(1)
             relational = error(rate, answer.taps[tap].flatten(1))
-            return cross_entropy(output.logits.mean(0), labels) + self.weight * relational
+            return answer.task.supervised(output.logits.mean(0), labels) + self.weight * relational
 
         return descend(student, lesson, loss, taps=[tap], teacher_taps=[tap])
 

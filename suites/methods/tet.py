@@ -64,6 +64,7 @@ CARD = MethodCard(
         ),
         "the training that lengthens the simulation by and by (time inheritance) is not here",
     ),
+    needs=("classes",),
 )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.training import Lesson, Student, put_in_slots
@@ -53,6 +52,7 @@ CARD = MethodCard(
         "the neuron, the conversion's integrator, fires at its threshold, theirs above it",
         "setting: how many steps the claim takes is not said; the group's code simulates 2500",
     ),
+    needs=("maps",),
 )
 
 
@@ -102,7 +102,7 @@ class ThresholdBalancing:
             with torch.no_grad(), lesson.autocast():
                 logits = student(batch.stimulus).logits.mean(0)
             samples += len(batch.labels)
-            loss = finite(cross_entropy(logits, batch.labels).item(), samples=samples)
+            loss = finite(lesson.task.supervised(logits, batch.labels).item(), samples=samples)
             yield Progress(samples=samples, budget=lesson.budget_samples, loss=loss)
 
 

@@ -56,6 +56,7 @@ CARD = MethodCard(
             url="https://arxiv.org/abs/2503.03144",
         ),
     ),
+    needs=("classes",),
 )
 
 

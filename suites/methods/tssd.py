@@ -54,6 +54,7 @@ CARD = MethodCard(
     uses_teacher=False,
     extras=("weak classifier at an early stage",),
     departures=("neuron and reset are the suite's, not a rectangle and a soft reset",),
+    needs=("classes",),
 )
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method, MethodCard, Progress
@@ -112,9 +111,9 @@ class Ttfs:
             student.network.load_state_dict(theirs, strict=False)
         return self._descend(student, lesson)
 
-    def loss(self, output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+    def loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
         """Return the cross-entropy of the membranes of the last layer, in nats."""
-        return cross_entropy(output.logits.mean(0), labels)
+        return answer.task.supervised(output.logits.mean(0), labels)
 
     def _descend(self, student: Student, lesson: Lesson) -> Iterator[Progress]:
         layers = first_spike_layers(student.network)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
@@ -53,9 +52,9 @@ class WeightTransfer:
         copy_weights(student, lesson.guide)
         return descend(student, lesson, self.loss)
 
-    def loss(self, output: Output, _answer: Answer, labels: Tensor) -> Tensor:
+    def loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
         """Return the cross-entropy of the mean logits, in nats."""
-        return cross_entropy(output.logits.mean(0), labels)
+        return answer.task.supervised(output.logits.mean(0), labels)
 
 
 METHOD: Method = WeightTransfer()

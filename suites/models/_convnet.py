@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Output
 from suites.models._signal import Activation, Socket, conv3x3, initialise, stage_of, through
 
@@ -20,11 +21,9 @@ class ConvNet:
 
     widths: tuple[int, int]
 
-    def build(
-        self, activation: Activation, /, *, classes: int, shape: tuple[int, int, int]
-    ) -> nn.Module:
+    def build(self, activation: Activation, /, *, input: Image, output: Classes) -> nn.Module:
         """Return the topology with ``activation()`` in every slot."""
-        return _ConvNetwork(self, activation, classes=classes, shape=shape)
+        return _ConvNetwork(self, activation, classes=output.classes, shape=input.shape)
 
 
 class _ConvNetwork(nn.Module):

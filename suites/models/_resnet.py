@@ -16,6 +16,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from harness.contracts.errors import SpecError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Output
 from suites.models._signal import (
     Activation,
@@ -65,11 +66,9 @@ class ResNet:
                 f"and {self.widths}"
             )
 
-    def build(
-        self, activation: Activation, /, *, classes: int, shape: tuple[int, int, int]
-    ) -> nn.Module:
+    def build(self, activation: Activation, /, *, input: Image, output: Classes) -> nn.Module:
         """Return the topology with ``activation()`` in every slot."""
-        return _ResNetwork(self, activation, classes=classes, shape=shape)
+        return _ResNetwork(self, activation, classes=output.classes, shape=input.shape)
 
 
 class _Block(nn.Module):

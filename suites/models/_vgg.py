@@ -11,6 +11,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from harness.contracts.errors import SpecError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Output
 from suites.models._signal import (
     Activation,
@@ -40,21 +41,20 @@ class VGG:
     side: int = 1
     hidden: int | None = None
 
-    def build(
-        self, activation: Activation, /, *, classes: int, shape: tuple[int, int, int]
-    ) -> nn.Module:
+    def build(self, activation: Activation, /, *, input: Image, output: Classes) -> nn.Module:
         """Return the topology with ``activation()`` in every slot.
 
         Raises:
-            SpecError: If ``shape`` is too small for the poolings.
+            SpecError: If images are too small for the poolings.
         """
         smallest = self.side * 2 ** len(self.widths)
-        if min(shape[1:]) < smallest:
+        height, width = input.shape[1:]
+        if min(height, width) < smallest:
             raise SpecError(
                 f"this VGG halves the image {len(self.widths)} times and needs at least "
-                f"{smallest} pixels a side, got {shape[1]} x {shape[2]}"
+                f"{smallest} pixels a side, got {height} x {width}"
             )
-        return _VggNetwork(self, activation, classes=classes, shape=shape)
+        return _VggNetwork(self, activation, classes=output.classes, shape=input.shape)
 
 
 class _Layer(nn.Module):

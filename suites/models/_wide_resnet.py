@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from harness.contracts.errors import SpecError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Output
 from suites.models._signal import (
     Activation,
@@ -54,11 +55,9 @@ class WideResNet:
         """Channels of each stage."""
         return tuple(_STEM * self.widening * 2**stage for stage in range(_STAGES))
 
-    def build(
-        self, activation: Activation, /, *, classes: int, shape: tuple[int, int, int]
-    ) -> nn.Module:
+    def build(self, activation: Activation, /, *, input: Image, output: Classes) -> nn.Module:
         """Return the topology with ``activation()`` in every slot."""
-        return _WideNetwork(self, activation, classes=classes, shape=shape)
+        return _WideNetwork(self, activation, classes=output.classes, shape=input.shape)
 
 
 class _Block(nn.Module):

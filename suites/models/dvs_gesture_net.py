@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model
 from suites.models._signal import Activation
 from suites.models._vgg import VGG
@@ -25,18 +26,16 @@ class GestureNet:
     width: int = 128
     hidden: int = 512
 
-    def build(
-        self, activation: Activation, /, *, classes: int, shape: tuple[int, int, int]
-    ) -> nn.Module:
+    def build(self, activation: Activation, /, *, input: Image, output: Classes) -> nn.Module:
         """Return the topology with ``activation()`` in every slot.
 
         Raises:
-            SpecError: If ``shape`` is too small for five poolings.
+            SpecError: If frames are too small for five poolings.
         """
         # 128 pixels leave maps of 4x4, which are flattened as in the paper.
-        side = max(1, min(4, *(pixels // 32 for pixels in shape[1:])))
+        side = max(1, min(4, *(pixels // 32 for pixels in input.shape[1:])))
         topology = VGG(widths=((self.width,),) * 5, side=side, hidden=self.hidden)
-        return topology.build(activation, classes=classes, shape=shape)
+        return topology.build(activation, input=input, output=output)
 
 
 MODEL: Model = GestureNet()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model
 from suites.models._signal import Activation
 from suites.models._vgg import VGG
@@ -24,17 +25,15 @@ class VGGSNN:
 
     widths: tuple[tuple[int, ...], ...] = ((64, 128), (256, 256), (512, 512), (512, 512))
 
-    def build(
-        self, activation: Activation, /, *, classes: int, shape: tuple[int, int, int]
-    ) -> nn.Module:
+    def build(self, activation: Activation, /, *, input: Image, output: Classes) -> nn.Module:
         """Return the topology with ``activation()`` in every slot.
 
         Raises:
-            SpecError: If ``shape`` is too small for the poolings.
+            SpecError: If frames are too small for the poolings.
         """
         # 48 pixels leave maps of 3x3, which are flattened as in the paper.
-        side = max(1, min(3, *(pixels >> len(self.widths) for pixels in shape[1:])))
-        return VGG(widths=self.widths, side=side).build(activation, classes=classes, shape=shape)
+        side = max(1, min(3, *(pixels >> len(self.widths) for pixels in input.shape[1:])))
+        return VGG(widths=self.widths, side=side).build(activation, input=input, output=output)
 
 
 MODEL: Model = VGGSNN()

@@ -74,7 +74,7 @@ def stepping(order: Order, send: Callable[[Any], None]) -> bool:
         write_text(path, str(step))
         send(Progress(samples=step, budget=STEPS, loss=1.0))
         time.sleep(0.05)
-    metrics = Metrics(test_accuracy=0.5, accuracy_low=0.4, accuracy_high=0.6, n_test=10)
+    metrics = Metrics(score=0.5, score_low=0.4, score_high=0.6, n_test=10)
     made = Provenance(log_path=str(order.log_path.relative_to(order.conditions.runs)))
     Store(order.conditions.runs).save(
         Row(cell=order.cell, status="ok", metrics=metrics, provenance=made)

@@ -39,7 +39,7 @@ CELL = Cell(
     recipe=Recipe(epochs=3, batch_size=8),
     neuron=NeuronSpec(),
 )
-METRICS = Metrics(test_accuracy=0.9, accuracy_low=0.8, accuracy_high=0.95, n_test=100)
+METRICS = Metrics(score=0.9, score_low=0.8, score_high=0.95, n_test=100)
 ROW = Row(cell=CELL, status="ok", metrics=METRICS)
 OLD = Path(__file__).parents[1] / "data" / "schema_1.jsonl.xz"
 RESULTS = Path(__file__).parents[2] / "results"
@@ -166,15 +166,15 @@ def test_an_ok_row_has_numbers_and_no_reason() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"test_accuracy": math.nan}, r"Metrics\.test_accuracy.*finite"),
-        ({"test_accuracy": None}, r"Metrics\.test_accuracy.*valid number"),
-        ({"test_accuracy": 90.0}, r"Metrics\.test_accuracy.*or equal to 1, got 90\.0"),
-        ({"accuracy_low": 0.91}, "an interval holds its estimate"),
+        ({"score": math.nan}, r"Metrics\.score.*finite"),
+        ({"score": None}, r"Metrics\.score.*valid number"),
+        ({"score": 90.0}, r"Metrics\.score.*or equal to 1, got 90\.0"),
+        ({"score_low": 0.91}, "an interval holds its estimate"),
         ({"n_test": 0}, r"Metrics\.n_test.*or equal to 1, got 0"),
         ({"agreement": 7.0}, r"Metrics\.agreement.*or equal to 1, got 7\.0"),
-        ({"accuracy_by_step": (0.5, math.nan)}, r"accuracy_by_step\.1.*finite"),
-        ({"accuracy_by_step": (1.2, 0.9)}, r"accuracy_by_step\.0.*or equal to 1, got 1\.2"),
-        ({"accuracy_by_step": (0.5, 0.8)}, r"accuracy_by_step must end with test_accuracy 0\.9"),
+        ({"score_by_step": (0.5, math.nan)}, r"score_by_step\.1.*finite"),
+        ({"score_by_step": (1.2, 0.9)}, r"score_by_step\.0.*or equal to 1, got 1\.2"),
+        ({"score_by_step": (0.5, 0.8)}, r"score_by_step must end with score 0\.9"),
         ({"train_seconds": -1.0}, r"Metrics\.train_seconds.*or equal to 0, got -1"),
         ({"silent_samples": -1}, r"Metrics\.silent_samples.*or equal to 0, got -1"),
     ],
@@ -187,13 +187,13 @@ def test_metrics_refuse_what_is_no_measurement(changes: dict[str, Any], message:
 def test_parts_of_metrics_refuse_what_is_no_measurement() -> None:
     with pytest.raises(SpecError, match=r"correct must be at most its 10 samples, got 11"):
         EarlyExit(threshold=0.5, correct=11, samples=10, steps=12)
-    with pytest.raises(SpecError, match=r"Elsewhere\.test_accuracy.*or equal to 1, got 7"):
-        Elsewhere(test_accuracy=7.0, differing=0)
+    with pytest.raises(SpecError, match=r"Elsewhere\.score.*or equal to 1, got 7"):
+        Elsewhere(score=7.0, differing=0)
 
 
 def test_a_rows_metrics_are_of_its_steps_and_its_ledgers_samples() -> None:
-    with pytest.raises(SpecError, match=r"accuracy_by_step must have 2 steps, got 1"):
-        replace(ROW, metrics=replace(METRICS, accuracy_by_step=(0.9,)))
+    with pytest.raises(SpecError, match=r"score_by_step must have 2 steps, got 1"):
+        replace(ROW, metrics=replace(METRICS, score_by_step=(0.9,)))
     ledger = Ledger.from_plain({"samples": 99, "steps": 2, "layers": {}})
     with pytest.raises(SpecError, match=r"n_test must be the ledger's 99 samples, got 100"):
         replace(ROW, ledger=ledger)
@@ -203,9 +203,9 @@ def test_a_row_survives_its_file_byte_for_byte() -> None:
     point = EarlyExit(threshold=0.5, correct=9, samples=10, steps=12, spent={"cached": {"ac": 3}})
     metrics = replace(
         METRICS,
-        accuracy_by_step=(0.7, 0.9),
+        score_by_step=(0.7, 0.9),
         early_exit={"margin": {"0": point}},
-        cross_backend={"oracle": Elsewhere(test_accuracy=0.9, differing=0)},
+        cross_backend={"oracle": Elsewhere(score=0.9, differing=0)},
     )
     made = Provenance(device="cpu", data_notes=("one file differs",), git_dirty=False)
     row = Row(cell=CELL, status="ok", metrics=metrics, provenance=made)
@@ -217,19 +217,19 @@ def test_a_row_survives_its_file_byte_for_byte() -> None:
 
 def test_unknown_is_left_out_and_never_zero() -> None:
     told = json.loads(ROW.to_json())
-    assert told["metrics"].keys() == {"test_accuracy", "accuracy_low", "accuracy_high", "n_test"}
+    assert told["metrics"].keys() == {"metric", "score", "score_low", "score_high", "n_test"}
     assert Row.from_json(ROW.to_json()).metrics == METRICS
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 3}, r"Row\.schema_version: input should be 2, got 3"),
+        ({"schema_version": 4}, r"Row\.schema_version: input should be 3, got 4"),
         ({"cell_id": "0" * 16}, "it was edited: run its cell again"),
         ({"cell": json.loads(ROW.to_json())["cell"] | {"seed": 7}}, "it was edited"),
         ({"colour": "red"}, r"Row\.colour: unexpected keyword argument"),
         ({"status": "splendid"}, r"Row\.status: input should be 'ok', 'failed'"),
-        ({"metrics": {"test_accuracy": 0.9}}, r"Row\.metrics\.accuracy_low: field required"),
+        ({"metrics": {"score": 0.9}}, r"Row\.metrics\.score_low: field required"),
     ],
 )
 def test_a_row_that_is_not_ours_is_refused_by_the_field(
@@ -251,6 +251,33 @@ def _old() -> Iterator[tuple[dict[str, Any], Row]]:
             yield json.loads(line), Row.from_json(line)
 
 
+def test_a_row_of_the_second_schema_is_read_under_todays_names() -> None:
+    new = replace(
+        ROW,
+        metrics=replace(
+            METRICS,
+            score_by_step=(0.7, 0.9),
+            teacher_score=0.99,
+            cross_backend={"gamma": Elsewhere(score=0.8, differing=10)},
+        ),
+    )
+    old = json.loads(new.to_json()) | {"schema_version": 2}
+    metrics = old["metrics"]
+    del metrics["metric"]
+    for then, now in (
+        ("test_accuracy", "score"),
+        ("accuracy_low", "score_low"),
+        ("accuracy_high", "score_high"),
+        ("accuracy_by_step", "score_by_step"),
+        ("teacher_accuracy", "teacher_score"),
+    ):
+        metrics[then] = metrics.pop(now)
+    metrics["cross_backend"]["gamma"]["test_accuracy"] = metrics["cross_backend"]["gamma"].pop(
+        "score"
+    )
+    assert Row.from_json(json.dumps(old, sort_keys=True)) == new
+
+
 def test_every_row_of_the_first_schema_is_read_and_keeps_its_name_and_its_numbers() -> None:
     rows = list(_old())
     assert len(rows) == 570
@@ -261,7 +288,8 @@ def test_every_row_of_the_first_schema_is_read_and_keeps_its_name_and_its_number
         if row.metrics is None or row.ledger is None:
             assert columns["status"] != "ok"
             continue
-        for name in ("test_accuracy", "agreement", "mean_steps_to_decide", "train_seconds"):
+        assert row.metrics.score == columns["test_accuracy"]
+        for name in ("agreement", "mean_steps_to_decide", "train_seconds"):
             assert getattr(row.metrics, name) == columns[name]
         for name in ("spikes_per_sample", "acs_per_sample", "macs_per_sample", "firing_rate"):
             # Per sample was a quotient of whole numbers, and is one again.
@@ -327,7 +355,7 @@ def test_damaged_bytes_are_read_back_or_refused_in_words(line: bytes, data: st.D
     _read_or_refused(bytes(content))
 
 
-@pytest.mark.parametrize("schema", [b"1", b"2"])
+@pytest.mark.parametrize("schema", [b"1", b"2", b"3"])
 def test_a_line_nested_without_end_is_refused(schema: bytes) -> None:
     with pytest.raises(SpecError):
         Row.from_json(b'{"schema_version": ' + schema + b', "cell": ' + b"[" * 100_000)

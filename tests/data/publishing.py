@@ -175,7 +175,8 @@ class Events:
 
     @property
     def card(self) -> DatasetCard:
-        return replace(digits.DATASET.card, title="Events", classes=2, shape=(2, 8, 8))
+        card = digits.DATASET.card
+        return replace(card, title="Events", classes=2, input=replace(card.image, shape=(2, 8, 8)))
 
     def provenance(self, _root: Path | None, /) -> DatasetProvenance:
         return DatasetProvenance(fingerprint="0", notes=("made up",))

@@ -28,7 +28,7 @@ def cell(method: str, *, timesteps: int = 2, backend: str = "reference") -> Cell
 
 
 def row(of: Cell, heard: Canary | None) -> Row:
-    metrics = Metrics(test_accuracy=0.5, accuracy_low=0.4, accuracy_high=0.6, n_test=9)
+    metrics = Metrics(score=0.5, score_low=0.4, score_high=0.6, n_test=9)
     return Row(cell=of, status="ok", metrics=metrics, canary=heard)
 
 

@@ -42,7 +42,7 @@ def _teacher(found: Resolved) -> Teacher:
     with torch.random.fork_rng():
         torch.manual_seed(5)
         network = found.student(CPU).twin(torch.nn.ReLU).eval().requires_grad_(requires_grad=False)
-    return Teacher(network=network, mean=found.card.mean, std=found.card.std)
+    return Teacher(network=network, mean=found.card.image.mean, std=found.card.image.std)
 
 
 def _run(found: Resolved, method: Any) -> Trained:

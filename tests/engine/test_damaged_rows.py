@@ -27,11 +27,11 @@ _array = BytesIO()
 np.save(_array, LABELS)
 ARRAY = _array.getvalue()  # one, not an archive of them
 METRICS = Metrics(
-    test_accuracy=0.75,
-    accuracy_low=0.1,
-    accuracy_high=0.9,
+    score=0.75,
+    score_low=0.1,
+    score_high=0.9,
     n_test=4,
-    accuracy_by_step=(0.25, 0.75),
+    score_by_step=(0.25, 0.75),
 )
 ASKED = ("--methods", "direct,logit_kd", "--timesteps", "2", "--seeds", "0")
 
@@ -67,10 +67,10 @@ def test_rows_that_their_predictions_bear_out_stand(store: Store, cells: list[Ce
 @pytest.mark.parametrize(
     "changes",
     [
-        {"test_accuracy": 0.8, "accuracy_by_step": (0.25, 0.8)},
-        {"accuracy_by_step": (0.5, 0.75)},
+        {"score": 0.8, "score_by_step": (0.25, 0.8)},
+        {"score_by_step": (0.5, 0.75)},
         {"n_test": 8},
-        {"test_accuracy": 0.8, "accuracy_by_step": None},
+        {"score": 0.8, "score_by_step": None},
     ],
 )
 def test_a_row_that_its_predictions_contradict_is_refused_by_name(

@@ -1,7 +1,6 @@
 """One pass over the test split gives all, and timing costs a bounded number of passes."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch
 
 from harness import discovery
 from harness.contracts.backend import Backend
-from harness.contracts.dataset import Samples
 from harness.contracts.suite import Suite
 from harness.engine import canary, grid, measure
 from harness.engine.grid import Axes
@@ -20,6 +18,7 @@ from harness.engine.resolve import Resolved, opened, resolve
 from harness.engine.train import Trained
 from harness.evaluation.cost import is_worth_one_more
 from harness.evaluation.evaluate import evaluate
+from harness.neurons import packaged
 from harness.results import Published
 from harness.store import Store
 from harness.training import Student
@@ -53,7 +52,8 @@ def test_the_pass_that_is_metered_answers_as_one_that_is_not(
     suite: str, simulator: Backend
 ) -> None:
     found, trained = untrained(suite, backend=simulator.name)
-    unmetered = evaluate(trained.student, SPLITS.test, trained.presentation, CPU, "float32")
+    shown = (SPLITS.test, trained.presentation, CPU, "float32")
+    unmetered = evaluate(trained.student, *shown, task=found.task)
     judged = measured(found, trained)
     assert np.array_equal(judged.verdict.logits, unmetered.logits)
     assert np.array_equal(judged.verdict.labels, SPLITS.test.labels)
@@ -102,24 +102,18 @@ def test_of_a_large_test_split_a_sample_is_asked_elsewhere_and_the_row_says_so(
     assert few.metrics["cross_backend_samples"] == 100
     for answer in few.metrics["cross_backend"].values():
         assert answer.differing == np.count_nonzero(few.verdict.predictions[-1][places])
-        assert answer.test_accuracy == np.mean(SPLITS.test.labels[places] == 0)
-    assert few.metrics["test_accuracy"] == whole.metrics["test_accuracy"]  # of all
+        assert answer.score == np.mean(SPLITS.test.labels[places] == 0)
+    assert few.metrics["score"] == whole.metrics["score"]  # of all
     # An encoder draws by batch: for fewer samples it would draw other spikes.
     noisy, seen = untrained("digits_poisson")
     assert measured(noisy, seen).metrics["cross_backend_samples"] is None
 
 
-def test_a_source_is_asked_for_the_same_places() -> None:
-    class Counting:
-        def take(self, places: Any) -> Any:
-            return replace(SPLITS.test, inputs=SPLITS.test.inputs[places], labels=places)
-
+def test_of_many_samples_a_thousand_are_asked_elsewhere_evenly() -> None:
     found, _ = untrained()
     places = measure._asked_elsewhere(found, 5000)
     assert places is not None
-    part = measure._part(Counting(), places[:100])  # type: ignore[arg-type]  # as much of one as is asked
-    assert isinstance(part, Samples)
-    assert np.array_equal(part.labels, np.arange(100) * 5)
+    assert np.array_equal(places, np.arange(1000) * 5)
     assert measure._asked_elsewhere(found, 1000) is None
 
 
@@ -140,7 +134,8 @@ def test_a_simulator_that_is_missing_is_not_asked_and_fails_nobody(
     found, trained = untrained()
     asked = set(measured(found, trained).elsewhere)
     assert asked == set(Suite.witnesses) - {"reference"}
-    monkeypatch.setattr("backends.norse.find_spec", lambda _: None)  # it says so itself
+    known = packaged.find_spec  # it says so itself
+    monkeypatch.setattr(packaged, "find_spec", lambda name: name != "norse" and known(name))
     assert set(measured(found, trained).elsewhere) == asked - {"norse"}
     load = discovery.load
 

@@ -83,5 +83,5 @@ def test_ones_own_rows_stand_beside_the_published_which_stay_as_they_are(
     text = (runs / "digits" / "leaderboard.csv").read_text()
     told = [one for one in csv.DictReader(StringIO(text)) if one["mine"] == "True"]
     assert [(one["backend"], one["timesteps"]) for one in told] == [(theirs.cell.backend, "2")]
-    assert told[0]["test_accuracy_n"] == "6"
+    assert told[0]["score_n"] == "6"
     assert {path: path.read_bytes() for path in before} == before

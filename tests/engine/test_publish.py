@@ -17,8 +17,8 @@ from harness.engine.settings import settings_of
 from harness.results import Published
 from harness.store import Store
 
-METRICS = Metrics(test_accuracy=0.75, accuracy_low=0.7, accuracy_high=0.8, n_test=400)
-OTHER = replace(METRICS, test_accuracy=0.72)
+METRICS = Metrics(score=0.75, score_low=0.7, score_high=0.8, n_test=400)
+OTHER = replace(METRICS, score=0.72)
 
 
 @pytest.fixture
@@ -71,9 +71,7 @@ def published(runs: Path, folder: Path) -> Publication:
 
 def numbers(folder: Path) -> dict[str, float | None]:
     known = results.published("digits", results=folder).rows
-    return {
-        row.cell_id: row.metrics.test_accuracy if row.metrics else None for row in known.values()
-    }
+    return {row.cell_id: row.metrics.score if row.metrics else None for row in known.values()}
 
 
 def bytes_of(folder: Path) -> dict[Path, bytes]:
@@ -120,11 +118,11 @@ def test_a_method_of_ones_own_harms_no_published_board(runs: Path, folder: Path)
     [
         # What is reproduced, and what says other numbers.
         (fresh, fresh, 0.75, "as published"),
-        (fresh, lambda cell: fresh(cell, metrics=OTHER), 0.72, "other test_accuracy"),
+        (fresh, lambda cell: fresh(cell, metrics=OTHER), 0.72, "other score"),
         # Old code does not speak against new.
         (fresh, lambda cell: stale(cell, OTHER), 0.75, "made by code that has moved since"),
         (stale, fresh, 0.75, "the published is stale, training code moved"),
-        (stale, lambda cell: fresh(cell, metrics=OTHER), 0.72, "moved; other test_accuracy"),
+        (stale, lambda cell: fresh(cell, metrics=OTHER), 0.72, "moved; other score"),
         (stale, lambda cell: stale(cell, OTHER), 0.72, "the published is stale"),
         (stale, stale, 0.75, "as published"),
         # A row without numbers takes no numbers away.

@@ -27,7 +27,7 @@ from harness.engine.teachers import cell_of
 from harness.results import Published
 from harness.store import Store
 
-METRICS = Metrics(test_accuracy=0.5, accuracy_low=0.4, accuracy_high=0.6, n_test=10)
+METRICS = Metrics(score=0.5, score_low=0.4, score_high=0.6, n_test=10)
 LOG = "log-1.txt"
 
 

@@ -34,7 +34,7 @@ from harness.store import Store
 
 Send = Callable[[Any], None]
 Work = Callable[[Order, Send], bool]
-METRICS = Metrics(test_accuracy=0.5, accuracy_low=0.4, accuracy_high=0.6, n_test=10)
+METRICS = Metrics(score=0.5, score_low=0.4, score_high=0.6, n_test=10)
 BOX_S = 4.0
 WEIGHTS = b"weights"
 

@@ -141,7 +141,7 @@ def test_plan_tells_swept_cells_apart(tmp_path: Path) -> None:
 
 
 def scored(cell: Cell, accuracy: float) -> Row:
-    metrics = Metrics(test_accuracy=accuracy, accuracy_low=0.0, accuracy_high=1.0, n_test=100)
+    metrics = Metrics(score=accuracy, score_low=0.0, score_high=1.0, n_test=100)
     return Row(cell=cell, status="ok", metrics=metrics)
 
 

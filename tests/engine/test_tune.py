@@ -82,7 +82,7 @@ def _row(cell: Cell, right: int | None, status: Status = "ok") -> Row:
     if right is None:
         return Row(cell=cell, status=status, error="it diverged")
     low, high = wilson_interval(right, 100)
-    metrics = Metrics(test_accuracy=right / 100, accuracy_low=low, accuracy_high=high, n_test=100)
+    metrics = Metrics(score=right / 100, score_low=low, score_high=high, n_test=100)
     return Row(cell=cell, status="ok", metrics=metrics)
 
 

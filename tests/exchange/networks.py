@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from harness import discovery
 from harness.contracts.backend import Backend
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model
 from harness.contracts.neuron import NeuronSpec
 from harness.neurons.activation import activation
@@ -54,7 +55,7 @@ def lively(
     model, shape = thin(name)
     torch.manual_seed(0)
     fires = activation(backend(simulator), spec or NeuronSpec())
-    network: nn.Module = model.build(fires, classes=10, shape=shape).to(dtype)
+    network: nn.Module = model.build(fires, input=Image(shape=shape), output=Classes(10)).to(dtype)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.momentum = None  # the average of what is seen below

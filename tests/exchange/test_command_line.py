@@ -51,7 +51,7 @@ def runs(cell: Cell, tmp_path: Path) -> Path:
         Row(
             cell=cell,
             status="ok",
-            metrics=Metrics(test_accuracy=0.5, accuracy_low=0.4, accuracy_high=0.6, n_test=544),
+            metrics=Metrics(score=0.5, score_low=0.4, score_high=0.6, n_test=544),
             provenance=Provenance(weights_sha256=hashlib.sha256(weights).hexdigest()),
         )
     )
@@ -71,7 +71,7 @@ def test_a_student_goes_out_and_comes_back(
     elsewhere = json.loads(typed("import", file, *asked, "--backend", "spikingjelly"))
     assert elsewhere["counts"] == back["counts"]
     assert back["n_test"] == len(few)
-    accuracy = f"{100 * back['test_accuracy']:.2f}"
+    accuracy = f"{100 * back['score']:.2f}"
     words = typed("import", file, *asked[:-1], "--claims", accuracy)
     assert f"{accuracy} % of 20 test samples" in words
     assert f"verified: {accuracy} %" in words

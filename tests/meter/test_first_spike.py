@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d, pad
 
+from harness.contracts.inputs import Classes, Image
 from harness.meter import measure
 from harness.training.first_spike import FirstSpike
 from suites.models._signal import PadShortcut
@@ -163,7 +164,9 @@ def test_events_are_the_products_that_relu_would_need(name: str) -> None:
     networks = []
     for activation in (first_spike, nn.ReLU):
         torch.manual_seed(0)
-        networks.append(model.build(activation, classes=10, shape=(3, 32, 32)).eval())
+        networks.append(
+            model.build(activation, input=Image(shape=(3, 32, 32)), output=Classes(10)).eval()
+        )
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     ours, theirs = (measure(network, images) for network in networks)
     assert ours.coverage == 1.0

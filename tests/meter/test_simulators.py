@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from harness.contracts.backend import Backend
 from harness.contracts.errors import CountingError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.ledger import Ledger
 from harness.contracts.neuron import NeuronSpec
 from harness.meter import measure
@@ -185,7 +186,7 @@ def test_our_models_are_counted_whole(name: str) -> None:
     model = import_module(f"suites.models.{name}").MODEL
     for activation in (lambda: PlainNeuron(NeuronSpec(v_threshold=0.3)), nn.ReLU):
         torch.manual_seed(0)
-        network = model.build(activation, classes=10, shape=(3, 32, 32)).eval()
+        network = model.build(activation, input=Image(shape=(3, 32, 32)), output=Classes(10)).eval()
         spikes = activation is not nn.ReLU
         images = torch.rand(2, 3, 32, 32)
         steps = 2 if spikes else 1

@@ -9,6 +9,7 @@ from torch import nn
 
 from harness import discovery
 from harness.contracts.backend import Backend
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.method import Method, Realises
 from harness.contracts.model import Model
 from harness.contracts.neuron import NeuronSpec
@@ -31,7 +32,7 @@ SPEC = NeuronSpec(scale_input=False)
 
 def _builder(kind: Kind, shape: tuple[int, int, int]) -> Callable[..., nn.Module]:
     def build(activation: Callable[[], nn.Module]) -> nn.Module:
-        return TOPOLOGIES[kind].build(activation, classes=CLASSES, shape=shape)
+        return TOPOLOGIES[kind].build(activation, input=Image(shape=shape), output=Classes(CLASSES))
 
     return build
 

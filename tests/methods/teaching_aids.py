@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from harness.contracts.model import Output
 from harness.contracts.recipe import Recipe
 from harness.training import Answer, Batch, Lesson, Student, Teacher
+from harness.training.losses.classification import ClassLosses
 
 
 class Tiny(nn.Module):
@@ -28,7 +29,18 @@ class Tiny(nn.Module):
         return Output(logits=logits, taps=wanted)
 
 
-class Said(Answer):
+class Nobody(Answer):
+    """A teacher that says nothing, of a lesson in classes."""
+
+    task = ClassLosses()
+
+    def __init__(self) -> None: ...
+
+
+NOBODY = Nobody()
+
+
+class Said(Nobody):
     """A teacher that says what it is told to say."""
 
     def __init__(self, logits: Tensor) -> None:

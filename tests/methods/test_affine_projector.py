@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.method import Method
 from suites.methods.affine_projector import AffineProjector, Alignment
 from suites.methods.logit_kd import LogitKd
@@ -108,7 +109,9 @@ def test_a_student_of_another_width_learns() -> None:
 def test_currents_that_are_summed_have_no_membrane_to_align() -> None:
     def topology(activation: Activation) -> nn.Module:
         made = ResNet(blocks=(1, 1), widths=(4, 8), style="ms")
-        return made.build(activation, classes=small.CLASSES, shape=small.STATIC)
+        return made.build(
+            activation, input=Image(shape=small.STATIC), output=Classes(small.CLASSES)
+        )
 
     usual = small.student("resnet")
     learner = replace(usual, network=topology(lambda: usual.neuron(usual.spec)), twin=topology)

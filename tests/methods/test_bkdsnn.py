@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.method import Progress
 from harness.training import Teacher, descend
 from harness.training.losses.projection import last_stage
@@ -139,7 +140,11 @@ def test_the_generator_is_two_convolutions_that_keep_the_size() -> None:
 
 def _wide() -> Teacher:
     torch.manual_seed(1)
-    network = ConvNet(widths=(4, 7)).build(nn.ReLU, classes=CLASSES, shape=STATIC).eval()
+    network = (
+        ConvNet(widths=(4, 7))
+        .build(nn.ReLU, input=Image(shape=STATIC), output=Classes(CLASSES))
+        .eval()
+    )
     network.requires_grad_(requires_grad=False)
     return Teacher(network=network, mean=(0.5,), std=(0.5,))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts.errors import SpecError, UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model
 from harness.meter import measure
 from harness.training import Student, put_in_slots
@@ -35,7 +36,7 @@ def _without_memory(name: str, timesteps: int) -> Student:
     """Return a ReLU network, which forgets a step in the next."""
 
     def twin(activation: Callable[[], nn.Module]) -> nn.Module:
-        return TOPOLOGIES[name].build(activation, classes=3, shape=SHAPE)
+        return TOPOLOGIES[name].build(activation, input=Image(shape=SHAPE), output=Classes(3))
 
     torch.manual_seed(0)
     return Student(network=twin(nn.ReLU), timesteps=timesteps, twin=twin)

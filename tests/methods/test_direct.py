@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from harness.contracts.model import Output
 from suites.methods.direct import METHOD, Direct
-from tests.methods.teaching_aids import lesson, student
+from tests.methods.teaching_aids import NOBODY, lesson, student
 
 # Right in the first step, wrong in the second, on average undecided: [T = 2, N = 1, K = 2].
 LOGITS = torch.tensor([[[5.0, 1.0]], [[-5.0, -1.0]]])
@@ -17,16 +17,16 @@ LOGITS = torch.tensor([[[5.0, 1.0]], [[-5.0, -1.0]]])
 def test_the_mean_over_time_is_read() -> None:
     # Step by step the loss would be 2 + ln(1 + e^-4) on average, and of the sum it is the same
     # as of the mean only here.
-    loss = Direct().loss(Output(logits=LOGITS), None, torch.tensor([0]))  # type: ignore[arg-type]  # nobody is asked
+    loss = Direct().loss(Output(logits=LOGITS), NOBODY, torch.tensor([0]))
     assert loss.item() == pytest.approx(math.log(2), rel=1e-6)
     twice = torch.tensor([[[0.0, 0.0]], [[0.0, 2 * math.log(3)]]])  # on average 1 : 3
-    loss = Direct().loss(Output(logits=twice), None, torch.tensor([0]))  # type: ignore[arg-type]  # nobody is asked
+    loss = Direct().loss(Output(logits=twice), NOBODY, torch.tensor([0]))
     assert loss.item() == pytest.approx(math.log(4), rel=1e-6)
 
 
 def test_samples_are_averaged() -> None:
     logits = torch.tensor([[[0.0, math.log(3)], [0.0, math.log(3)]]])
-    loss = Direct().loss(Output(logits=logits), None, torch.tensor([0, 1]))  # type: ignore[arg-type]  # nobody is asked
+    loss = Direct().loss(Output(logits=logits), NOBODY, torch.tensor([0, 1]))
     assert loss.item() == pytest.approx((math.log(4) + math.log(4 / 3)) / 2, rel=1e-6)
 
 

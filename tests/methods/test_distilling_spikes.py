@@ -6,17 +6,18 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from harness.contracts.errors import SpecError, UnknownPluginError, UnsupportedError
 from harness.contracts.model import Output
 from harness.neurons.spiking import SpikingNeuron
-from harness.training import Answer, Lesson, Student
+from harness.training import Lesson, Student
+from harness.training.losses.classification import ClassLosses
 from harness.training.losses.windows import windowed
 from suites.methods import distilling_spikes
 from suites.methods.distilling_spikes import METHOD, DistillingSpikes, built, spiking_teacher
 from tests.methods import teaching_aids
 from tests.methods.small import CLASSES, EVENTS, SAMPLES, lesson, student, teacher
+from tests.methods.teaching_aids import Nobody
 
 TRAIN = torch.tensor([1.0, 0.0, 0.0, 1.0])
 
@@ -114,7 +115,7 @@ def test_temperature_softens_and_its_square_restores_the_gradient() -> None:
     assert soft.difference(3 * LEARNER, 3 * SOURCE).item() == pytest.approx(9 * sharp.item())
 
 
-class _Silent(Answer):
+class _Silent(Nobody):
     """The artificial teacher, which nobody asks."""
 
     def __init__(self) -> None:
@@ -159,13 +160,13 @@ def test_by_default_there_is_no_intermediate_network() -> None:
 def test_the_teacher_learns_the_labels_by_its_mean_logits() -> None:
     found: list[Tensor] = []
 
-    def kept(logits: Tensor, labels: Tensor) -> Tensor:
-        found.append(logits)
-        return cross_entropy(logits, labels)
+    class Kept(ClassLosses):
+        def supervised(self, decided: Tensor, target: Tensor, /) -> Tensor:
+            found.append(decided)
+            return super().supervised(decided, target)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distilling_spikes, "cross_entropy", kept)
-        next(iter(DistillingSpikes().fit(student(timesteps=4), lesson(teacher()))))
+    asked = replace(lesson(teacher()), task=Kept())
+    next(iter(DistillingSpikes().fit(student(timesteps=4), asked)))
     course = lesson(teacher())
     spiking = spiking_teacher(student(timesteps=4), course)
     spiking.network.train()

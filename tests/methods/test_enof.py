@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model, Output
 from harness.contracts.neuron import NeuronSpec
-from harness.training import Answer, Student, Teacher, slots
+from harness.training import Student, Teacher, slots
 from harness.training.descent import Loss
 from suites.methods import enof
 from suites.methods.enof import METHOD, Enof, alignment, last_slots
@@ -18,6 +19,7 @@ from suites.models._convnet import ConvNet
 from suites.models._resnet import ResNet
 from suites.models._vgg import VGG
 from tests.methods.small import CLASSES, STATIC, lesson, student, teacher
+from tests.methods.teaching_aids import Nobody
 
 TOPOLOGIES: dict[str, tuple[Model, int]] = {  # and how many neurons make the last feature
     "convnet": (ConvNet(widths=(4, 6)), 1),
@@ -34,7 +36,7 @@ TOPOLOGIES: dict[str, tuple[Model, int]] = {  # and how many neurons make the la
 
 
 def _student(model: Model) -> Student:
-    twin = partial(model.build, classes=CLASSES, shape=STATIC)
+    twin = partial(model.build, input=Image(shape=STATIC), output=Classes(CLASSES))
     return Student(network=twin(nn.Tanh), timesteps=1, twin=twin)
 
 
@@ -131,7 +133,7 @@ def test_the_alignment_is_part_of_what_is_learnt() -> None:
 def test_labels_and_the_alignment_of_the_mean_feature_are_added(
     method: Enof, weight: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Said(Answer):
+    class Said(Nobody):
         logits = torch.zeros(1, 3)
 
         def __init__(self) -> None:
@@ -161,7 +163,7 @@ def test_temperature_softens_what_the_classifier_says_and_its_square_restores_th
 
 
 def test_a_classifier_that_reads_other_features_is_refused() -> None:
-    wide = ConvNet(widths=(4, 7)).build(nn.ReLU, classes=CLASSES, shape=STATIC)
+    wide = ConvNet(widths=(4, 7)).build(nn.ReLU, input=Image(shape=STATIC), output=Classes(CLASSES))
     guide = Teacher(network=wide.eval(), mean=(0.5,), std=(0.5,))
     with pytest.raises(UnsupportedError, match=r"has 96 channels and the teacher's.* reads 112"):
         METHOD.fit(student("convnet", method=METHOD), lesson(guide))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from suites.methods.esd import Esd, Separable, branches_of, consensus
 from suites.models._resnet import ResNet
 from tests.methods.small import TOPOLOGIES, Kind, but, lesson, student, teacher
@@ -74,7 +75,9 @@ def test_branches_stand_at_every_stage_but_the_last_and_end_as_wide_as_it() -> N
     widths = (4, 8, 16)
     learner = student("resnet")
     network = ResNet(blocks=(1, 1, 1), widths=widths).build(
-        lambda: learner.neuron(learner.spec), classes=3, shape=(1, 8, 8)
+        lambda: learner.neuron(learner.spec),
+        input=Image(shape=(1, 8, 8)),
+        output=Classes(3),
     )
     object.__setattr__(learner, "network", network)
     branches = branches_of(learner)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from harness.contracts.model import Output
-from harness.training import Answer
 from suites.methods.hta_kl import HtaKl, head_share, head_tail_kl
+from tests.methods.teaching_aids import Nobody
 
 TEACHER = torch.tensor([[1 / 2, 3 / 8, 1 / 8]])
 STUDENT = torch.tensor([[1 / 4, 1 / 4, 1 / 2]])
@@ -48,7 +48,7 @@ def test_both_directions_are_weighed_by_the_shares(temperature: float) -> None:
 
 
 def test_the_loss_adds_the_weighted_divergence_to_the_cross_entropy_of_the_mean() -> None:
-    class Said(Answer):
+    class Said(Nobody):
         def __init__(self) -> None:
             pass
 
@@ -67,7 +67,7 @@ def test_by_default_the_head_holds_half_and_temperature_is_four() -> None:
     # 0.05, so half of it lies in the head. Logits are 4 ln p; unsoftened q is q^4 and its norm.
     p, q = [0.25, 0.2, 0.2, 0.2, 0.15], [0.15, 0.25, 0.25, 0.15, 0.2]
 
-    class Said(Answer):
+    class Said(Nobody):
         def __init__(self) -> None:
             pass
 

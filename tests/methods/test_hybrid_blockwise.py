@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
-from harness.training import Answer, Student, Teacher
+from harness.training import Student, Teacher
 from harness.training.rate import by_rate
 from suites.methods.hybrid_blockwise import HybridBlockwise, adapters_of, cuts_of, hybrid
 from tests.methods.small import Kind, but, lesson, student, teacher
+from tests.methods.teaching_aids import Nobody
 
 
 def test_a_pair_is_the_cross_entropy_and_the_weighted_divergence() -> None:
@@ -43,7 +44,7 @@ def test_it_needs_a_stage_in_common() -> None:
         HybridBlockwise().fit(learner, lesson(guide))
 
 
-class _Saw(Answer):
+class _Saw(Nobody):
     """A teacher's answer with the taps it is given."""
 
     def __init__(self, taps: Mapping[str, Tensor]) -> None:

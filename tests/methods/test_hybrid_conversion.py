@@ -20,6 +20,7 @@ from suites.methods.hybrid_conversion import (
 )
 from suites.methods.threshold_balancing import ThresholdBalancing
 from tests.methods.small import EVENTS, lesson, student, teacher
+from tests.methods.teaching_aids import NOBODY
 
 
 def test_the_derivative_is_that_of_the_last_spikes_age() -> None:
@@ -124,7 +125,7 @@ def test_a_constant_image_is_trained_on_in_no_more_than_its_steps(
 
 def test_the_loss_is_the_cross_entropy_of_the_mean() -> None:
     logits = torch.tensor([[[2.0, 0.0]], [[0.0, 0.0]]])
-    loss = HybridConversion().loss(Output(logits=logits), None, torch.tensor([1]))  # type: ignore[arg-type]  # it asks no teacher
+    loss = HybridConversion().loss(Output(logits=logits), NOBODY, torch.tensor([1]))
     assert loss.item() == pytest.approx(math.log(1 + math.e), rel=1e-6)
 
 

@@ -8,18 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model, Output
-from harness.training import Answer
+from harness.training.losses.classification import ClassLosses
 from suites.methods.idsnn import METHOD, Idsnn, initialise, tiled
 from suites.models._convnet import ConvNet
 from suites.models._resnet import ResNet
 from suites.models._vgg import VGG
 from tests.methods.small import lesson, student, teacher
+from tests.methods.teaching_aids import Nobody
 
 
 def _network(model: Model, *, seed: int) -> nn.Module:
     """Return a network no two numbers of which are alike, statistics included."""
-    network = model.build(nn.ReLU, classes=3, shape=(1, 8, 8))
+    network = model.build(nn.ReLU, input=Image(shape=(1, 8, 8)), output=Classes(3))
     generator = torch.Generator().manual_seed(seed)
     for name, value in network.state_dict().items():
         if "num_batches" not in name:
@@ -142,7 +144,9 @@ def test_a_teacher_with_fewer_stages_is_refused() -> None:
 
 def test_another_kernel_is_refused() -> None:
     model = ResNet(blocks=(1,), widths=(4,))
-    large = model.build(nn.ReLU, classes=3, shape=(1, 128, 128))  # its stem is 7x7
+    large = model.build(
+        nn.ReLU, input=Image(shape=(1, 128, 128)), output=Classes(3)
+    )  # its stem is 7x7
     with pytest.raises(UnsupportedError, match=r"nothing for 'conv1'"):
         initialise(_network(model, seed=0), large)
 
@@ -173,7 +177,7 @@ def test_training_starts_where_the_teacher_is() -> None:
 def test_the_loss_adds_three_tenths_of_the_softened_divergence() -> None:
     logits = torch.tensor([[[5.0, 1.0]], [[-5.0, -1.0]]])  # mean (0, 0)
 
-    class Said(Answer):
+    class Said(Nobody):
         def __init__(self) -> None:
             pass
 
@@ -189,6 +193,6 @@ def test_the_loss_adds_three_tenths_of_the_softened_divergence() -> None:
 
 def test_labels_are_asked_of_the_mean_over_time() -> None:
     logits = torch.tensor([[[0.0, 0.0]], [[0.0, 2 * math.log(3)]]])  # on average 1 : 3
-    answer = SimpleNamespace(logits=torch.zeros(1, 2))
+    answer = SimpleNamespace(logits=torch.zeros(1, 2), task=ClassLosses())
     loss = Idsnn(weight=0.0).loss(Output(logits=logits), answer, torch.tensor([0]))  # type: ignore[arg-type]  # only its logits are asked for
     assert loss.item() == pytest.approx(math.log(4), rel=1e-6)

@@ -7,17 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Output
-from harness.training import Answer
 from harness.training.bntt import BatchNormThroughTime
 from suites.methods.kd_bntt import METHOD, KdBntt, convert
 from suites.models._resnet import ResNet
 from tests.methods.small import CLASSES, STATIC, lesson, student, teacher
+from tests.methods.teaching_aids import Nobody
 
 TEMPERATURE = 2.0
 
 
-class _Said(Answer):
+class _Said(Nobody):
     """A teacher that says 1 : 3 once softened."""
 
     def __init__(self) -> None:
@@ -81,7 +82,9 @@ def test_each_step_learns_a_scale_and_statistics_of_its_own() -> None:
 @pytest.mark.parametrize("deeper", ["teacher", "student"])
 def test_another_topology_is_refused(deeper: str) -> None:
     shallow, deep = (
-        ResNet(blocks=(blocks,), widths=(4,)).build(nn.ReLU, classes=CLASSES, shape=STATIC)
+        ResNet(blocks=(blocks,), widths=(4,)).build(
+            nn.ReLU, input=Image(shape=STATIC), output=Classes(CLASSES)
+        )
         for blocks in (1, 2)
     )
     guide, learner = (deep, shallow) if deeper == "teacher" else (shallow, deep)
@@ -91,7 +94,9 @@ def test_another_topology_is_refused(deeper: str) -> None:
 
 def test_another_width_is_refused() -> None:
     narrow, wide = (
-        ResNet(blocks=(1,), widths=(width,)).build(nn.ReLU, classes=CLASSES, shape=STATIC)
+        ResNet(blocks=(1,), widths=(width,)).build(
+            nn.ReLU, input=Image(shape=STATIC), output=Classes(CLASSES)
+        )
         for width in (4, 6)
     )
     with pytest.raises(UnsupportedError, match=r"another topology.*'conv1' does not fit"):

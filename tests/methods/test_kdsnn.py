@@ -1,7 +1,6 @@
 """The last feature map and the softened logits, by hand."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from harness.training import Student
 from suites.methods import kdsnn
 from suites.methods.kdsnn import METHOD, Kdsnn, feature_error
 from tests.methods.small import CLASSES, lesson, student, teacher
+from tests.methods.teaching_aids import Said
 from tests.methods.teaching_aids import lesson as tiny_lesson
 from tests.methods.teaching_aids import student as tiny_student
 from tests.methods.teaching_aids import teacher as tiny_teacher
@@ -91,7 +91,7 @@ def test_the_response_variant_mixes_divergence_and_labels(share: float) -> None:
 def test_the_response_is_that_of_the_mean_logits() -> None:
     logits = torch.tensor([[[0.0, 0.0]], [[0.0, 2 * math.log(3)]]])  # on average 1 : 3
     method = Kdsnn(variant="response", teacher_share=0.0)
-    answer = SimpleNamespace(logits=torch.zeros(1, 2))
+    answer = Said(torch.zeros(1, 2))
     loss = method.response_loss(Output(logits=logits), answer, torch.tensor([0]))  # type: ignore[arg-type]  # only its logits are asked for
     assert loss.item() == pytest.approx(math.log(4), rel=1e-6)
 

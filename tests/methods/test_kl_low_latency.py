@@ -13,10 +13,11 @@ from torch.nn.functional import cross_entropy
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Progress
 from harness.contracts.model import Output
-from harness.training import Answer, Student, Teacher, descend, slots
+from harness.training import Student, Teacher, descend, slots
 from harness.training.diet import diet_neurons
 from suites.methods.kl_low_latency import METHOD, KlLowLatency, turned_about, with_views
 from tests.methods import small, teaching_aids
+from tests.methods.teaching_aids import Nobody
 
 # Two steps are on average 1 : 3 ^ 4 for the upright image and to 1 : 1 for each rotated one.
 LOGITS = torch.tensor(
@@ -34,7 +35,7 @@ UPRIGHT = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
 TURNED = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
 
 
-class _Said(Answer):
+class _Said(Nobody):
     """A teacher that says ``SAID``, as far as it is asked."""
 
     def __init__(self, samples: int) -> None:

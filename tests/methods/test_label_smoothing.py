@@ -8,14 +8,14 @@ import torch
 from harness import discovery
 from harness.contracts.model import Output
 from suites.methods.label_smoothing import METHOD, LabelSmoothing
-from tests.methods.teaching_aids import lesson, student
+from tests.methods.teaching_aids import NOBODY, lesson, student
 
 LABEL = torch.tensor([0])
 LOGITS = torch.tensor([[[5.0, 1.0]], [[-5.0, 2 * math.log(3) - 1.0]]])  # on average 1 : 3
 
 
 def _loss(method: LabelSmoothing) -> float:
-    return method.loss(Output(logits=LOGITS), None, LABEL).item()  # type: ignore[arg-type]  # nobody is asked
+    return method.loss(Output(logits=LOGITS), NOBODY, LABEL).item()
 
 
 def test_by_default_the_classes_share_a_tenth() -> None:
@@ -40,5 +40,5 @@ def test_it_is_a_control_that_asks_no_teacher() -> None:
 def test_that_loss_is_descended_from_where_the_student_stands() -> None:
     learner, course = student(), lesson(None)
     batch = next(iter(course))
-    expected = LabelSmoothing().loss(learner(batch.stimulus), None, batch.labels).item()  # type: ignore[arg-type]  # nobody is asked
+    expected = LabelSmoothing().loss(learner(batch.stimulus), NOBODY, batch.labels).item()
     assert next(iter(METHOD.fit(learner, course))).loss == pytest.approx(expected, rel=1e-6)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from harness.contracts.model import Output
-from harness.training import Answer
 from suites.methods.logit_kd import METHOD, LogitKd
+from tests.methods.teaching_aids import Nobody
 
 LABEL = torch.tensor([0])
 # On average over time 1 : 9 for the second class: [T = 2, N = 1, K = 2].
@@ -21,7 +21,7 @@ AT_4 = 0.25 * math.log(0.25 * (1 + ROOT)) + 0.75 * math.log(0.75 * (1 + ROOT) / 
 AT_2 = 0.1 * math.log(0.1 * 4) + 0.9 * math.log(0.9 * 4 / 3)
 
 
-class _Said(Answer):
+class _Said(Nobody):
     """A teacher that says 1 : 81."""
 
     def __init__(self) -> None:

@@ -30,6 +30,7 @@ from harness.evaluation.evaluate import evaluate
 from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, descend
 from harness.training.lesson import computing
+from suites.tasks.classification import TASK
 from tests.methods.small import SPEC, lesson, student, teacher
 
 WIDE = {torch.float64, torch.complex128}
@@ -117,7 +118,8 @@ def test_frames_are_float64_from_the_bytes_on(name: str) -> None:
 
 def _whole_way(source: str, pixels: Any, augmentation: str, *, encoder: str | None) -> None:
     """Train and evaluate a plain network on ``pixels`` as a cell would."""
-    card = replace(cast(Dataset, discovery.load("datasets", source)).card, shape=pixels.shape[-3:])
+    card = cast(Dataset, discovery.load("datasets", source)).card
+    card = replace(card, input=replace(card.image, shape=pixels.shape[-3:]))
     samples = Samples(inputs=pixels, labels=np.arange(len(pixels)) % 3)
     presentation = replace(direct(card), timesteps=2)
     if encoder:
@@ -127,12 +129,12 @@ def _whole_way(source: str, pixels: Any, augmentation: str, *, encoder: str | No
     recipe = Recipe(epochs=1, batch_size=3, augmentation=names, precision="float64")
     method = cast(Method, discovery.load("methods", "direct"))
     with wide_only():
-        learner = student(shape=card.shape, spec=replace(SPEC, kind="plif"))
+        learner = student(shape=card.image.shape, spec=replace(SPEC, kind="plif"))
         course = lesson_of(
             recipe, samples, card, presentation=presentation, seed=0, teacher=None, device=CPU
         )
         list(method.fit(learner, course))
-        verdict = evaluate(learner, samples, presentation, CPU, recipe.precision)
+        verdict = evaluate(learner, samples, presentation, CPU, recipe.precision, task=TASK)
     assert verdict.logits.dtype == np.float64
 
 

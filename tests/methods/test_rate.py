@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from harness import discovery
 from harness.contracts.backend import Backend
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model, Output
 from harness.contracts.neuron import Kind, NeuronSpec, Reset, Surrogate, SurrogateName
 from harness.neurons.compiled import can_compile, compiled
@@ -53,7 +54,9 @@ SPECS = [
 def _network(topology: str, spec: NeuronSpec, shape: tuple[int, int, int] = STATIC) -> nn.Module:
     simulator = cast(Backend, discovery.load("backends", "reference"))
     torch.manual_seed(0)
-    built = NETWORKS[topology].build(lambda: simulator.neuron(spec), classes=CLASSES, shape=shape)
+    built = NETWORKS[topology].build(
+        lambda: simulator.neuron(spec), input=Image(shape=shape), output=Classes(CLASSES)
+    )
     return built.double().train()
 
 
@@ -328,7 +331,11 @@ def _peak_bytes(model: str, samples: int, timesteps: int) -> int:
     made = cast(Backend, discovery.load("backends", "reference"))
     topology = cast(Model, discovery.load("models", model))
     with torch.device("meta"):
-        network = topology.build(lambda: made.neuron(NeuronSpec()), classes=10, shape=(3, 32, 32))
+        network = topology.build(
+            lambda: made.neuron(NeuronSpec()),
+            input=Image(shape=(3, 32, 32)),
+            output=Classes(10),
+        )
         stimulus = torch.empty(samples, 3, 32, 32)
         labels = torch.empty(samples, dtype=torch.long)
     with LiveBytes() as live:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model, Output
 from harness.contracts.neuron import NeuronSpec
 from harness.training import Answer, Lesson, Student, Teacher
@@ -18,12 +19,13 @@ from suites.methods.sakd import METHOD, Sakd
 from suites.models._resnet import ResNet
 from suites.models._vgg import VGG
 from tests.methods.small import CLASSES, STATIC, lesson, student, teacher
+from tests.methods.teaching_aids import Nobody
 
 Loss = Callable[[Output, Answer, torch.Tensor], torch.Tensor]
 
 
 def _teacher_of(topology: Model) -> Teacher:
-    network = topology.build(nn.ReLU, classes=CLASSES, shape=STATIC).eval()
+    network = topology.build(nn.ReLU, input=Image(shape=STATIC), output=Classes(CLASSES)).eval()
     return Teacher(network=network.requires_grad_(requires_grad=False), mean=(0.5,), std=(0.5,))
 
 
@@ -87,8 +89,10 @@ def test_another_depth_is_refused_though_the_names_of_one_are_among_the_others(
         Sakd().fit(student("resnet"), lesson(guide))
     learner = replace(
         student("resnet"),
-        network=deeper.build(nn.ReLU, classes=CLASSES, shape=STATIC),
-        twin=lambda activation: deeper.build(activation, classes=CLASSES, shape=STATIC),
+        network=deeper.build(nn.ReLU, input=Image(shape=STATIC), output=Classes(CLASSES)),
+        twin=lambda activation: deeper.build(
+            activation, input=Image(shape=STATIC), output=Classes(CLASSES)
+        ),
     )
     with pytest.raises(UnsupportedError, match=r"another topology.*does not fit"):
         Sakd().fit(learner, lesson(teacher("resnet")))
@@ -100,7 +104,7 @@ def test_another_width_is_refused() -> None:
         Sakd().fit(student("resnet"), lesson(guide))
 
 
-class _Said(Answer):
+class _Said(Nobody):
     """A teacher that says 1 : 3 once softened by 2, and whose maps are full of ones."""
 
     logits = torch.tensor([[0.0, 2 * math.log(3)]])

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from harness import discovery
 from harness.contracts.backend import Backend
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.method import Method
 from harness.contracts.model import Model
 from harness.training import Batch, Student, Teacher
@@ -259,7 +260,7 @@ def operations(method: Method) -> int:
     simulator = cast(Backend, discovery.load("backends", "reference"))
 
     def twin(activation: Callable[[], nn.Module]) -> nn.Module:
-        return topology.build(activation, classes=10, shape=(3, 32, 32))
+        return topology.build(activation, input=Image(shape=(3, 32, 32)), output=Classes(10))
 
     frozen = twin(nn.ReLU).eval().requires_grad_(requires_grad=False)
     images = noise(samples, 3, 32, 32)

@@ -9,13 +9,13 @@ import torch
 
 from harness import discovery
 from harness.contracts.model import Output
-from harness.training import Answer
 from suites.methods.logit_kd import LogitKd
 from suites.methods.shuffled_logits import METHOD, Shuffled, ShuffledLogits
 from tests.methods.small import SAMPLES, lesson, student, teacher
+from tests.methods.teaching_aids import Nobody
 
 
-class _Told(Answer):
+class _Told(Nobody):
     def __init__(self, logits: torch.Tensor) -> None:
         object.__setattr__(self, "told", logits)
 

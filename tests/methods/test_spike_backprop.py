@@ -13,6 +13,7 @@ from harness.training import slots
 from suites.methods.direct import Direct
 from suites.methods.spike_backprop import SpikeBackprop, TracedNeuron, derivative, leak_of
 from tests.methods.small import lesson, student
+from tests.methods.teaching_aids import NOBODY
 
 LOG_HALF = math.log(0.5)
 
@@ -123,7 +124,7 @@ def test_the_loss_is_the_squared_error_summed_over_classes() -> None:
     # Means (1, 0, 0.5) and label 0: 0 + 0 + 0.25; means (0, 0, 0) and label 2: 1.
     logits = torch.tensor([[[2.0, 1.0, 1.0], [0, 0, 0]], [[0.0, -1.0, 0.0], [0, 0, 0]]])
     for method, weight in ((SpikeBackprop(), 1.0), (SpikeBackprop(weight=0.5), 0.5)):
-        loss = method.loss(Output(logits=logits), None, torch.tensor([0, 2]))  # type: ignore[arg-type]  # it asks no teacher
+        loss = method.loss(Output(logits=logits), NOBODY, torch.tensor([0, 2]))
         assert loss.item() == pytest.approx(weight * (0.25 + 1) / 2, rel=1e-6)
 
 

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
 from suites.methods.strong2weak import METHOD, Strong2Weak, confidence
-from tests.methods.teaching_aids import lesson, student
+from tests.methods.teaching_aids import NOBODY, lesson, student
 
 LN3 = math.log(3)
 # Step 1 is surest of the first sample, 99 : 1, but not of the second; step 2 is the most
@@ -31,7 +31,7 @@ WEAK_FROM_STRONG = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)  # the other way ro
 
 
 def _loss(method: Strong2Weak, logits: torch.Tensor = LOGITS) -> torch.Tensor:
-    return method.loss(Output(logits=logits), None, LABELS)  # type: ignore[arg-type]  # nobody is asked
+    return method.loss(Output(logits=logits), NOBODY, LABELS)
 
 
 def test_by_default_the_weakest_step_learns_from_the_strongest_at_temperature_two() -> None:
@@ -79,5 +79,5 @@ def test_one_step_is_refused_with_the_reason() -> None:
 def test_that_loss_is_descended_from_where_the_student_stands() -> None:
     learner, course = student(), lesson(None)
     batch = next(iter(course))
-    expected = Strong2Weak().loss(learner(batch.stimulus), None, batch.labels).item()  # type: ignore[arg-type]  # nobody is asked
+    expected = Strong2Weak().loss(learner(batch.stimulus), NOBODY, batch.labels).item()
     assert next(iter(METHOD.fit(learner, course))).loss == pytest.approx(expected, rel=1e-6)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model
 from harness.contracts.neuron import NeuronSpec
 from harness.meter import measure
@@ -34,7 +35,7 @@ def _student(name: str, v_threshold: float = 1.0) -> Student:
     spec = replace(small.SPEC, v_threshold=v_threshold)
 
     def twin(activation: Callable[[], nn.Module]) -> nn.Module:
-        return TOPOLOGIES[name].build(activation, classes=3, shape=(2, 8, 8))
+        return TOPOLOGIES[name].build(activation, input=Image(shape=(2, 8, 8)), output=Classes(3))
 
     make = small.student().neuron
     torch.manual_seed(0)

@@ -7,7 +7,7 @@ import torch
 
 from harness.contracts.model import Output
 from suites.methods.tet import METHOD, Tet
-from tests.methods.teaching_aids import lesson, student
+from tests.methods.teaching_aids import NOBODY, lesson, student
 
 LN3 = math.log(3)
 # Two steps of one sample: 1 : 3, then 3 : 1; on average 1 : 1. [T = 2, N = 1, K = 2]
@@ -19,7 +19,7 @@ FROM_TWO = (1 + (LN3 - 1) ** 2 + 1 + (LN3 + 1) ** 2) / 4
 
 
 def _loss(method: Tet, logits: torch.Tensor = LOGITS, label: torch.Tensor = LABEL) -> float:
-    return method.loss(Output(logits=logits), None, label).item()  # type: ignore[arg-type]  # nobody is asked
+    return method.loss(Output(logits=logits), NOBODY, label).item()
 
 
 def test_by_default_a_thousandth_holds_the_logits_at_one() -> None:
@@ -46,5 +46,5 @@ def test_the_square_is_a_mean_over_samples_too() -> None:
 def test_that_loss_is_descended_from_where_the_student_stands() -> None:
     learner, course = student(), lesson(None)
     batch = next(iter(course))
-    expected = Tet().loss(learner(batch.stimulus), None, batch.labels).item()  # type: ignore[arg-type]  # nobody is asked
+    expected = Tet().loss(learner(batch.stimulus), NOBODY, batch.labels).item()
     assert next(iter(METHOD.fit(learner, course))).loss == pytest.approx(expected, rel=1e-6)

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, max_pool2d
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Classes, Image
 from harness.training import Student, descend
 from harness.training.first_spike import (
     INPUT_WINDOW,
@@ -333,7 +334,7 @@ def test_steps_are_refused_in_words() -> None:
 )
 def test_shortcuts_that_carry_no_spike_are_refused_in_words(style: Style, reason: str) -> None:
     topology = ResNet(blocks=(1, 1), widths=(4, 8), style=style)
-    network = topology.build(nn.ReLU, classes=3, shape=STATIC)
+    network = topology.build(nn.ReLU, input=Image(shape=STATIC), output=Classes(3))
     learner = Student(network=network, timesteps=1, twin=lambda _: network)
     with pytest.raises(UnsupportedError, match=reason):
         METHOD.realise(learner)  # type: ignore[attr-defined]  # a Ttfs, which has one

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from harness import discovery
+from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model
 from suites.methods.logit_kd import LogitKd
 from suites.methods.untrained_teacher import METHOD, UntrainedTeacher, afresh
@@ -24,7 +25,7 @@ def test_fresh_weights_are_those_of_a_network_that_was_just_built(name: str) -> 
     def built() -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return model.build(nn.ReLU, classes=3, shape=(1, 32, 32))
+            return model.build(nn.ReLU, input=Image(shape=(1, 32, 32)), output=Classes(3))
 
     trained, start = built(), built().state_dict()
     with torch.no_grad():

@@ -206,7 +206,7 @@ def test_a_figure_that_one_seed_does_not_know_has_no_mean() -> None:
     assert found.average("acs_per_sample") is None
     assert found.energies == {}
     assert found.average("agreement") == pytest.approx(0.9)
-    rows[1] = with_metrics(rows[1], accuracy_by_step=None)
+    rows[1] = with_metrics(rows[1], score_by_step=None)
     assert line(board(rows), "direct").by_step == ()
     assert len(line(board(rows[::2]), "direct").by_step) == 2
 
@@ -218,7 +218,7 @@ def test_a_method_that_never_finished_stands_last_without_a_number() -> None:
     assert (table[-1].accuracy, table[-1].group, table[-1].gain) == (None, None, None)
     assert "| broken | 0/3, 1 timeout, 2 missing | — |" in page()
     told = next(row for row in csv.DictReader(StringIO(to_csv(found))) if row["method"] == "broken")
-    assert (told["test_accuracy_mean"], told["group"]) == ("", "")
+    assert (told["score_mean"], told["group"]) == ("", "")
     assert told["outcome"] == "0/3, 1 timeout, 2 missing"
 
 
@@ -302,7 +302,7 @@ def test_the_same_weights_elsewhere_are_counted_decision_by_decision() -> None:
 def test_of_a_sample_asked_elsewhere_the_decisions_of_the_sample_count() -> None:
     row = right("direct", 300)
     assert row.metrics is not None
-    answers = {"gamma": Elsewhere(test_accuracy=0.75, differing=3)}
+    answers = {"gamma": Elsewhere(score=0.75, differing=3)}
     asked = replace(row.metrics, cross_backend=answers, cross_backend_samples=100)
     transfer = board([replace(row, metrics=asked)]).settings[0].transfers[0]
     assert (transfer.differing, transfer.decisions) == (3, 100)
@@ -526,9 +526,9 @@ def test_the_table_for_programs_has_every_digit_and_one_line_a_method() -> None:
     lines = list(csv.DictReader(StringIO(to_csv(found))))
     assert len(lines) == sum(len(setting.lines) for setting in found.settings) == 7
     best = lines[0]
-    assert float(best["test_accuracy_mean"]) == pytest.approx(1120 / 1200, rel=1e-15)
-    assert best["test_accuracy_by_seed"] == "0:0.93 1:0.935 2:0.935"
-    assert best["ann_accuracy"] == ""  # unknown
+    assert float(best["score_mean"]) == pytest.approx(1120 / 1200, rel=1e-15)
+    assert best["score_by_seed"] == "0:0.93 1:0.935 2:0.935"
+    assert best["ann_score"] == ""  # unknown
     assert float(best[f"energy_pj {USUAL}"]) == pytest.approx(60.4)
     assert float(best[f"energy_over_dense {USUAL}"]) == pytest.approx(60.4 / 138)
     assert lines[3]["method"] == "broken"
@@ -539,7 +539,7 @@ def test_the_object_for_programs_keeps_every_seed() -> None:
     whole = json.loads(to_json(board(), command=COMMAND))
     (setting,) = whole["settings"]
     best = setting["lines"][0]
-    assert [seed["test_accuracy"] for seed in best["single_seeds"]] == [0.93, 0.935, 0.935]
+    assert [seed["score"] for seed in best["single_seeds"]] == [0.93, 0.935, 0.935]
     assert best["single_seeds"][0]["wilson"]["low"] == pytest.approx(0.900691, abs=1e-6)
     assert best["gain"]["verdict"] == "better"
     assert [failure["status"] for failure in whole["failures"]] == ["diverged", "timeout"]
