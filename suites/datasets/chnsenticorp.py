@@ -1,6 +1,7 @@
 """Chinese reviews of hotels: 5,322 positive and 2,443 negative."""
 
-from harness.contracts.dataset import Dataset, DatasetCard, PublishedFile, Tokens
+from harness.contracts.dataset import Dataset, DatasetCard, PublishedFile
+from harness.contracts.inputs import Tokens
 from suites.datasets._text import Characters, Corpus
 
 DATASET: Dataset = Corpus(
@@ -14,6 +15,7 @@ DATASET: Dataset = Corpus(
         classes=2,
         input=Tokens(vocabulary=3_000, length=256),
         split="80/10/10 % of each class, splits/chnsenticorp.json; one review has no text",
+        flip_keeps_label=False,
         citation=(
             "S. Tan & J. Zhang, An empirical study of sentiment analysis for Chinese documents, "
             "Expert Systems with Applications 34(4):2622-2629, 2008"

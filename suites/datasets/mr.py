@@ -1,6 +1,7 @@
 """Movie reviews, one sentence each: 5,331 negative and 5,331 positive."""
 
-from harness.contracts.dataset import Dataset, DatasetCard, PublishedFile, Tokens
+from harness.contracts.dataset import Dataset, DatasetCard, PublishedFile
+from harness.contracts.inputs import Tokens
 from suites.datasets._text import Corpus, WordPieces
 
 DATASET: Dataset = Corpus(
@@ -14,6 +15,7 @@ DATASET: Dataset = Corpus(
         classes=2,
         input=Tokens(vocabulary=30_522, length=64),
         split="80/10/10 % of each class by SHA-256, splits/mr.json",
+        flip_keeps_label=False,
         citation=(
             "B. Pang & L. Lee, Seeing stars: Exploiting class relationships for sentiment "
             "categorization with respect to rating scales, ACL 2005"

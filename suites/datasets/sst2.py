@@ -1,6 +1,7 @@
 """Stanford Sentiment Treebank, whole sentences, positive or negative: 6,920, 872 and 1,821."""
 
-from harness.contracts.dataset import Dataset, DatasetCard, PublishedFile, Tokens
+from harness.contracts.dataset import Dataset, DatasetCard, PublishedFile
+from harness.contracts.inputs import Tokens
 from suites.datasets._text import Corpus, WordPieces
 
 DATASET: Dataset = Corpus(
@@ -12,6 +13,7 @@ DATASET: Dataset = Corpus(
         classes=2,
         input=Tokens(vocabulary=30_522, length=48),
         split="the publisher's three files",
+        flip_keeps_label=False,
         citation=(
             "R. Socher et al., Recursive deep models for semantic compositionality over a "
             "sentiment treebank, EMNLP 2013"

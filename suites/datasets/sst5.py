@@ -1,6 +1,7 @@
 """Stanford Sentiment Treebank, whole sentences, five degrees: 8,544, 1,101 and 2,210."""
 
-from harness.contracts.dataset import Dataset, DatasetCard, PublishedFile, Tokens
+from harness.contracts.dataset import Dataset, DatasetCard, PublishedFile
+from harness.contracts.inputs import Tokens
 from suites.datasets._text import Corpus, WordPieces
 
 DATASET: Dataset = Corpus(
@@ -12,6 +13,7 @@ DATASET: Dataset = Corpus(
         classes=5,
         input=Tokens(vocabulary=30_522, length=64),
         split="the publisher's three files",
+        flip_keeps_label=False,
         citation=(
             "R. Socher et al., Recursive deep models for semantic compositionality over a "
             "sentiment treebank, EMNLP 2013"

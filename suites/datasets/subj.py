@@ -1,6 +1,7 @@
 """Sentences about films, objective or subjective: 5,000 each."""
 
-from harness.contracts.dataset import Dataset, DatasetCard, PublishedFile, Tokens
+from harness.contracts.dataset import Dataset, DatasetCard, PublishedFile
+from harness.contracts.inputs import Tokens
 from suites.datasets._text import Corpus, WordPieces
 
 DATASET: Dataset = Corpus(
@@ -14,6 +15,7 @@ DATASET: Dataset = Corpus(
         classes=2,
         input=Tokens(vocabulary=30_522, length=64),
         split="80/10/10 % of each class by SHA-256, splits/subj.json",
+        flip_keeps_label=False,
         citation=(
             "B. Pang & L. Lee, A sentimental education: Sentiment analysis using subjectivity "
             "summarization based on minimum cuts, ACL 2004"

@@ -1,6 +1,7 @@
 """Chinese reviews of delivered meals: 4,000 positive and 7,987 negative."""
 
-from harness.contracts.dataset import Dataset, DatasetCard, PublishedFile, Tokens
+from harness.contracts.dataset import Dataset, DatasetCard, PublishedFile
+from harness.contracts.inputs import Tokens
 from suites.datasets._text import Characters, Corpus
 
 DATASET: Dataset = Corpus(
@@ -13,6 +14,7 @@ DATASET: Dataset = Corpus(
         classes=2,
         input=Tokens(vocabulary=3_000, length=128),
         split="80/10/10 % of each class by SHA-256, splits/waimai.json",
+        flip_keeps_label=False,
         citation=("Reviews collected by a delivery service; published in ChineseNlpCorpus, 2018"),
         licence="stated by nobody; offered for research",
         url="https://github.com/SophonPlus/ChineseNlpCorpus",

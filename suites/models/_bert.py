@@ -5,18 +5,17 @@ Parameters are called as in published checkpoints, so that those can be loaded.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from harness.contracts.dataset import Tokens
 from harness.contracts.errors import SpecError
+from harness.contracts.inputs import Classes, Tokens
 from harness.contracts.model import Output
 from suites.models._signal import Activation
 from suites.models._text import (
     TokenNetwork,
-    absent,
     draw,
     far_below,
     join_heads,
@@ -54,10 +53,12 @@ class Bert:
     hidden: int
     places: int = 512
 
-    def build(self, activation: Activation, /, *, input: Tokens, output: Any) -> nn.Module:  # noqa: A002
+    takes: ClassVar = Tokens
+
+    def build(self, activation: Activation, /, *, input: Tokens, output: Classes) -> nn.Module:
         """Return the network; ``activation`` has no slot in it, and has to be ReLU."""
         no_spikes(activation(), "a BERT")
-        return _Network(self, vocabulary=input.vocabulary, classes=output.classes)
+        return _Network(self, input=input, classes=output.classes)
 
 
 class _Embeddings(nn.Module):
@@ -121,9 +122,9 @@ class _Block(nn.Module):
 
 
 class _Network(TokenNetwork):
-    def __init__(self, topology: Bert, *, vocabulary: int, classes: int) -> None:
-        super().__init__(width=topology.width, blocks=topology.blocks)
-        self.embeddings = _Embeddings(topology, vocabulary)
+    def __init__(self, topology: Bert, *, input: Tokens, classes: int) -> None:
+        super().__init__(width=topology.width, blocks=topology.blocks, pad=input.pad)
+        self.embeddings = _Embeddings(topology, input.vocabulary)
         blocks = nn.ModuleList(_Block(topology) for _ in range(topology.blocks))
         self.encoder = nn.ModuleDict({"layer": blocks})
         self.classifier = nn.Linear(topology.width, classes)
@@ -133,18 +134,19 @@ class _Network(TokenNetwork):
                 nn.init.normal_(module.weight, std=0.02)
 
     @property
-    def embedding_table(self) -> nn.Parameter:
+    def embedding_table(self) -> Tensor:
         """The vectors of all tokens, ``[V, D]``."""
         return self.embeddings.word_embeddings.weight
 
     def forward(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
         visit = self.visit(stimulus, timesteps, taps)
-        padding = absent(stimulus)
+        padding = self.absent(stimulus)
         signal = self.embeddings(stimulus).unsqueeze(0)  # [1, N, L, D]
         keep(visit, "embedding", signal, padding)
-        for number, block in enumerate(self.encoder["layer"], start=1):
+        blocks = cast("nn.ModuleList", self.encoder["layer"])
+        for number, block in enumerate(blocks, start=1):
             signal = block(signal, padding)
-            keep(visit, f"block{number}", signal, padding)
+            keep(visit, f"stage{number}", signal, padding)
         feature = pooled(signal, padding)
         visit.keep("penultimate", feature)
         logits: Tensor = self.classifier(feature)

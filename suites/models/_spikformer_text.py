@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.contracts.dataset import Tokens
 from harness.contracts.errors import SpecError
+from harness.contracts.inputs import Classes, Tokens
 from harness.contracts.model import Output
 from suites.models._signal import Activation, Visit, add
 from suites.models._text import (
     TokenNetwork,
-    absent,
     draw,
     fire,
     join_heads,
@@ -52,9 +51,11 @@ class SpikformerText:
     hidden: int
     gain: float = 0.5
 
-    def build(self, activation: Activation, /, *, input: Tokens, output: Any) -> nn.Module:  # noqa: A002
+    takes: ClassVar = Tokens
+
+    def build(self, activation: Activation, /, *, input: Tokens, output: Classes) -> nn.Module:
         """Return the topology with ``activation()`` in every slot."""
-        return _Network(self, activation, vocabulary=input.vocabulary, classes=output.classes)
+        return _Network(self, activation, input=input, classes=output.classes)
 
 
 class _Layer(nn.Module):
@@ -109,10 +110,10 @@ class _Network(TokenNetwork):
     def __init__(
         self, topology: SpikformerText, activation: Activation, *, vocabulary: int, classes: int
     ) -> None:
-        super().__init__(width=topology.width, blocks=topology.blocks)
+        super().__init__(width=topology.width, blocks=topology.blocks, pad=input.pad)
         if topology.width % topology.heads:
             raise SpecError(f"{topology.heads} heads do not divide a width of {topology.width}")
-        self.embedding = nn.Embedding(vocabulary, topology.width)
+        self.embedding = nn.Embedding(input.vocabulary, topology.width)
         self.encode = activation()
         self.blocks = nn.ModuleList(_Block(topology, activation) for _ in range(topology.blocks))
         self.norm = nn.LayerNorm(topology.width)
@@ -120,19 +121,19 @@ class _Network(TokenNetwork):
         draw(self)
 
     @property
-    def embedding_table(self) -> nn.Parameter:
+    def embedding_table(self) -> Tensor:
         """The vectors of all tokens, ``[V, D]``."""
         return self.embedding.weight
 
     def forward(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
         visit = self.visit(stimulus, timesteps, taps)
-        padding = absent(stimulus)
+        padding = self.absent(stimulus)
         current = self.embedding(stimulus).unsqueeze(0)  # [1, N, L, D]
         keep(visit, "embedding", current, padding)
         signal = fire(visit, self.encode, current).masked_fill(padding, 0)
         for number, block in enumerate(self.blocks, start=1):
             signal = block(signal, padding, visit)
-            keep(visit, f"block{number}", signal, padding)
+            keep(visit, f"stage{number}", signal, padding)
         feature = pooled(self.norm(signal), padding)
         visit.keep("penultimate", feature)
         return Output(logits=self.classifier(feature), taps=visit.taken)

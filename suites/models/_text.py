@@ -1,7 +1,7 @@
 """What networks of tokens share: which places hold one, and signals ``[T, N, L, D]``.
 
-A stimulus is int64 ``[N, L]``; 0 is padding. A tap of tokens is zero where there is none,
-so that whoever compares taps sees what to leave out.
+A stimulus is int64 ``[N, L]``, padded. A tap of places is zero where there is no token, so
+that whoever compares taps sees what to leave out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,26 +12,27 @@ from torch import Tensor, nn
 from harness.contracts.errors import SpecError, UnsupportedError
 from suites.models._signal import Socket, Visit, hold
 
-PAD = 0
-
 
 class TokenNetwork(nn.Module):
     """A network that reads tokens: its taps, its table of embeddings, its classifier.
 
     Attributes:
-        tap_channels: ``D`` of every tap.
+        tap_channels: ``D`` of every tap: ``embedding``, ``stage1`` for the first block to the
+            last, each ``[T, N, D, L, 1]``, and ``penultimate``, ``[T, N, D]``.
+        pad: The token that is none.
     """
 
     classifier: nn.Linear
 
-    def __init__(self, *, width: int, blocks: int) -> None:
-        """Name the taps: ``embedding``, ``block1`` to the last, and ``penultimate``."""
+    def __init__(self, *, width: int, blocks: int, pad: int) -> None:
+        """Name the taps."""
         super().__init__()
-        names = ("embedding", *(f"block{number}" for number in range(1, blocks + 1)), "penultimate")
+        names = ("embedding", *(f"stage{number}" for number in range(1, blocks + 1)), "penultimate")
         self.tap_channels: Mapping[str, int] = dict.fromkeys(names, width)
+        self.pad = pad
 
     @property
-    def embedding_table(self) -> nn.Parameter:
+    def embedding_table(self) -> Tensor:
         """The vectors of all tokens, ``[V, D]``."""
         raise NotImplementedError
 
@@ -55,18 +56,19 @@ class TokenNetwork(nn.Module):
         """Return the logits ``[T, N, K]`` that follow from ``signal`` as the tap ``name``.
 
         Raises:
-            SpecError: If ``name`` is not ``penultimate``: which tokens are padding is not told
-                by a signal.
+            UnsupportedError: If ``name`` is another tap: it does not tell what is padding.
         """
         if name != "penultimate":
-            raise SpecError(f"no way on from {name!r}; there is one from: penultimate")
+            raise UnsupportedError(
+                f"no way on from {name!r} of a text, which does not tell where padding is; there "
+                "is one from: penultimate"
+            )
         logits: Tensor = self.classifier(signal)
         return logits
 
-
-def absent(tokens: Tensor) -> Tensor:
-    """Return where ``tokens`` ``[N, L]`` are padding, ``[N, L, 1]``."""
-    return (tokens == PAD).unsqueeze(-1)
+    def absent(self, tokens: Tensor) -> Tensor:
+        """Return where ``tokens`` ``[N, L]`` are padding, ``[N, L, 1]``."""
+        return (tokens == self.pad).unsqueeze(-1)
 
 
 def pooled(
@@ -82,14 +84,15 @@ def fire(visit: Visit, neurons: nn.Module, current: Tensor) -> Tensor:
     """Return the answer of ``neurons`` to ``current`` ``[1 or T, N, L, D]``, ``[T, N, L, D]``."""
     # Flat, since a signal of four dimensions would be taken for images.
     spikes = visit.fire(neurons, current.flatten(2))
-    return spikes.unflatten(2, current.shape[2:])
+    return spikes.view(*spikes.shape[:2], *current.shape[2:])
 
 
 def keep(visit: Visit, name: str, signal: Tensor, padding: Tensor) -> None:
-    """Keep ``signal`` ``[1 or T, N, L, D]`` if it was asked for, zero where nothing is."""
+    """Keep ``signal`` ``[1 or T, N, L, D]`` as ``[T, N, D, L, 1]``, if it was asked for."""
     if name in visit.wanted:
         held = hold(signal.masked_fill(padding, 0).flatten(2), visit.timesteps)
-        visit.taken[name] = held.unflatten(2, signal.shape[2:])
+        places = held.view(*held.shape[:2], *signal.shape[2:])
+        visit.taken[name] = places.transpose(2, 3).unsqueeze(-1)
 
 
 def no_spikes(activation: nn.Module, name: str) -> None:
@@ -119,7 +122,8 @@ def split_heads(
     heads: int,
 ) -> Tensor:
     """Return ``[T, N, heads, L, D / heads]``."""
-    return signal.unflatten(-1, (heads, -1)).transpose(2, 3)
+    *outer, width = signal.shape
+    return signal.view(*outer, heads, width // heads).transpose(2, 3)
 
 
 def join_heads(signal: Tensor) -> Tensor:

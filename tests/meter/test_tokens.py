@@ -1,13 +1,12 @@
 """Networks of tokens, counted by hand: embeddings, norms, attention of spikes, padding."""
 
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.contracts.dataset import Tokens
+from harness.contracts.inputs import Classes, Tokens
 from harness.contracts.ledger import Category, Ledger
 from harness.contracts.neuron import NeuronSpec
 from harness.meter import measure
@@ -104,7 +103,7 @@ def network(activation: type[nn.Module] | None = None) -> nn.Module:
     made = SpikformerText(blocks=2, width=8, heads=2, hidden=12).build(
         activation or (lambda: PlainNeuron(NeuronSpec(v_threshold=0.25))),
         input=Tokens(vocabulary=20, length=6),
-        output=SimpleNamespace(classes=2),
+        output=Classes(2),
     )
     return made.eval()
 
