@@ -17,7 +17,7 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, pad
 from harness import discovery
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.inputs import Classes, Image
-from harness.contracts.model import Model, Network, Output
+from harness.contracts.model import Model, Network, Output, taken_by
 from harness.contracts.neuron import NeuronSpec
 from harness.neurons.spiking import SpikingNeuron
 from harness.neurons.time_major import join_steps, split_steps
@@ -26,7 +26,11 @@ from suites.models._resnet import ResNet
 from suites.models._signal import PadShortcut, Socket, averaged, hold, through
 from suites.models._vgg import VGG
 
-ENTRIES = discovery.names("models")
+ENTRIES = [
+    name
+    for name in discovery.names("models")
+    if taken_by(cast("Model", discovery.load("models", name))) is Image
+]
 # Every family, style and kind of shortcut, as small as the laws allow.
 TINY: dict[str, Model] = {
     "convnet": ConvNet(widths=(4, 6)),

@@ -108,7 +108,7 @@ class _Network(TokenNetwork):
     """A realisation of the topology."""
 
     def __init__(
-        self, topology: SpikformerText, activation: Activation, *, vocabulary: int, classes: int
+        self, topology: SpikformerText, activation: Activation, *, input: Tokens, classes: int
     ) -> None:
         super().__init__(width=topology.width, blocks=topology.blocks, pad=input.pad)
         if topology.width % topology.heads:
