@@ -122,7 +122,7 @@ class Metrics:
     train_samples: Count | None = None
     extra_samples: dict[str, Count] = field(default_factory=dict)
     peak_memory_bytes: Count | None = None
-    metric: str = "accuracy"
+    metric: Annotated[str, Field(pattern=r"^[A-Za-z0-9@ .-]{1,40}$")] = "accuracy"
     further: dict[str, Fraction] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -32,7 +32,8 @@ def table(rows: Iterable[Row], /, *, mine: Collection[str] = ()) -> list[str]:
     steps = sorted({row.cell.timesteps for row in rows})
     yours = {labels[row.cell_id] for row in rows if row.cell_id in mine}
     ordered = sorted(by_place, key=lambda name: (-_best(by_place[name].values()), name))
-    lines = [["", "accuracy %", *(f"T = {step}" for step in steps)]]
+    metric = next((row.metrics.metric for row in rows if row.metrics), "accuracy")
+    lines = [["", f"{metric} %", *(f"T = {step}" for step in steps)]]
     for name in ordered:
         told = (_told(by_place[name].get(step, [])) for step in steps)
         lines.append(["yours" if name in yours else "", visible(name), *told])

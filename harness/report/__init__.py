@@ -142,7 +142,7 @@ def write_figures(board: Leaderboard, folder: Path, /, *, kind: Kind) -> list[Pa
         if figures.is_empty(figure, rows):
             continue
         paths.append(folder / f"{figure.name}.{kind}")
-        _write_bytes(paths[-1], figures.render(figure, rows, kind))
+        _write_bytes(paths[-1], figures.render(figure, rows, kind, metric=board.metric))
     return paths
 
 
@@ -168,7 +168,7 @@ def write_figure(
     rows = figures.chosen(figure, figures.tables(board, energy_model=energy_model))
     if figures.is_empty(figure, rows):
         raise SpecError(f"no row has what {figure.title.lower()} shows; there is nothing to draw")
-    _write_bytes(path, figures.render(figure, rows, kind))
+    _write_bytes(path, figures.render(figure, rows, kind, metric=board.metric))
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -284,6 +284,11 @@ class Setting:
         """Every seed with numbers."""
         return tuple(answer for line in self.lines for answer in line.answers)
 
+    @property
+    def metric(self) -> str:
+        """What the scores are, by name."""
+        return next((answer.metrics.metric for answer in self.answers), "accuracy")
+
     @cached_property
     def together(self) -> Setting:
         """The same with one line for all simulators, if they agree in all but time."""
@@ -319,6 +324,11 @@ class Leaderboard:
 
     suite: Suite
     settings: tuple[Setting, ...]
+
+    @property
+    def metric(self) -> str:
+        """What its scores are: a board is of one task."""
+        return self.settings[0].metric if self.settings else "accuracy"
 
     @property
     def failures(self) -> tuple[Failure, ...]:

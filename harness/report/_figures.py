@@ -7,6 +7,7 @@ Okabe and Ito, which the colour-blind tell apart, and shapes say the same once m
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,7 @@ from harness.contracts.method import Track
 from harness.report import _records as records
 from harness.report._board import Leaderboard
 from harness.report._records import Record
+from harness.report._words import of_metric
 
 Format = Literal["svg", "png", "pdf"]
 Source = Literal["lines", "contests", "ranks", "stability", "energies", "budgets"]
@@ -113,9 +115,11 @@ def chosen(figure: Figure, found: Mapping[Source, Sequence[Record]], /) -> list[
     return rows
 
 
-def render(figure: Figure, rows: Sequence[Record], kind: Format, /) -> bytes:
+def render(
+    figure: Figure, rows: Sequence[Record], kind: Format, /, *, metric: str = "accuracy"
+) -> bytes:
     """Return a figure with its records as a file, on white."""
-    spec = _filled(figure, rows)
+    spec = json.loads(of_metric(json.dumps(_filled(figure, rows)), metric))
     if kind == "svg":
         return str(vl_convert.vega_to_svg(spec)).encode()
     if kind == "pdf":

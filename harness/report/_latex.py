@@ -25,7 +25,7 @@ _ANY = re.compile("|".join(map(re.escape, _SPECIAL)))
 def to_latex(board: Leaderboard, /, *, command: str) -> str:
     r"""Return a ``tabular`` a section, for ``\usepackage{booktabs}``; a dash is unknown."""
     parts = [f"% {_escaped(command)}", *(_tabular(setting) for setting in board.settings)]
-    return "\n\n".join(parts) + "\n"
+    return words.of_metric("\n\n".join(parts), board.metric) + "\n"
 
 
 def _tabular(setting: Setting) -> str:

@@ -82,7 +82,7 @@ def render(board: Leaderboard, /, *, command: str, group: Group | None = None) -
         *_notes_section(notes),
         f"## Regenerate\n\n```\n{command}\n```",
     ]
-    return "\n\n".join(parts) + "\n"
+    return words.of_metric("\n\n".join(parts), board.metric) + "\n"
 
 
 def _baselines(board: Leaderboard) -> str:
@@ -186,8 +186,8 @@ def circumstances(setting: Setting, /) -> Iterable[str]:
     encodings = sorted({where.encoding for where in made if where.encoding})
     yield f"Input encoding: {'; '.join(encodings) or cell.encoder or 'a constant current'}"
     teachers = [one.teacher_score for one in metrics if one.teacher_score is not None]
-    accuracy = f", test accuracy {_range(teachers, words.percent)} %" if teachers else ""
-    yield f"Teacher: {_teacher(cell.teacher)}{accuracy}"
+    scored = f", test {setting.metric} {_range(teachers, words.percent)} %" if teachers else ""
+    yield f"Teacher: {_teacher(cell.teacher)}{scored}"
     for note in sorted({where.teacher_note for where in made if where.teacher_note}):
         yield f"Teacher note: {note}"
     artificial = [one.ann_score for one in metrics if one.ann_score is not None]

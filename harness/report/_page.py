@@ -20,7 +20,7 @@ from harness.report import claims
 from harness.report._answers import usual_energy
 from harness.report._board import Leaderboard
 from harness.report._markdown import circumstances, notes_of, supported
-from harness.report._words import visible
+from harness.report._words import of_metric, visible
 
 # key, title, help; then options: text (another key that says it), number, counted, hidden.
 _Column = tuple[str, str, str, dict[str, Any]]
@@ -180,7 +180,7 @@ def page(board: Leaderboard, /, *, command: str) -> str:
         "js": own.joinpath("_page.js").read_text("utf-8"),
     }
     shell = Template(own.joinpath("_page.html").read_text("utf-8"))
-    return shell.substitute(parts)
+    return of_metric(shell.substitute(parts), board.metric)
 
 
 def _claims(board: Leaderboard) -> str:

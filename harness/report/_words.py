@@ -11,6 +11,11 @@ from typing import Generic, TypeVar
 
 from harness.statistics import Comparison, Mean
 
+# Where our own text names the metric; fields and rules of accuracy are something else.
+_ACCURACY = re.compile(
+    r"(?:[Tt]est )?\b[Aa]ccuracy(?= (?:%|\(%\)|in per cent|then|against|after each|is drawn))"
+)
+
 UNKNOWN = "—"
 # What Markdown would read as markup, HTML in it included; underscores within words are text.
 _MARKUP = re.compile(r"([\\`*\[\]<>])")
@@ -46,6 +51,11 @@ def accuracy(mean: Mean | None, single: float, /) -> str:
         return percent(mean.value, places=decimals(100 * single))
     half = 100 * mean.interval.half_width
     return f"{percent(mean.value, places=decimals(half))} ± {half:.{decimals(half)}f}"
+
+
+def of_metric(text: str, name: str, /) -> str:
+    """Return text of ours about accuracies as one about scores in the metric ``name``."""
+    return text if name == "accuracy" else _ACCURACY.sub(name, text)
 
 
 def difference(found: Comparison | None, /) -> str:

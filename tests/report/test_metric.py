@@ -1,0 +1,24 @@
+"""A board says what its scores are, everywhere, and what it says of accuracy is of accuracies."""
+
+import re
+from pathlib import Path
+
+from harness import report
+from harness.engine.glance import table
+from tests.report.rows import board_rows, with_metrics
+from tests.report.test_leaderboard import board
+
+
+def test_every_table_and_figure_names_the_metric_of_the_task(tmp_path: Path) -> None:
+    rows = [with_metrics(row, metric="mAP") if row.metrics else row for row in board_rows()]
+    found = board(rows)
+    assert found.metric == "mAP"
+    paths = report.write_board(found, tmp_path, command="again", page=True, figures="svg")
+    texts = {path.name: path.read_text() for path in paths}
+    assert "mAP in per cent after the last epoch" in texts["leaderboard.md"]
+    assert ": mAP in per cent, mean and half" in texts["leaderboard.tex"]
+    assert "mAP (%)" in texts["leaderboard.html"]
+    assert ">mAP (%)<" in texts["energy.svg"]
+    claimed = re.compile(r"accuracy (\(%\)|%|against|in per cent)", re.IGNORECASE)
+    assert not [name for name, text in texts.items() if claimed.search(text)]
+    assert table(rows)[0].split()[:2] == ["mAP", "%"]
