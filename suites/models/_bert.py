@@ -3,9 +3,9 @@
 Parameters are called as in published checkpoints, so that those can be loaded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 from torch.nn.functional import gelu
@@ -124,6 +124,7 @@ class _Block(nn.Module):
 class _Network(TokenNetwork):
     def __init__(self, topology: Bert, *, input: Tokens, classes: int) -> None:
         super().__init__(width=topology.width, blocks=topology.blocks, pad=input.pad)
+        self.topology = topology
         self.embeddings = _Embeddings(topology, input.vocabulary)
         blocks = nn.ModuleList(_Block(topology) for _ in range(topology.blocks))
         self.encoder = nn.ModuleDict({"layer": blocks})
@@ -137,6 +138,27 @@ class _Network(TokenNetwork):
     def embedding_table(self) -> Tensor:
         """The vectors of all tokens, ``[V, D]``."""
         return self.embeddings.word_embeddings.weight
+
+    def unlike(self, config: Mapping[str, Any], /) -> str:
+        """Return in what a checkpoint's ``config.json`` is not this network; empty if in nothing.
+
+        Only what shapes do not tell is looked at.
+        """
+        ours = {
+            "model_type": "bert",
+            "hidden_act": "gelu",
+            "layer_norm_eps": _EPS,
+            "num_attention_heads": self.topology.heads,
+            "position_embedding_type": "absolute",
+            "pad_token_id": self.pad,
+        }
+        usual = {"position_embedding_type": "absolute", "pad_token_id": 0}
+        theirs = usual | dict(config)
+        return "; ".join(
+            f"{name} is {theirs.get(name)!r}, here {value!r}"
+            for name, value in ours.items()
+            if theirs.get(name) != value
+        )
 
     def forward(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
         visit = self.visit(stimulus, timesteps, taps)
