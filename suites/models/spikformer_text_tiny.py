@@ -3,4 +3,4 @@
 from harness.contracts.model import Model
 from suites.models._spikformer_text import SpikformerText
 
-MODEL: Model = SpikformerText(blocks=2, width=64, heads=4, hidden=256)
+MODEL: Model = SpikformerText(blocks=1, width=64, heads=4, hidden=128)
