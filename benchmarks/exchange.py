@@ -18,8 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -45,6 +44,7 @@ from harness.exchange.nir_import import from_nir
 from harness.exchange.nir_neurons import DT_S
 from harness.exchange.onnx_export import NEEDS, to_onnx
 from harness.exchange.stored import student_of
+from harness.fingerprint import installed
 from harness.results import Published
 from harness.store import Store
 from harness.training.lesson import computing
@@ -378,14 +378,6 @@ def chips(cell: Cell, images: Tensor, labels: Any) -> Iterator[str]:
         differ = int((right != found_there).sum())
         told = " | ".join(f"{each:.2f} %" for each in accuracies)
         yield f"| {steps} | {told} | {differ} of {len(labels)} |"
-
-
-@cache
-def installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def versions() -> str:

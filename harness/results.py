@@ -12,23 +12,27 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row
 from harness.contracts.tuning import Tuning
-from harness.contracts.values import from_json, to_plain
-from harness.store import read_json, write_text
+from harness.contracts.values import from_json, to_plain, value
+from harness.store import PLAIN_NAME, read_bytes, read_row, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Kind = TypeVar("Kind")
 RESULTS = Path("results")
+# How far a row is to be believed, the least first; ``harness.engine.trust`` decides.
+Trust = Literal["claimed", "verified", "here", "published"]
+TRUSTS: tuple[Trust, ...] = get_args(Trust)
 Code = Mapping[str, Mapping[str, str]]  # by fingerprint, modules with their hashes
 _TEACHERS = "teachers.jsonl"
 _CODE = "code.json"
 TUNING = "tuning.jsonl"
+FILE_BYTES = 2**28  # of one method: a hundred times what the largest here has
 _COUNTED = ("spikes_per_sample", "firing_rate", "acs_per_sample", "macs_per_sample", "dense_macs")
 
 
@@ -130,7 +134,7 @@ def write(
             continue
         lines = [*(row.to_json() for row in ours), *damaged.get(name, ())]
         write_text(folder / name, "".join(f"{line}\n" for line in lines))
-    write_text(folder / _CODE, _code_text(code))
+    write_text(folder / _CODE, code_text(code))
     return [folder / name for name in (*by_name, _CODE)]
 
 
@@ -172,19 +176,31 @@ def _by_id(files: Iterable[Path], damaged: list[DamagedLine]) -> dict[str, Row]:
     for path in files:
         for number, line in _numbered(path):
             try:
-                row = Row.from_json(line)
+                row = read_row(line)
             except SpecError as error:
                 why = str(error)
             else:
-                if rows.setdefault(row.cell_id, row) is row:
+                if not _names_a_file(row.cell.method):
+                    why = f"no file can be called after the method {row.cell.method[:100]!r}"
+                elif rows.setdefault(row.cell_id, row) is row:
                     continue
-                why = f"cell {row.cell_id} has a row already; delete one of the lines"
+                else:
+                    why = f"cell {row.cell_id} has a row already; delete one of the lines"
             damaged.append(DamagedLine(path=path, number=number, text=line, why=why))
     return rows
 
 
+def _names_a_file(method: str) -> bool:
+    """Return whether the rows of a method can have a file of their own in the folder."""
+    taken = {_TEACHERS, TUNING}
+    return bool(PLAIN_NAME.fullmatch(method)) and f"{method}.jsonl" not in taken
+
+
 def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
-    return enumerate(path.read_bytes().splitlines() if path.exists() else (), start=1)
+    try:
+        return enumerate(read_bytes(path, FILE_BYTES).splitlines(), start=1)
+    except FileNotFoundError:
+        return iter(())
 
 
 def _lines(path: Path, read: Callable[[bytes], Kind], /) -> Iterator[Kind]:
@@ -196,8 +212,24 @@ def _lines(path: Path, read: Callable[[bytes], Kind], /) -> Iterator[Kind]:
             raise StoreError(f"{path} line {number}: {error}") from error
 
 
-def _code_text(code: Code) -> str:
-    """Return each module's hash once, and each fingerprint as places in that list."""
+@value
+class _CodeFile:
+    """What ``code.json`` holds: each module's hash once, and fingerprints as places therein."""
+
+    modules: tuple[str, ...]
+    fingerprints: dict[str, tuple[int, ...]]
+
+    def __post_init__(self) -> None:
+        if odd := [text for text in self.modules if text.count(" ") != 1]:
+            raise SpecError(f"a module and its hash are two words, got {odd[0][:80]!r}")
+        known = range(len(self.modules))
+        for name, places in self.fingerprints.items():
+            if odd_places := [place for place in places if place not in known]:
+                raise SpecError(f"{name} names module {odd_places[0]} of {len(self.modules)}")
+
+
+def code_text(code: Code, /) -> str:
+    """Return fingerprints with their modules as one line, which ``code_of`` reads."""
     known = sorted(
         {f"{name} {digest}" for modules in code.values() for name, digest in modules.items()}
     )
@@ -209,9 +241,24 @@ def _code_text(code: Code) -> str:
     return json.dumps({"modules": known, "fingerprints": lists}, separators=(",", ":")) + "\n"
 
 
-def _code(path: Path) -> dict[str, dict[str, str]]:
-    found = read_json(path) or {"modules": [], "fingerprints": {}}
-    known = [tuple(text.split(" ")) for text in found["modules"]]
+def code_of(text: bytes, /) -> dict[str, dict[str, str]]:
+    """Return what ``code_text`` told.
+
+    Raises:
+        SpecError: If it is no such line.
+    """
+    found = from_json(_CodeFile, text)
+    known = [text.split(" ") for text in found.modules]
     return {
-        fp: dict(known[place] for place in places) for fp, places in found["fingerprints"].items()
+        fp: {known[place][0]: known[place][1] for place in places}
+        for fp, places in found.fingerprints.items()
     }
+
+
+def _code(path: Path) -> dict[str, dict[str, str]]:
+    try:
+        return code_of(read_bytes(path, FILE_BYTES))
+    except FileNotFoundError:
+        return {}
+    except SpecError as error:
+        raise StoreError(f"{path}: {error}; delete it, and what moved has no name") from error

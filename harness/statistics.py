@@ -18,6 +18,7 @@ from statistics import NormalDist, fmean
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.contracts.errors import SpecError
 
@@ -310,6 +311,26 @@ def holm(p_values: Sequence[float], /) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
+def mcnemar(ours: int, theirs: int, /) -> float:
+    """Return p of McNemar's test (1947) that two networks are right equally often, two-sided.
+
+    Of the samples that one of them alone answers right, each is then as likely to be either's:
+    binomial with 1/2, exact at any number. Samples that both or none answer right say nothing.
+
+    Args:
+        ours: Samples that the first alone answers right.
+        theirs: Samples that the second alone answers right.
+
+    Raises:
+        SpecError: If a count is negative.
+    """
+    if min(ours, theirs) < 0:
+        raise SpecError(f"samples are counted from 0, got {ours} and {theirs}")
+    from scipy.special import bdtr
+
+    return min(1.0, 2 * float(bdtr(min(ours, theirs), ours + theirs, 0.5)))
+
+
 def significance_groups(
     scores: Mapping[str, Mapping[int, float]], /, *, resolution: float = 0.0
 ) -> dict[str, int]:
@@ -319,18 +340,28 @@ def significance_groups(
     have, if there are two or more; Holm adjusts the p values over all pairs. In group 1 are
     those that no other is significantly better than; in group 2 likewise, without those of
     group 1; and so on. A candidate with a single value is in no group.
+
+    Raises:
+        SpecError: If a value is not finite.
     """
-    found = {
-        (one, other): compared
-        for one, other in combinations(sorted(scores), 2)
-        if (compared := compare_common(scores[one], scores[other], resolution=resolution))
-        and compared.p_t is not None
-    }
-    adjusted = holm([compared.p_t or 0.0 for compared in found.values()])
+    names = sorted(scores)
+    keys = sorted({key for values in scores.values() for key in values})
+    told = [value for values in scores.values() for value in values.values()]
+    _refuse_bad(told, at_least=0, what="a comparison")
+    # [candidate, key], nan where it has none
+    table = np.array([[scores[name].get(key, math.nan) for key in keys] for name in names])
+    found: list[tuple[str, str, float]] = []  # winner, loser, p
+    for place, name in enumerate(names):
+        means, ps = _paired_with(table[place], table[place + 1 :], resolution * math.sqrt(2))
+        found += [
+            (name, other, p) if mean > 0 else (other, name, p)
+            for other, mean, p in zip(names[place + 1 :], means, ps, strict=True)
+            if not math.isnan(p)
+        ]
+    adjusted = holm([p for *_, p in found])
     better: dict[str, set[str]] = defaultdict(set)
-    for ((one, other), compared), p in zip(found.items(), adjusted, strict=True):
+    for (winner, loser, _), p in zip(found, adjusted, strict=True):
         if p < ALPHA:
-            winner, loser = (one, other) if compared.difference.value > 0 else (other, one)
             better[loser].add(winner)
     return _peeled([name for name, values in scores.items() if len(values) > 1], better)
 
@@ -507,6 +538,30 @@ def _p_of_t(difference: Mean, resolution: float) -> float | None:
     if error == 0:
         return 1.0 if difference.value == 0 else 0.0
     return float(2 * stdtr(difference.n - 1, -abs(difference.value) / error))
+
+
+def _paired_with(
+    ours: NDArray[np.float64],  # [key]
+    theirs: NDArray[np.float64],  # [candidate, key]
+    step: float,
+) -> tuple[list[float], list[float]]:
+    """Return what ``compare_common`` says of each: the mean of ``ours - theirs``, and p.
+
+    For thousands of pairs; nan is no value, and p is nan below two pairs of keys.
+    """
+    from scipy.special import stdtr
+
+    differences = ours - theirs
+    known = ~np.isnan(differences)
+    runs = known.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # below two pairs, and of 0 over 0
+        means = np.where(known, differences, 0.0).sum(axis=1) / runs
+        squares = np.where(known, (differences - means[:, None]) ** 2, 0.0).sum(axis=1)
+        deviations = np.sqrt(squares / (runs - 1))
+        errors = np.maximum(deviations, step * _ROUNDING) / np.sqrt(runs)
+        ps = 2 * stdtr(runs - 1, -np.abs(means) / errors)
+    ps = np.where(errors == 0, means == 0, ps)
+    return means.tolist(), ps.tolist()
 
 
 def _p_of_equivalence(difference: Mean, margin: float, resolution: float) -> float | None:

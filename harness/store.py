@@ -8,6 +8,8 @@ and the logs, and while it trains its checkpoint; a teacher is a cell of the sui
 import fcntl
 import json
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +21,9 @@ from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row
 
 PREDICTIONS, CHECKPOINT = "predictions.npz", "checkpoint.safetensors"
+ROW_BYTES = 2**24  # a hundred times what the longest row here has
+_JSON_BYTES = 2**28
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # of a file, and of no other folder
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], /) -> None:
@@ -59,17 +64,49 @@ def write_json(path: Path, value: Mapping[str, Any], /) -> None:
     write_text(path, json.dumps(value, sort_keys=True, allow_nan=False) + "\n")
 
 
+def read_bytes(path: Path, most: int, /) -> bytes:
+    """Return what a file holds, if it is one and not longer than ``most`` bytes.
+
+    Nothing else is waited for: a pipe is refused, not read.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        StoreError: If it is longer, no file, or cannot be read; names it.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            _refuse_odd(path, os.fstat(handle), most)
+            return file.read(most)
+    except (FileNotFoundError, StoreError):
+        raise
+    except OSError as error:
+        words = error.strerror or str(error)
+        raise StoreError(f"cannot read {path}: {words}; choose another --out") from error
+
+
+def _refuse_odd(path: Path, about: os.stat_result, most: int) -> None:
+    if not stat.S_ISREG(about.st_mode):
+        raise StoreError(f"{path} is no file; move it away")
+    if about.st_size > most:
+        raise StoreError(
+            f"{path} has {about.st_size} bytes, and at most {most} are read; move it away"
+        )
+
+
 def read_json(path: Path, /) -> dict[str, Any] | None:
     """Return what ``write_json`` wrote, or None if there is no such file.
 
     Raises:
-        StoreError: If the file is no JSON object; names it.
+        StoreError: If the file is no JSON object, or cannot be read; names it.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_bytes(path, _JSON_BYTES).decode())
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except StoreError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} is damaged ({error}); delete it to run its cell again") from error
     if not isinstance(value, dict):
         raise StoreError(f"{path} holds no JSON object; delete it to run its cell again")
@@ -87,7 +124,16 @@ class Store:
     root: Path
 
     def folder(self, cell: Cell, /) -> Path:
-        """Return where everything of ``cell`` lies."""
+        """Return where everything of ``cell`` lies.
+
+        Raises:
+            StoreError: If its suite is called so that this would be elsewhere.
+        """
+        if not PLAIN_NAME.fullmatch(cell.suite):
+            raise StoreError(
+                f"no folder can be called after the suite {cell.suite[:100]!r} of cell "
+                f"{cell.cell_id}; name suites by letters, digits, '_', '.' and '-'"
+            )
         return self.root / cell.suite / cell.cell_id
 
     def claim(self, cell: Cell, /) -> IO[bytes] | None:
@@ -126,7 +172,22 @@ class Store:
 
     def load(self, cell: Cell, /) -> Row | None:
         """Return the row of ``cell``, or None if it never ended."""
-        return _row(self.folder(cell) / "row.json")
+        return row_at(self.folder(cell) / "row.json")
+
+    def begun(self, suite: str, /) -> frozenset[str]:
+        """Return the identities of cells that have a folder, maybe with a row in it.
+
+        Raises:
+            StoreError: If the disk refuses.
+        """
+        path = self.root / suite
+        try:
+            return frozenset(os.listdir(path))  # noqa: PTH208  names alone
+        except (FileNotFoundError, NotADirectoryError):
+            return frozenset()
+        except OSError as error:
+            words = error.strerror or str(error)
+            raise StoreError(f"cannot read {path}: {words}; choose another --out") from error
 
     def rows(self, suite: str, /, *, damaged: list[StoreError] | None = None) -> Iterator[Row]:
         """Yield every row of ``suite``, in the order of cell identities.
@@ -137,7 +198,7 @@ class Store:
         """
         for path in sorted((self.root / suite).glob("*/row.json")):
             try:
-                row = _row(path)
+                row = row_at(path)
             except StoreError as error:
                 if damaged is None:
                     raise
@@ -154,6 +215,8 @@ class Store:
 
     def code(self, fingerprint: str, /) -> Mapping[str, str] | None:
         """Return what ``keep_code`` remembers, or None."""
+        if not PLAIN_NAME.fullmatch(fingerprint):  # from a row that somebody edited
+            return None
         return read_json(self._code_path(fingerprint))
 
     def _code_path(self, fingerprint: str) -> Path:
@@ -165,22 +228,47 @@ class Store:
 
     def imported_teacher(self, dataset: str, model: str, /) -> str | None:
         """Return the hash of the weights of the teacher last imported, or None."""
-        found = read_json(self._pointer(dataset, model))
+        path = self._pointer(dataset, model)
+        found = read_json(path)
+        if found is not None and not isinstance(found.get("weights_sha256"), str):
+            raise StoreError(f"{path} names no weights_sha256; delete it and import the teacher")
         return None if found is None else str(found["weights_sha256"])
 
     def _pointer(self, dataset: str, model: str) -> Path:
         return self.root / TEACHERS / f"imported-{dataset}-{model}.json"
 
 
-def _row(path: Path) -> Row | None:
+def read_row(text: bytes, /) -> Row:
+    """Return the row of one line.
+
+    Raises:
+        SpecError: If it is none; of a later schema, it says that alone.
+    """
     try:
-        row = Row.from_json(path.read_bytes())
+        return Row.from_json(text)
+    except SpecError:
+        versions = [int(found) for found in _SCHEMA.findall(text)]
+        if versions and versions[-1] > Row.schema_version:
+            raise SpecError(
+                f"a row of schema {versions[-1]}, and this version reads up to "
+                f"{Row.schema_version}; update the harness"
+            ) from None
+        raise
+
+
+_SCHEMA = re.compile(rb'"schema_version": ?([0-9]{1,9})\b')
+
+
+def row_at(path: Path, /) -> Row | None:
+    """Return the row in a file, or None if there is none.
+
+    Raises:
+        StoreError: If it holds none, or that of another cell than its folder is called after.
+    """
+    try:
+        row = read_row(read_bytes(path, ROW_BYTES))
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise StoreError(
-            f"cannot read {path}: {error.strerror or error}; choose another --out"
-        ) from error
     except SpecError as error:
         raise StoreError(f"{path}: {error}; delete it to run its cell again") from error
     if row.cell_id != path.parent.name:

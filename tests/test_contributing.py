@@ -1,14 +1,11 @@
 """CONTRIBUTING's method is one file of a dozen lines, and it runs as written."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.projects import ROOT, copied
+from tests.projects import ROOT, copied, python
 
 
 def test_the_example_method_is_a_dozen_lines_and_one_file_is_all_it_takes(tmp_path: Path) -> None:
@@ -39,7 +36,7 @@ def test_the_example_method_is_a_dozen_lines_and_one_file_is_all_it_takes(tmp_pa
     # Without a CARD yet, the laws are collected all the same.
     shutil.copytree(ROOT / "tests", tmp_path / "tests")
     laws = ("-m", "pytest", "--collect-only", "-q", "tests/methods/test_all.py", "-k", "logit_mse")
-    collected = _python(*laws, cwd=tmp_path)
+    collected = python(*laws, cwd=tmp_path, path=tmp_path)
     assert "test_every_weight_learns[logit_mse]" in collected
 
 
@@ -75,18 +72,4 @@ def test_the_example_simulator_obeys_the_laws_and_one_folder_is_all_it_takes(
 
 
 def _harness(*words: str, cwd: Path) -> str:
-    return _python("-m", "harness", *words, cwd=cwd)
-
-
-def _python(*words: str, cwd: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(cwd)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return python("-m", "harness", *words, cwd=cwd, path=cwd)

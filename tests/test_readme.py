@@ -1,11 +1,8 @@
 """The README's tables are those of the published rows, and its examples run as written."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -14,7 +11,7 @@ import pytest
 from harness import discovery
 from harness.contracts.errors import SpecError, StoreError
 from harness.report.readme import board, budgets, refreshed
-from tests.projects import ROOT, copied
+from tests.projects import ROOT, copied, python
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -120,18 +117,9 @@ def told(project: Path) -> list[str]:
 
 
 def _shell(project: Path, line: str) -> str:
-    words = line.replace("python", sys.executable, 1).split()
-    done = subprocess.run(
-        words,
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    command, *words = line.split()
+    assert command == "python"
+    return python(*words, cwd=project)
 
 
 def test_the_example_says_what_the_readme_says(told: list[str]) -> None:

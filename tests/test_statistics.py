@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Hashable
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from harness.statistics import (
     critical_t,
     equivalence,
     holm,
+    mcnemar,
     mean_over_seeds,
     probability_of_best,
     rank_stability,
@@ -43,6 +45,22 @@ def test_wilson_is_what_scipy_says_and_holds_its_estimate(trials: int, share: fl
     assert found.holds(successes / trials)
     assert tuple(found) == pytest.approx((expected.low, expected.high), abs=1e-12)
     assert 0 <= found.low <= found.high <= 1
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_of_published_fractions(
+    successes: int, trials: int, low: float, high: float
+) -> None:
+    # Newcombe (1998), "Two-sided confidence intervals for the single proportion", table I.
+    assert tuple(wilson_interval(successes, trials)) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_a_wilson_interval_needs_no_scipy() -> None:
@@ -80,6 +98,15 @@ def test_three_seeds_are_known_to_two_and_a_half_deviations() -> None:
     assert found.interval.half_width == pytest.approx(T_2 / math.sqrt(3), rel=1e-9)
 
 
+def test_below_five_seeds_a_verdict_is_provisional() -> None:
+    for seeds, expected in ((2, True), (4, True), (5, False)):
+        values = [float(seed) for seed in range(seeds)]
+        assert compare_paired(values, [0.5] * seeds).provisional is expected
+        assert equivalence(values, 1.0).provisional is expected
+    # Student's with 4 degrees of freedom has its 97.5 % point at 2.776445 (printed tables).
+    assert critical_t(5) / math.sqrt(5) == pytest.approx(2.776445 / math.sqrt(5), abs=1e-6)
+
+
 def test_one_run_has_no_interval() -> None:
     found = mean_over_seeds([0.9])
     assert (found.value, found.deviation, found.interval, found.n) == (0.9, None, None, 1)
@@ -98,6 +125,17 @@ def test_no_seeds_and_no_numbers_are_refused() -> None:
         mean_over_seeds([])
     with pytest.raises(SpecError, match="finite values"):
         mean_over_seeds([0.9, math.nan])
+
+
+def test_the_paired_t_test_of_students_sleepers() -> None:
+    # Student (1908): hours of sleep that ten patients gained by one drug and by another. He has a
+    # mean difference of 1.58; R prints for the same data p = .002833 and .7001142 to 2.4598858.
+    one = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    other = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+    found = compare_paired(one, other)
+    assert found.difference.value == pytest.approx(1.58, abs=1e-12)
+    assert found.difference.interval == pytest.approx((0.7001142, 2.4598858), abs=1e-7)
+    assert found.p_t == pytest.approx(0.002833, abs=5e-7)
 
 
 def test_the_paired_t_test_of_six_gains() -> None:
@@ -271,6 +309,58 @@ def test_noise_alone_separates_nobody_and_a_single_value_is_in_no_group() -> Non
     assert significance_groups({"a": BEST, "lonely": {0: 10.0}}) == {"a": 1}
     assert significance_groups({"lonely": {0: 10.0}}) == {}
     assert significance_groups({}) == {}
+    with pytest.raises(SpecError, match="a comparison needs finite values"):
+        significance_groups({"a": BEST, "b": {0: math.nan, 1: 1.0}})
+
+
+def test_groups_know_what_rounding_hides() -> None:
+    # As for one pair: with three seeds a gain must exceed T_2 / sqrt(18) = 1.014 steps.
+    base = dict.fromkeys(range(3), 90.0)
+    one, two = (dict.fromkeys(range(3), 90.0 + steps) for steps in (1, 2))
+    assert significance_groups({"base": base, "one": one}, resolution=1.0) == {"base": 1, "one": 1}
+    assert significance_groups({"base": base, "two": two}, resolution=1.0) == {"base": 2, "two": 1}
+
+
+@given(
+    table=st.lists(
+        st.tuples(
+            st.integers(0, 40),
+            st.dictionaries(st.integers(0, 5), st.integers(0, 3), min_size=1),
+        ),
+        min_size=2,
+        max_size=4,
+    ),
+    resolution=st.sampled_from([0.0, 1.0, 8.0]),
+)
+@settings(max_examples=120, deadline=None)
+def test_groups_are_those_of_pairs_compared_one_by_one(
+    table: list[tuple[int, dict[int, int]]], resolution: float
+) -> None:
+    scores = {
+        str(place): {seed: float(level + value) for seed, value in values.items()}
+        for place, (level, values) in enumerate(table)
+    }
+    pairs = {
+        (one, other): compared
+        for one, other in combinations(scores, 2)
+        if (compared := compare_common(scores[one], scores[other], resolution=resolution))
+        and compared.p_t is not None
+    }
+    adjusted = holm([compared.p_t or 0.0 for compared in pairs.values()])
+    assume(all(abs(p - ALPHA) > 1e-9 for p in adjusted))
+    better = {
+        pair if compared.difference.value > 0 else pair[::-1]
+        for (pair, compared), p in zip(pairs.items(), adjusted, strict=True)
+        if p < ALPHA
+    }
+    found = significance_groups(scores, resolution=resolution)
+    assert set(found) == {name for name, values in scores.items() if len(values) > 1}
+    left, number = set(found), 1
+    while left:
+        first = {name for name in left if not any((other, name) in better for other in left)}
+        first = first or left
+        assert {name for name in left if found[name] == number} == first
+        left, number = left - first, number + 1
 
 
 def test_who_has_one_seed_in_common_is_not_compared() -> None:
@@ -338,9 +428,51 @@ def test_ranks_are_those_of_demsars_example() -> None:
     assert found.mean_ranks == pytest.approx(expected, abs=5e-4)
     assert found.critical_difference == pytest.approx(2.569 * math.sqrt(4 * 5 / (6 * 14)), rel=1e-3)
     assert found.blocks == 14
-    # 9.28 on 3 degrees of freedom there, without the correction for the ties in it.
-    assert 0.01 < found.p < 0.03
+    # 9.28 on 3 degrees of freedom there, not corrected for ties: of 4^3 - 4 = 60 a data set, four
+    # that are alike on one take 60 and two that are alike, on three, 6 each.
+    corrected = 9.28 / (1 - (60 + 3 * 6) / (14 * 60))
+    assert found.p == pytest.approx(scipy.stats.chi2.sf(corrected, 3), rel=5e-3)
     assert found.left_out == ()
+
+
+def test_friedmans_test_by_hand() -> None:
+    # Three candidates in the same order on each of six blocks: rank sums 18, 12, 6, so that
+    # 12 / (6 * 3 * 4) * (324 + 144 + 36) - 3 * 6 * 4 = 12, and with 2 degrees of freedom exp(-6).
+    scores: dict[str, dict[Hashable, float]] = {
+        name: dict.fromkeys(range(6), float(place)) for place, name in enumerate("abc")
+    }
+    found = ranking(scores)
+    assert found is not None
+    assert found.p == pytest.approx(math.exp(-6), rel=1e-9)
+    # One block the other way round: sums 16, 12, 8 and 12 / 72 * 464 - 72 = 16 / 3.
+    for place, name in enumerate("cba"):
+        scores[name][0] = float(place)
+    found = ranking(scores)
+    assert found is not None
+    assert found.p == pytest.approx(math.exp(-8 / 3), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "quantile"),
+    [
+        (3, 2.343),
+        (4, 2.569),
+        (5, 2.728),
+        (6, 2.850),
+        (7, 2.949),
+        (8, 3.031),
+        (9, 3.102),
+        (10, 3.164),
+    ],
+)
+def test_critical_differences_go_by_demsars_table(candidates: int, quantile: float) -> None:
+    # Demsar (2006), table 5 (a), at .05; over 6 blocks.
+    found = ranking(
+        {str(place): dict.fromkeys(range(6), float(place)) for place in range(candidates)}
+    )
+    assert found is not None
+    scale = math.sqrt(candidates * (candidates + 1) / 36)
+    assert found.critical_difference == pytest.approx(quantile * scale, abs=1e-3 * scale)
 
 
 def test_a_candidate_that_lacks_a_block_is_left_out_and_named() -> None:
@@ -535,3 +667,24 @@ def test_the_share_of_a_thousand_seeds_is_that_of_their_variances() -> None:
     assert found is not None
     assert found.interval.holds(0.25 / 1.25)
     assert found.interval.half_width < 0.03
+
+
+def test_mcnemar_of_a_published_table() -> None:
+    # Fagerland, Lydersen and Laake (2013), table 1: of 21 children 1 had airways that were
+    # hyper-responsive before a transplant alone and 7 after it alone; exact p = .070.
+    assert mcnemar(1, 7) == pytest.approx(0.070, abs=5e-4)
+    assert mcnemar(7, 1) == 2 * (1 + 8) / 2**8
+    assert mcnemar(0, 0) == mcnemar(3, 3) == 1.0
+    # With five samples even equal signs have p = 2 / 2^5 > .05.
+    assert mcnemar(5, 0) == 0.0625
+    with pytest.raises(SpecError, match="counted from 0, got 3 and -1"):
+        mcnemar(3, -1)
+
+
+@given(ours=st.integers(0, 3000), theirs=st.integers(0, 3000))
+@settings(max_examples=60, deadline=None)
+def test_mcnemar_is_scipys_sign_test_at_any_number(ours: int, theirs: int) -> None:
+    assume(ours + theirs > 0)
+    expected = scipy.stats.binomtest(ours, ours + theirs, 0.5).pvalue
+    assert mcnemar(ours, theirs) == pytest.approx(expected, rel=1e-7, abs=1e-300)
+    assert mcnemar(theirs, ours) == mcnemar(ours, theirs)

@@ -17,17 +17,32 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from harness import discovery
-from harness.cli import simulators, watching
+from harness.cli import bundles, simulators, watching
 from harness.cli.boards import boards_app
 from harness.cli.data import data_app
 from harness.cli.exchange import export, import_app
+from harness.cli.options import (
+    RESULTS,
+    RUNS,
+    AsJson,
+    DataRoot,
+    Device,
+    Exit,
+    Names,
+    Numbers,
+    Out,
+    RecipeName,
+    Results,
+    Sets,
+    Start,
+    Untuned,
+)
 from harness.cli.publishing import publish, report, tell_results
 from harness.contracts.errors import HarnessError, SpecError, StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
@@ -59,43 +74,11 @@ app.command()(report)
 app.command()(publish)
 app.command()(watching.status)
 app.command()(watching.logs)
+app.command()(bundles.bundle)
+app.command()(bundles.merge)
+app.command()(bundles.verify)
 app.add_typer(import_app, name="import")
 app.command()(export)
-
-
-class Exit(IntEnum):
-    """What the shell is told."""
-
-    DONE = 0
-    SOME_FAILED = 1
-    BAD_INPUT = 2
-    NOTHING_TO_DO = 3
-
-
-Names = Annotated[list[str] | None, typer.Option(help="Names; comma-separated or repeated.")]
-Numbers = Annotated[
-    list[str] | None, typer.Option(help="Whole numbers; comma-separated or repeated.")
-]
-Start = Annotated[
-    Literal["teacher"] | None,
-    typer.Option("--start", help="teacher: give students its weights first, whatever the method."),
-]
-RecipeName = Annotated[str | None, typer.Option(help="One of the suite's recipes.")]
-DataRoot = Annotated[
-    Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
-]
-Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for machines.")]
-Results = Annotated[Path, typer.Option(help="Where rows and leaderboards are published.")]
-Untuned = Annotated[
-    bool, typer.Option(help="The suite's learning rate and the methods' defaults, not the tuned.")
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="An axis of one method: logit_kd.temperature=2,4,8. Repeatable."),
-]
-RUNS, RESULTS = Path("runs"), Path("results")
 
 
 @app.command("list")
@@ -162,18 +145,20 @@ def plan(  # noqa: PLR0913  one option a filter
     known = _published(suite, results)
     _tell_overruled(suite, axes, known)
     standings = _standings(suite, axes, known, data_root, out, results)
-    forecast = _forecast(known, standings)
+    due = any(one.is_due for one in standings)
+    forecast = _forecast(known, standings) if due else None
     expected_s = 0.0
     for one in standings:
-        seconds = forecast.seconds(one.cell, device) if one.is_due else None
-        gpu_bytes = forecast.gpu_bytes(one.cell, device) if one.is_due else None
+        seconds = forecast.seconds(one.cell, device) if forecast and one.is_due else None
+        gpu_bytes = forecast.gpu_bytes(one.cell, device) if forecast and one.is_due else None
         expected_s += seconds or 0.0
         if as_json:
             told = {"cell_id": one.cell.cell_id, "state": one.state, "why": one.why}
-            needs = {"seconds": seconds, "gpu_bytes": gpu_bytes}
+            needs = {"seconds": seconds, "gpu_bytes": gpu_bytes, "trust": one.trust}
             print(json.dumps(told | needs | json.loads(one.cell.identity())))
         else:
-            words = "; ".join(filter(None, (one.why, _needs(seconds, gpu_bytes))))
+            level = one.trust if one.trust in ("claimed", "verified") else ""
+            words = "; ".join(filter(None, (level, one.why, _needs(seconds, gpu_bytes))))
             print(f"{one.state:9} {one.cell.cell_id} {one.cell.label}", words, sep="  ")
     if not as_json:
         print(_summary(standings) + _ahead(expected_s, device))
@@ -331,7 +316,7 @@ def reverify(
     """
     from harness.engine import reverify as engine
 
-    slots = _slots(None if jobs is None else str(jobs), "cpu")
+    slots = _slots(jobs, "cpu")
     rows = engine.suspects(suite, out, results, sample=sample)
     if not rows:
         print(
@@ -400,7 +385,7 @@ def tune(  # noqa: PLR0913  one option a filter
     _tell_search(found, len(due), known)
     failures = 0
     if due:
-        slots = _slots(None if jobs is None else str(jobs), device)
+        slots = _slots(jobs, device)
         _require_device(device)
         simulators.require(cell.backend for cell in due)
         conditions = _conditions(device, data_root, out, deterministic=True, threads=1)
@@ -610,14 +595,14 @@ def _require_positive(option: str, value: float) -> None:
         raise SpecError(f"{option} must be positive, got {value!r}; leave it out for the default")
 
 
-def _slots(jobs: str | None, device: str, *, devices: int = 1) -> int:
+def _slots(jobs: str | int | None, device: str, *, devices: int = 1) -> int:
     """Return how many cells run at once, on so many devices together."""
     cores = os.cpu_count() or 1
     if jobs is None:
         return devices if device.startswith("cuda") else cores
     if jobs == "auto" and device.startswith("cuda"):
         return max(devices, cores)
-    if not re.fullmatch("-?[0-9]+", jobs):
+    if not re.fullmatch("-?[0-9]+", str(jobs)):
         raise SpecError(f"--jobs takes a number, or auto on a GPU, got {jobs!r} for {device}")
     _require_positive("--jobs", int(jobs))
     return int(jobs)

@@ -1,4 +1,4 @@
-"""Verbs that read boards and write none: ``claims`` and ``pareto``."""
+"""Verbs that read boards and write none: ``claims``, ``pareto`` and ``mcnemar``."""
 
 import gc
 import json
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from harness import discovery
+from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Names, Numbers, Out, Results
 from harness.contracts.errors import SpecError
 
 if TYPE_CHECKING:
@@ -15,14 +16,6 @@ if TYPE_CHECKING:
     from harness.report import Kind, Leaderboard
 
 boards_app = typer.Typer()
-
-DataRoot = Annotated[
-    Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
-]
-Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
-Results = Annotated[Path, typer.Option(help="Where rows and leaderboards are published.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for machines.")]
-RUNS, RESULTS = Path("runs"), Path("results")
 
 
 @boards_app.command()
@@ -83,9 +76,7 @@ def pareto(
 
     gc.disable()  # as in ``report``
     kind = _kind(figure)
-    board = _board(suite, data_root, out, results)
-    if board is None:
-        raise SpecError(f"{results} and {out} hold no rows of {suite}; run the suite first")
+    board = _require_board(suite, data_root, out, results)
     points = held.pareto(board, cost, model=energy_model)
     if as_json:
         for one in points:
@@ -95,6 +86,51 @@ def pareto(
     if figure is not None and kind is not None:
         write_figure(board, cost, figure, kind=kind, energy_model=energy_model)
         typer.echo(f"-> {figure}", err=True)
+
+
+@boards_app.command()
+def mcnemar(  # noqa: PLR0913  one option a filter
+    suite: str,
+    first: Annotated[str, typer.Argument(help="A method, as the board names it.")],
+    second: Annotated[str, typer.Argument(help="Another.")],
+    *,
+    timesteps: Numbers = None,
+    backends: Names = None,
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Results = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Hold two methods against each other, test sample by test sample: McNemar's test.
+
+    Predictions are read from the cells that were run here; published rows have none.
+    """
+    from functools import partial
+
+    from harness.cli import _axes
+    from harness.engine.publish import decided
+    from harness.report import mcnemar as held
+    from harness.report import visible
+    from harness.store import Store
+
+    gc.disable()  # as in ``report``
+    axes = _axes(None, timesteps, None, backends, None, None)
+    board = _require_board(suite, data_root, out, results)
+    found = held.mcnemar(
+        board,
+        first,
+        second,
+        partial(decided, Store(out)),
+        timesteps=axes.timesteps,
+        backends=axes.backends,
+    )
+    for words in found.left_out:
+        typer.echo(visible(f"left out: {words}"), err=True)
+    if as_json:
+        for one in found.pairs:
+            typer.echo(json.dumps(one.columns()))
+        return
+    typer.echo(visible(f"{held.to_markdown(found)}\n\n{held.explanation(found)}"))
 
 
 def _kind(figure: Path | None) -> "Kind | None":
@@ -120,6 +156,13 @@ def _with_claims(suite: str | None, out: Path, results: Path) -> list[str]:
         if (results / name).exists() or (out / name).exists()
         if cast("Suite", discovery.load("suites", name)).dataset in claimed
     ]
+
+
+def _require_board(suite: str, data_root: Path | None, out: Path, results: Path) -> "Leaderboard":
+    board = _board(suite, data_root, out, results)
+    if board is None:
+        raise SpecError(f"{results} and {out} hold no rows of {suite}; run the suite first")
+    return board
 
 
 def _board(suite: str, data_root: Path | None, out: Path, results: Path) -> "Leaderboard | None":

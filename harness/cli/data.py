@@ -8,16 +8,12 @@ from typing import Annotated
 import typer
 
 from harness import discovery
+from harness.cli.options import AsJson, DataRoot, Exit
 from harness.contracts.errors import DataError
 
-_FAILED = 1
 data_app = typer.Typer(help="Get, check and look at data sets.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="One of `data list`.")]
-DataRoot = Annotated[
-    Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for machines.")]
 
 
 @data_app.command("list")
@@ -105,7 +101,7 @@ def verify(
         for note in load(name).provenance(data_root).notes if not tally.wrong.total() else ():
             typer.echo(f"note: {note}", err=True)
     if tally.wrong.total():
-        raise typer.Exit(_FAILED)
+        raise typer.Exit(Exit.SOME_FAILED)
 
 
 @data_app.command()
@@ -115,13 +111,18 @@ def preview(
     data_root: DataRoot = None,
     out: Annotated[Path | None, typer.Option(help="The PNG; default NAME.png here.")] = None,
     timesteps: Annotated[int, typer.Option(help="Frames to cut events into.")] = 4,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="A cell's predictions.npz: draw its tracker's boxes, in red."),
+    ] = None,
 ) -> None:
     """Write a contact sheet that a person can judge."""
     from harness.data.catalogue import load
-    from harness.data.preview import sheet
+    from harness.data.preview import predicted, sheet
 
     path = out or Path(f"{name}.png")
-    page = sheet(load(name), data_root, timesteps=timesteps)
+    theirs = None if predictions is None else predicted(predictions)
+    page = sheet(load(name), data_root, timesteps=timesteps, theirs=theirs)
     try:
         page.save(path, format="PNG")
     except OSError as error:

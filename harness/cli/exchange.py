@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Results
 from harness.contracts.errors import SpecError
 
 if TYPE_CHECKING:
     from harness.exchange.judging import Judged
+    from harness.training.student import Student
 
 CellId = Annotated[str, typer.Argument(metavar="CELL", help="Its identity, as `plan` lists it.")]
 Timesteps = Annotated[int, typer.Option(help="Steps a sample is simulated for.")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="What it is tested on.")]
-DataRoot = Annotated[
-    Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
-]
 Precision = Annotated[
     Literal["float32", "float64"], typer.Option(help="Of the weights, and of what is computed.")
 ]
@@ -26,10 +25,9 @@ Claim = Annotated[
     str | None,
     typer.Option("--claims", help="The accuracy that is claimed, in percent: to be verified."),
 ]
-Numbers = Annotated[
+PerChannel = Annotated[
     str | None, typer.Option(help="Of the inputs, one a channel, comma-separated; by default ours.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for machines.")]
 StepSeconds = Annotated[
     float | None, typer.Option("--dt", help="What a step lasts, in seconds; 1e-4 if none says.")
 ]
@@ -55,8 +53,8 @@ def export(
     *,
     to: Annotated[Literal["nir", "onnx"], typer.Option(help="The format.")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
-    runs: Annotated[Path, typer.Option(help="Where the cell was run.")] = Path("runs"),
-    results: Annotated[Path, typer.Option(help="Where rows are published.")] = Path("results"),
+    runs: Annotated[Path, typer.Option(help="Where the cell was run.")] = RUNS,
+    results: Results = RESULTS,
     precision: Annotated[
         Literal["float32", "float64"] | None, typer.Option(help="Of the file; the cell's own.")
     ] = None,
@@ -104,8 +102,8 @@ def import_nir(  # noqa: PLR0913  one option a question
     backend: Annotated[str, typer.Option(help="The simulator of its neurons.")] = "reference",
     precision: Precision = "float32",
     step_s: StepSeconds = None,
-    mean: Numbers = None,
-    std: Numbers = None,
+    mean: PerChannel = None,
+    std: PerChannel = None,
     claim: Claim = None,
     data_root: DataRoot = None,
     as_json: AsJson = False,
@@ -115,14 +113,8 @@ def import_nir(  # noqa: PLR0913  one option a question
     from harness.exchange.nir_import import from_nir, read
 
     network = from_nir(read(file), judging.neurons_of(backend), dt_s=step_s)
-    judged = judging.judge(
-        judging.as_student(network, timesteps=timesteps),
-        dataset,
-        data_root=data_root,
-        precision=precision,
-        presentation=judging.presentation_of(dataset, mean=_listed(mean), std=_listed(std)),
-        claim=claim,
-    )
+    student = judging.as_student(network, timesteps=timesteps)
+    judged = _judged(student, dataset, data_root, mean, std, precision=precision, claim=claim)
     _tell(f"{file.name} on {backend}", judged, claim, as_json=as_json)
 
 
@@ -141,8 +133,8 @@ def import_checkpoint(  # noqa: PLR0913  one option a question
         typer.Option(help="Call it once a step with [N, ...], or once with [T, N, ...]."),
     ] = "step",
     precision: Precision = "float32",
-    mean: Numbers = None,
-    std: Numbers = None,
+    mean: PerChannel = None,
+    std: PerChannel = None,
     claim: Claim = None,
     data_root: DataRoot = None,
     as_json: AsJson = False,
@@ -150,15 +142,31 @@ def import_checkpoint(  # noqa: PLR0913  one option a question
     """Evaluate and meter a SpikingJelly or snnTorch network with its weights (no code in them)."""
     from harness.exchange import foreign, judging
 
-    judged = judging.judge(
-        judging.as_student(foreign.load(module, file, call=call), timesteps=timesteps),
+    student = judging.as_student(foreign.load(module, file, call=call), timesteps=timesteps)
+    judged = _judged(student, dataset, data_root, mean, std, precision=precision, claim=claim)
+    _tell(f"{file.name} in {module}", judged, claim, as_json=as_json)
+
+
+def _judged(
+    student: "Student",
+    dataset: str,
+    data_root: Path | None,
+    mean: str | None,
+    std: str | None,
+    *,
+    precision: Literal["float32", "float64"],
+    claim: str | None,
+) -> "Judged":
+    from harness.exchange import judging
+
+    return judging.judge(
+        student,
         dataset,
         data_root=data_root,
         precision=precision,
         presentation=judging.presentation_of(dataset, mean=_listed(mean), std=_listed(std)),
         claim=claim,
     )
-    _tell(f"{file.name} in {module}", judged, claim, as_json=as_json)
 
 
 def _listed(text: str | None) -> tuple[float, ...] | None:

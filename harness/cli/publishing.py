@@ -5,28 +5,21 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Exit, Out, Results
 
 if TYPE_CHECKING:
     from harness.engine.freshness import Standing
     from harness.engine.publish import Publication
 
-DataRoot = Annotated[
-    Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
-]
-Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
-Results = Annotated[Path, typer.Option(help="Where rows and leaderboards are published.")]
 Page = Annotated[bool, typer.Option(help="Write leaderboard.html, too.")]
 Figures = Annotated[
     Literal["svg", "png", "pdf"] | None,
     typer.Option(help="Write every figure as such a file, too."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for machines.")]
-RUNS, RESULTS = Path("runs"), Path("results")
-_SOME_FAILED, _NOTHING_TO_DO = 1, 3
 
 
 def report(  # noqa: PLR0913  one option an output
@@ -85,7 +78,7 @@ def report(  # noqa: PLR0913  one option an output
         verbs = ("yours alone:", "yours instead of the published:", "left out:")
         _tell_files(found, found.changes.lines(verbs))
     if found.refused:
-        raise typer.Exit(_SOME_FAILED)
+        raise typer.Exit(Exit.SOME_FAILED)
 
 
 def publish(
@@ -126,7 +119,7 @@ def publish(
             found, changed or ["no row changed" if tables else "there are no rows of yours"]
         )
     if found.refused:
-        raise typer.Exit(_SOME_FAILED)
+        raise typer.Exit(Exit.SOME_FAILED)
 
 
 def _tell_trouble(found: "Publication", nothing: str) -> None:
@@ -135,7 +128,7 @@ def _tell_trouble(found: "Publication", nothing: str) -> None:
         print(f"refused: {refused}", file=sys.stderr)
     if not found.rows:
         print(f"nothing to do: {nothing}")
-        raise typer.Exit(_SOME_FAILED if found.refused else _NOTHING_TO_DO)
+        raise typer.Exit(Exit.SOME_FAILED if found.refused else Exit.NOTHING_TO_DO)
     for warning in found.warnings:
         print(f"warning: {warning}", file=sys.stderr)
 
@@ -155,14 +148,15 @@ def _tell_machine(found: "Publication") -> None:
 def _tell_mine(suite: str, found: "Publication") -> None:
     """Show one's own methods with the suite's baseline and the best of the same tracks."""
     from harness.engine import glance, grid
+    from harness.report._labels import track_of
 
     yours = {row.cell.method for row in found.rows if row.cell_id in found.mine}
     if not yours:
         return
     asked = {(row.cell.timesteps, row.cell.seed) for row in found.rows if row.cell_id in found.mine}
-    tracks = {glance.track_of(method) for method in yours}
+    tracks = {track_of(method) for method in yours}
     rows = [row for row in found.rows if (row.cell.timesteps, row.cell.seed) in asked]
-    alike = [row for row in rows if glance.track_of(row.cell.method) in tracks]
+    alike = [row for row in rows if track_of(row.cell.method) in tracks]
     shown = {*yours, grid.load_suite(suite).baseline, *glance.best(alike, asked)}
     print(*glance.table((r for r in rows if r.cell.method in shown), mine=found.mine), sep="\n")
 
@@ -183,7 +177,7 @@ def _tell_outdated(names: list[str], *, as_json: bool) -> None:
     else:
         print(f"out of date: {', '.join(names)}" if names else "all tables are those of their rows")
     if names:
-        raise typer.Exit(_SOME_FAILED)
+        raise typer.Exit(Exit.SOME_FAILED)
 
 
 def tell_results(standings: "Iterable[Standing]") -> None:

@@ -11,16 +11,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.options import (
+    RESULTS,
+    RUNS,
+    AsJson,
+    DataRoot,
+    Names,
+    Numbers,
+    Out,
+    RecipeName,
+    Results,
+)
+
 if TYPE_CHECKING:
     from harness.contracts.cell import Cell
     from harness.engine.freshness import Standing
     from harness.engine.grid import Axes
     from harness.engine.watch import Running
 
-Names = Annotated[list[str] | None, typer.Option(help="Names; comma-separated or repeated.")]
-Numbers = Annotated[
-    list[str] | None, typer.Option(help="Whole numbers; comma-separated or repeated.")
-]
 _LOOK_S = 2.0
 _CLEAR = "\x1b[H\x1b[2J"
 
@@ -33,16 +41,14 @@ def status(  # noqa: PLR0913  one option a filter
     seeds: Numbers = None,
     backends: Names = None,
     models: Names = None,
-    recipe: Annotated[str | None, typer.Option(help="One of the suite's recipes.")] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
-    results: Annotated[Path, typer.Option(help="Where rows are published.")] = Path("results"),
+    recipe: RecipeName = None,
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Results = RESULTS,
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again and again, until nothing runs.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON value, for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say how far a suite is: what runs and how far it is, what failed and why, what is left.
 
@@ -70,7 +76,7 @@ def status(  # noqa: PLR0913  one option a filter
 def logs(
     cell: Annotated[str, typer.Argument(help="Its identity, or how that begins.")],
     *,
-    out: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    out: Out = RUNS,
     follow: Annotated[bool, typer.Option("--follow", help="Go on while the cell runs.")] = False,
 ) -> None:
     """Print the newest log of a cell; `plan` and `status` list their identities."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import field
-from functools import cached_property
+from dataclasses import field, fields
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -125,12 +125,10 @@ class Cell:
 
     def identity(self) -> str:
         """Return the canonical JSON: keys sorted, no whitespace, floats by ``repr``."""
-        what = identifying(self)
-        what["recipe"] = {"name": what.pop("recipe_name"), **what["recipe"]}
-        what["precision"] = self.recipe.precision
-        if self.teacher is not None:
-            what["teacher"] = self.teacher.identity()
-        return json.dumps(what, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        between = _around(tuple([getattr(self, name) for name in _SHARED]))
+        texts = (_canonical(self.backend), _canonical(self.params), str(self.seed))
+        free = (*texts, str(self.timesteps), "")
+        return "".join([text for pair in zip(between, free, strict=True) for text in pair])
 
     @cached_property
     def cell_id(self) -> str:
@@ -158,3 +156,31 @@ class Cell:
         if self.judged == "test":
             return name
         return f"trial {name} rate={self.recipe.learning_rate:g}"
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+# Suites of many thousand cells are named before anything runs: all but this is spelt once.
+_FREE = ("backend", "params", "seed", "timesteps")  # in alphabetical order
+_SHARED = tuple(item.name for item in fields(Cell) if item.compare and item.name not in _FREE)
+_LATER = {item.name: item.default for item in fields(Cell) if item.metadata.get("later")}
+
+
+@lru_cache(maxsize=1024)
+def _around(shared: tuple[Any, ...]) -> tuple[str, ...]:
+    """Return the canonical JSON of a cell with these parts, cut where the others stand in it."""
+    what = dict(zip(_SHARED, shared, strict=True))
+    told = {name: part for name, part in what.items() if part != _LATER.get(name, ...)}
+    recipe, teacher = told["recipe"], told["teacher"]
+    told["recipe"] = {"name": told.pop("recipe_name"), **identifying(recipe)}
+    told["precision"] = recipe.precision
+    told["teacher"] = None if teacher is None else teacher.identity()
+    told["neuron"] = None if told["neuron"] is None else identifying(told["neuron"])
+    texts, between = {name: _canonical(part) for name, part in told.items()}, ["{"]
+    for place, name in enumerate(sorted([*texts, *_FREE])):
+        between[-1] += f"{',' * bool(place)}{_canonical(name)}:"
+        if name in texts:
+            between[-1] += texts[name]
+        else:
+            between.append("")
+    between[-1] += "}"
+    return tuple(between)

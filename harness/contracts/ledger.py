@@ -58,6 +58,7 @@ Category = Literal[
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 Encode = Literal["per_step", "cached"]
 Reading = Literal["per_step", "cached", "explicit"]
+_READINGS: tuple[Reading, ...] = get_args(Reading)
 Axes = tuple[PositiveInt, ...]
 Tables = Mapping[Category, "NDArray[np.int64]"]  # [samples, steps]; what is absent is 0
 
@@ -570,8 +571,7 @@ def _ledger(plain: dict[str, Any]) -> Ledger:
 
 def _layer(name: str, plain: dict[str, Any], samples: int, *, partial: bool) -> Layer:
     tally = _tables(plain.pop("counts"))
-    kinds: tuple[Reading, ...] = get_args(Reading)
-    readings = {kind: _tables(plain.pop(kind)) for kind in kinds if kind in plain}
+    readings = {kind: _tables(plain.pop(kind)) for kind in _READINGS if kind in plain}
     return Layer(
         name=name, samples=samples, tally=tally, readings=readings, partial=partial, **plain
     )

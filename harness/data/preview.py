@@ -1,24 +1,31 @@
 """A contact sheet: one picture from which a person can judge a data set.
 
 Images stand in rows, a class each. Of events, a row shows the frames of one sample, then
-a raster: time from left to right, the pixel's column from top to bottom.
+a raster: time from left to right, the pixel's column from top to bottom. Of a tracker's data,
+training pairs with the target's box, then frames of each sequence with theirs.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from harness.contracts.dataset import Dataset, DatasetCard, DatasetProvenance, Samples, Source
+from harness.contracts.errors import DataError, SpecError
+from harness.contracts.inputs import Pair
+from harness.data.frames import Frames
 
 _ROWS, _COLUMNS, _TILE_PX, _GAP_PX, _MARGIN_PX, _LINE_PX = 12, 10, 72, 4, 150, 18
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
 _ON, _OFF = np.array([214, 39, 40]), np.array([31, 119, 180])
 _RASTER_TILES = 3
 _RASTER_BINS = 216
+_FRAME_PX = 148  # of what boxes are drawn on
+TRUTH, OURS = (44, 160, 44), (214, 39, 40)
 Strip = tuple[str, list[Image.Image]]  # a label and what stands beside it
 
 
@@ -31,14 +38,35 @@ class Recorded(Protocol):
         ...
 
 
-def sheet(dataset: Dataset[Any], root: Path | None, /, *, timesteps: int = 4) -> Image.Image:
+def sheet(
+    dataset: Dataset[Any],
+    root: Path | None,
+    /,
+    *,
+    timesteps: int = 4,
+    theirs: NDArray[Any] | None = None,
+) -> Image.Image:
     """Return the contact sheet of the training part.
+
+    Args:
+        dataset: What to show.
+        root: Where data lies.
+        timesteps: Frames to cut events into.
+        theirs: A tracker's boxes of all test frames, ``[N, 4]`` or more columns: drawn beside
+            the truth.
 
     Raises:
         DataError: If the data set is not there, or damaged.
+        SpecError: If ``theirs`` are given and are not of these frames.
     """
     known = dataset.provenance(root)
-    part = cast("Samples | Source", dataset.load(root, timesteps=timesteps).train)
+    splits = dataset.load(root, timesteps=timesteps)
+    part = cast("Samples | Source", splits.train)
+    if isinstance(dataset.card.input, Pair):
+        strips = [*_pair_strips(part, dataset.card.input), *sequence_strips(splits.test, theirs)]
+        return _drawn(list(_title_of_sequences(dataset.card, part, splits.test, known)), strips)
+    if theirs is not None:
+        raise SpecError(f"{dataset.card.title} has no sequences to draw a tracker's boxes on")
     labels = _spread(np.unique(part.labels), _ROWS)
     is_events = isinstance(part, Samples) and part.are_frames
     if isinstance(part, Samples) and is_events:
@@ -46,6 +74,94 @@ def sheet(dataset: Dataset[Any], root: Path | None, /, *, timesteps: int = 4) ->
     else:
         strips = [_image_strip(part, int(label), dataset.card) for label in labels]
     return _drawn(list(_title(dataset.card, part, known)), strips)
+
+
+def predicted(path: Path, /) -> NDArray[Any]:
+    """Return what a cell kept of its decisions after the last step, ``[N, ...]``.
+
+    Raises:
+        DataError: If the file holds none.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            last: NDArray[Any] = kept["predictions"][-1]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise DataError(f"{path} holds no predictions of a cell: {error}") from error
+    return last
+
+
+def _title_of_sequences(
+    card: DatasetCard, part: Samples | Source, test: Samples, known: DatasetProvenance
+) -> Iterator[str]:
+    assert test.groups is not None
+    sequences = len(np.unique(test.groups))
+    yield f"{card.title}: {len(part):,} training pairs; {sequences} sequences, {len(test):,} frames"
+    yield card.split
+    yield card.encoding
+    yield from known.notes
+
+
+def _pair_strips(part: Samples | Source, pair: Pair) -> list[Strip]:
+    """Return templates, and the searches below them with the target's box."""
+    templates, searches = [], []
+    for place in _spread(np.arange(len(part)), _COLUMNS):
+        both = _image(part, int(place))  # [S, S, 6]
+        channels, height, width = pair.template
+        templates.append(_scaled(both[:height, :width, :channels], _FRAME_PX))
+        low = part.labels[place] + both.shape[0] / 2
+        corners = np.array([*low[:2], low[2], low[1], *low[2:], low[0], low[3]])
+        searches.append(boxed(both[..., channels:], (corners, TRUTH)))
+    return [("template", templates), ("search\nand target", searches)]
+
+
+def sequence_strips(test: Samples, theirs: NDArray[Any] | None = None, /) -> list[Strip]:
+    """Return frames of each sequence with the truth in green, and boxes of a tracker in red.
+
+    Args:
+        test: Sequences: ``Frames``, and boxes ``[N, 4]`` or polygons ``[N, 8]``.
+        theirs: Boxes ``[N, 4]``; further columns are not looked at.
+
+    Raises:
+        SpecError: If these are boxes of other frames.
+    """
+    assert isinstance(test.inputs, Frames)
+    assert test.groups is not None
+    if theirs is not None and (theirs.ndim != 2 or len(theirs) != len(test)):
+        raise SpecError(f"boxes {list(theirs.shape)} are not of these {len(test)} frames")
+    strips = []
+    for unit in np.unique(test.groups)[:_ROWS]:
+        places = np.flatnonzero(test.groups == unit)
+        tiles = []
+        for place in _spread(places, _COLUMNS):
+            drawn = [(_corners(test.labels[place]), TRUTH)]
+            if theirs is not None:
+                drawn.append((_corners(theirs[place, :4]), OURS))
+            tiles.append(boxed(test.inputs[int(place)], *drawn))
+        home = test.inputs.paths[places[0]].parent
+        name = home.parent.name if home.name in {"img", "color"} else home.name
+        strips.append((f"{name[:18]}\n{len(places):,} frames", tiles))
+    return strips
+
+
+def _corners(region: NDArray[Any]) -> NDArray[Any]:  # [4] or [8] -> [8]
+    if len(region) == 8:
+        return region
+    left, top, width, height = region
+    right, low = left + width, top + height
+    return np.array([left, top, right, top, right, low, left, low])
+
+
+def boxed(
+    pixels: NDArray[np.uint8],  # [H, W, 3]
+    *drawn: tuple[NDArray[Any], tuple[int, int, int]],
+) -> Image.Image:
+    """Return a frame with polygons ``[8]``, each in its colour."""
+    tile = _scaled(pixels, _FRAME_PX)
+    pen, scale = ImageDraw.Draw(tile), tile.width / pixels.shape[1]
+    for corners, colour in drawn:
+        points = [(float(x) * scale, float(y) * scale) for x, y in corners.reshape(4, 2)]
+        pen.line([*points, points[0]], fill=colour, width=2)
+    return tile
 
 
 def _title(card: DatasetCard, part: Samples | Source, known: DatasetProvenance) -> Iterator[str]:
@@ -136,16 +252,16 @@ def _drawn(title: list[str], strips: list[Strip]) -> Image.Image:
     """Return the page: title lines, then a strip a row."""
     font = ImageFont.load_default(size=13)
     head = _GAP_PX + _LINE_PX * len(title) + _GAP_PX
-    row_px = _TILE_PX + _GAP_PX
+    heights = [max([_TILE_PX, *(tile.height for tile in tiles)]) + _GAP_PX for _, tiles in strips]
     widths = [sum(tile.width + _GAP_PX for tile in tiles) for _, tiles in strips]
     text_px = max(int(font.getlength(line)) for line in title) + 2 * _GAP_PX
     width = max(text_px, _MARGIN_PX + max(widths))
-    page = Image.new("RGB", (width, head + row_px * len(strips)), _PAPER)
+    page = Image.new("RGB", (width, head + sum(heights)), _PAPER)
     pen = ImageDraw.Draw(page)
     for number, line in enumerate(title):
         pen.text((_GAP_PX, _GAP_PX + number * _LINE_PX), line, fill=_INK, font=font)
     for number, (label, tiles) in enumerate(strips):
-        top, left = head + number * row_px, _MARGIN_PX
+        top, left = head + sum(heights[:number]), _MARGIN_PX
         pen.text((_GAP_PX, top + _TILE_PX // 4), label, fill=_INK, font=font)
         for tile in tiles:
             page.paste(tile, (left, top))

@@ -23,6 +23,7 @@ from harness.contracts.ledger import Ledger
 from harness.contracts.recipe import Recipe
 from harness.contracts.row import Canary, Metrics, Stage
 from harness.contracts.schema_2 import RENAMED
+from harness.contracts.task import Driven
 from harness.contracts.values import to_plain
 from harness.data.streaming import some, unaugmented
 from harness.engine.measure import TeacherVerdict, measure
@@ -64,7 +65,9 @@ def _canary(cell: Cell, splits: Splits[Any], data_root: Path | None) -> Canary:
     )
     weights = _projections(trained.student.network)
     test, validation = some(splits.test, TESTED), some(splits.validation, TESTED)
-    _settle_norms(trained, test)
+    # What is driven through sequences is shown no sample of them as it is.
+    shown = some(splits.train, TESTED) if isinstance(found.task, Driven) else test
+    _settle_norms(trained, shown)
     measured = measure(found, trained, test, validation, reference)
     return Canary(
         losses=tuple(losses),

@@ -6,15 +6,16 @@ Imports no torch.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import statistics
-from harness.contracts.errors import StoreError
+from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row
 from harness.contracts.values import to_plain
-from harness.results import TUNING
+from harness.results import FILE_BYTES, TUNING
+from harness.store import read_bytes, read_row
 
 # Of the metrics, what a clock or the system measures.
 TIMES = (
@@ -148,20 +149,32 @@ def _in_folder(folder: Path, suite: str) -> list[Row]:
     files = [*folder.glob(f"{suite}/*/row.json"), *folder.glob("*/row.json")]
     files += [*folder.glob(f"{suite}/*.jsonl"), *folder.glob("*.jsonl")]
     found = sorted({path for path in files if path.name != TUNING})
-    lines = [line for path in found for line in path.read_bytes().splitlines()]
-    return _of_suite(lines, suite)
+    return [
+        row
+        for path in found
+        for row in _of_suite(str(path), read_bytes(path, FILE_BYTES).splitlines(), suite)
+    ]
 
 
 def _in_revision(revision: str, suite: str) -> list[Row]:
     listed = _git("ls-tree", "--name-only", revision, f"results/{suite}/").decode().split()
     files = [path for path in listed if path.endswith(".jsonl") and Path(path).name != TUNING]
-    lines = [line for path in files for line in _git("show", f"{revision}:{path}").splitlines()]
-    return _of_suite(lines, suite)
+    shown = {f"{revision}:{path}": _git("show", f"{revision}:{path}") for path in files}
+    return [
+        row for place, text in shown.items() for row in _of_suite(place, text.splitlines(), suite)
+    ]
 
 
-def _of_suite(lines: Iterable[bytes], suite: str) -> list[Row]:
-    rows = (Row.from_json(line) for line in lines if b'"cell_id"' in line)
-    return [row for row in rows if row.cell.suite == suite]
+def _of_suite(place: str, lines: Iterable[bytes], suite: str) -> Iterator[Row]:
+    for number, line in enumerate(lines, start=1):
+        if b'"cell_id"' not in line:
+            continue
+        try:
+            row = read_row(line)
+        except SpecError as error:
+            raise StoreError(f"{place} line {number}: {error}; delete the line") from error
+        if row.cell.suite == suite:
+            yield row
 
 
 def _git(*words: str) -> bytes:

@@ -6,8 +6,8 @@ same (``harness.engine.reverify``), and stale otherwise.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,8 @@ from harness.contracts.row import Row, Stage
 from harness.engine.grid import load_dataset, load_suite
 from harness.engine.proofs import Verified
 from harness.engine.teachers import cell_of
-from harness.results import Published
+from harness.engine.trust import trust_of
+from harness.results import Published, Trust
 from harness.store import Store
 
 State = Literal["fresh", "published", "stale", "missing", "failed", "skipped", "damaged"]
@@ -36,12 +37,14 @@ class Standing:
         state: Whether there is anything to do.
         why: What moved, why the cell failed, or what a reader should know; may be empty.
         row: What is known of it, if anything is.
+        trust: How far that is to be believed.
     """
 
     cell: Cell
     state: State
     why: str = ""
     row: Row | None = None
+    trust: Trust | None = None
 
     @property
     def is_due(self) -> bool:
@@ -119,10 +122,11 @@ def data_fingerprint(dataset: str, data_root: Path | None, /) -> str | None:
 
 def has_moved(row: Row, verified: Verified, /) -> bool:
     """Return whether code or libraries are others than made ``row`` or were proved alike."""
-    return bool(_stages_moved(row, verified) or _libraries_moved(row, verified))
+    return bool(stages_moved(row, verified) or _libraries_moved(row, verified))
 
 
-def _stages_moved(row: Row, verified: Verified) -> list[Stage]:
+def stages_moved(row: Row, verified: Verified, /) -> list[Stage]:
+    """Return the stages whose code is another than made ``row`` or was proved alike."""
     then = {"train": row.provenance.train_fp, "measure": row.provenance.measure_fp}
     return [
         stage
@@ -150,8 +154,18 @@ def standings(
     data_root: Path | None,
 ) -> list[Standing]:
     """Return how every cell stands: by its own row here, else by the published one."""
+    begun = cache(store.begun)
+
+    def row_of(cell: Cell) -> Row | None:
+        return store.load(cell) if cell.cell_id in begun(cell.suite) else None
+
     here = _Judge(
-        row_of=store.load, code_of=store.code, own=True, verified=verified, data_root=data_root
+        row_of=row_of,
+        code_of=store.code,
+        trust_of=partial(trust_of, store),
+        own=True,
+        verified=verified,
+        data_root=data_root,
     )
     there = _judge_of(published, verified, data_root)
     return [_standing(cell, here, there) for cell in cells]
@@ -172,7 +186,7 @@ def _standing(cell: Cell, here: "_Judge", there: "_Judge") -> Standing:
         return own
     public = there.standing(cell)
     if public.state == "fresh":
-        return Standing(cell=cell, state="published", why=public.why, row=public.row)
+        return replace(public, state="published")
     return public if own.row is None else own
 
 
@@ -182,6 +196,7 @@ class _Judge:
 
     row_of: Callable[[Cell], Row | None]
     code_of: Callable[[str], Mapping[str, str] | None]
+    trust_of: Callable[[Row], Trust]
     own: bool
     verified: Verified
     data_root: Path | None
@@ -191,9 +206,11 @@ class _Judge:
         """Return how ``cell`` stands here."""
         try:
             row = self.row_of(cell)
+            if row is None:
+                return Standing(cell=cell, state="missing")
+            return replace(self.judged(row), trust=self.trust_of(row))
         except StoreError as error:
             return Standing(cell=cell, state="damaged", why=str(error))
-        return Standing(cell=cell, state="missing") if row is None else self.judged(row)
 
     def judged(self, row: Row) -> Standing:
         """Return how the cell of ``row`` stands by it."""
@@ -211,7 +228,7 @@ class _Judge:
 
     def _moved(self, row: Row) -> Iterable[str]:
         """Yield what is not as it was when ``row`` was made, so that it may say another thing."""
-        for stage in _stages_moved(row, self.verified):
+        for stage in stages_moved(row, self.verified):
             then = row.provenance.train_fp if stage == "train" else row.provenance.measure_fp
             known = self.code_of(then) if then else None
             modules = fingerprint.moved(known, closures(row.cell)[stage]) if known else ()
@@ -253,6 +270,7 @@ def _judge_of(published: Published, verified: Verified, data_root: Path | None) 
     return _Judge(
         row_of=lambda cell: known.get(cell.cell_id),
         code_of=published.code.get,
+        trust_of=lambda _row: "published",
         own=False,
         verified=verified,
         data_root=data_root,

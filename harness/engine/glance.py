@@ -9,10 +9,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from statistics import fmean
 
-from harness import discovery, statistics
-from harness.contracts.method import Track
+from harness import statistics
+from harness.contracts.cell import Cell
 from harness.contracts.row import Row
 from harness.contracts.values import spell
+from harness.report._labels import told_apart
 from harness.report._words import accuracy, visible
 
 _REASONS, _WIDTH = 5, 100
@@ -38,12 +39,6 @@ def table(rows: Iterable[Row], /, *, mine: Collection[str] = ()) -> list[str]:
         told = (_told(by_place[name].get(step, [])) for step in steps)
         lines.append(["yours" if name in yours else "", visible(name), *told])
     return _aligned(lines if yours else [line[1:] for line in lines])
-
-
-def track_of(method: str, /) -> Track:
-    """Return what a method says its student is given; without a word, from scratch."""
-    card = discovery.method_card(method) if method in discovery.names("methods") else None
-    return card.track if card else "scratch"
 
 
 def best(rows: Iterable[Row], asked: Collection[tuple[int, int]], /, *, many: int = 3) -> list[str]:
@@ -88,21 +83,15 @@ def _few(rows: Sequence[Row]) -> str:
 
 def _labels(rows: Sequence[Row]) -> dict[str, str]:
     """Return a name for what seeds, T and simulators are averaged over, by cell."""
-    params: dict[str, list[Row]] = defaultdict(list)
+    cells: dict[str, list[Cell]] = defaultdict(list)
     for row in rows:
-        params[row.cell.method].append(row)
+        cells[row.cell.method].append(row.cell)
     several = len({row.cell.model for row in rows}) > 1
     found = {}
-    for rivals in params.values():
-        for row in rivals:
-            told = {
-                name: value
-                for name, value in row.cell.params.items()
-                if name in row.cell.spelt
-                or any(other.cell.params.get(name) != value for other in rivals)
-            }
-            name = spell(row.cell.method, told)
-            found[row.cell_id] = f"{name} on {row.cell.model}" if several else name
+    for rivals in cells.values():
+        for cell in rivals:
+            name = spell(cell.method, told_apart(cell, rivals, cell.spelt))
+            found[cell.cell_id] = f"{name} on {cell.model}" if several else name
     return found
 
 

@@ -101,11 +101,13 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
             "them, too; take another, or --untuned"
         )
 
+    defaults = {method: discovery.method_parameters(method) | start for method in methods}
+    asked_at = {method: list(points(axes.settings.get(method, {}))) for method in methods}
+
     def chosen(method: str, model: str, point: dict[str, Any]) -> dict[str, Any]:
         one = tuned.get((method, model))
-        params = discovery.method_parameters(method) | start
         return {
-            "params": params | (one.params if one else {}) | point,
+            "params": defaults[method] | (one.params if one else {}) | point,
             "recipe": one.recipe(recipe) if one else recipe,
             "spelt": tuple(point),
         }
@@ -128,9 +130,11 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
             encoder=suite.encoder,
         )
         for seed, model, timesteps, backend, method in grid
-        for point in points(axes.settings.get(method, {}))
+        for point in asked_at[method]
     ]
     which, of = axes.shard
+    if of == 1:
+        return asked
     taken = set(sorted(cell.cell_id for cell in asked)[which - 1 :: of])
     return [cell for cell in asked if cell.cell_id in taken]
 

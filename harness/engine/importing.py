@@ -24,6 +24,7 @@ from harness.engine.provenance import provenance
 from harness.engine.resolve import resolve
 from harness.engine.teachers import cell_of
 from harness.engine.train import Trained
+from harness.engine.weights_files import state_in
 from harness.evaluation.evaluate import evaluate
 from harness.store import Store
 from harness.training.lesson import Account
@@ -115,19 +116,10 @@ def _imported(file: Path, model: str, dataset: str, conditions: Conditions) -> I
 
 
 def _load_checkpoint(network: nn.Module, file: Path, model: str) -> None:
-    """Fill ``network`` from a checkpoint, whose keys may start with ``module.``."""
+    """Fill ``network`` from a checkpoint."""
+    state = state_in(file)
     try:
-        # weights_only: the file may hold tensors and plain containers, no code.
-        stored = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise SpecError(f"no checkpoint at {file}") from error
-    except Exception as error:  # torch raises whatever its unpickler meets
-        raise SpecError(f"{file} is no checkpoint of weights alone: {error}") from error
-    state = stored.get("state_dict", stored) if isinstance(stored, dict) else None
-    if not isinstance(state, dict):
-        raise SpecError(f"{file} holds no state_dict")
-    try:
-        network.load_state_dict({name.removeprefix("module."): v for name, v in state.items()})
+        network.load_state_dict(state)
     except (RuntimeError, AttributeError) as error:
         words = " ".join(str(error).split())[:300]
         raise SpecError(f"{file} holds no weights of {model}: {words}") from error

@@ -3,11 +3,16 @@
 import json
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from harness.contracts.cell import Cell
 from harness.contracts.method import Progress
 from harness.store import CHECKPOINT, Store
 
-_HEADER_BYTES = 2**26  # no state has so many tensors
+_NO_PROGRESS = (
+    *(SafetensorError, OSError, ValueError, LookupError),
+    *(TypeError, OverflowError, RecursionError),
+)
 
 
 def progress_of(store: Store, cell: Cell, /) -> Progress | None:
@@ -21,14 +26,10 @@ def fraction(progress: Progress | None, /) -> float:
 
 
 def _progress(path: Path) -> Progress | None:
-    """Read it from the header of a safetensors file: a length in 8 bytes, then JSON."""
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > _HEADER_BYTES:
-                return None
-            told = json.loads(json.loads(file.read(length))["__metadata__"]["progress"])
+        with safe_open(path, framework="numpy") as file:
+            told = json.loads(file.metadata()["progress"])
         samples, budget = int(told["samples"]), int(told["budget"])
-    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+    except _NO_PROGRESS:
         return None
     return Progress(samples=max(0, min(samples, budget)), budget=budget, loss=0.0)

@@ -15,9 +15,10 @@ from pathlib import Path
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row, Stage
 from harness.contracts.values import from_json, to_plain, value
-from harness.store import write_text
+from harness.store import read_bytes, write_text
 
 FILE = "verified.jsonl"
+_MOST_BYTES = 2**28
 PARTS: Mapping[Stage, tuple[str, ...]] = {
     "train": ("losses", "weights"),
     "measure": ("logits", "elsewhere", "counts", "metrics"),
@@ -96,9 +97,11 @@ def write(folder: Path, proofs: Iterable[Proof], /) -> Path:
 
 
 def _proofs(path: Path) -> Iterable[Proof]:
-    if not path.exists():
+    try:
+        lines = read_bytes(path, _MOST_BYTES).splitlines()
+    except FileNotFoundError:
         return
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         try:
             yield from_json(Proof, line)
         except SpecError as error:

@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,32 +11,24 @@ from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import Any, cast
-from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness import discovery, report, results
 from harness.contracts.cell import START, TEACHERS, Cell
 from harness.contracts.errors import StoreError
 from harness.contracts.row import Row
 from harness.contracts.suite import Suite
-from harness.contracts.task import Task
 from harness.contracts.tuning import Tuning
-from harness.engine import freshness, grid, proofs
+from harness.engine import freshness, grid, proofs, scoring
 from harness.engine.compare import unlike
-from harness.engine.grid import STARTS, Axes, load_dataset
+from harness.engine.grid import STARTS, Axes
 from harness.engine.settings import Settings
 from harness.engine.teachers import cell_of
-from harness.evaluation.decisions import over_time
-from harness.results import Published
+from harness.engine.trust import trust_of
+from harness.results import Published, Trust
 from harness.store import PREDICTIONS, Store
-
-# What NumPy raises for a file that is no archive of plain arrays.
-_UNREADABLE = (
-    *(OSError, EOFError, LookupError, MemoryError, TypeError, ValueError),
-    *(BadZipFile, zlib.error),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,36 +150,32 @@ def _sound(store: Store, suite: str, refused: list[str]) -> Iterator[Row]:
 
 def contradiction(path: Path, row: Row, /) -> str | None:
     """Return how the predictions in ``path``, if they are there, contradict ``row``."""
-    if row.metrics is None or row.cell.judged != "test" or not path.exists():
+    if row.metrics is None or row.cell.judged != "test":
         return None
     try:
-        # NumPy closes no file of its own that turns out to be damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            found = _scores(row, stored)
-    except _UNREADABLE as error:
-        return f"{path} holds no predictions: {error}; run cell {row.cell_id} again"
-    values, samples = found
-    said = row.metrics.score
-    by_step = row.metrics.score_by_step or (said,)
-    if row.metrics.n_test == samples and by_step == values[-len(by_step) :]:
-        return None
-    return (
-        f"{path.with_name('row.json')}: {row.metrics.metric} {said!r} of {row.metrics.n_test} "
-        f"samples, but the predictions beside it give {values[-1]!r} of {samples}, or differ in an "
-        f"earlier step; run cell {row.cell_id} again"
-    )
+        arrays = scoring.arrays_in(path, row)
+    except StoreError as error:
+        return str(error)
+    wrong = None if arrays is None else scoring.contradiction(row, arrays)
+    return wrong and f"{path.with_name('row.json')}: {wrong}; run cell {row.cell_id} again"
 
 
-def _scores(row: Row, stored: Mapping[str, Any]) -> tuple[tuple[float, ...], int]:
-    """Return the score after each step and the number of samples, from predictions."""
-    decided, targets = stored["predictions"], stored["labels"]
-    name = load_dataset(row.cell.dataset).card.task
-    if name == "classification":  # no need of torch, which a task's losses import
-        steps = over_time(decided, targets).accuracy
-        return tuple(step.value for step in steps), steps[-1].samples
-    task = cast(Task, discovery.load("tasks", name))
-    groups = stored.get("groups")
-    return tuple(task.score(now, targets, groups).value for now in decided), len(targets)
+def decided(store: Store, row: Row, /) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return what a row's network decided after the last step, and the labels, both ``[sample]``.
+
+    Raises:
+        StoreError: If they are not in ``store``, or not those that ``row`` is about.
+    """
+    path = store.folder(row.cell) / PREDICTIONS
+    if not path.exists():
+        raise StoreError(
+            f"there is no {path}: published rows come without predictions; `run --again` makes them"
+        )
+    if wrong := contradiction(path, row):
+        raise StoreError(wrong)
+    arrays = scoring.arrays_in(path, row)
+    assert arrays is not None
+    return arrays["predictions"][-1], arrays["labels"]
 
 
 def cautioned(suite: Suite, rows: Sequence[Row], /) -> Suite:
@@ -297,7 +284,7 @@ def _board(
         found.rows,
         suite=cautioned(grid.load_suite(suite), found.rows),
         teachers=found.teachers,
-        mine=found.mine,
+        mine=found.trust,
         authors=found.authors,
         again=found.again,
         baseline=baseline,
@@ -313,7 +300,8 @@ class _Gathered:
         store: What was run here.
         before: What is published.
         stale: Of what the board is made from, the rows that are stale, with what moved.
-        mine: Cells whose row was made here.
+        mine: Cells whose row stands here.
+        trust: How far these are to be believed.
         authors: Those with their authors' constants where tuning chose others.
         again: Of cells that were run here and are published, the rows of both.
         rows: Of the cells that the suite would ask for today, in the order of the board.
@@ -326,6 +314,7 @@ class _Gathered:
     before: Published
     stale: dict[str, str]
     mine: set[str]
+    trust: dict[str, Trust]
     authors: set[str]
     again: list[Row]
     rows: list[Row]
@@ -368,6 +357,7 @@ def _gathered(
                 for row in rows
             },
             mine=mine,
+            trust={row.cell_id: trust_of(store, row) for row in own if row.cell_id in mine},
             authors=_authors(suite, rows, before.tunings),
             again=[
                 each
@@ -554,5 +544,11 @@ def _code(rows: Sequence[Row], store: Store, before: Published) -> dict[str, Map
 
 
 def _warnings(found: _Gathered, suite: str) -> Iterator[str]:
+    claimed = sum(level == "claimed" for level in found.trust.values())
+    if claimed:
+        yield (
+            f"{claimed} rows are claimed, merged from other machines; `python -m harness verify` "
+            "holds rows to their weights"
+        )
     if stale := sum(map(bool, found.stale.values())):
         yield f"{stale} rows are stale; `python -m harness plan {suite}` says what moved"

@@ -254,7 +254,7 @@ class _Shift:
         self.noted_s[cell_id] = time.monotonic()
         note = watch.Note(
             log=order.log_path.name,
-            began_s=time.time(),
+            began_s=_began_s(order),
             device=order.conditions.device,
             samples=progress.samples if progress else 0,
             budget=progress.budget if progress else 0,
@@ -315,6 +315,11 @@ class _Shift:
 def _kind(cell: Cell) -> object:
     """Return what cells that take equally long have in common."""
     return cell.suite, cell.method, cell.model, cell.backend, cell.timesteps
+
+
+def _began_s(order: Order) -> float:
+    """Return when a cell began, by the clock on the wall, as the name of its log says."""
+    return int(order.log_path.stem.removeprefix("log-")) / 1e9
 
 
 def _log_of(order: Order) -> str:

@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from harness.contracts.errors import SpecError
 from harness.contracts.model import Output
+from harness.engine.weights_files import state_in
 
 Call = Literal["step", "train"]
 # What simulators call it: SpikingJelly's memories, snnTorch's neurons.
@@ -99,7 +100,7 @@ def load(factory: str, weights: Path, /, *, call: Call) -> ForeignNetwork:
     module = _factory(factory)()
     if not isinstance(module, nn.Module):
         raise SpecError(f"{factory} made a {type(module).__name__} and no torch module")
-    state = _state(weights)
+    state = state_in(weights)
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
@@ -120,27 +121,3 @@ def _factory(path: str) -> Callable[[], Any]:
         raise SpecError(f"--module {path} is a {type(found).__name__}, which makes nothing")
     factory: Callable[[], Any] = found
     return factory
-
-
-def _state(path: Path) -> dict[str, Tensor]:
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise SpecError(f"no checkpoint at {path}") from error
-    except Exception as error:  # torch raises whatever its unpickler meets
-        raise SpecError(f"{path} is no checkpoint of weights alone: {error}") from error
-    state = next(_states(stored), None)
-    if state is None:
-        raise SpecError(f"{path} holds no state dict")
-    return {name.removeprefix("module."): value for name, value in state.items()}
-
-
-def _states(stored: Any) -> Iterator[dict[str, Tensor]]:
-    """Yield the state dicts in what a file held, the named ones first."""
-    if not isinstance(stored, dict):
-        return
-    for name in ("state_dict", "model", "net"):
-        if isinstance(stored.get(name), dict):
-            yield stored[name]
-    if all(isinstance(value, Tensor) for value in stored.values()):
-        yield stored

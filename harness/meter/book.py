@@ -69,6 +69,7 @@ class Entry:
         folded: Whether the layer before it absorbed it.
         shape: Of a layer with weights.
         differs: Whether what it computes is another thing in every step.
+        apart: Whether a batch may do without it, as its result is remembered from before.
         samples: Of each batch so far.
         calls: Those of this batch.
         last_input: Of the last call in a loop over time, with its version.
@@ -87,6 +88,7 @@ class Entry:
     folded: bool = False
     shape: Shape | None = None
     differs: bool = False
+    apart: bool = False
     samples: list[int] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     last_input: tuple[Tensor, int | None] | None = None
@@ -102,6 +104,9 @@ class Entry:
         Raises:
             CountingError: If they are not those of the first batch.
         """
+        if self.apart and not self.calls and not first:
+            self._rest(samples)
+            return
         signature = tuple(call.signature() for call in self.calls)
         if first:
             self._signature = signature
@@ -119,18 +124,36 @@ class Entry:
                 table = fixed.setdefault(column, np.zeros((1, length), np.int64))
                 for step in place:
                     table[:, step] += number
-            for column, counts in call.varying.items():
+            for column, counts in self._by_sample(call, samples).items():
                 table = varying.setdefault(column, np.zeros((samples, length), np.int64))
                 by_step = counts.round().to(torch.int64).cpu().numpy()
                 for step, row in zip(place, by_step, strict=True):
                     table[:, step] += row
             np.logical_and.at(repeated, place, call.repeated or [False] * call.steps)
-        self._fixed, self.length = fixed, length
+        self._fixed, self.length = {} if self.apart else fixed, length
         for column, table in varying.items():
             self._varying.setdefault(column, []).append(table)
         self.samples.append(samples)
         self._repeated.append(repeated)
         self.calls, self.last_input = [], None
+
+    def _by_sample(self, call: Call, samples: int) -> dict[Column, Tensor]:
+        """Return what varies with the samples: of a layer that may rest, everything."""
+        if not self.apart:
+            return call.varying
+        shape = call.steps, samples
+        fixed = {
+            column: torch.full(shape, number, dtype=torch.float64)
+            for column, number in call.fixed.items()
+        }
+        return {**fixed, **call.varying}
+
+    def _rest(self, samples: int) -> None:
+        """File a batch that did without."""
+        for tables in self._varying.values():
+            tables.append(np.zeros((samples, self.length), np.int64))
+        self.samples.append(samples)
+        self._repeated.append(np.zeros(self.length, np.bool_))
 
     def table(self, column: Column) -> Table | None:
         """Return ``[samples, steps]`` of a column, or None if it does not occur."""
@@ -173,7 +196,9 @@ def _places(calls: list[int], steps: int) -> tuple[list[NDArray[np.intp]], int]:
 def steps_of(entries: list[Entry]) -> int | None:
     """Return how many steps the neurons saw in this batch, as most of them did."""
     seen = Counter(
-        max(sum(call.steps for call in entry.calls), 1) for entry in entries if entry.neurons
+        max(sum(call.steps for call in entry.calls), 1)
+        for entry in entries
+        if entry.neurons and entry.calls
     )
     return max(seen, key=lambda steps: (seen[steps], steps)) if seen else None
 

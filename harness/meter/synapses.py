@@ -41,6 +41,9 @@ def convolution(trace: Trace, call: Operator) -> None:
     """Count a convolution of any dimension, transposed or not."""
     value, weight, bias, stride, padding, dilation, transposed, _, groups = call.args
     if rank(trace, weight) >= rank(trace, value):
+        if len(value) == weight.shape[1] == 1 and len(weight) == groups and not transposed:
+            _correlation(trace, call)
+            return
         trace.not_counted(
             "a convolution whose kernel is an activation", "unfold it into a matrix product"
         )
@@ -261,6 +264,43 @@ def _count_pairs(
     now.varying["gated"] = now.varying["inputs_nonzero"] * columns
     dense = left.numel() * columns // (now.steps * trace.samples)
     now.fixed["dense_valid"] = now.fixed["dense_padded"] = dense
+
+
+def _correlation(trace: Trace, call: Operator) -> None:
+    """Count a signal that is matched with another, channel by channel, as trackers do.
+
+    It is a convolution of one image ``[1, G, H, W]`` in ``G`` groups, with kernels ``[G, 1, h,
+    w]``; steps and samples are among the groups. Pairs that meet and are both not zero are the
+    same convolution of where values are not zero.
+    """
+    value, kernel = call.args[:2]
+    axes = trace.axes(value)
+    if axes is None:
+        raise trace.lost(value)
+    row_axis = axes[0] + axes[1]
+    entry = trace.here("correlation", "product")
+    now = opened(trace, entry, value, [value, kernel])
+    for operand in (value, kernel):
+        used(trace, operand)
+    trace.observe(entry, entry.operand, value)
+    entry.partner = entry.partner or Operand()
+    trace.observe(entry, entry.partner, kernel)
+    ones, others = nonzero(value).double(), nonzero(kernel).double()
+
+    def meeting(left: Tensor, right: Tensor) -> Tensor:
+        met = torch.ops.aten.convolution(left, right, None, *call.args[3:])
+        return trace.by_unit(met.flatten(2).sum((0, 2)), row_axis)
+
+    now.varying["events"] = meeting(ones, others)
+    now.varying["gated"] = meeting(ones, torch.ones_like(others))
+    now.varying["inputs_nonzero"] = trace.by_unit(ones.flatten(2).sum((0, 2)), row_axis)
+    each = now.steps * trace.samples
+    valid = meeting(torch.ones_like(ones), torch.ones_like(others))
+    now.fixed = {
+        "dense_valid": int(valid.sum()) // each,
+        "dense_padded": call.output.numel() * kernel[0, 0].numel() // each,
+    }
+    noted(trace, call, (axes[0], axes[1], *map(plain, call.output.shape[2:])))
 
 
 def attention(trace: Trace, call: Operator) -> None:

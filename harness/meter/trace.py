@@ -8,7 +8,7 @@ counts outside itself, so neither it nor another meter sees the counting.
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, Literal
 
@@ -152,6 +152,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         self._begun: set[int] = set()
         self._one_a_step: set[str] = set()
         self._taken: set[str] = set()
+        self._apart: set[str] = set()
+        self._remembered: dict[str, list[tuple[Content, Axes | None]]] = {}
         self._contents: dict[int, tuple[StorageWeakRef, Content]] = {}
         self._sweep_at = _SWEEP
         self._scopes: list[str] = []
@@ -172,6 +174,9 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
                 # Its modules are one layer, of which each step runs another one.
                 self._one_a_step.add(name)
                 self._leaves.add(name)
+            if getattr(module, "counted_apart", False):
+                self._apart.add(whole)
+                module.forget()  # what it remembers from before would stand in no count
             owns_synapses = any(weight.ndim > 1 for weight in module.parameters(recurse=False))
             if next(module.children(), None) is None and not owns_synapses:
                 self._leaves.add(name)
@@ -257,7 +262,26 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             if result is not None:  # else it raised
                 with unseen():
                     self._count_neurons(neuron, args, result)
+        if name in self._apart and result is not None:
+            self._know_remembered(name, result)
         self._scopes.pop()
+
+    def _know_remembered(self, name: str, results: Sequence[Tensor]) -> None:
+        """Take what an earlier batch computed for what it was there, and note it otherwise."""
+        known = [self.content(value) for value in results]
+        if all(content is not None for content in known):
+            self._remembered[name] = [
+                (
+                    replace(content, unfold=[], views={}, producer=None, pooled=None),
+                    self.axes(value),
+                )
+                for content, value in zip(known, results, strict=True)
+                if content is not None
+            ]
+            return
+        for (content, axes), value in zip(self._remembered[name], results, strict=True):
+            if self.content(value) is None:
+                self.know(value, replace(content, uses=0, unfold=[], views={}), axes)
 
     def _count_neurons(self, found: Recognised, args: Any, result: Any) -> None:
         name, answer = self.scope, result[0] if isinstance(result, tuple) else result
@@ -468,23 +492,35 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         """The module that is running."""
         return (self._scopes[-1] if self._scopes else "") or "model"
 
+    @property
+    def _branch(self) -> str:
+        """The module around what is running whose work is counted apart, or empty."""
+        return next((name for name in reversed(self._scopes) if name in self._apart), "")
+
     def entry(self, key: object, name: str, kind: str) -> Entry:
-        """Return the layer of ``key``, with ``name`` if that is free."""
+        """Return the layer of ``key``, with ``name`` if that is free.
+
+        Inside a module whose work is counted apart it is another one, named after that too.
+        """
+        branch = self._branch
+        key, name = (branch, key), f"{branch}.{name}" if branch else name
         if key not in self.entries:
             unique, serial = name, 1
             while unique in self._taken:
                 unique, serial = f"{name}_{serial}", serial + 1
             self._taken.add(unique)
-            self.entries[key] = Entry(name=unique, kind=kind)
+            self.entries[key] = Entry(name=unique, kind=kind, apart=bool(branch))
         return self.entries[key]
 
     def here(self, operation: str, kind: str) -> Entry:
         """Return the layer of an operation without weights, at this place in the code."""
         path = self._scopes[-1] if self._scopes else ""
         key = (path, operation, kind, _site())
-        if key in self.entries:
-            return self.entries[key]
-        alone = path in self._leaves and self.scope not in self._taken
+        branch = self._branch
+        if (branch, key) in self.entries:
+            return self.entries[branch, key]
+        whole = f"{branch}.{self.scope}" if branch else self.scope
+        alone = path in self._leaves and whole not in self._taken
         label = operation.lstrip("_")
         entry = self.entry(key, self.scope if alone else f"{path}.{label}".lstrip("."), kind)
         entry.differs = path in self._one_a_step

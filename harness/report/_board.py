@@ -7,15 +7,15 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from itertools import combinations
 from statistics import fmean
 from typing import Any, TypeVar, get_args
 
-from harness import discovery, statistics
+from harness import statistics
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
-from harness.contracts.method import Fidelity, MethodCard, Track
+from harness.contracts.method import Fidelity, Track
 from harness.contracts.row import Metrics, Row
 from harness.contracts.suite import Suite
 from harness.contracts.values import Plain, identifying, spell
@@ -29,6 +29,8 @@ from harness.report._answers import (
     usual_energy,
 )
 from harness.report._given import Given, given
+from harness.report._labels import card_of, told_apart
+from harness.results import TRUSTS, Trust
 from harness.statistics import Comparison, Interval, Mean, Ranking, Share
 
 Item = TypeVar("Item")
@@ -80,6 +82,7 @@ class Line:
         group: Within its track, see ``harness.statistics.significance_groups``; None below
             two seeds.
         mine: Whether a cell of it was made by whoever asks, not published.
+        trust: How far the least trusted of its rows is to be believed.
         authors: Whether it has its authors' constants where tuning chose others: it stands
             beside the tuned entry, in no group and no ranking.
         best: Probability of the highest mean of its track; None below six common seeds.
@@ -107,6 +110,7 @@ class Line:
     gain_p_holm: float | None = None
     group: int | None = None
     mine: bool = False
+    trust: Trust = "published"
     authors: bool = False
     best: float | None = None
     cost: float | None = None
@@ -160,6 +164,7 @@ class Line:
         judged = (
             self.asked,
             self.mine,
+            self.trust,
             self.group,
             self.best,
             self.gain,
@@ -367,7 +372,7 @@ def leaderboard(
     *,
     suite: Suite,
     teachers: Sequence[Row] = (),
-    mine: Collection[str] = (),
+    mine: Collection[str] | Mapping[str, Trust] = (),
     authors: Collection[str] = (),
     again: Iterable[Row] = (),
     baseline: str | None = None,
@@ -383,7 +388,8 @@ def leaderboard(
         rows: Of one suite.
         suite: It names the baseline, the seeds asked for and the remarks.
         teachers: Their rows, for the baseline that skips zero activations.
-        mine: Identities of cells that are to be marked as one's own.
+        mine: Identities of cells that are to be marked as one's own; a mapping says how far
+            each is to be believed.
         authors: Of cells with their authors' constants where tuning chose others.
         again: Further rows of the same cells: those that differ in threads alone tell what
             rounding does.
@@ -428,13 +434,18 @@ def leaderboard(
         ),
     )
     if baseline is not None:
-        _require_line(board, baseline)
+        require_line(board, baseline)
     return board
 
 
-def _require_line(board: Leaderboard, method: str) -> None:
+def require_line(board: Leaderboard, method: str, /) -> None:
+    """Insist that a line with a number is of ``method``, by its name on the board or in its file.
+
+    Raises:
+        SpecError: Names those that there are.
+    """
     lines = [line for setting in board.settings for line in setting.lines]
-    if not any(_is_of(line, method) for line in lines):
+    if not any(is_of(line, method) for line in lines):
         known = ", ".join(sorted({line.method for line in lines if line.answers}))
         raise SpecError(f"no line with a number is of {method!r}; there are: {known or 'none'}")
 
@@ -445,6 +456,12 @@ def average(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known and len(known) == len(values) else None
 
 
+def _trust(cell_id: str, mine: Collection[str] | Mapping[str, Trust]) -> Trust:
+    if cell_id not in mine:
+        return "published"
+    return mine[cell_id] if isinstance(mine, Mapping) else "here"
+
+
 def _setting(
     rows: Sequence[Row],
     priced: Mapping[str, PricedRow],
@@ -452,7 +469,7 @@ def _setting(
     beside: Mapping[Track, str],
     redrawn: Mapping[str, Sequence[Row]],
     *,
-    mine: Collection[str],
+    mine: Collection[str] | Mapping[str, Trust],
     authors: Collection[str],
     spelt: Mapping[str, Collection[str]],
 ) -> Setting:
@@ -463,6 +480,7 @@ def _setting(
         replace(
             _line(by_line[key], labels[key[-1]], priced, suite, a_pass),
             mine=any(row.cell_id in mine for row in by_line[key]),
+            trust=min((_trust(row.cell_id, mine) for row in by_line[key]), key=TRUSTS.index),
             authors=any(row.cell_id in authors for row in by_line[key]),
         )
         for key in sorted(by_line)
@@ -582,12 +600,6 @@ def _failure(row: Row, label: str) -> Failure:
     )
 
 
-@cache
-def card_of(method: str, /) -> MethodCard | None:
-    """Return what a method says of itself; None without a card, or if it is no more."""
-    return discovery.method_card(method) if method in discovery.names("methods") else None
-
-
 def is_reconstructed(label: str, /) -> bool:
     """Return whether the loss of the method that a label names is not its authors'."""
     found = re.match(r"\w+", label)
@@ -613,14 +625,15 @@ def _judged(lines: Sequence[Line], suite: Suite, beside: Mapping[Track, str]) ->
     judged = []
     for track in sorted(by_track, key=TRACKS.index):
         name = beside[track]
-        base = _only([line for line in lines if _is_of(line, name)])
+        base = _only([line for line in lines if is_of(line, name)])
         ours = [replace(line, baseline=name) for line in by_track[track]]
         ours = _with_groups(ours, resolution)
         judged += _with_gains(ours, base, resolution) if base else ours
     return sorted(judged, key=lambda line: (TRACKS.index(line.track), *_falling_accuracy(line)))
 
 
-def _is_of(line: Line, method: str) -> bool:
+def is_of(line: Line, method: str, /) -> bool:
+    """Return whether a line has numbers of ``method``, by its name on the board or in its file."""
     if not line.answers:
         return False
     cell = line.answers[0].row.cell
@@ -639,7 +652,7 @@ def _with_costs(lines: Sequence[Line], baseline: str) -> list[Line]:
     Times are set beside each other where machines are alike.
     """
     usual = usual_energy({model for line in lines for model in line.energies}) or ""
-    base = _only([line for line in lines if _is_of(line, baseline)])
+    base = _only([line for line in lines if is_of(line, baseline)])
     seconds = base.timing("train_seconds") if base else None
 
     def cost(line: Line) -> float | None:
@@ -756,11 +769,7 @@ def _labels(
 
 
 def _label(cell: Cell, rivals: Sequence[Cell], spelt: Collection[str]) -> str:
-    told = {
-        name: value
-        for name, value in cell.params.items()
-        if name in spelt or any(rival.params.get(name) != value for rival in rivals)
-    }
+    told = told_apart(cell, rivals, spelt)
     rate = cell.recipe.learning_rate
     if any(rival.recipe.learning_rate != rate for rival in rivals):
         told["learning rate"] = rate

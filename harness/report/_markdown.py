@@ -282,12 +282,18 @@ def _headline(setting: Setting) -> str | None:
     return usual_energy({model for line in setting.lines for model in line.energies})
 
 
+def _trust(line: Line) -> str:
+    """Return how far a line is to be believed, where somebody else made it elsewhere."""
+    return line.trust if line.trust in ("claimed", "verified") else words.UNKNOWN
+
+
 def _columns(headline: str | None) -> list[Column[Line]]:
     def average(figure: str, text: Callable[[float | None], str]) -> Callable[[Line], str]:
         return lambda line: text(line.average(figure))
 
     return [
         Column("whose", lambda line: "yours" if line.mine else words.UNKNOWN, left=True),
+        Column("trust", _trust, left=True),
         Column("track", lambda line: line.track, left=True),
         Column("group", _group),
         Column("method", lambda line: named(line.method), left=True),
@@ -616,10 +622,12 @@ def _data_notes(setting: Setting) -> list[str]:
 def _energy_notes(setting: Setting) -> Iterable[str]:
     """Yield what the model of the tables, and its variants, take for granted."""
     file = (_headline(setting) or "").partition(":")[0]
-    for panel in {id(one.panel): one.panel for one in setting.answers if one.panel}.values():
-        for model, line in panel.lines.items():
-            if model.partition(":")[0] == file:
-                yield from (f"{model}: {text}" for text in line.bill.assumptions)
+    panels = {id(one.panel): one.panel for one in setting.answers if one.panel}.values()
+    models = {model for panel in panels for model in panel.lines}
+    for model in (one for one in models if one.partition(":")[0] == file):
+        bills = (panel.lines[model].bill for panel in panels if model in panel.lines)
+        for assumptions in {bill.assumptions for bill in bills}:
+            yield from (f"{model}: {text}" for text in assumptions)
 
 
 def notes_of(board: Leaderboard, /) -> list[str]:

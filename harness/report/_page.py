@@ -30,6 +30,15 @@ COLUMNS: tuple[_Column, ...] = (
     ("method", "method", "Its file under suites/methods, with parameters where they differ.", {}),
     ("whose", "whose", "Yours, made here, or published.", {}),
     (
+        "trust",
+        "trust",
+        (
+            "Claimed: merged from elsewhere. Verified: likewise, and computed again from its "
+            "weights. Here: a run of yours made it. The least of its rows'."
+        ),
+        {},
+    ),
+    (
         "track",
         "track",
         (
@@ -218,13 +227,16 @@ def _data(board: Leaderboard) -> str:
     drawable = [
         one for one in figures.figures() if not figures.is_empty(one, figures.chosen(one, tables))
     ]
+    lines = tables["lines"]
+    said = {"whose"} if any(line["whose"] == "yours" for line in lines) else set()
+    said |= {"trust"} if any(line["trust"] in ("claimed", "verified") for line in lines) else set()
     whole: dict[str, Any] = {
         # Energies are in the lines, and the page takes them from there.
         **{source: _columnar(rows) for source, rows in tables.items() if source != "energies"},
         "columns": [
             {"key": key, "title": title, **options}
             for key, title, _, options in COLUMNS
-            if key != "whose" or "yours" in {line["whose"] for line in tables["lines"]}
+            if key not in ("whose", "trust") or key in said
         ],
         "models": models,
         "usual": usual,

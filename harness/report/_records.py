@@ -239,6 +239,7 @@ def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
         "label": _marked(line.method),
         "name": f"{_marked(line.method)}, T={line.timesteps}",
         "whose": "yours" if line.mine else "published",
+        "trust": line.trust,
         "track": line.track,
         "loss": line.loss,
         "simulator": line.backend,

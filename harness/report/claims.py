@@ -13,7 +13,8 @@ from harness import discovery, statistics
 from harness.contracts.cell import Cell
 from harness.contracts.method import Claim, MethodCard
 from harness.report import _words as words
-from harness.report._board import Leaderboard, Line, Setting, card_of, named, resolution_of
+from harness.report._board import Leaderboard, Line, Setting, named, resolution_of
+from harness.report._labels import card_of
 from harness.report._words import Column, table
 from harness.statistics import EQUIVALENCE_MARGIN, Equivalence
 

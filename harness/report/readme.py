@@ -17,6 +17,7 @@ from harness.contracts.recipe import Recipe
 from harness.contracts.suite import Suite
 from harness.report import _words as words
 from harness.report._answers import USUAL_ENERGY
+from harness.report._labels import card_of
 from harness.report._words import Column, table
 from harness.results import RESULTS
 from harness.statistics import Interval, Mean
@@ -134,8 +135,7 @@ def _chosen(by_method: Mapping[str, Mapping[int, _Line]], baseline: str) -> list
 
 
 def _is_control(method: str) -> bool:
-    known = method in discovery.names("methods")
-    card = discovery.method_card(method) if known else None
+    card = card_of(method)
     return card is not None and card.control
 
 

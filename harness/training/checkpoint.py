@@ -26,7 +26,7 @@ _NOT_OURS = (
     *(SafetensorError, ValueError, LookupError, TypeError, AttributeError),
     *(OverflowError, RecursionError),
 )
-_HEADER = "snn-distill-bench checkpoint 1"
+_HEADER, _PROGRESS = "snn-distill-bench checkpoint 1", "progress"
 
 
 class Stateful(Protocol):
@@ -92,10 +92,11 @@ class Checkpoint:
         told = {
             "of": dict(self.of),
             "passes": _packed(passes, tensors),
-            "progress": vars(self.progress),
             "seconds": self.seconds,
         }
-        return save(tensors, {_HEADER: json.dumps(told), "progress": json.dumps(told["progress"])})
+        # For itself: how far a cell is can be read without all the rest.
+        progress = json.dumps(vars(self.progress))
+        return save(tensors, {_HEADER: json.dumps(told), _PROGRESS: progress})
 
     @classmethod
     def from_bytes(cls, held: bytes, device: torch.device, /) -> "Checkpoint":
@@ -105,7 +106,8 @@ class Checkpoint:
             StoreError: If these bytes are anything else.
         """
         try:
-            told = json.loads(_header(held)[_HEADER])
+            header = _header(held)
+            told = json.loads(header[_HEADER])
             passes = _unpacked(told["passes"], load(held), device)
             return cls(
                 of={str(name): str(value) for name, value in told["of"].items()},
@@ -115,7 +117,7 @@ class Checkpoint:
                     )
                     for purpose, one in passes.items()
                 },
-                progress=_progress(**told["progress"]),
+                progress=_progress(**json.loads(header[_PROGRESS])),
                 seconds=float(told["seconds"]),
             )
         except _NOT_OURS as error:

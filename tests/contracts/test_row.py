@@ -64,6 +64,32 @@ def test_identity_is_the_canonical_json_written_out_by_hand() -> None:
     )
 
 
+@given(
+    params=st.dictionaries(st.text(max_size=5), plain, max_size=3),
+    seed=st.integers(0, 10**9),
+    encoder=st.none() | st.text(max_size=5),
+    judged=st.sampled_from(["test", "validation"]),
+    words=st.text(max_size=5),
+)
+@settings(max_examples=50, deadline=None)
+def test_identity_is_canonical_json_whatever_a_cell_holds(
+    params: dict[str, Any], seed: int, encoder: str | None, judged: Any, words: str
+) -> None:
+    teacher = TeacherIdentity(dataset="squares", model=words, weights_sha256="ab")
+    cell = replace(
+        CELL, params=params, seed=seed, encoder=encoder, judged=judged, method=words, suite=words
+    )
+    for one in (cell, replace(cell, teacher=teacher), replace(cell, backend=None, neuron=None)):
+        told = json.loads(one.identity())
+        assert json.dumps(told, sort_keys=True, separators=(",", ":")) == one.identity()
+        assert (told["params"], told["seed"], told["method"]) == (one.params, seed, words)
+        assert told.get("encoder") == encoder
+        assert told.get("judged", "test") == judged
+        assert "judged" not in told or judged != "test"
+        assert told["teacher"] == (one.teacher and one.teacher.identity())
+        assert told["backend"] == one.backend
+
+
 def test_cell_id_is_the_start_of_the_sha256_of_the_identity() -> None:
     assert CELL.cell_id == hashlib.sha256(CELL.identity().encode()).hexdigest()[:16]
 

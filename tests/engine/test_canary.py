@@ -18,6 +18,7 @@ from harness.engine.proofs import Proof, Verified
 from harness.results import Published
 from harness.store import Store
 from harness.training import descent
+from tests.methods.small import on_images
 
 NOTHING = Store(Path("nothing"))
 
@@ -32,7 +33,7 @@ def row(of: Cell, heard: Canary | None) -> Row:
     return Row(cell=of, status="ok", metrics=metrics, canary=heard)
 
 
-@pytest.mark.parametrize("method", discovery.names("methods"))
+@pytest.mark.parametrize("method", on_images())
 def test_every_method_sings_the_same_twice_and_with_spikes(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from harness.engine import freshness, grid, proofs
 from harness.engine.grid import Axes
 from harness.engine.publish import publish
 from harness.results import Published
+from harness.statistics import wilson_interval
 from harness.store import PREDICTIONS, Store
 
 LABELS = np.arange(4)
@@ -26,10 +27,11 @@ DECIDED = np.array([[0, 0, 0, 0], [0, 1, 2, 0]])
 _array = BytesIO()
 np.save(_array, LABELS)
 ARRAY = _array.getvalue()  # one, not an archive of them
+_LOW, _HIGH = wilson_interval(3, 4)
 METRICS = Metrics(
     score=0.75,
-    score_low=0.1,
-    score_high=0.9,
+    score_low=_LOW,
+    score_high=_HIGH,
     n_test=4,
     score_by_step=(0.25, 0.75),
 )
@@ -71,6 +73,9 @@ def test_rows_that_their_predictions_bear_out_stand(store: Store, cells: list[Ce
         {"score_by_step": (0.5, 0.75)},
         {"n_test": 8},
         {"score": 0.8, "score_by_step": None},
+        {"score_low": 0.5},
+        {"score_area": 0.75},
+        {"mean_steps_to_decide": 1.0},
     ],
 )
 def test_a_row_that_its_predictions_contradict_is_refused_by_name(

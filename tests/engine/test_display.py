@@ -183,13 +183,14 @@ def telling_twice(order: Order, send: Send) -> bool:
 def test_a_run_notes_how_far_its_cells_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.engine.scheduler._NOTE_S", 0.0)
     seen: set[float] = set()
+    began_s: set[float] = set()
     done = threading.Event()
 
     def look() -> None:
         while not done.wait(0.02):
-            seen.update(
-                one.note.part for one in watch.running(Store(tmp_path), "digits") if one.note
-            )
+            noted = [one.note for one in watch.running(Store(tmp_path), "digits") if one.note]
+            seen.update(note.part for note in noted)
+            began_s.update(note.began_s for note in noted)
 
     looking = threading.Thread(target=look)
     looking.start()
@@ -201,6 +202,8 @@ def test_a_run_notes_how_far_its_cells_are(tmp_path: Path, monkeypatch: pytest.M
     assert end.row.status == "ok"
     assert seen == {0.0, 0.25, 0.75}
     [log] = tmp_path.rglob("log-*.txt")
+    # However far it is, it began when it began: its log is named by that.
+    assert began_s == {int(log.stem.removeprefix("log-")) / 1e9}
     said = CliRunner().invoke(app, ["logs", end.cell.cell_id[:6], "--out", str(tmp_path)])
     assert "said something\n" in said.output
     assert str(log) in said.output
@@ -257,3 +260,13 @@ def test_plan_tells_how_long_due_cells_will_take(tmp_path: Path) -> None:
     assert needs == [(300.0, None)] * 3
     said = CliRunner().invoke(app, ["plan", "digits", *few, *places, "--device", "cuda"]).output
     assert "about" not in said
+
+
+def test_plan_asks_nobody_how_long_it_takes_where_nothing_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("harness.cli._forecast", lambda *known: asked.append(known))
+    monkeypatch.setattr("harness.cli._standings", lambda *_: [])
+    said = CliRunner().invoke(app, ["plan", "digits", "--results", str(tmp_path)])
+    assert (said.exit_code, asked) == (0, []), said.output

@@ -12,20 +12,17 @@ from typing import Any
 
 import pytest
 
-from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.method import Progress
 from harness.contracts.row import Metrics, Provenance, Row
-from harness.engine import grid
 from harness.engine.engines import Place
 from harness.engine.engines import ray as engine
 from harness.engine.engines._remote import Errand, Parcel
-from harness.engine.grid import Axes
 from harness.engine.jobs import Conditions, Order
 from harness.engine.processes import End, Job, News
 from harness.engine.teachers import cell_of
-from harness.results import Published
 from harness.store import Store
+from tests.engine.test_runs import _cells
 
 METRICS = Metrics(score=0.5, score_low=0.4, score_high=0.6, n_test=10)
 LOG = "log-1.txt"
@@ -100,14 +97,8 @@ class _Ray:
         return self._nodes
 
 
-def _cell() -> Cell:
-    axes = Axes(methods=("direct",), timesteps=(1,), seeds=(0,), backends=("reference",))
-    [cell] = grid.cells("digits", axes, Store(Path("nothing")), Published())
-    return cell
-
-
 def _job(home: Path) -> Job:
-    cell = _cell()
+    [cell] = _cells(1)
     log_path = Store(home).folder(cell) / LOG
     log_path.parent.mkdir(parents=True, exist_ok=True)
     order = Order(cell=cell, conditions=Conditions(runs=home, data_root=None), log_path=log_path)

@@ -10,18 +10,15 @@ from typing import Any
 
 import pytest
 
-from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.method import Progress
-from harness.engine import grid
 from harness.engine.engines import Place, _remote, local
 from harness.engine.engines._remote import Errand, Parcel, attempt, held, lay_out, teacher_files
-from harness.engine.grid import Axes
 from harness.engine.jobs import Conditions, Order
 from harness.engine.processes import End, Job
 from harness.engine.teachers import cell_of
-from harness.results import Published
 from harness.store import Store, write_text
+from tests.engine.test_runs import _cells
 
 Send = Callable[[Any], None]
 CHECKPOINT, LOG = "checkpoint.safetensors", "log-1.txt"
@@ -61,14 +58,8 @@ def looking_around(order: Order, send: Send) -> bool:
     return True
 
 
-def _cell() -> Cell:
-    axes = Axes(methods=("direct",), timesteps=(1,), seeds=(0,), backends=("reference",))
-    [cell] = grid.cells("digits", axes, Store(Path("nothing")), Published())
-    return cell
-
-
 def _order(home: Path) -> Order:
-    cell = _cell()
+    [cell] = _cells(1)
     folder = Store(home).folder(cell)
     folder.mkdir(parents=True, exist_ok=True)
     conditions = Conditions(runs=home, data_root=Path("data of home"))

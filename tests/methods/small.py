@@ -28,6 +28,13 @@ TOPOLOGIES: dict[Kind, Model] = {
 CLASSES, SAMPLES, SIDE = 3, 8, 8  # 8: SASTC attends in samples // 4 dimensions
 STATIC, EVENTS = (1, SIDE, SIDE), (2, SIDE, SIDE)
 SPEC = NeuronSpec(scale_input=False)
+GIVEN = {"classes", "maps"}  # by images with a class each
+
+
+def on_images() -> list[str]:
+    """Return the methods that images with a class each have all for; others need another task."""
+    cards = {name: discovery.method_card(name) for name in discovery.names("methods")}
+    return [n for n, card in cards.items() if set(card.needs if card else ()) <= GIVEN]
 
 
 def _builder(kind: Kind, shape: tuple[int, int, int]) -> Callable[..., nn.Module]:

@@ -17,11 +17,12 @@ from tests.methods.small import (
     STATIC,
     Kind,
     lesson,
+    on_images,
     student,
     teacher,
 )
 
-NAMES = discovery.names("methods")
+NAMES = on_images()
 CARDS = {name: discovery.method_card(name) for name in NAMES}
 
 

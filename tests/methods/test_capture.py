@@ -20,7 +20,7 @@ from harness.training.capture import Replayed, Step, Trace
 from harness.training.descent import read
 from harness.training.lesson import Account
 from suites.methods.direct import METHOD
-from tests.methods.small import SAMPLES, lesson, student, teacher
+from tests.methods.small import SAMPLES, lesson, on_images, student, teacher
 
 STEPS = 7
 # What spends its lesson otherwise than by `descend`, or does something else in every step.
@@ -110,7 +110,7 @@ def _trained(method: Method, course: Lesson) -> tuple[list[float], dict[str, Ten
     return losses, learner.network.state_dict()
 
 
-@pytest.mark.parametrize("name", discovery.names("methods"))
+@pytest.mark.parametrize("name", on_images())
 def test_a_graph_holds_the_step_and_its_replay_is_the_step(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,7 +290,7 @@ def test_more_than_the_lesson_holds_is_refused_and_a_further_pass_is_told() -> N
     assert course.account.samples["an assistant"] == 3 * SAMPLES
 
 
-@pytest.mark.parametrize("name", discovery.names("methods"))
+@pytest.mark.parametrize("name", on_images())
 def test_kept_answers_are_what_every_method_would_have_been_told(name: str) -> None:
     method = cast(Method, discovery.load("methods", name))
     card = discovery.method_card(name)

@@ -31,7 +31,7 @@ from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, descend
 from harness.training.lesson import computing
 from suites.tasks.classification import TASK
-from tests.methods.small import SPEC, lesson, student, teacher
+from tests.methods.small import SPEC, lesson, on_images, student, teacher
 
 WIDE = {torch.float64, torch.complex128}
 CPU = torch.device("cpu")
@@ -67,7 +67,7 @@ def _in_float64(course: Lesson) -> Lesson:
 
 
 @pytest.mark.parametrize("timesteps", [1, 2, 4])
-@pytest.mark.parametrize("name", discovery.names("methods"))
+@pytest.mark.parametrize("name", on_images())
 def test_a_method_trains_and_answers_in_float64(name: str, timesteps: int) -> None:
     method = cast(Method, discovery.load("methods", name))
     with wide_only():

@@ -20,7 +20,7 @@ from suites.methods.direct import METHOD as DIRECT
 from suites.methods.distilling_spikes import DistillingSpikes
 from suites.methods.kl_low_latency import KlLowLatency
 from tests.methods.laws import ready
-from tests.methods.small import lesson, teacher
+from tests.methods.small import lesson, on_images, teacher
 
 STEPS, EPOCHS = 8, 4
 _CPU = torch.device("cpu")
@@ -95,7 +95,7 @@ def same(one: Ended, other: Ended) -> None:
     assert torch.equal(other[3], chance)
 
 
-@pytest.mark.parametrize("name", discovery.names("methods"))
+@pytest.mark.parametrize("name", on_images())
 def test_every_method_goes_on_where_it_was_cut_off(name: str) -> None:
     method = cast(Method, discovery.load("methods", name))
     whole = Cutting(after=None)

@@ -10,6 +10,7 @@ import pytest
 from harness.contracts.row import Row
 from harness.report import leaderboard, render, to_json
 from harness.report._budgets import LEAST_METHODS, Order, orders, sentence
+from harness.statistics import Interval
 from tests.report.rows import BUDGET, SUITE, right, with_cell, with_metrics
 
 METHODS = [f"m{number:02}" for number in range(LEAST_METHODS)]
@@ -59,6 +60,14 @@ def test_tau_is_of_the_means_by_pairs() -> None:
     tied = [300, 300, *RISING[2:]]
     # The larger budget orders 44 pairs, all of them alike.
     assert _order(_rows(RISING, tied)).tau == pytest.approx(44 / math.sqrt(45 * 44))
+
+
+def test_an_order_holds_from_three_of_four_pairs_on() -> None:
+    # Three of four pairs alike and one contrary: tau is 3/4 - 1/4.
+    found = _order(_rows(RISING, RISING))
+    assert replace(found, interval=Interval(0.5, 1.0)).holds
+    assert not replace(found, interval=Interval(0.49, 1.0)).holds
+    assert not replace(found, interval=None).holds
 
 
 def test_an_order_that_changes_with_the_seed_is_not_said_to_hold() -> None:

@@ -27,6 +27,7 @@ from harness.report import (
     Leaderboard,
     Line,
     _board,
+    _page,
     leaderboard,
     render,
     to_csv,
@@ -784,6 +785,33 @@ def test_a_paper_gets_means_rounded_by_their_intervals() -> None:
     lacking = to_latex(board(), command=COMMAND)
     assert r"scratch & noisy & alpha & $90 \pm 5$\,(2/3, 1 diverged) \\" in lacking
     assert r"scratch & broken & alpha & -- \\" in lacking
+
+
+def test_a_line_is_believed_as_far_as_the_least_of_its_rows(tmp_path: Path) -> None:
+    rows = [right("direct", 360), right("direct", 364, seed=1), right("better", 372)]
+    for levels, told in (
+        (("published", "published"), None),
+        (("published", "here"), None),
+        (("here", "verified"), "verified"),
+        (("verified", "claimed"), "claimed"),
+        (("claimed", "published"), "claimed"),
+    ):
+        mine: dict[str, Any] = {
+            row.cell_id: level
+            for row, level in zip(rows, levels, strict=False)
+            if level != "published"
+        }
+        board = leaderboard(rows, suite=SUITE, mine=mine)
+        least = min(levels, key=("claimed", "verified", "here", "published").index)
+        trusts = {line.method: line.trust for line in board.settings[0].lines}
+        assert trusts == {"direct": least, "better": "published"}
+        assert {one["method"]: one["trust"] for one in records.lines(board)} == trusts
+        write(rows, tmp_path, teachers=[], command=COMMAND, suite=SUITE, mine=mine)
+        text = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
+        assert ("| trust |" in text) == (told is not None)
+        assert told is None or f"| {told} |" in text
+        columns = {one["key"] for one in json.loads(_page._data(board))["columns"]}
+        assert ("trust" in columns) == (told is not None)
 
 
 def test_ones_own_rows_are_marked_and_nothing_is_without_any(tmp_path: Path) -> None:

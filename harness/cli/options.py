@@ -1,0 +1,42 @@
+"""The options that several verbs have, and what the shell is told at the end."""
+
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+RUNS, RESULTS = Path("runs"), Path("results")
+
+Names = Annotated[list[str] | None, typer.Option(help="Names; comma-separated or repeated.")]
+Numbers = Annotated[
+    list[str] | None, typer.Option(help="Whole numbers; comma-separated or repeated.")
+]
+Start = Annotated[
+    Literal["teacher"] | None,
+    typer.Option("--start", help="teacher: give students its weights first, whatever the method."),
+]
+RecipeName = Annotated[str | None, typer.Option(help="One of the suite's recipes.")]
+DataRoot = Annotated[
+    Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
+]
+Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for machines.")]
+Results = Annotated[Path, typer.Option(help="Where rows and leaderboards are published.")]
+Untuned = Annotated[
+    bool, typer.Option(help="The suite's learning rate and the methods' defaults, not the tuned.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="An axis of one method: logit_kd.temperature=2,4,8. Repeatable."),
+]
+
+
+class Exit(IntEnum):
+    """What the shell is told."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    BAD_INPUT = 2
+    NOTHING_TO_DO = 3

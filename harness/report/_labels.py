@@ -1,0 +1,33 @@
+"""What a method is called in tables, and what its card says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from functools import cache
+
+from harness import discovery
+from harness.contracts.cell import Cell
+from harness.contracts.method import MethodCard, Track
+from harness.contracts.values import Plain
+
+
+@cache
+def card_of(method: str, /) -> MethodCard | None:
+    """Return what a method says of itself; None without a card, or if it is no more."""
+    return discovery.method_card(method) if method in discovery.names("methods") else None
+
+
+def track_of(method: str, /) -> Track:
+    """Return what a method says its student is given; without a word, from scratch."""
+    card = card_of(method)
+    return card.track if card else "scratch"
+
+
+def told_apart(cell: Cell, rivals: Iterable[Cell], spelt: Collection[str], /) -> Plain:
+    """Return the parameters that a name says: those that a rival has otherwise, or as told."""
+    others = [rival.params for rival in rivals]
+    return {
+        name: value
+        for name, value in cell.params.items()
+        if name in spelt or any(params.get(name) != value for params in others)
+    }

@@ -1,0 +1,305 @@
+"""Training pairs of any images, and the sequences that a tracker is tested on."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contracts.dataset import DatasetCard, DatasetProvenance, Finding, Samples, Splits
+from harness.contracts.errors import DataError
+from harness.contracts.inputs import Pair
+from harness.data.frames import Frames, centre_of, crop, padded_side, paired, read, size_of
+from harness.seeds import stream
+from suites.datasets._tracking_layouts import Shot, findings, fingerprint, reach_of, shots_in
+
+Floats = NDArray[np.float64]
+MEAN, STD = (0.485, 0.456, 0.406) * 2, (0.229, 0.224, 0.225) * 2  # ImageNet's, of both crops
+
+# What training pairs look like (Xu et al., AAAI 2020, and its code).
+_APART = 100  # frames, at most
+_NEGATIVE = 0.1  # share of pairs whose search shows something else
+_SCALE, _SHIFT = 0.3, 0.4  # of the search's side; of the template's
+_PATCH = (0.1, 0.35)  # sides of what a still without boxes shows, of its shorter side
+_HELD = 10  # every tenth sequence is for validation, or the last of so many stills
+_PAN_FRAMES = 20
+_KEPT = 32  # decoded images
+_PAN = 0.6  # of a still's sides that is seen at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingSet:
+    """Training pairs of one folder and whole sequences of others.
+
+    Attributes:
+        card: Its input is a ``Pair``.
+        test: Reads the sequences below the data root that are tested on.
+        folder: What to train on, relative to the data root, in any layout.
+        pairs: How many.
+        in_memory: Whether they are cut once, and not whenever they are asked for.
+    """
+
+    card: DatasetCard
+    test: Callable[[Path], tuple[Shot, ...]]
+    folder: str
+    pairs: int
+    in_memory: bool = False
+
+    def provenance(self, root: Path | None, /) -> DatasetProvenance:
+        """Return which files there are, how long they are, and all boxes."""
+        place = self._rooted(root)
+        return DatasetProvenance(
+            fingerprint=fingerprint(*shots_in(place / self.folder), *self.test(place))
+        )
+
+    def findings(self, root: Path | None, /) -> Iterator[Finding]:
+        """Yield what decodes and what does not."""
+        place = self._rooted(root)
+        yield from findings(place / self.folder, shots_in(place / self.folder))
+        yield from findings(place / "tracking", self.test(place))
+
+    def load(self, root: Path | None, /, *, timesteps: int = 1) -> Splits[Any]:  # noqa: ARG002  static
+        """Draw the training pairs; list the frames of the sequences.
+
+        Validation is every tenth training sequence. Where there are only stills, it is a window
+        that moves over those held out.
+        """
+        place, pair = self._rooted(root), self._pair
+        train, held = parted(shots_in(place / self.folder))
+        drawn = pairs(train, self.pairs, pair)
+        return Splits(
+            train=drawn.loaded() if self.in_memory else drawn,
+            validation=tested(held, pair) if held[0].regions is not None else panned(held, pair),
+            test=tested(self.test(place), pair),
+        )
+
+    @property
+    def _pair(self) -> Pair:
+        assert isinstance(self.card.input, Pair)
+        return self.card.input
+
+    def _rooted(self, root: Path | None) -> Path:
+        if root is None or not root.is_dir():
+            raise DataError(
+                f"{self.card.title}: {'no data root was given' if root is None else root} "
+                f"{'' if root is None else 'is no folder'}; point --data-root or SNN_DISTILL_DATA "
+                f"at one with {self.folder}/ and tracking/"
+            )
+        return root
+
+
+def parted(shots: Sequence[Shot], /) -> tuple[list[Shot], list[Shot]]:
+    """Return what to train on and what is held out: sequences, or stills if there is no other.
+
+    Raises:
+        DataError: If so little is there that nothing could be held out.
+    """
+    if len(shots) < 2:
+        raise DataError(f"{shots[0].name} is all there is to train on; one more is held out")
+    sequences = [shot for shot in shots if shot.regions is not None and len(shot.paths) > 1]
+    held = (sequences or list(shots))[_HELD - 1 :: _HELD] or [(sequences or list(shots))[-1]]
+    names = {id(shot) for shot in held}
+    return [shot for shot in shots if id(shot) not in names], held
+
+
+def tested(shots: Sequence[Shot], pair: Pair, /) -> Samples:
+    """Return sequences as a tracker is tested on them: frames, regions and whose they are."""
+    regions = [shot.regions for shot in shots if shot.regions is not None]
+    return Samples(
+        inputs=_frames([path for shot in shots for path in shot.paths], pair),
+        labels=np.concatenate(regions),
+        groups=np.repeat(np.arange(len(shots)), [len(shot.paths) for shot in shots]),
+    )
+
+
+def _frames(paths: Sequence[Path], pair: Pair, windows: NDArray[np.int64] | None = None) -> Frames:
+    return Frames(
+        paths=tuple(paths),
+        template_px=pair.template[-1],
+        search_px=pair.search[-1],
+        windows=windows,
+    )
+
+
+def panned(stills: Sequence[Shot], pair: Pair, /, *, seed: int = 0) -> Samples:
+    """Return stills as sequences: a window moves over each, and a patch of it is followed."""
+    paths, windows, boxes = [], [], []
+    for number, still in enumerate(stills):
+        chance = stream(seed, f"tracking/pan/{number}")
+        size = np.array(size_of(still.paths[0]))
+        seen = np.maximum(1, (size * _PAN).astype(int))
+        ends = chance.integers(0, size - seen + 1, size=(2, 2))
+        patch = seen.min() * chance.uniform(*_PATCH, size=2)
+        # What every window shows of the still holds the patch's centre at least.
+        shared = np.maximum(*ends), np.minimum(*ends) + seen
+        corner = chance.uniform(shared[0], np.maximum(shared[0] + 1, shared[1] - patch))
+        for part in np.linspace(0, 1, _PAN_FRAMES):
+            start = np.round(ends[0] + part * (ends[1] - ends[0])).astype(int)
+            paths.append(still.paths[0])
+            windows.append([*start, *seen])
+            boxes.append([*(corner - start), *patch])
+    return Samples(
+        inputs=_frames(paths, pair, np.array(windows, dtype=np.int64)),
+        labels=np.array(boxes),
+        groups=np.repeat(np.arange(len(stills)), _PAN_FRAMES),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One crop of a training pair.
+
+    Attributes:
+        path: Of the image.
+        centre: Of the crop, ``x, y``, in pixels of the image.
+        side: Of the crop, likewise.
+    """
+
+    path: Path
+    centre: tuple[float, float]
+    side: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Training pairs, a ``Source``: all that is random was drawn when they were made.
+
+    Attributes:
+        templates: One crop a pair.
+        searches: Likewise.
+        labels: The target's left, top, right and bottom in pixels of the search crop from its
+            centre; all 0 where it does not show the target, float32 ``[N, 4]``.
+        pair: Sizes of the crops.
+    """
+
+    templates: tuple[Side, ...]
+    searches: tuple[Side, ...]
+    labels: NDArray[np.float32]
+    pair: Pair
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.labels)
+
+    def take(self, places: NDArray[np.int64], /) -> "Pairs":
+        """Return the pairs at ``places``, in that order."""
+        return replace(
+            self,
+            templates=tuple(self.templates[place] for place in places),
+            searches=tuple(self.searches[place] for place in places),
+            labels=self.labels[places],
+        )
+
+    def read(
+        self,
+        place: int,
+        /,
+        *,
+        chance: np.random.Generator | None = None,  # noqa: ARG002  all was drawn before
+    ) -> NDArray[np.uint8]:  # [S, S, 6]
+        """Return one pair.
+
+        Raises:
+            DataError: If an image cannot be read.
+        """
+        return self._cut(place, read).transpose(1, 2, 0)
+
+    def loaded(self) -> Samples:
+        """Return all pairs in memory, uint8 ``[N, 6, S, S]``, reading an image once if it can.
+
+        Raises:
+            DataError: If an image cannot be read.
+        """
+        inputs = np.empty((len(self), 6, *self.pair.search[1:]), dtype=np.uint8)
+        kept = lru_cache(maxsize=_KEPT)(read)
+        for place in sorted(range(len(self)), key=lambda place: self.templates[place].path):
+            inputs[place] = self._cut(place, kept)
+        return Samples(inputs=inputs, labels=self.labels)
+
+    def _cut(
+        self, place: int, opened: Callable[[Path], NDArray[np.uint8]]
+    ) -> NDArray[np.uint8]:  # [6, S, S]
+        template, search = (
+            crop(opened(side.path), np.array(side.centre), side.side, shape[-1])
+            for side, shape in (
+                (self.templates[place], self.pair.template),
+                (self.searches[place], self.pair.search),
+            )
+        )
+        return paired(template, search)
+
+
+def pairs(shots: Sequence[Shot], count: int, pair: Pair, /, *, seed: int = 0) -> Pairs:
+    """Return ``count`` training pairs of ``shots``, always the same for the same seed.
+
+    Template and search are frames of one sequence at most 100 apart, or the same still; of a
+    still without boxes any patch is taken for a thing. The search is scaled and shifted at
+    random, and in one of ten pairs it shows something else.
+
+    Raises:
+        DataError: If an image cannot be read.
+    """
+    chance = stream(seed, "tracking/pairs")
+    templates, searches, labels = [], [], []
+    for _ in range(count):
+        shot = shots[int(chance.integers(len(shots)))]
+        first = int(chance.integers(len(shot.paths)))
+        near = np.arange(len(shot.paths))
+        near = near[np.abs(near - first) <= _APART]
+        second = int(chance.choice(near))
+        negative = len(shots) > 1 and chance.random() < _NEGATIVE
+        box = _box(shot, first, chance)
+        there, shown, other = shot, second, box
+        if negative:
+            there = shots[int(chance.integers(len(shots)))]
+            negative = there is not shot
+            shown = int(chance.integers(len(there.paths))) if negative else second
+        if there.regions is not None or negative:
+            other = _box(there, shown, chance)
+        templates.append(_around(shot.paths[first], box, pair, of="template"))
+        search = _shaken(_around(there.paths[shown], other, pair, of="search"), pair, chance)
+        searches.append(search)
+        labels.append(np.zeros(4) if negative else _label(other, search, pair))
+    return Pairs(
+        templates=tuple(templates),
+        searches=tuple(searches),
+        labels=np.array(labels, dtype=np.float32).reshape(-1, 4),
+        pair=pair,
+    )
+
+
+def _box(shot: Shot, frame: int, chance: np.random.Generator) -> Floats:  # [4]
+    """Return what a frame shows, a patch of it if nobody says."""
+    if shot.regions is not None:
+        left, top, right, low = reach_of(shot.regions[frame : frame + 1])[0]
+        return np.array([left, top, right - left, low - top])
+    size = np.array(size_of(shot.paths[frame]), dtype=np.float64)
+    sides = size.min() * chance.uniform(*_PATCH, size=2)
+    return np.concatenate([chance.uniform(0, size - sides), sides])
+
+
+def _around(path: Path, box: Floats, pair: Pair, *, of: str) -> Side:
+    """Return the crop of a box with its context; a search is as much larger as its pixels."""
+    x, y = centre_of(box)
+    side = float(padded_side(box[2:]))
+    if of == "search":
+        side *= pair.search[-1] / pair.template[-1]
+    return Side(path=path, centre=(float(x), float(y)), side=side)
+
+
+def _shaken(side: Side, pair: Pair, chance: np.random.Generator) -> Side:
+    """Return a search crop that is scaled and shifted."""
+    scaled = side.side * float(np.exp(chance.uniform(-1, 1) * np.log1p(_SCALE)))
+    reach = _SHIFT * scaled * pair.template[-1] / pair.search[-1]
+    x, y = np.array(side.centre) + chance.uniform(-reach, reach, size=2)
+    return replace(side, centre=(float(x), float(y)), side=scaled)
+
+
+def _label(box: Floats, search: Side, pair: Pair) -> Floats:
+    """Return left, top, right and bottom of a box in pixels of a search from its centre."""
+    scale = pair.search[-1] / search.side
+    low = (box[:2] - search.centre) * scale
+    return np.concatenate([low, low + box[2:] * scale])

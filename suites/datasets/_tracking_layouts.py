@@ -1,0 +1,340 @@
+"""Sequences and stills for trackers, in the layouts that they come in.
+
+Nobody publishes checksums of single frames. What is known here is which files there are, how
+long they are, and that boxes and frames fit together.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contracts.dataset import Finding
+from harness.contracts.errors import DataError
+from harness.data.frames import read, size_of
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+Floats = NDArray[np.float64]
+
+# Which frames of an OTB sequence its boxes are of, where that is not all (Wu et al., TPAMI 2015;
+# the benchmark's own list), counted from 1.
+_OTB_RANGES = {
+    "BlurCar1": (247, 988),
+    "BlurCar3": (3, 359),
+    "BlurCar4": (18, 397),
+    "David": (300, 770),
+    "Diving": (1, 215),
+    "Football1": (1, 74),
+    "Freeman3": (1, 460),
+    "Freeman4": (1, 283),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """Images of one thing: a sequence, or a still, which is a sequence of one.
+
+    Attributes:
+        name: For people.
+        paths: Of the frames, ``F``.
+        regions: Boxes ``[F, 4]`` or polygons ``[F, 8]``, in pixels from 0; None for a still of
+            which nobody says what it shows.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    regions: Floats | None
+
+
+def otb(folder: Path, /) -> tuple[Shot, ...]:
+    """Return OTB's sequences: ``NAME/img/0001.jpg`` and ``NAME/groundtruth_rect*.txt``.
+
+    Raises:
+        DataError: If there is none, or one is not whole; names file and line.
+    """
+    shots = []
+    for home in _folders(folder):
+        images = _images(home / "img") if (home / "img").is_dir() else ()
+        truths = sorted(home.glob("groundtruth_rect*.txt"))
+        if not images or not truths:
+            raise DataError(
+                f"{home} lacks {'img/0001.jpg, ...' if truths else 'groundtruth_rect.txt'}; unpack "
+                "it again"
+            )
+        first, last = _OTB_RANGES.get(home.name, (1, len(images)))
+        for truth in truths:
+            part = truth.stem.removeprefix("groundtruth_rect")
+            boxes = _numbers(truth, (4,))
+            # A copy may hold the frames of the range alone.
+            frames = images if len(images) == len(boxes) else images[first - 1 : last]
+            shots.append(_shot(f"{home.name}{part}", frames, _from_zero(boxes), truth))
+    return _all(shots, folder, "NAME/img/*.jpg and NAME/groundtruth_rect.txt")
+
+
+def vot(folder: Path, /) -> tuple[Shot, ...]:
+    """Return VOT's sequences: frames in ``NAME/`` or ``NAME/color/``, ``NAME/groundtruth.txt``.
+
+    Regions are polygons of four corners, or boxes, which become polygons.
+
+    Raises:
+        DataError: If there is none, or one is not whole; names file and line.
+    """
+    shots = []
+    for home in _folders(folder):
+        truth = home / "groundtruth.txt"
+        if not truth.is_file():
+            raise DataError(f"{home} lacks groundtruth.txt; unpack it again")
+        regions = _numbers(truth, (4, 8))
+        if regions.shape[1] == 4:
+            left, top, width, height = regions.T
+            right, low = left + width, top + height
+            regions = np.stack([left, top, right, top, right, low, left, low], axis=1)
+        images = _images(home / "color" if (home / "color").is_dir() else home)
+        shots.append(_shot(home.name, images, regions, truth))
+    return _all(shots, folder, "NAME/*.jpg and NAME/groundtruth.txt")
+
+
+def got10k(folder: Path, /) -> tuple[Shot, ...]:
+    """Return GOT-10k's sequences, without the frames that say that the target is absent.
+
+    Raises:
+        DataError: If there is none, or one is not whole; names file and line.
+    """
+    shots = []
+    for home in _folders(folder):
+        truth, away = home / "groundtruth.txt", home / "absence.label"
+        images, boxes = _images(home), _numbers(truth, (4,))
+        here = np.ones(len(boxes), dtype=bool)
+        if away.is_file():
+            here = _numbers(away, (1,))[:, 0] == 0
+        _require_as_many(truth, len(boxes), len(images))
+        _require_as_many(away, len(here), len(images))
+        kept = tuple(image for image, seen in zip(images, here, strict=True) if seen)
+        lines = np.flatnonzero(here) + 1
+        shots.append(_shot(home.name, kept, _from_zero(boxes[here]), truth, lines=lines))
+    return _all(shots, folder, "NAME/*.jpg and NAME/groundtruth.txt")
+
+
+def coco(folder: Path, /) -> tuple[Shot, ...]:
+    """Return every object of COCO's images as a still: ``annotations/instances_*.json``.
+
+    Raises:
+        DataError: If an image is missing or a box is none; names file and annotation.
+    """
+    shots = []
+    for listed in sorted((folder / "annotations").glob("instances_*.json")):
+        try:
+            content = json.loads(listed.read_text(encoding="utf-8"))
+            names = {each["id"]: str(each["file_name"]) for each in content["images"]}
+            objects = [each for each in content["annotations"] if not each.get("iscrowd")]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{listed} is no list of COCO's instances: {error!r}") from error
+        images = folder / "images" / listed.stem.removeprefix("instances_")
+        for item in objects:
+            what = f"{listed}: annotation {item.get('id')}"
+            if item.get("image_id") not in names:
+                raise DataError(f"{what} is of image {item.get('image_id')}, which is not listed")
+            path = images / names[item["image_id"]]
+            if not path.is_file():
+                raise DataError(f"{what}: {path} is missing; unpack the images again")
+            box = np.array([item["bbox"]], dtype=np.float64)
+            _require_inside(box, size_of(path), {0: what}.__getitem__)
+            shots.append(Shot(name=f"{path.stem}/{item.get('id')}", paths=(path,), regions=box))
+    return _all(shots, folder, "annotations/instances_*.json")
+
+
+def stills(folder: Path, /) -> tuple[Shot, ...]:
+    """Return every image below ``folder``, of which nobody says what it shows.
+
+    Raises:
+        DataError: If there is none.
+    """
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    shots = [
+        Shot(name=str(path.relative_to(folder)), paths=(path,), regions=None) for path in found
+    ]
+    return _all(shots, folder, "images, in folders or not")
+
+
+def shots_in(folder: Path, /) -> tuple[Shot, ...]:
+    """Return what a folder holds, in whichever layout: COCO, OTB, GOT-10k or VOT, or images.
+
+    Raises:
+        DataError: If it is missing, empty or damaged.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder} is missing; put images or sequences there (GOT-10k, COCO, or any folder)"
+        )
+    if (folder / "annotations").is_dir():
+        return coco(folder)
+    homes = [child for child in folder.iterdir() if child.is_dir()]
+    if any(list(home.glob("groundtruth_rect*.txt")) for home in homes):
+        return otb(folder)
+    if any((home / "groundtruth.txt").is_file() for home in homes):
+        widths = {len(_fields(_lines(home / "groundtruth.txt")[0])) for home in homes[:1]}
+        return vot(folder) if 8 in widths else got10k(folder)
+    return stills(folder)
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder} is missing; put the sequences there, a folder each")
+    return sorted(child for child in folder.iterdir() if child.is_dir())
+
+
+def _images(folder: Path) -> tuple[Path, ...]:
+    return tuple(sorted(child for child in folder.iterdir() if child.suffix.lower() in _SUFFIXES))
+
+
+def _all(shots: Sequence[Shot], folder: Path, layout: str) -> tuple[Shot, ...]:
+    if not shots:
+        raise DataError(f"{folder} holds nothing; expected {layout}")
+    return tuple(shots)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as plain text: {error}; get it again") from error
+    lines = text.splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise DataError(f"{path} is empty; get it again")
+    return lines
+
+
+def _fields(line: str) -> list[str]:
+    return [field for field in re.split(r"[,\s]+", line.strip()) if field]
+
+
+def _numbers(path: Path, widths: tuple[int, ...]) -> Floats:
+    """Return a table of numbers between commas, tabs or blanks, every row as wide."""
+    rows: list[list[float]] = []
+    for number, line in enumerate(_lines(path), 1):
+        fields = _fields(line)
+        allowed = widths if not rows else (len(rows[0]),)
+        if len(fields) not in allowed:
+            wanted = " or ".join(map(str, allowed))
+            raise DataError(f"{path}:{number}: {len(fields)} numbers, expected {wanted}")
+        try:
+            row = [float(field) for field in fields]
+        except ValueError:
+            raise DataError(f"{path}:{number}: {line.strip()!r} is not numbers") from None
+        if not np.isfinite(row).all():
+            raise DataError(f"{path}:{number}: {line.strip()!r} has no finite place")
+        rows.append(row)
+    return np.array(rows)
+
+
+def _from_zero(boxes: Floats) -> Floats:
+    """Return boxes whose first pixel was number 1 with that as number 0."""
+    return boxes - [1, 1, 0, 0]
+
+
+def _require_as_many(truth: Path, regions: int, frames: int) -> None:
+    if regions != frames:
+        raise DataError(
+            f"{truth}:{min(regions, frames) + 1}: {regions} lines and {frames} frames beside "
+            "them; one of them is not whole: unpack both again"
+        )
+
+
+def _shot(
+    name: str,
+    images: tuple[Path, ...],
+    regions: Floats,
+    truth: Path,
+    *,
+    lines: NDArray[np.int64] | None = None,
+) -> Shot:
+    """Return a sequence whose boxes fit its frames."""
+    _require_as_many(truth, len(regions), len(images))
+    _require_numbered(images)
+
+    def where(row: int) -> str:
+        return f"{truth}:{row + 1 if lines is None else lines[row]}"
+
+    if len(images):
+        _require_inside(regions, size_of(images[0]), where)
+    return Shot(name=name, paths=images, regions=regions)
+
+
+def _require_numbered(images: tuple[Path, ...]) -> None:
+    """Refuse frames whose numbers leave one out."""
+    numbers = [int(image.stem) for image in images if image.stem.isdigit()]
+    if len(numbers) != len(images):
+        return
+    for before, number, image in zip(numbers, numbers[1:], images[1:], strict=False):
+        # GOT-10k's absent frames are left out on purpose, and they are there.
+        beside = image.with_name(f"{before + 1:0{len(image.stem)}d}{image.suffix}")
+        if number != before + 1 and not beside.is_file():
+            raise DataError(f"{beside} is missing, before {image.name}; unpack the frames again")
+
+
+def _require_inside(regions: Floats, size: tuple[int, int], where: Callable[[int], str]) -> None:
+    """Refuse what has no area, or none of it in the frame."""
+    corners = reach_of(regions)
+    for row, (left, top, right, low) in enumerate(corners):
+        words = ",".join(f"{value:g}" for value in regions[row])
+        if not (right > left and low > top):
+            raise DataError(f"{where(row)}: the box {words} has zero area")
+        if right <= 0 or low <= 0 or left >= size[0] or top >= size[1]:
+            raise DataError(
+                f"{where(row)}: the box {words} lies outside the frame of {size[0]}x{size[1]}"
+            )
+
+
+def reach_of(regions: Floats) -> Floats:
+    """Return left, top, right and bottom of boxes ``[F, 4]`` or polygons ``[F, 8]``."""
+    if regions.shape[1] == 4:
+        return np.concatenate([regions[:, :2], regions[:, :2] + regions[:, 2:]], axis=1)
+    corners = regions.reshape(-1, 4, 2)
+    return np.concatenate([corners.min(1), corners.max(1)], axis=1)
+
+
+def box_shots(shots: Sequence[Shot], /) -> tuple[Shot, ...]:
+    """Return sequences with the bounding boxes of their polygons in the place of these."""
+    found = []
+    for shot in shots:
+        assert shot.regions is not None
+        reach = reach_of(shot.regions)
+        boxes = np.concatenate([reach[:, :2], reach[:, 2:] - reach[:, :2]], axis=1)
+        found.append(replace(shot, regions=boxes))
+    return tuple(found)
+
+
+def fingerprint(*shots: Shot) -> str:
+    """Return what changes if a file is another, longer or shorter one, or a box moves."""
+    seen = hashlib.sha256()
+    for shot in shots:
+        seen.update(shot.name.encode())
+        for path in shot.paths:
+            seen.update(f"\0{path.name}\0{path.stat().st_size}".encode())
+        if shot.regions is not None:
+            seen.update(np.ascontiguousarray(shot.regions).tobytes())
+    return seen.hexdigest()
+
+
+def findings(folder: Path, shots: Iterable[Shot]) -> Iterator[Finding]:
+    """Decode every frame; yield one finding for all that decode, and one a damaged file."""
+    good = 0
+    for path in sorted({path for shot in shots for path in shot.paths}):
+        try:
+            read(path)
+            good += 1
+        except DataError as error:
+            yield Finding(path=str(path), expected="an image", found=str(error), ok=False)
+    yield Finding(
+        path=str(folder),
+        expected="images that decode (no checksums of single files are published)",
+        found=f"{good:,} decode",
+        ok=good > 0,
+    )

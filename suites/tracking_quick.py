@@ -1,0 +1,29 @@
+"""A small Siamese tracker: trained on photographs, tried on real sequences, in minutes."""
+
+from dataclasses import replace
+
+from harness.contracts.neuron import NeuronSpec
+from harness.contracts.recipe import Recipe
+from harness.contracts.suite import Suite, TeacherSpec
+
+_LONG = Recipe(
+    epochs=6, batch_size=16, optimiser="adam", learning_rate=3e-3, weight_decay=1e-4, warmup=0.1
+)
+
+SUITE = Suite(
+    title="Tracking with SiamFC++ at a small size: OTB's Crossing and VOT's bag in one pass",
+    protocol=1,
+    dataset="tracking_quick",
+    models=("siamfcpp_small",),
+    teacher=TeacherSpec(model="siamfcpp_small", recipe=_LONG),
+    recipes={"quick": replace(_LONG, epochs=3)},
+    timesteps=(1,),
+    seeds=(0,),
+    neuron=NeuronSpec(scale_input=False),
+    methods=("direct", "logit_kd", "s4_kd"),
+    caution=(
+        "A smoke test: a thousand pairs of patches of two dozen photographs, and two sequences. It "
+        "shows that the methods run, learn and track, and what that costs; an order found on two "
+        "sequences is none."
+    ),
+)
