@@ -508,15 +508,24 @@ def import_teacher(
     file: Path,
     *,
     model: Annotated[str, typer.Option(help="Its topology, one of the models.")],
-    dataset: Annotated[str, typer.Option(help="What it was trained on.")],
+    dataset: Annotated[str, typer.Option(help="What it was trained on, or will be.")],
     device: Device = "cpu",
     data_root: DataRoot = None,
     out: Out = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate a published PyTorch checkpoint (weights only) and keep it as a teacher."""
+    """Evaluate a published PyTorch checkpoint (weights only) and keep it as a teacher.
+
+    A folder as Hugging Face has it (config.json, model.safetensors, tokeniser) is kept as the
+    start of a teacher that a suite then trains.
+    """
     discovery.module_of("models", model)
     discovery.module_of("datasets", dataset)
+    if file.is_dir():
+        from harness.cli.starting import keep_start
+
+        keep_start(file, model=model, dataset=dataset, as_json=as_json)
+        return
     from harness.engine.importing import import_checkpoint
 
     threads = os.cpu_count() or 1

@@ -31,6 +31,7 @@ class TeacherIdentity:
         seed: Of its training.
         split: The identity of the split it is trained on.
         weights_sha256: Of an imported one, which nothing else identifies.
+        start_sha256: Of published weights that its training began with.
     """
 
     dataset: str
@@ -39,10 +40,11 @@ class TeacherIdentity:
     seed: int | None = None
     split: str | None = None
     weights_sha256: str | None = None
+    start_sha256: str | None = field(default=None, metadata={"later": True})
 
     def __post_init__(self) -> None:
         trained = None not in (self.recipe, self.seed, self.split)
-        if trained == (self.weights_sha256 is not None):
+        if trained == (self.weights_sha256 is not None) or (self.start_sha256 and not trained):
             raise SpecError(
                 "TeacherIdentity is of a trained network (recipe, seed, split) or of an imported "
                 f"one (weights_sha256), got {self!r}"
@@ -58,7 +60,9 @@ class TeacherIdentity:
             return False
         if self.weights_sha256 is not None:
             return cell.recipe_name == f"imported {self.weights_sha256}"
-        return (cell.recipe, cell.seed, cell.split) == (self.recipe, self.seed, self.split)
+        began = cell.params.get(START)
+        ours = (self.recipe, self.seed, self.split, self.start_sha256)
+        return (cell.recipe, cell.seed, cell.split, began) == ours
 
 
 @value
@@ -72,7 +76,8 @@ class Cell:
         protocol: The suite's; raised when old rows may no longer stand beside new ones.
         method: A file under ``suites/methods/``.
         params: The method's parameters, all of them, defaults included. One that begins with
-            its teacher's weights where it would not by itself has ``start_from="teacher"``, too.
+            its teacher's weights where it would not by itself has ``start_from="teacher"``, too,
+            and a teacher that begins with published ones their SHA-256.
         dataset: A file under ``suites/datasets/``.
         split: The identity of its fixed split.
         model: The student, a file under ``suites/models/``.
@@ -134,6 +139,11 @@ class Cell:
     def starts_from_teacher(self) -> bool:
         """Whether the student is given the teacher's weights before its method is."""
         return self.params.get(START) == "teacher"
+
+    @property
+    def starts_from_published(self) -> str | None:
+        """The SHA-256 of the published weights that a teacher's training begins with."""
+        return str(self.params[START]) if self.suite == TEACHERS and START in self.params else None
 
     @property
     def label(self) -> str:

@@ -18,11 +18,18 @@ class TeacherSpec:
         model: A file under ``suites/models/``.
         recipe: How to train it, or None if it is imported.
         seed: Of its training.
+        start: The SHA-256 of published weights that its training begins with, as ``teacher import
+            FOLDER`` tells it; None begins with what the seed draws.
     """
 
     model: str
     recipe: Recipe | None = None
     seed: int = 0
+    start: str | None = field(default=None, metadata={"later": True})
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.recipe is None:
+            raise SpecError("TeacherSpec.start is what a training begins with: give a recipe, too")
 
 
 @value

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from harness.contracts.cell import LABELS_ALONE, TEACHERS, Cell, TeacherIdentity
+from harness.contracts.cell import LABELS_ALONE, START, TEACHERS, Cell, TeacherIdentity
 from harness.contracts.errors import StoreError
 from harness.contracts.recipe import Recipe
 from harness.contracts.row import Row
@@ -23,7 +23,12 @@ def identity_of(suite: Suite, split: str, store: Store, published: Published, /)
     asked, dataset = suite.teacher, suite.dataset
     if asked.recipe is not None:
         return TeacherIdentity(
-            dataset=dataset, model=asked.model, recipe=asked.recipe, seed=asked.seed, split=split
+            dataset=dataset,
+            model=asked.model,
+            recipe=asked.recipe,
+            seed=asked.seed,
+            split=split,
+            start_sha256=asked.start,
         )
     pointed = store.imported_teacher(dataset, asked.model)
     if pointed is not None:
@@ -50,12 +55,12 @@ def not_imported(model: str, dataset: str, store: Store, /) -> StoreError:
 
 def cell_of(identity: TeacherIdentity, /) -> Cell:
     """Return the cell that a teacher is; an imported one trains nothing."""
-    imported = identity.weights_sha256
+    imported, start = identity.weights_sha256, identity.start_sha256
     return Cell(
         suite=TEACHERS,
         protocol=1,
         method=LABELS_ALONE,
-        params={},
+        params={START: start} if start else {},
         dataset=identity.dataset,
         split=identity.split or "unknown",
         model=identity.model,

