@@ -99,8 +99,8 @@ CARD = MethodCard(
             "through both"
         ),
         "no augmentation of the text, which the paper finds worth 0.76 points",
-        "on images, which have no embeddings, fields of a map stand in the place of tokens",
     ),
+    needs=("classes", "tokens"),
 )
 
 

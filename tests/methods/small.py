@@ -28,7 +28,8 @@ TOPOLOGIES: dict[Kind, Model] = {
 CLASSES, SAMPLES, SIDE = 3, 8, 8  # 8: SASTC attends in samples // 4 dimensions
 STATIC, EVENTS = (1, SIDE, SIDE), (2, SIDE, SIDE)
 SPEC = NeuronSpec(scale_input=False)
-GIVEN = {"classes", "maps"}  # by images with a class each
+# By images with a class each; a map's fields can stand for tokens.
+GIVEN = {"classes", "maps", "tokens"}
 
 
 def on_images() -> list[str]:
