@@ -100,7 +100,7 @@ CARD = MethodCard(
         ),
         "no augmentation of the text, which the paper finds worth 0.76 points",
     ),
-    needs=("classes", "tokens"),
+    needs=("tokens",),
 )
 
 
