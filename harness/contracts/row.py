@@ -274,11 +274,12 @@ class Row:
 
     def _check_metrics(self, metrics: Metrics) -> None:
         """Refuse metrics of another number of steps or samples than cell and ledger have."""
-        steps = metrics.score_by_step
-        if steps is not None and len(steps) != self.cell.timesteps:
-            raise SpecError(
-                f"Metrics.score_by_step must have {self.cell.timesteps} steps, got {len(steps)}"
-            )
+        for name in ("score_by_step", "score_by_step_low", "score_by_step_high"):
+            steps = getattr(metrics, name)
+            if steps is not None and len(steps) != self.cell.timesteps:
+                raise SpecError(
+                    f"Metrics.{name} must have {self.cell.timesteps} steps, got {len(steps)}"
+                )
         asked = metrics.n_test if self.ledger is None else self.ledger.samples
         # A tracker is asked nothing about the frames that it is started on.
         fewer = metrics.n_test if metrics.metric == "accuracy" else 1
