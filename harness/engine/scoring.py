@@ -23,7 +23,7 @@ from harness.store import read_bytes
 _CLASSES = "classification"
 _MOST_BYTES = 2**28
 _HEAD_BYTES = 2**12  # of an archive and its arrays, far more than NumPy writes
-_BYTES_A_DECISION = 256  # 32 numbers, which no task of ours needs
+_BYTES_A_DECISION = 4096  # 512 numbers: detection has scores of 21 classes now and in 8 steps
 # Sums of these many terms in another order; a version of NumPy may choose one.
 _ROUNDING = 1e-12
 _RESAMPLING = 0.02  # a version of NumPy may draw otherwise

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from harness.statistics import Comparison, Mean
 
+_WILSON = re.compile(r"Wilson(?= half-width)|Wilson interval(?= of a single)")
 # Where our own text names the metric; fields and rules of accuracy are something else.
 _ACCURACY = re.compile(
     r"(?:[Tt]est )?\b[Aa]ccuracy(?= (?:%|\(%\)|in per cent|then|against|after each|is drawn))"
@@ -54,8 +55,11 @@ def accuracy(mean: Mean | None, single: float, /) -> str:
 
 
 def of_metric(text: str, name: str, /) -> str:
-    """Return text of ours about accuracies as one about scores in the metric ``name``."""
-    return text if name == "accuracy" else _ACCURACY.sub(name, text)
+    """Return text of ours about accuracies as one about scores in the metric ``name``.
+
+    Their intervals are no longer Wilson's, which are those of a fraction of samples.
+    """
+    return text if name == "accuracy" else _WILSON.sub("interval", _ACCURACY.sub(name, text))
 
 
 def difference(found: Comparison | None, /) -> str:

@@ -22,3 +22,5 @@ def test_every_table_and_figure_names_the_metric_of_the_task(tmp_path: Path) -> 
     claimed = re.compile(r"accuracy (\(%\)|%|against|in per cent)", re.IGNORECASE)
     assert not [name for name, text in texts.items() if claimed.search(text)]
     assert table(rows)[0].split()[:2] == ["mAP", "%"]
+    assert "interval half-width" in texts["leaderboard.md"]
+    assert "Wilson" not in texts["leaderboard.md"]
