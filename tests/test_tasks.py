@@ -3,15 +3,12 @@
 import ast
 import json
 import re
-import subprocess
-import sys
-from os import environ
 from pathlib import Path
 
 import pytest
 
 from harness import discovery
-from tests.projects import ROOT, copied
+from tests.projects import ROOT, copied, python
 
 PAGE = (ROOT / "docs" / "tasks.md").read_text()
 
@@ -23,17 +20,7 @@ def _block(name: str) -> str:
 
 
 def _harness(*words: str, cwd: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", *words],
-        cwd=cwd,
-        env={**environ, "PYTHONPATH": str(cwd)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return python("-m", "harness", *words, cwd=cwd, path=cwd)
 
 
 def test_a_task_is_one_file_and_methods_that_do_not_mean_it_say_so(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from harness.contracts.errors import DataError
 # A decoder is chosen by content: a file of another format may start a program (EPS: Ghostscript).
 _FORMATS = ("JPEG", "PNG", "BMP")
 # What Pillow raises for a file that is no image, is damaged, or too large to be a photograph.
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -97,7 +97,7 @@ def read(path: Path, /) -> Pixels:  # [H, W, 3]
     try:
         with Image.open(path, formats=_FORMATS) as image:
             return np.asarray(image.convert("RGB"))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _unreadable(path, error) from error
 
 
@@ -110,7 +110,7 @@ def size_of(path: Path, /) -> tuple[int, int]:
     try:
         with Image.open(path, formats=_FORMATS) as image:
             return image.size
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _unreadable(path, error) from error
 
 

@@ -6,7 +6,7 @@ videos and never frames are drawn anew for an interval. Plain arrays, no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,13 +154,20 @@ def mean_average_precision(
         raise SpecError(
             f"no frame of {len(scores)} is of a class that counts, so there is no precision"
         )
-    again = (figures(drawn) for drawn in _draws(len(names), resamples, seed))
-    return Detection(
-        value=float(np.nanmean(values)),
-        interval=_percentiles(again, float(np.nanmean(values))),
-        by_class=values,
-        videos=len(names),
-    )
+    return _detection(values, figures, len(names), resamples, seed)
+
+
+def _detection(
+    values: Numbers,
+    figures: Callable[[Numbers], Numbers],
+    videos: int,
+    resamples: int,
+    seed: int,
+) -> Detection:
+    """Return the mean over classes, with the interval of what other draws of videos give."""
+    mean = float(np.nanmean(values))
+    again = (figures(drawn) for drawn in _draws(videos, resamples, seed))
+    return Detection(value=mean, interval=_percentiles(again, mean), by_class=values, videos=videos)
 
 
 def class_mean_recall(
@@ -204,13 +211,7 @@ def class_mean_recall(
         return recall
 
     values = figures(np.ones(len(names)))
-    again = (figures(drawn) for drawn in _draws(len(names), resamples, seed))
-    return Detection(
-        value=float(np.nanmean(values)),
-        interval=_percentiles(again, float(np.nanmean(values))),
-        by_class=values,
-        videos=len(names),
-    )
+    return _detection(values, figures, len(names), resamples, seed)
 
 
 def marginal(

@@ -19,18 +19,11 @@ from PIL import Image
 
 from harness.contracts.dataset import DatasetCard, Finding
 from harness.contracts.errors import DataError
+from harness.data.frames import UNREADABLE
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 # A decoder is chosen by content: a file of another format may start a program (EPS: Ghostscript).
 _FORMATS = ("JPEG", "PNG")
-# What Pillow raises for a file that is no image, is damaged, or too large to be a photograph.
-_UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,  # where warnings are errors
-)
 _SYNSET = re.compile(r"n\d{8}")
 # Szegedy et al., CVPR 2015, section 6: 8 to 100 % of the area, sides at most 3 : 4.
 _AREA, _LOG_RATIO, _ATTEMPTS = (0.08, 1.0), np.log((3 / 4, 4 / 3)), 10
@@ -89,7 +82,7 @@ class ImageFiles:
         try:
             with Image.open(path, formats=_FORMATS) as image:
                 return np.asarray(self._cut(image, chance))
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise unreadable(path, error) from error
 
     def _cut(self, image: Image.Image, chance: np.random.Generator | None) -> Image.Image:
@@ -166,7 +159,7 @@ def pixels(files: ImageFiles, shape: tuple[int, int, int], /) -> NDArray[np.uint
                 wide, tall = image.size
                 if image.size == (width, height):  # else not worth decoding
                     inputs[place] = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise unreadable(path, error) from error
         if (wide, tall) != (width, height):
             raise DataError(
@@ -299,7 +292,7 @@ def findings(*parts: ImageFiles) -> Iterator[Finding]:
             try:
                 with Image.open(path, formats=_FORMATS) as image:
                     image.load()
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 bad += 1
                 found = str(unreadable(path, error))
                 yield Finding(path=str(path), expected="an image", found=found, ok=False)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from harness.contracts.errors import SpecError
 from harness.contracts.inputs import Classes, Features
 from harness.contracts.model import Output
-from suites.models._frames import as_map, tokens_of
+from suites.models._frames import as_map, check_windows, tokens_of
 from suites.models._signal import Activation, Socket, Visit, add, through
 
 
@@ -183,12 +183,7 @@ class _OadTransformerNetwork(nn.Module):
         Raises:
             SpecError: If the windows are of another shape than those it was built for.
         """
-        expected = (self.features.length, self.features.width)
-        if stimulus.dim() != 3 or tuple(stimulus.shape[1:]) != expected:
-            raise SpecError(
-                f"the stimulus is {list(stimulus.shape)}; this network was built for "
-                f"[N, {expected[0]}, {expected[1]}]"
-            )
+        check_windows(stimulus, self.features)
         visit = self.socket.visit(timesteps, taps)
         work, stride = self.topology.work, self.topology.stride
         # Of each stride the newest frame.

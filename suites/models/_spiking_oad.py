@@ -21,7 +21,7 @@ from harness.contracts.model import Output
 from harness.neurons.carrying import Memory
 from harness.neurons.going_on import go_on
 from harness.neurons.spiking import SpikingNeuron
-from suites.models._frames import as_map, tokens_of
+from suites.models._frames import as_map, check_windows, tokens_of
 from suites.models._signal import Activation, Socket, Visit, add, through
 
 # Attention fires at half the threshold of other neurons (Spikformer, ICLR 2023): the suite's
@@ -223,12 +223,7 @@ class SpikingOadNetwork(nn.Module):
         Raises:
             SpecError: If the windows are of another shape than those it was built for.
         """
-        expected = (self.features.length, self.features.width)
-        if stimulus.dim() != 3 or tuple(stimulus.shape[1:]) != expected:
-            raise SpecError(
-                f"the stimulus is {list(stimulus.shape)}; this network was built for "
-                f"[N, {expected[0]}, {expected[1]}]"
-            )
+        check_windows(stimulus, self.features)
         visit = self._visit(timesteps, taps)
         spikes = self._spikes(stimulus[:, -self.shown :], visit, None)
         asked = spikes[:, :, -self.asked :]
