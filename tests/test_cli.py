@@ -14,7 +14,7 @@ from harness import discovery
 from harness.contracts.row import Row
 from harness.contracts.values import to_plain
 from harness.engine.compare import TIMES
-from harness.engine.grid import unmeant
+from harness.engine.meaning import unmeant
 from harness.engine.teachers import cell_of
 from tests.projects import copied
 

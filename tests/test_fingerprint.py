@@ -403,6 +403,7 @@ GLUE = {
     "harness.engine.processes": "starts and ends the process",
     "harness.engine.provenance": "where and when",
     "harness.engine.settings": "what a user has set; a cell has its own copy",
+    "harness.engine.trust": "says how far rows are to be believed",
     "harness.engine.traces": "what a cell has left of the process",
     "harness.engine.teachers": "finds the teacher, whose row is judged by itself",
     "harness.engine.proofs": "judges rows",

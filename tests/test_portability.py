@@ -11,6 +11,7 @@ from benchmarks.portability import AS_IT_IS, apart, differences, every_cell, hol
 from harness import discovery
 from harness.contracts.cell import Cell
 from harness.contracts.row import Metrics, Row
+from harness.engine.meaning import unmeant
 from harness.store import Store
 
 METRICS = Metrics(score=0.5, score_low=0.1, score_high=0.9, n_test=2, train_seconds=1.0)
@@ -33,7 +34,8 @@ def _kept(folder: Path, cell: Cell, metrics: Metrics, decided: list[int]) -> Pat
 
 def test_the_sample_has_every_method_once_and_every_step_count_and_simulator() -> None:
     cells = list(sample(every_cell("digits")))
-    assert [cell.method for cell in cells] == list(discovery.names("methods"))
+    meant = [name for name in discovery.names("methods") if not unmeant(name, "digits")]
+    assert [cell.method for cell in cells] == meant
     assert {cell.timesteps for cell in cells} == {1, 2, 4}
     assert {cell.backend for cell in cells} == {"norse", "spikingjelly"}
     assert {cell.seed for cell in cells} == {0}

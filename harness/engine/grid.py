@@ -10,17 +10,15 @@ from harness import discovery
 from harness.contracts.cell import START, Cell
 from harness.contracts.dataset import Dataset
 from harness.contracts.errors import SpecError
-from harness.contracts.inputs import Image, Tokens
 from harness.contracts.suite import Suite
 from harness.contracts.tuning import Tuning
+from harness.engine.meaning import unmeant
 from harness.engine.settings import Settings, points
 from harness.engine.teachers import identity_of
 from harness.results import Published
 from harness.store import Store
 
 Start = Literal["teacher"] | None
-# What a method may need of a sample.
-_OFFERED = {Image: ("maps",), Tokens: ("tokens",)}
 STARTS: Final[tuple[Start, ...]] = (None, "teacher")
 
 
@@ -177,19 +175,6 @@ def unreadable(name: str, axes: Axes, /) -> dict[str, str]:
         except SpecError as error:
             found[method] = str(error)
     return found
-
-
-def unmeant(method: str, dataset: str, /) -> str:
-    """Return why a method's formulas do not mean what is asked of a data set; empty if they do."""
-    card, said = load_dataset(dataset).card, discovery.method_card(method)
-    offered = {*discovery.task_gives(card.task), *_OFFERED.get(type(card.input), ())}
-    missing = sorted({*(said.needs if said else ())} - offered)
-    if not missing:
-        return ""
-    return (
-        f"{method} needs {' and '.join(missing)}, which {card.task} on {type(card.input).__name__} "
-        f"has not; it gives {', '.join(sorted(offered)) or 'nothing of the kind'}"
-    )
 
 
 def _methods(suite: Suite, axes: Axes) -> Sequence[str]:

@@ -20,7 +20,7 @@ from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.task import Task
 from harness.data.encoding import Encoder, Presentation, direct
-from harness.engine.grid import unmeant
+from harness.engine.meaning import unmeant
 from harness.neurons.activation import activation
 from harness.seeds import torch_seed
 from harness.training.student import Student, no_simulator

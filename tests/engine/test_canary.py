@@ -33,7 +33,7 @@ def row(of: Cell, heard: Canary | None) -> Row:
     return Row(cell=of, status="ok", metrics=metrics, canary=heard)
 
 
-@pytest.mark.parametrize("method", on_images())
+@pytest.mark.parametrize("method", on_images(("classes", "maps")))
 def test_every_method_sings_the_same_twice_and_with_spikes(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

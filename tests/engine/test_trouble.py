@@ -18,7 +18,8 @@ from harness import discovery
 from harness.contracts.errors import HarnessError, SpecError
 from harness.contracts.method import Progress
 from harness.engine import grid, processes, progress, scheduler
-from harness.engine.grid import Axes, unmeant
+from harness.engine.grid import Axes
+from harness.engine.meaning import unmeant
 from harness.engine.processes import End, Job, News, run_jobs
 from harness.engine.scheduler import CellEnded, Started
 from harness.results import Published

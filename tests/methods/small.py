@@ -1,6 +1,6 @@
 """Real topologies, as small as the methods allow, on any simulator, and the lesson for them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Literal, cast
 
@@ -32,10 +32,10 @@ SPEC = NeuronSpec(scale_input=False)
 GIVEN = {"classes", "maps", "tokens"}
 
 
-def on_images() -> list[str]:
+def on_images(given: Collection[str] = GIVEN) -> list[str]:
     """Return the methods that images with a class each have all for; others need another task."""
     cards = {name: discovery.method_card(name) for name in discovery.names("methods")}
-    return [n for n, card in cards.items() if set(card.needs if card else ()) <= GIVEN]
+    return [n for n, card in cards.items() if set(card.needs if card else ()) <= set(given)]
 
 
 def _builder(kind: Kind, shape: tuple[int, int, int]) -> Callable[..., nn.Module]:

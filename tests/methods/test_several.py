@@ -21,10 +21,10 @@ from harness.training.lesson import computing
 from harness.training.several import Several, _on_gpu
 from harness.training.team import ALONE, Team
 from tests.methods import laws
-from tests.methods.small import lesson, teacher
+from tests.methods.small import lesson, on_images, teacher
 
 PROCESSES, STEPS = 2, 3
-NAMES = discovery.names("methods")
+NAMES = on_images()
 OWN_LOOP, OWN_STATE, CHANCE = "looks at batches itself", "keeps from step to step", "are drawn"
 # By the words in which they refuse; everything else means the same on several devices.
 REFUSED = {
