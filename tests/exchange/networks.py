@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from harness import discovery
 from harness.contracts.backend import Backend
 from harness.contracts.inputs import Classes, Image
-from harness.contracts.model import Model
+from harness.contracts.model import Model, taken_by
 from harness.contracts.neuron import NeuronSpec
 from harness.neurons.activation import activation
 from harness.neurons.spiking import SpikingNeuron
