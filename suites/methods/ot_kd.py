@@ -11,8 +11,8 @@ from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend
-from harness.training.losses.projection import stages_in_common, summed
-from harness.training.losses.transport import squared_distances, transport_cost
+from harness.training.losses.projection import as_tokens, stages_in_common, summed, token_projectors
+from harness.training.losses.transport import rising, squared_distances, transport_cost
 
 CARD = MethodCard(
     title="Image form of an action-detection method: optimal transport beside the logits",
@@ -86,9 +86,8 @@ class OtKd:
         """
         stages = stages_in_common(student, lesson.guide)[-2:]
         ours, theirs = student.tap_channels, lesson.guide.tap_channels
-        projectors = nn.ModuleDict(
-            {name: _projector(ours[name], theirs[name]) for name in stages}
-        ).to(lesson.device)
+        pairs = dict(zip(stages, stages, strict=True))
+        projectors = token_projectors(ours, theirs, pairs).to(lesson.device)
         weights = torch.tensor([*self.transport_weights(lesson.steps)], device=lesson.device)
 
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
@@ -112,10 +111,8 @@ class OtKd:
         )
 
     def transport_weights(self, steps: int) -> Iterator[float]:
-        """Yield ``beta`` for each step."""
-        rising = max(1, round(self.ramp * steps))
-        for step in range(steps):
-            yield self.transport_weight * min(1.0, (step + 1) / rising)
+        """Return ``beta`` for each step."""
+        return rising(self.transport_weight, ramp=self.ramp, steps=steps)
 
     def transport(
         self,
@@ -125,7 +122,7 @@ class OtKd:
     ) -> Tensor:
         """Return ``W_eps``, averaged over samples."""
         rate, feature = fields(rate, side=self.side), fields(feature, side=self.side)
-        costs = squared_distances(projector(_points(rate)), _points(feature))
+        costs = squared_distances(projector(as_tokens(rate)), as_tokens(feature))
         if self.place_weight:
             apart = squared_distances(_places(rate), _places(feature)) * 2  # undo the mean
             costs = costs + self.place_weight * apart
@@ -141,19 +138,10 @@ def fields(
     return avg_pool2d(maps, [-(-size // side) for size in maps.shape[-2:]], ceil_mode=True)
 
 
-def _points(maps: Tensor) -> Tensor:
-    """Return the fields of ``maps`` ``[N, C, H, W]`` as ``[N, H W, C]``."""
-    return maps.flatten(2).mT
-
-
 def _places(maps: Tensor) -> Tensor:
     """Return the centres of the fields of ``maps``, as fractions, ``[1, H W, 2]``."""
     axes = [(torch.arange(n, device=maps.device) + 0.5) / n for n in maps.shape[-2:]]
     return torch.cartesian_prod(*axes).unsqueeze(0)
-
-
-def _projector(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(inputs, outputs), nn.LayerNorm(outputs))
 
 
 METHOD: Method = OtKd()

@@ -10,8 +10,8 @@ from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend
-from harness.training.losses.projection import stages_in_common, summed
-from harness.training.losses.transport import squared_distances, transport_cost
+from harness.training.losses.projection import as_tokens, stages_in_common, summed, token_projectors
+from harness.training.losses.transport import rising, squared_distances, transport_cost
 
 CARD = MethodCard(
     title="Optimal transport between tokens of frames, beside the logits: action detection",
@@ -75,12 +75,8 @@ class OtKdOad:
         """
         stages = stages_in_common(student, lesson.guide)[-2:]
         ours, theirs = student.tap_channels, lesson.guide.tap_channels
-        projectors = nn.ModuleDict(
-            {
-                name: nn.Sequential(nn.Linear(ours[name], theirs[name]), nn.LayerNorm(theirs[name]))
-                for name in stages
-            }
-        ).to(lesson.device)
+        pairs = dict(zip(stages, stages, strict=True))
+        projectors = token_projectors(ours, theirs, pairs).to(lesson.device)
         weights = torch.tensor([*self.transport_weights(lesson.steps)], device=lesson.device)
 
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
@@ -98,10 +94,8 @@ class OtKdOad:
         )
 
     def transport_weights(self, steps: int) -> Iterator[float]:
-        """Yield ``beta`` for each step."""
-        rising = max(1, round(self.ramp * steps))
-        for step in range(steps):
-            yield self.transport_weight * min(1.0, (step + 1) / rising)
+        """Return ``beta`` for each step."""
+        return rising(self.transport_weight, ramp=self.ramp, steps=steps)
 
     def transport(
         self,
@@ -121,18 +115,11 @@ class OtKdOad:
     ) -> list[Tensor]:
         return [
             self.transport(
-                projectors[name](_tokens(widened(output.taps[name]).mean(0))),
-                _tokens(answer.taps[name]),
+                projectors[name](as_tokens(widened(output.taps[name]).mean(0))),
+                as_tokens(answer.taps[name]),
             )
             for name in stages
         ]
-
-
-def _tokens(
-    taps: Tensor,  # [N, C, ...]
-) -> Tensor:
-    """Return the places of a tap as tokens, ``[N, L, C]``."""
-    return taps.flatten(2).mT
 
 
 METHOD: Method = OtKdOad()

@@ -12,7 +12,7 @@ from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, Teacher, descend
-from harness.training.losses.projection import same_size, summed
+from harness.training.losses.projection import as_tokens, same_size, summed, token_projectors
 
 CARD = MethodCard(
     title="Two stages: features and embeddings on unlabelled text, then logits and labels too",
@@ -191,12 +191,7 @@ class _Matcher(nn.Module):
         super().__init__()
         self.pairs = pairs
         ours, theirs = student.tap_channels, teacher.tap_channels
-        self.transforms = nn.ModuleDict(
-            {
-                name: nn.Sequential(nn.Linear(ours[name], theirs[of]), nn.LayerNorm(theirs[of]))
-                for name, of in pairs.items()
-            }
-        )
+        self.transforms = token_projectors(ours, theirs, pairs)
         # In a list, so that the networks are no modules of this one.
         self.tables = [_table(student.network), _table(teacher.network)]
         self.widen: nn.Module = nn.Identity()
@@ -232,8 +227,8 @@ class _Matcher(nn.Module):
         """Return ``L_i``, over the places where the teacher has a token."""
         if rate.dim() == 4:
             rate, feature = same_size(rate, feature)
-        wanted = _places(widened(feature))  # [N, P, C']
-        made: Tensor = self.transforms[name](_places(rate))
+        wanted = as_tokens(widened(feature))  # [N, P, C']
+        made: Tensor = self.transforms[name](as_tokens(rate))
         apart = (made - wanted).square().mean(-1)  # [N, P]
         if self.reads:
             there = (wanted != 0).any(-1).to(apart.dtype)
@@ -257,11 +252,6 @@ def _table(network: nn.Module) -> Tensor:
     if isinstance(table, Tensor):
         return table
     return next(network.parameters()).new_zeros(0)
-
-
-def _places(signal: Tensor) -> Tensor:
-    """Return ``signal`` ``[N, C, ...]`` as ``[N, P, C]``."""
-    return signal.flatten(2).transpose(1, 2)
 
 
 METHOD: Method = SpikeBert()

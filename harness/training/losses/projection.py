@@ -50,6 +50,25 @@ def projector(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
 
 
+def token_projectors(
+    ours: Mapping[str, int], theirs: Mapping[str, int], pairs: Mapping[str, str]
+) -> nn.ModuleDict:
+    """Return a linear layer and a norm for each of our taps, to the width of its partner."""
+    return nn.ModuleDict(
+        {
+            name: nn.Sequential(nn.Linear(ours[name], theirs[of]), nn.LayerNorm(theirs[of]))
+            for name, of in pairs.items()
+        }
+    )
+
+
+def as_tokens(
+    tap: Tensor,  # [N, C, ...]
+) -> Tensor:
+    """Return the places of a tap as tokens, ``[N, P, C]``."""
+    return tap.flatten(2).mT
+
+
 def summed(errors: Sequence[Tensor]) -> Tensor:
     """Return the sum of one or more ``errors``, one a stage."""
     return sum(errors[1:], errors[0])

@@ -6,6 +6,7 @@ distances are taken in bfloat16 under autocast; and it has to be compiled.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -55,3 +56,10 @@ def transport_cost(
 ) -> Tensor:
     """Return ``<P, C>`` of each cloud, ``[N]``; the plan counts as constant in the gradient."""
     return (plan(costs, smoothing=smoothing, iterations=iterations) * costs).sum((1, 2))
+
+
+def rising(weight: float, *, ramp: float, steps: int) -> Iterator[float]:
+    """Yield ``weight`` for each step, after a linear rise over the share ``ramp`` of them."""
+    whole = max(1, round(ramp * steps))
+    for step in range(steps):
+        yield weight * min(1.0, (step + 1) / whole)
