@@ -14,7 +14,7 @@ from typing import Any
 from harness.contracts.errors import SpecError
 from harness.contracts.ledger import CATEGORIES
 from harness.contracts.row import Metrics, Provenance, Row
-from harness.contracts.schema_2 import RENAMED, renamed
+from harness.contracts.schema_2 import FIRST, renamed
 from harness.contracts.values import from_json
 
 _NAMED = ("suite", "protocol", "method", "params", "dataset", "split", "model", "teacher")
@@ -27,8 +27,7 @@ _DERIVED = {
     *("code_fp", "env_fp", "hw_fp", "cpu", "python", "torch", "precision", "recipe"),
 }
 # Of the metrics, by the names of then.
-_THEN = {new: old for old, new in RENAMED.items()}
-_COLUMNS = tuple(_THEN.get(item.name, item.name) for item in fields(Metrics))
+_COLUMNS = tuple(FIRST.get(item.name, item.name) for item in fields(Metrics))
 _MOST_STEPS = 2**16  # far more than any had: counts are spread over so many entries
 _NO_ROW = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 

@@ -22,6 +22,7 @@ RENAMED = {
     "teacher_accuracy": "teacher_score",
     "ann_accuracy": "ann_score",
 }
+FIRST = {new: old for old, new in RENAMED.items()}
 _NO_ROW = (AttributeError, RecursionError, ValueError)
 
 

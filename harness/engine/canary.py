@@ -22,7 +22,7 @@ from harness.contracts.dataset import Samples, Source, Splits
 from harness.contracts.ledger import Ledger
 from harness.contracts.recipe import Recipe
 from harness.contracts.row import Canary, Metrics, Stage
-from harness.contracts.schema_2 import RENAMED
+from harness.contracts.schema_2 import FIRST
 from harness.contracts.task import Driven
 from harness.contracts.values import to_plain
 from harness.data.streaming import some, unaugmented
@@ -156,9 +156,8 @@ def _hashes(ledger: Ledger) -> Iterator[str]:
 
 def _by_first_name(metrics: Metrics) -> dict[str, Any]:
     """Return metrics by the names they were first published under, which order canaries."""
-    first = {new: old for old, new in RENAMED.items()}
     return {
-        first.get(name, name): item for name, item in to_plain(metrics).items() if name != "metric"
+        FIRST.get(name, name): item for name, item in to_plain(metrics).items() if name != "metric"
     }
 
 

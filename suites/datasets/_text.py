@@ -9,7 +9,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +28,10 @@ from harness.contracts.dataset import (
     Samples,
     Splits,
 )
-from harness.contracts.errors import DataError
+from harness.contracts.errors import DataError, StoreError
 from harness.data import checksums
 from harness.data.events.cache import cache_folder
+from harness.store import write_atomically
 from suites.datasets._events_splits import split
 
 PAD, UNKNOWN, BEGIN, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
@@ -391,13 +391,8 @@ def _cached(path: Path, shape: tuple[int, int]) -> NDArray[np.int32] | None:
 
 
 def _keep(path: Path, whole: NDArray[np.int32]) -> None:
-    """Write a cache file, under its name only once it is whole."""
-    part = path.with_suffix(f".{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            np.save(file, whole)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise DataError(f"{path} cannot be written: {error}; set SNN_DISTILL_CACHE") from error
+        write_atomically(path, lambda file: np.save(file, whole))
+    except StoreError as error:
+        why = error.__cause__
+        raise DataError(f"{path} cannot be written: {why}; set SNN_DISTILL_CACHE") from error
