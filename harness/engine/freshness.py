@@ -15,7 +15,8 @@ from harness import discovery, fingerprint
 from harness.contracts.cell import Cell
 from harness.contracts.errors import HarnessError, StoreError
 from harness.contracts.row import Row, Stage
-from harness.engine.grid import load_dataset, load_suite
+from harness.data import catalogue
+from harness.engine.grid import load_suite
 from harness.engine.proofs import Verified
 from harness.engine.teachers import cell_of
 from harness.engine.trust import trust_of
@@ -70,7 +71,7 @@ def _roots(cell: Cell) -> Mapping[Stage, tuple[str, ...]]:
     of_both = [
         discovery.module_of("datasets", cell.dataset),
         discovery.module_of("models", cell.model),
-        discovery.module_of("tasks", load_dataset(cell.dataset).card.task),
+        discovery.module_of("tasks", catalogue.load(cell.dataset).card.task),
         *([discovery.module_of("encoders", cell.encoder)] if cell.encoder else []),
         # It decides what is in a slot, of the trained network too.
         discovery.module_of("methods", cell.method),
@@ -116,7 +117,7 @@ def fast_fingerprint(cell: Cell, device: str, devices: int = 1, /) -> str | None
 def data_fingerprint(dataset: str, data_root: Path | None, /) -> str | None:
     """Return the data's fingerprint; None where there is none, which a run will explain."""
     try:
-        return load_dataset(dataset).provenance(data_root).fingerprint
+        return catalogue.load(dataset).provenance(data_root).fingerprint
     except HarnessError:
         return None
 

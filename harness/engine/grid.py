@@ -8,10 +8,10 @@ from typing import Any, Final, Literal, cast
 
 from harness import discovery
 from harness.contracts.cell import START, Cell
-from harness.contracts.dataset import Dataset
 from harness.contracts.errors import SpecError
 from harness.contracts.suite import Suite
 from harness.contracts.tuning import Tuning
+from harness.data import catalogue
 from harness.engine.meaning import unmeant
 from harness.engine.settings import Settings, points
 from harness.engine.teachers import identity_of
@@ -60,11 +60,6 @@ def load_suite(name: str) -> Suite:
     return cast(Suite, discovery.load("suites", name))
 
 
-def load_dataset(name: str) -> Dataset:
-    """Return the data set of that name, unopened."""
-    return cast(Dataset, discovery.load("datasets", name))
-
-
 def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[Cell]:
     """Return the cells of suite ``name`` that ``axes`` choose.
 
@@ -80,7 +75,7 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
     suite = load_suite(name)
     recipe_name = _recipe_name(suite, name, axes.recipe)
     recipe = suite.recipes[recipe_name]
-    card = load_dataset(suite.dataset).card
+    card = catalogue.load(suite.dataset).card
     broken = unreadable(name, axes)
     methods = [one for one in _methods(suite, axes) if one not in broken]
     grid = product(

@@ -4,16 +4,14 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from torch import nn
 
-from harness import discovery
 from harness.contracts.cell import TeacherIdentity
-from harness.contracts.dataset import Dataset
 from harness.contracts.errors import SpecError
 from harness.contracts.row import Metrics, Row
+from harness.data import catalogue
 from harness.data.encoding import Presentation, direct
 from harness.engine.canary import canary_of
 from harness.engine.cell import keep, prepared, weights_of
@@ -67,7 +65,7 @@ def import_checkpoint(
 
 def _imported(file: Path, model: str, dataset: str, conditions: Conditions) -> Imported:
     started = datetime.now(UTC)
-    source = cast(Dataset[Any], discovery.load("datasets", dataset))
+    source = catalogue.load(dataset)
     device, store = torch.device(conditions.device), Store(conditions.runs)
     # The network first: its weights are what the teacher is identified by.
     found = resolve(cell_of(TeacherIdentity(dataset=dataset, model=model, weights_sha256="?")))

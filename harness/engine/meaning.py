@@ -1,10 +1,8 @@
 """Which methods mean what is asked of a data set. Imports no torch."""
 
-from typing import Any, cast
-
 from harness import discovery
-from harness.contracts.dataset import Dataset
 from harness.contracts.inputs import Image, Tokens
+from harness.data import catalogue
 
 # What a method may need of a sample.
 _OFFERED = {Image: ("maps",), Tokens: ("tokens",)}
@@ -12,7 +10,7 @@ _OFFERED = {Image: ("maps",), Tokens: ("tokens",)}
 
 def unmeant(method: str, dataset: str, /) -> str:
     """Return why a method's formulas do not mean what is asked of a data set; empty if they do."""
-    card = cast(Dataset[Any], discovery.load("datasets", dataset)).card
+    card = catalogue.load(dataset).card
     said = discovery.method_card(method)
     offered = {*discovery.task_gives(card.task), *_OFFERED.get(type(card.input), ())}
     missing = sorted({*(said.needs if said else ())} - offered)

@@ -7,8 +7,8 @@ from harness import discovery, fingerprint
 from harness.contracts.cell import Cell
 from harness.contracts.errors import DataError
 from harness.contracts.row import Provenance, Row, Status
+from harness.data import catalogue
 from harness.engine.freshness import data_fingerprint, fast_fingerprint, fingerprints
-from harness.engine.grid import load_dataset
 from harness.engine.jobs import Order
 
 
@@ -65,12 +65,12 @@ def without_numbers(order: Order, *, status: Status, error: str, started: dateti
 def _encoding(cell: Cell) -> str:
     """Return how a static image, or an event, reaches the student, in words."""
     if cell.encoder is None:
-        return load_dataset(cell.dataset).card.encoding
+        return catalogue.load(cell.dataset).card.encoding
     return discovery.encoder_words(cell.encoder)
 
 
 def _data_notes(cell: Cell, order: Order) -> tuple[str, ...]:
     try:
-        return load_dataset(cell.dataset).provenance(order.conditions.data_root).notes
+        return catalogue.load(cell.dataset).provenance(order.conditions.data_root).notes
     except DataError:  # the row's own error tells it
         return ()

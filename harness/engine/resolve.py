@@ -19,6 +19,7 @@ from harness.contracts.model import Model, taken_by
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.task import Task
+from harness.data import catalogue
 from harness.data.encoding import Encoder, Presentation, direct
 from harness.engine.meaning import unmeant
 from harness.neurons.activation import activation
@@ -122,7 +123,7 @@ def resolve(cell: Cell) -> Resolved:
     refuse_reach(discovery.module_of("methods", cell.method))
     said = discovery.method_card(cell.method)
     asks = said is None or said.uses_teacher or cell.starts_from_teacher
-    dataset = cast(Dataset[Any], discovery.load("datasets", cell.dataset))
+    dataset = catalogue.load(cell.dataset)
     model = cast(Model, discovery.load("models", cell.model))
     task = task_of(cell.dataset)
     _refuse_unfit(cell, model, dataset.card)
@@ -147,8 +148,7 @@ def opened(dataset: str, data_root: Path | None, timesteps: int, /) -> Splits[An
     Raises:
         DataError: If the data is missing or damaged.
     """
-    found = cast(Dataset[Any], discovery.load("datasets", dataset))
-    return found.load(data_root, timesteps=timesteps)
+    return catalogue.load(dataset).load(data_root, timesteps=timesteps)
 
 
 def task_of(dataset: str, /) -> Task:
@@ -157,8 +157,7 @@ def task_of(dataset: str, /) -> Task:
     Raises:
         UnknownPluginError: If there is no such data set or task.
     """
-    card = cast(Dataset[Any], discovery.load("datasets", dataset)).card
-    return cast(Task, discovery.load("tasks", card.task))
+    return cast(Task, discovery.load("tasks", catalogue.load(dataset).card.task))
 
 
 def _refuse_unfit(cell: Cell, model: Model, card: DatasetCard) -> None:

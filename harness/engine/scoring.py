@@ -15,7 +15,7 @@ from harness import discovery
 from harness.contracts.errors import SpecError, StoreError, UnknownPluginError
 from harness.contracts.row import Metrics, Row
 from harness.contracts.task import Task
-from harness.engine.grid import load_dataset
+from harness.data import catalogue
 from harness.engine.packed import Arrays, from_npz, one_line
 from harness.evaluation.decisions import over_time
 from harness.store import read_bytes
@@ -127,7 +127,7 @@ def _decided(row: Row, arrays: Arrays) -> _Decided:
 
 def _task(row: Row) -> str | None:
     try:
-        return load_dataset(row.cell.dataset).card.task
+        return catalogue.load(row.cell.dataset).card.task
     except UnknownPluginError:  # a suite of somebody else's
         return _CLASSES if row.metrics and row.metrics.metric == "accuracy" else None
 

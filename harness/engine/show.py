@@ -8,6 +8,7 @@ from typing import Any
 from harness import discovery, results
 from harness.contracts.errors import UnknownPluginError
 from harness.contracts.row import Row
+from harness.data import catalogue
 from harness.engine import grid
 from harness.store import Store
 
@@ -54,5 +55,5 @@ def _described(kind: discovery.Kind, name: str) -> dict[str, Any]:
     if kind == "suites":
         return asdict(grid.load_suite(name))
     if kind == "datasets":
-        return asdict(grid.load_dataset(name).card)
+        return asdict(catalogue.load(name).card)
     return {"file": discovery.module_of(kind, name)}

@@ -11,11 +11,11 @@ from torch import nn
 
 from harness import discovery, energy
 from harness.contracts.backend import Backend
-from harness.contracts.dataset import Dataset
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.ledger import Ledger
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Precision
+from harness.data import catalogue
 from harness.data.encoding import Presentation, direct
 from harness.engine.measure import quality
 from harness.engine.resolve import opened, task_of
@@ -86,7 +86,7 @@ def presentation_of(
     Raises:
         SpecError: If there is not one number a channel.
     """
-    card = cast(Dataset[Any], discovery.load("datasets", dataset)).card
+    card = catalogue.load(dataset).card
     plain = direct(card)
     shown = Presentation(mean=mean or plain.mean, std=std or plain.std)
     for name, numbers in (("mean", shown.mean), ("std", shown.std)):

@@ -19,6 +19,7 @@ from harness.contracts.cell import Cell
 from harness.contracts.ledger import Ledger
 from harness.contracts.row import Metrics, Provenance, Row
 from harness.contracts.task import MetricSpec, Score
+from harness.data import catalogue
 from harness.engine import bundle, grid, packed, scoring, trust, verification
 from harness.engine.cell import weights_of
 from harness.engine.freshness import fingerprints, standings
@@ -245,7 +246,7 @@ class Places:
 def points(monkeypatch: pytest.MonkeyPatch) -> tuple[Row, dict[str, Any]]:
     """Return a row of 8 points in 2 groups with its decisions, 3 and then 6 of them right."""
     task = SimpleNamespace(card=SimpleNamespace(task="points"))
-    monkeypatch.setattr(scoring, "load_dataset", lambda _name: task)
+    monkeypatch.setattr(catalogue, "load", lambda _name: task)
     monkeypatch.setattr(discovery, "load", lambda _kind, _name: Places())
     labels = np.arange(16.0).reshape(8, 2)
     predictions = np.stack([labels, labels])
