@@ -653,8 +653,11 @@ def _error(field: str) -> alt.Y:
         f"{field}:Q",
         title="test accuracy (%)",
         scale=alt.Scale(type="symlog", constant=1, reverse=True, nice=False, zero=False, padding=8),
+        # Every five points in the middle: scores may lie so close together that few ticks are left.
         axis=alt.Axis(
-            values=[0, 0.5, 1, 2, 3, 5, 10, 20, 30, 50, 70, 90, 99], labelExpr="100 - datum.value"
+            values=[0, 0.5, 1, 2, 3, 5, *range(10, 100, 5), 99],
+            labelExpr="100 - datum.value",
+            labelOverlap="greedy",
         ),
     )
 

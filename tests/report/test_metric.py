@@ -24,3 +24,14 @@ def test_every_table_and_figure_names_the_metric_of_the_task(tmp_path: Path) -> 
     assert table(rows)[0].split()[:2] == ["mAP", "%"]
     assert "interval half-width" in texts["leaderboard.md"]
     assert "Wilson" not in texts["leaderboard.md"]
+
+
+def test_scores_that_lie_close_together_have_ticks_between_them(tmp_path: Path) -> None:
+    near = {"score": 0.45, "score_low": 0.42, "score_high": 0.48}
+    rows = [
+        with_metrics(row, **near, score_by_step=None) if row.metrics else row
+        for row in board_rows()
+    ]
+    paths = report.write_board(board(rows), tmp_path, command="again", figures="svg")
+    [figure] = [path.read_text() for path in paths if path.name == "energy.svg"]
+    assert ">45<" in figure
