@@ -1,10 +1,14 @@
 """Events without a download: recorded digits where they are, simulated ones elsewhere."""
 
+from dataclasses import replace
+
 from harness.contracts.recipe import Recipe
 from harness.contracts.suite import Suite, TeacherSpec
 
+# `tune events_quick --methods direct --trials 6` from 0.05: 53.6 % of the validation samples at
+# 0.00556, 68.2 at 0.0167, 82.7 at 0.05, 84.9 at 0.0866, 92.7 at 0.15, 90.5 at 0.45.
 _SHORT = Recipe(
-    epochs=10, batch_size=32, learning_rate=0.05, augmentation=("roll",), precision="float64"
+    epochs=4, batch_size=32, learning_rate=0.15, augmentation=("roll",), precision="float64"
 )
 
 SUITE = Suite(
@@ -12,12 +16,15 @@ SUITE = Suite(
     protocol=1,
     dataset="digits_events",
     models=("events_convnet_tiny",),
-    teacher=TeacherSpec(model="events_convnet_tiny", recipe=_SHORT),
+    teacher=TeacherSpec(model="events_convnet_tiny", recipe=replace(_SHORT, epochs=40)),
     recipes={"short": _SHORT},
     timesteps=(4,),
     seeds=(0, 1, 2),
+    backends=("spikingjelly",),
+    witnesses=("norse", "spikingjelly"),
     caution=(
-        "A smoke test: a hundred recordings to test on, ten epochs. It shows that methods run and "
-        "learn on event frames, not which is best."
+        "A smoke test: 8x8 digits before a simulated sensor, four epochs. Six learning rates were "
+        "tried for `direct` alone, on validation data, and all methods have its best (0.15): what "
+        "stands above `direct` does so at `direct`'s rate, what stands below may lack its own."
     ),
 )
