@@ -16,7 +16,9 @@ SUITE = Suite(
     protocol=1,
     dataset="digits_events",
     models=("events_convnet_tiny",),
-    teacher=TeacherSpec(model="events_convnet_tiny", recipe=replace(_SHORT, epochs=40)),
+    teacher=TeacherSpec(
+        model="events_convnet_tiny", recipe=replace(_SHORT, epochs=40, learning_rate=0.05)
+    ),
     recipes={"short": _SHORT},
     timesteps=(4,),
     seeds=(0, 1, 2),
