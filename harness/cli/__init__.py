@@ -389,7 +389,8 @@ def tune(  # noqa: PLR0913  one option a filter
         data_root=data_root,
     )
     due = [one.cell for one in standings if one.is_due]
-    _tell_search(found, len(due), known)
+    forecast = _forecast(known, standings)
+    _tell_search(found, due, forecast, device)
     failures = 0
     if due:
         slots = _slots(jobs, device)
@@ -397,7 +398,7 @@ def tune(  # noqa: PLR0913  one option a filter
         simulators.require(cell.backend for cell in due)
         conditions = conditions_of(device, data_root, out, deterministic=True, threads=1)
         cells = [*_due_teachers(due, data_root, out, results), *due]
-        failures = _conduct(cells, conditions, slots, timeout, as_json=as_json)
+        failures = _conduct(cells, conditions, slots, timeout, as_json=as_json, forecast=forecast)
     choices = [engine.chosen(search, store) for search in found]
     path = freeze(suite, engine.frozen(known.tunings, filter(None, choices)), results=results)
     print(f"{sum(map(bool, choices))} choices -> {path}", file=sys.stderr)
@@ -827,19 +828,14 @@ def probe(
         )
 
 
-def _tell_search(found: "Sequence[Search]", due: int, known: "Published") -> None:
-    """Say what a search will cost, by what its suite's published rows took."""
-    from statistics import median
-
-    taken = [
-        row.metrics.train_seconds
-        for row in known.rows.values()
-        if row.metrics and row.metrics.train_seconds
-    ]
-    about = f", about {due * median(taken) / 60:.0f} min of training" if taken else ""
+def _tell_search(
+    found: "Sequence[Search]", due: "Sequence[Cell]", forecast: "Forecast", device: str
+) -> None:
+    """Say what a search will cost, by what rows of its kind took."""
+    expected_s = sum(forecast.seconds(cell, device) or 0.0 for cell in due)
     print(
         f"{len(found)} searches of {len(found[0].cells) if found else 0} trials; "
-        f"{due} trials to run{about}",
+        f"{len(due)} trials to run{_ahead(expected_s, device)}",
         file=sys.stderr,
     )
 
