@@ -10,7 +10,6 @@ import json
 import math
 import os
 import re
-import shlex
 import sys
 import time
 from collections import Counter
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from harness import discovery
-from harness.cli import bundles, simulators, watching
+from harness.cli import bundles, simulators, teachers, watching
 from harness.cli.boards import boards_app
 from harness.cli.data import data_app
 from harness.cli.exchange import export, import_app
@@ -43,6 +42,7 @@ from harness.cli.options import (
     Sets,
     Start,
     Untuned,
+    conditions_of,
 )
 from harness.cli.publishing import publish, report, tell_results
 from harness.contracts.errors import HarnessError, SpecError, StoreError, UnsupportedError
@@ -67,8 +67,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-teacher_app = typer.Typer(help="Teachers from elsewhere.", no_args_is_help=True)
-app.add_typer(teacher_app, name="teacher")
+app.add_typer(teachers.teacher_app, name="teacher")
 app.add_typer(data_app, name="data")
 app.add_typer(boards_app)
 app.command()(report)
@@ -264,7 +263,7 @@ def run(  # noqa: PLR0913  one option a filter
         for each in asked if engine == "local" else ():
             _require_device(each, gpus_per_cell)
         simulators.require(cell.backend for cell in due)
-        conditions = _conditions(
+        conditions = conditions_of(
             asked[0], data_root, out, deterministic=deterministic, threads=threads
         )
         conditions = replace(conditions, checkpoint_s=checkpoint_s, devices=gpus_per_cell)
@@ -390,15 +389,16 @@ def tune(  # noqa: PLR0913  one option a filter
         data_root=data_root,
     )
     due = [one.cell for one in standings if one.is_due]
-    _tell_search(found, len(due), known)
+    forecast = _forecast(known, standings)
+    _tell_search(found, due, forecast, device)
     failures = 0
     if due:
         slots = _slots(jobs, device)
         _require_device(device)
         simulators.require(cell.backend for cell in due)
-        conditions = _conditions(device, data_root, out, deterministic=True, threads=1)
+        conditions = conditions_of(device, data_root, out, deterministic=True, threads=1)
         cells = [*_due_teachers(due, data_root, out, results), *due]
-        failures = _conduct(cells, conditions, slots, timeout, as_json=as_json)
+        failures = _conduct(cells, conditions, slots, timeout, as_json=as_json, forecast=forecast)
     choices = [engine.chosen(search, store) for search in found]
     path = freeze(suite, engine.frozen(known.tunings, filter(None, choices)), results=results)
     print(f"{sum(map(bool, choices))} choices -> {path}", file=sys.stderr)
@@ -454,7 +454,7 @@ def reproduce(
     if row is None:
         raise SpecError(f"no row {cell_id!r} under {out} or {results}; `plan` lists them")
     threads, deterministic = row.provenance.threads or 1, row.provenance.deterministic is not False
-    conditions = _conditions(device, data_root, out, deterministic=deterministic, threads=threads)
+    conditions = conditions_of(device, data_root, out, deterministic=deterministic, threads=threads)
     found = run_again(row, conditions, timeout_s=timeout)
     then, now = (one.metrics.score if one.metrics else None for one in (row, found.now))
     if as_json:
@@ -501,43 +501,6 @@ def conform(backend: str, *, as_json: AsJson = False) -> None:
             print(outcome.line())
     if not all(outcome.passed for outcome in outcomes):
         raise typer.Exit(Exit.SOME_FAILED)
-
-
-@teacher_app.command("import")
-def import_teacher(
-    file: Path,
-    *,
-    model: Annotated[str, typer.Option(help="Its topology, one of the models.")],
-    dataset: Annotated[str, typer.Option(help="What it was trained on, or will be.")],
-    device: Device = "cpu",
-    data_root: DataRoot = None,
-    out: Out = RUNS,
-    as_json: AsJson = False,
-) -> None:
-    """Evaluate a published PyTorch checkpoint (weights only) and keep it as a teacher.
-
-    A folder as Hugging Face has it (config.json, model.safetensors, tokeniser) is kept as the
-    start of a teacher that a suite then trains.
-    """
-    discovery.module_of("models", model)
-    discovery.module_of("datasets", dataset)
-    if file.is_dir():
-        from harness.cli.starting import keep_start
-
-        keep_start(file, model=model, dataset=dataset, as_json=as_json)
-        return
-    from harness.engine.importing import import_checkpoint
-
-    threads = os.cpu_count() or 1
-    conditions = _conditions(device, data_root, out, deterministic=False, threads=threads)
-    found = import_checkpoint(file, model=model, dataset=dataset, conditions=conditions)
-    if as_json:
-        print(json.dumps({"score": found.accuracy, "folder": str(found.folder)}))
-    else:
-        print(
-            f"{model} on {dataset}: {100 * found.accuracy:.2f} % of {found.n_test} test samples, "
-            f"with the normalisation of {found.normalisation}; kept in {found.folder}"
-        )
 
 
 def main() -> None:
@@ -865,19 +828,14 @@ def probe(
         )
 
 
-def _tell_search(found: "Sequence[Search]", due: int, known: "Published") -> None:
-    """Say what a search will cost, by what its suite's published rows took."""
-    from statistics import median
-
-    taken = [
-        row.metrics.train_seconds
-        for row in known.rows.values()
-        if row.metrics and row.metrics.train_seconds
-    ]
-    about = f", about {due * median(taken) / 60:.0f} min of training" if taken else ""
+def _tell_search(
+    found: "Sequence[Search]", due: "Sequence[Cell]", forecast: "Forecast", device: str
+) -> None:
+    """Say what a search will cost, by what rows of its kind took."""
+    expected_s = sum(forecast.seconds(cell, device) or 0.0 for cell in due)
     print(
         f"{len(found)} searches of {len(found[0].cells) if found else 0} trials; "
-        f"{due} trials to run{about}",
+        f"{len(due)} trials to run{_ahead(expected_s, device)}",
         file=sys.stderr,
     )
 
@@ -897,21 +855,6 @@ def _tell_agreement(
     found = hold(known.rows, here)
     if found.common:
         print(found.line("what is published"), file=sys.stderr if as_json else sys.stdout)
-
-
-def _conditions(
-    device: str, data_root: Path | None, out: Path, *, deterministic: bool, threads: int
-) -> "Conditions":
-    from harness.engine.jobs import Conditions
-
-    return Conditions(
-        runs=out.resolve(),
-        data_root=data_root,
-        device=device,
-        threads=threads,
-        deterministic=deterministic,
-        command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
-    )
 
 
 def _conduct(  # noqa: PLR0913  what the options of a run come to

@@ -1,10 +1,15 @@
 """The options that several verbs have, and what the shell is told at the end."""
 
+import shlex
+import sys
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from harness.engine.jobs import Conditions
 
 RUNS, RESULTS = Path("runs"), Path("results")
 
@@ -40,3 +45,19 @@ class Exit(IntEnum):
     SOME_FAILED = 1
     BAD_INPUT = 2
     NOTHING_TO_DO = 3
+
+
+def conditions_of(
+    device: str, data_root: Path | None, out: Path, *, deterministic: bool, threads: int
+) -> "Conditions":
+    """Return where cells run, and the command that was given."""
+    from harness.engine.jobs import Conditions
+
+    return Conditions(
+        runs=out.resolve(),
+        data_root=data_root,
+        device=device,
+        threads=threads,
+        deterministic=deterministic,
+        command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
+    )

@@ -21,7 +21,7 @@ from harness.contracts.cell import TeacherIdentity
 from harness.contracts.dataset import Splits
 from harness.contracts.errors import HarnessError
 from harness.contracts.method import Progress
-from harness.contracts.row import Canary, Metrics, Row
+from harness.contracts.row import Canary, Metrics, Provenance, Row
 from harness.engine.answers import answers_of
 from harness.engine.canary import canary_of
 from harness.engine.checkpoints import followed, keeping
@@ -91,6 +91,7 @@ def _run(order: Order, report: Callable[[Progress], None]) -> Row:
         backend_version=found.backend.version if found.backend else None,
         gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         teacher_sha256=taught.teacher_sha256,
+        teacher_note=taught.teacher_note,
         step=trained.account.step,
     )
     if cell.judged == "validation":  # a trial: test data is not looked at
@@ -118,6 +119,7 @@ class _Taught:
     trained: Trained
     reference: TeacherVerdict | None
     teacher_sha256: str | None
+    teacher_note: str | None
 
 
 def _taught(
@@ -127,10 +129,11 @@ def _taught(
     cell, conditions = order.cell, order.conditions
     found = resolve(cell)
     splits = opened(cell.dataset, conditions.data_root, cell.timesteps)
-    teacher = reference = teacher_sha256 = answers = None
+    teacher = reference = teacher_sha256 = note = answers = None
     if cell.teacher is not None:
         store = Store(conditions.runs)
-        teacher, reference, teacher_sha256 = teacher_of(store, cell.teacher, cell.model, device)
+        teacher, reference, made = teacher_of(store, cell.teacher, cell.model, device)
+        teacher_sha256, note = str(made.weights_sha256), made.teacher_note
         if found.teacher_stays and team.size == 1:  # else the bits may be others
             answers = answers_of(order, cell.teacher, teacher_sha256, device)
     given: dict[str, Any] = {"answers": answers, "team": team}
@@ -143,6 +146,7 @@ def _taught(
         trained=trained,
         reference=reference,
         teacher_sha256=teacher_sha256,
+        teacher_note=note,
     )
 
 
@@ -170,8 +174,8 @@ def _keeping(
 
 def teacher_of(
     store: Store, identity: TeacherIdentity, student: str, device: torch.device, /
-) -> tuple[Teacher, TeacherVerdict, str]:
-    """Return a stored teacher, frozen, what it answers, and the hash of its weights.
+) -> tuple[Teacher, TeacherVerdict, Provenance]:
+    """Return a stored teacher, frozen, what it answers, and where it is from.
 
     Raises:
         StoreError: If it is not ready, or the file holds other weights.
@@ -193,7 +197,7 @@ def teacher_of(
             predictions=predictions,
             same_topology=cell.model == student,
         ),
-        str(row.provenance.weights_sha256),
+        row.provenance,
     )
 
 

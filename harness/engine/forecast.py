@@ -1,6 +1,7 @@
 """How long cells will take, and what they need of a GPU, by rows there are. Imports no torch."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from statistics import median
 
@@ -53,11 +54,12 @@ class Forecast:
 
 def _kinds(cell: Cell, device: str) -> Iterator[object]:
     """Yield what cells have in common that take about as long, from much to little."""
-    kind, recipe = device.partition(":")[0], cell.recipe
-    work = (cell.dataset, cell.model, recipe, cell.judged, kind)
-    yield work, cell.method, cell.timesteps, cell.backend
-    yield work, cell.method, cell.timesteps
-    yield work, cell.timesteps
+    recipe = replace(cell.recipe, learning_rate=1.0)  # which takes no time
+    work = (cell.dataset, cell.model, recipe, device.partition(":")[0], cell.timesteps)
+    yield work, cell.judged, cell.method, cell.backend
+    yield work, cell.judged, cell.method
+    yield work, cell.judged
+    yield work
 
 
 def _seconds(row: Row) -> float | None:

@@ -20,6 +20,7 @@ def provenance(
     gpu: str | None = None,
     weights_sha256: str | None = None,
     teacher_sha256: str | None = None,
+    teacher_note: str | None = None,
     step: str | None = None,
 ) -> Provenance:
     """Return where, when and with what a cell was run."""
@@ -41,6 +42,7 @@ def provenance(
         step=step,
         weights_sha256=weights_sha256,
         teacher_sha256=teacher_sha256,
+        teacher_note=teacher_note,
         data_notes=_data_notes(cell, order),
         encoding=_encoding(cell),
         log_path=str(order.log_path.relative_to(conditions.runs)),

@@ -41,6 +41,18 @@ def test_the_most_alike_is_asked_first() -> None:
     assert known.seconds(replace(cell, method="bsd"), "cpu") == 300, "the median of all three"
 
 
+def test_a_trial_takes_what_cells_take_at_other_rates_and_then_what_trials_do() -> None:
+    [cell] = _cells(1)
+    faster = replace(cell.recipe, learning_rate=7 * cell.recipe.learning_rate)
+    trial = replace(cell, judged="validation", recipe=faster)
+    known = Forecast([_took(cell, 90)])
+    assert known.seconds(trial, "cpu") == 90
+    known.add(_took(replace(trial, recipe=cell.recipe), 60))
+    assert known.seconds(trial, "cpu") == 60
+    longer = replace(faster, epochs=faster.epochs + 1)
+    assert known.seconds(replace(trial, recipe=longer), "cpu") is None
+
+
 def test_what_was_made_here_counts_before_what_is_published() -> None:
     [cell] = _cells(1)
     published = Forecast([_took(cell, 500)])

@@ -1,0 +1,124 @@
+"""The command line's ``teacher import``."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import typer
+
+from harness import discovery
+from harness.cli.options import RUNS, AsJson, DataRoot, Device, Out, conditions_of
+from harness.contracts.errors import SpecError
+
+teacher_app = typer.Typer(help="Teachers from elsewhere.", no_args_is_help=True)
+
+
+@teacher_app.callback()
+def _teacher() -> None:
+    """Keep the verb's own name: of a single command typer would drop it."""
+
+
+@teacher_app.command("import")
+def import_teacher(  # noqa: PLR0913  options of a verb
+    file: Path,
+    *,
+    model: Annotated[str, typer.Option(help="Its topology, one of the models.")],
+    dataset: Annotated[str, typer.Option(help="What it was trained on, or will be.")],
+    normalisation: Annotated[
+        Literal["dataset", "imagenet", "half", "none"] | None,
+        typer.Option(
+            help="What images were normalised by when it was trained: the data set's mean and "
+            "deviation, ImageNet's, 0.5 and 0.5, or nothing. If nobody says, the validation split "
+            "is asked, and may not know."
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Of each channel in [0, 1], comma-separated.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Likewise, the deviation.")] = None,
+    saw: Annotated[
+        str | None,
+        typer.Option(help="What it was trained on, such as 'all 50,000 images'; tables tell it."),
+    ] = None,
+    device: Device = "cpu",
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate a published PyTorch checkpoint (weights only) and keep it as a teacher.
+
+    A folder as Hugging Face has it (config.json, model.safetensors, tokeniser) is kept as the
+    start of a teacher that a suite then trains.
+    """
+    discovery.module_of("models", model)
+    discovery.module_of("datasets", dataset)
+    if file.is_dir():
+        if any((normalisation, mean, std, saw)):
+            raise SpecError(
+                f"{file} is a folder: its weights begin a training; --normalisation, "
+                "--mean, --std and --saw are of a checkpoint that teaches as it is"
+            )
+        _keep_start(file, model=model, dataset=dataset, as_json=as_json)
+        return
+    from harness.data import catalogue
+    from harness.engine.importing import import_checkpoint, presentations
+
+    found = import_checkpoint(
+        file,
+        model=model,
+        dataset=dataset,
+        conditions=conditions_of(
+            device, data_root, out, deterministic=False, threads=os.cpu_count() or 1
+        ),
+        shown=presentations(
+            catalogue.load(dataset).card,
+            named=normalisation,
+            mean=_numbers("--mean", mean),
+            std=_numbers("--std", std),
+        ),
+        saw=saw,
+    )
+    if as_json:
+        print(json.dumps({"score": found.accuracy, "folder": str(found.folder)}))
+    else:
+        print(
+            f"{model} on {dataset}: {100 * found.accuracy:.2f} % of {found.n_test} test samples, "
+            f"with the normalisation of {found.normalisation}; kept in {found.folder}"
+        )
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if text is None else tuple(map(float, text.split(",")))
+    except ValueError as error:
+        raise SpecError(
+            f"{option} needs numbers with commas between, as 0.5,0.5,0.5; got {text!r}"
+        ) from error
+
+
+def _keep_start(folder: Path, /, *, model: str, dataset: str, as_json: bool) -> None:
+    """Keep published weights for a teacher to begin with, and say how a suite names them.
+
+    Raises:
+        SpecError: If they are not those of ``model`` on ``dataset``.
+    """
+    from torch import nn
+
+    from harness.contracts.dataset import Dataset
+    from harness.contracts.model import Model
+    from harness.engine import starts
+
+    card = cast("Dataset[Any]", discovery.load("datasets", dataset)).card
+    topology = cast("Model", discovery.load("models", model))
+    network = topology.build(nn.ReLU, input=card.input, output=card.output)
+    starts.fill(network, folder, model=model)  # before it is kept: is it of this network?
+    sha256 = starts.kept(folder)
+    where = starts.found(sha256)
+    if as_json:
+        print(json.dumps({"start": sha256, "folder": str(where)}))
+    else:
+        print(
+            f"kept in {where}; a suite begins with it by TeacherSpec(model={model!r}, recipe=..., "
+            f"start={sha256!r})"
+        )
