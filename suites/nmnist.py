@@ -24,7 +24,7 @@ SUITE = Suite(
     witnesses=("norse", "spikingjelly"),
     caution=(
         "A smoke test: four epochs of a network of four layers. Four learning rates were tried for "
-        "`direct` alone, on validation data, and all methods have its best (0.3): what stands below "
-        "it may lack its own."
+        "`direct` alone, on validation data, and all methods have its best (0.3): what stands "
+        "below it may lack its own."
     ),
 )
