@@ -24,7 +24,6 @@ from harness.data.augmentation import Change, floats
 from harness.data.sending import sent
 from harness.seeds import stream, torch_stream
 
-
 _TOGETHER = 8  # batches, among which sentences are sorted by their length
 
 
@@ -128,8 +127,9 @@ def by_length(
 
     Of every few batches the samples are sorted, and the batches then come in an order by chance.
     """
-    windows = []
-    for window in drawn.split(_TOGETHER * batch_size):
+    windows, size = [], _TOGETHER * batch_size
+    for start in range(0, len(drawn), size):
+        window = drawn[start : start + size]
         by = window[lengths[window].argsort(stable=True)].view(-1, batch_size)
         windows.append(by[torch.randperm(len(by), generator=chance)].flatten())
     return torch.cat(windows)
