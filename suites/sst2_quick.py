@@ -27,14 +27,17 @@ SUITE = Suite(
             epochs=2,
             batch_size=32,
             optimiser="adam",
-            learning_rate=2e-3,
+            # Embeddings, drawn from N(0, 1), get nowhere in 432 steps at a smaller rate: of the 872
+            # sentences for validation `direct` (seed 0) has after one epoch 64 % at 6e-3 and 77 %
+            # at 2e-2; at 2e-3 it has 71 % after three.
+            learning_rate=2e-2,
             warmup=0.1,
             weight_decay=5e-3,
         )
     },
     timesteps=(4,),
     seeds=(0, 1, 2),
-    # With the current divided by tau, hardly a neuron behind the attention fires at first.
+    # Divided by tau, the current makes one in a thousand neurons of the attention fire at first.
     neuron=NeuronSpec(scale_input=False),
     backends=("spikingjelly",),
     witnesses=("norse", "spikingjelly"),
