@@ -19,6 +19,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from harness.contracts.dataset import DatasetCard, Samples, Source
 from harness.contracts.errors import DataError, SpecError
+from harness.contracts.inputs import Tokens
 from harness.contracts.recipe import Precision, Recipe
 from harness.data.augmentation import Change, augment, floats
 from harness.data.batches import Feed, Seen, evaluation_batches, limited, share_of
@@ -169,6 +170,7 @@ def batches_for(
             device=device,
             rank=rank,
             world_size=world_size,
+            pad=card.input.pad if isinstance(card.input, Tokens) else None,
         )
     part = _limited(part, recipe.train_samples)
     batchwise = tuple(name for name in recipe.augmentation if name != RESIZED_CROP)
