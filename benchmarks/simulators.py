@@ -212,7 +212,8 @@ How many decisions a simulator's own layer takes otherwise than the contract, an
 spikes, on random currents of the laws (T = {STEPS}, {SAMPLES} neurons, {len(CONSTANTS)} pairs of
 time constant and threshold). — where it has no such neuron. Spyx answers a step late; its leaky
 neuron and snnTorch's subtract after the leak; Sinabs' and Rockpool's fire as often in a step as
-the threshold fits in.
+the threshold fits in. BrainPy's is told to train and to go by Euler's method: otherwise it leaks
+by exp(-1/tau), or its reset is always to a value. Its integrator leaks, and never fires.
 """
     yield from what_theirs_answer()
     yield "\n" + NOT_TAKEN.read_text(encoding="utf-8").rstrip()
