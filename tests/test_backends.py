@@ -325,12 +325,9 @@ def test_brainpy_detaches_the_reset_and_answers_attached_spikes(reset: Reset) ->
 def test_brainpys_own_integrator_leaks_and_does_not_fire_and_ours_does() -> None:
     brainpy = pytest.importorskip("brainpy")
     own = brainpy.dyn.IF((1,), tau=2.0, method="euler", mode=brainpy.math.training_mode)
-    brainpy.share.save(t=0.0)
-    for _ in range(2):
-        own.integral.dt = 1.0
-        membrane = own.integral(own.V.value, 0.0, 4.0, 1.0)
-        own.V.value = membrane
-    assert float(membrane[0, 0]) == 3.0  # 4/2, and then 2 + (4 - 2)/2
+    brainpy.share.save(t=0.0, dt=1.0)
+    membranes = [float(own.update(4.0)[0, 0]) for _ in range(2)]
+    assert membranes == [2.0, 3.0]  # 4/2, and 2 + (4 - 2)/2: above 1, and not reset
     spikes: Tensor = load("brainpy").neuron(NeuronSpec(kind="if"))(torch.full((2, 1), 4.0))
     assert spikes.flatten().tolist() == [1, 1]
 
