@@ -8,6 +8,7 @@ the same load; on a GPU a time ends when the GPU has finished.
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -226,7 +227,7 @@ by exp(-1/tau), or its reset is always to a value. Its integrator leaks, and nev
 A layer of `{SPEC.kind}` neurons in float32, torch {torch.__version__},
 {where(device)}:
 medians of {rounds} passes by turns, in milliseconds, and times as slow as the fastest. They are
-{clock}.
+{clock}, beside a load of {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors.
 JAX's time has the way there and back in it, and not its compilation (a second for a new shape).
 """
     yield from how_fast(device, rounds)
