@@ -19,6 +19,7 @@ class Forecast:
         self._otherwise = otherwise
         self._seconds: dict[object, list[float]] = {}
         self._bytes: dict[object, int] = {}
+        self._asked: dict[object, float | None] = {}
         for row in rows:
             self.add(row)
 
@@ -26,6 +27,7 @@ class Forecast:
         """Know what the cell of ``row`` took: ``seconds``, or what the row says."""
         if row.metrics is None:
             return
+        self._asked.clear()
         taken_s = _seconds(row) if seconds is None else seconds
         device = row.provenance.device or "cpu"
         for kind in _kinds(row.cell, device):
@@ -38,17 +40,23 @@ class Forecast:
 
     def seconds(self, cell: Cell, device: str, /) -> float | None:
         """Return what ``cell`` will take on ``device``, all of it; None if nobody knows."""
+        exactly = next(_kinds(cell, device))
+        if exactly not in self._asked:  # of a suite's many thousand cells few differ in it
+            self._asked[exactly] = self._known_s(cell, device)
+        return self._asked[exactly]
+
+    def gpu_bytes(self, cell: Cell, device: str, /) -> int | None:
+        """Return what ``cell`` will need of a GPU's memory; None if it never ran on one."""
+        peak = self._bytes.get(next(_kinds(cell, device))) if self._bytes else None
+        if peak is not None:
+            return int(_SLACK * peak) + _CONTEXT_BYTES
+        return self._otherwise.gpu_bytes(cell, device) if self._otherwise else None
+
+    def _known_s(self, cell: Cell, device: str) -> float | None:
         for kind in _kinds(cell, device):
             if found := self._seconds.get(kind):
                 return median(found)
         return self._otherwise.seconds(cell, device) if self._otherwise else None
-
-    def gpu_bytes(self, cell: Cell, device: str, /) -> int | None:
-        """Return what ``cell`` will need of a GPU's memory; None if it never ran on one."""
-        peak = self._bytes.get(next(_kinds(cell, device)))
-        if peak is not None:
-            return int(_SLACK * peak) + _CONTEXT_BYTES
-        return self._otherwise.gpu_bytes(cell, device) if self._otherwise else None
 
 
 def _kinds(cell: Cell, device: str) -> Iterator[object]:
