@@ -277,7 +277,9 @@ def run(  # noqa: PLR0913  one option a filter
                 slots,
                 timeout,
                 until_s=until_s,
-                places=_places(asked, forecast, out, packed=jobs == "auto"),
+                places=replace(
+                    _places(asked, forecast, out, packed=jobs == "auto"), decides=engine == "local"
+                ),
                 forecast=forecast,
                 run_jobs=run_jobs,
                 as_json=as_json,
