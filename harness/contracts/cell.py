@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import field, fields, replace
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
@@ -123,14 +124,19 @@ class Cell:
                 f"and {self.neuron!r}"
             )
 
-    def at_seed(self, seed: int, /) -> Cell:
-        """Return the same question for another seed; nothing else is checked or spelt again."""
-        if type(seed) is not int or seed < 0:
-            return replace(self, seed=seed)  # which says what is wrong
-        made = object.__new__(Cell)
-        made.__dict__.update(self.__dict__, _around_seed=self._around_seed, seed=seed)
-        made.__dict__.pop("cell_id", None)
-        return made
+    def at_seeds(self, seeds: Iterable[int], /) -> Iterator[Cell]:
+        """Yield the same question for each seed; nothing else is checked or spelt again."""
+        before, after = self._around_seed
+        begun, rest = hashlib.sha256(before.encode()), after.encode()
+        for seed in seeds:
+            if type(seed) is not int or seed < 0:
+                yield replace(self, seed=seed)  # which says what is wrong
+                continue
+            digest = begun.copy()
+            digest.update(b"%d%b" % (seed, rest))
+            made = object.__new__(Cell)
+            made.__dict__.update(self.__dict__, seed=seed, cell_id=digest.hexdigest()[:16])
+            yield made
 
     def identity(self) -> str:
         """Return the canonical JSON: keys sorted, no whitespace, floats by ``repr``."""

@@ -35,19 +35,19 @@ class Forecast:
                 self._seconds.setdefault(kind, []).append(taken_s)
         peak = row.metrics.peak_memory_bytes
         if peak and device.startswith("cuda"):
-            exactly = next(_kinds(row.cell, device))
+            exactly = _exactly(row.cell, device)
             self._bytes[exactly] = max(peak, self._bytes.get(exactly, 0))
 
     def seconds(self, cell: Cell, device: str, /) -> float | None:
         """Return what ``cell`` will take on ``device``, all of it; None if nobody knows."""
-        exactly = next(_kinds(cell, device))
+        exactly = _exactly(cell, device)
         if exactly not in self._asked:  # of a suite's many thousand cells few differ in it
             self._asked[exactly] = self._known_s(cell, device)
         return self._asked[exactly]
 
     def gpu_bytes(self, cell: Cell, device: str, /) -> int | None:
         """Return what ``cell`` will need of a GPU's memory; None if it never ran on one."""
-        peak = self._bytes.get(next(_kinds(cell, device))) if self._bytes else None
+        peak = self._bytes.get(_exactly(cell, device)) if self._bytes else None
         if peak is not None:
             return int(_SLACK * peak) + _CONTEXT_BYTES
         return self._otherwise.gpu_bytes(cell, device) if self._otherwise else None
@@ -61,11 +61,16 @@ class Forecast:
 
 def _kinds(cell: Cell, device: str) -> Iterator[object]:
     """Yield what cells have in common that take about as long, from much to little."""
-    kind, recipe = device.partition(":")[0], cell.recipe
-    work = (cell.dataset, cell.model, recipe, cell.judged, kind)
-    yield work, cell.method, cell.timesteps, cell.backend
-    yield work, cell.method, cell.timesteps
-    yield work, cell.timesteps
+    exactly = _exactly(cell, device)
+    yield exactly
+    yield exactly[:3]
+    yield exactly[0], cell.timesteps
+
+
+def _exactly(cell: Cell, device: str) -> tuple[object, ...]:
+    kind = device.partition(":")[0]
+    work = (cell.dataset, cell.model, cell.recipe, cell.judged, kind)
+    return work, cell.method, cell.timesteps, cell.backend
 
 
 def _seconds(row: Row) -> float | None:

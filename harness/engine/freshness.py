@@ -184,7 +184,7 @@ def stale(
 
 def _standing(cell: Cell, here: "_Judge", there: "_Judge") -> Standing:
     own = here.standing(cell)
-    if not own.is_due:
+    if not own.is_due or there.row_of(cell) is None:
         return own
     public = there.standing(cell)
     if public.state == "fresh":

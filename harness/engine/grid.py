@@ -128,7 +128,8 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
         for model, timesteps, backend, method in grid
         for point in asked_at[method]
     ]
-    asked = [cell.at_seed(seed) for seed in seeds for cell in of_any_seed]
+    each = zip(*(cell.at_seeds(seeds) for cell in of_any_seed), strict=True)
+    asked = [cell for of_a_seed in each for cell in of_a_seed]
     which, of = axes.shard
     if of == 1:
         return asked

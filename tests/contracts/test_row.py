@@ -97,9 +97,10 @@ def test_cell_id_is_the_start_of_the_sha256_of_the_identity() -> None:
 @pytest.mark.parametrize("seed", [0, 1, 10**9])
 def test_a_cell_at_another_seed_is_the_one_that_is_made_with_it(seed: int) -> None:
     assert CELL.cell_id, "what is remembered of one seed must not be told of another"
-    found, made = CELL.at_seed(seed), replace(CELL, seed=seed)
+    (found, other), made = CELL.at_seeds([seed, 3]), replace(CELL, seed=seed)
     assert (found, found.identity(), found.cell_id) == (made, made.identity(), made.cell_id)
-    assert found.at_seed(3).cell_id == replace(CELL, seed=3).cell_id
+    (again,) = found.at_seeds([3])
+    assert again.cell_id == other.cell_id == replace(CELL, seed=3).cell_id
     assert replace(found, timesteps=9).cell_id == replace(made, timesteps=9).cell_id
     assert CELL.cell_id == replace(CELL).cell_id
 
@@ -107,7 +108,7 @@ def test_a_cell_at_another_seed_is_the_one_that_is_made_with_it(seed: int) -> No
 @pytest.mark.parametrize("seed", [-1, 1.0, True, "1", None])
 def test_a_cell_is_at_no_seed_that_is_none(seed: Any) -> None:
     with pytest.raises(SpecError, match=r"Cell\.seed"):
-        CELL.at_seed(seed)
+        list(CELL.at_seeds([0, seed]))
 
 
 @pytest.mark.parametrize(
