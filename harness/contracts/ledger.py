@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, get_args
@@ -519,7 +519,8 @@ class Ledger:
         }
         for reading, counts in found.items():
             for layer in self.layers.values():
-                counts.update(layer.sums(reading))
+                for category, count in layer.sums(reading).items():  # faster than an update
+                    counts[category] += count
         return found
 
 
@@ -575,17 +576,19 @@ class _Told(Mapping[Category, "NDArray[np.int64]"]):
 
 
 class _ToldLayers(Mapping[str, Layer]):
-    """Layers as JSON has them: each is made when it is asked for, and then kept."""
-
-    __slots__ = ("made", "partial", "plain", "samples")
+    """Layers as JSON has them: they are made when one is asked for, and then kept."""
 
     def __init__(self, plain: dict[str, dict[str, Any]], samples: int, *, partial: bool) -> None:
         self.plain, self.samples, self.partial = plain, samples, partial
-        self.made: dict[str, Layer] = {}
+
+    @cached_property
+    def made(self) -> dict[str, Layer]:
+        return {
+            name: _layer(name, layer, self.samples, partial=self.partial)
+            for name, layer in self.plain.items()
+        }
 
     def __getitem__(self, name: str) -> Layer:
-        if name not in self.made:
-            self.made[name] = _layer(name, self.plain[name], self.samples, partial=self.partial)
         return self.made[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -593,6 +596,13 @@ class _ToldLayers(Mapping[str, Layer]):
 
     def __len__(self) -> int:
         return len(self.plain)
+
+    # Those of Mapping ask for one key after the other.
+    def values(self) -> ValuesView[Layer]:
+        return self.made.values()
+
+    def items(self) -> ItemsView[str, Layer]:
+        return self.made.items()
 
     def refuse_misshapen(self, samples: int, steps: int) -> None:
         """Refuse now what making them would refuse later."""
