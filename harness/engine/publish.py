@@ -11,6 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from harness.engine.grid import STARTS, Axes
 from harness.engine.settings import Settings
 from harness.engine.teachers import cell_of
 from harness.engine.trust import trust_of
+from harness.evaluation import tracking
 from harness.report import FIGURES
 from harness.results import Published, Trust
 from harness.store import PREDICTIONS, Store, read_bytes, write_atomically
@@ -275,13 +277,20 @@ def _pictured(
             content = read_bytes(there[0], boxes.LARGEST)
             write_atomically(path, lambda file: file.write(content))
             return [path]
-        decisions, _ = decided(store, whose.row)
-        boxes.draw(path, catalogue.load(whose.row.cell.dataset).load(data_root).test, decisions)
+        decisions, labels = decided(store, whose.row)
+        test = catalogue.load(whose.row.cell.dataset).load(data_root).test
+        boxes.draw(path, test, decisions, _overlaps(decisions, labels))
     except (DataError, SpecError, StoreError):
         return []  # the page says why there is none
     for older in set(path.parent.glob(boxes.PATTERN)) - {path}:
         older.unlink()
     return [path]
+
+
+def _overlaps(decisions: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the overlap of each box ``[N, 4]``, or more columns, with its box or polygon."""
+    of = tracking.overlaps if labels.shape[1] == 4 else tracking.polygon_overlaps
+    return of(decisions[:, :4], labels)
 
 
 def _options(settings: Settings) -> Iterator[str]:

@@ -25,7 +25,6 @@ from harness.contracts.row import Row
 from harness.data import catalogue
 from harness.data.frames import Frames
 from harness.data.preview import corners_of, sequence_name, spread
-from harness.evaluation import tracking as measures
 from harness.report._board import Leaderboard, Line
 from harness.report._words import visible
 from harness.store import read_bytes, write_atomically
@@ -76,13 +75,20 @@ def _are_boxes(dataset: str) -> bool:
         return False
 
 
-def draw(path: Path, test: Samples, decisions: NDArray[Any], /) -> None:
+def draw(
+    path: Path,
+    test: Samples,
+    decisions: NDArray[Any],
+    overlaps: NDArray[np.float64],
+    /,
+) -> None:
     """Write a few frames of each sequence with both boxes, as an SVG that holds its frames.
 
     Args:
         path: Of the file.
         test: Sequences: ``Frames``, and boxes ``[N, 4]`` or polygons ``[N, 8]``.
         decisions: Boxes ``[N, 4]``; further columns are not looked at.
+        overlaps: Of both, ``[N]``.
 
     Raises:
         SpecError: If these are no boxes of these frames.
@@ -94,7 +100,7 @@ def draw(path: Path, test: Samples, decisions: NDArray[Any], /) -> None:
     if decisions.ndim != 2 or len(decisions) != len(test) or decisions.shape[1] < 4:
         raise SpecError(f"boxes {list(decisions.shape)} are not of these {len(test)} frames")
     rows = [
-        _row(test, decisions[:, :4].astype(np.float64), np.flatnonzero(test.groups == unit))
+        _row(test, decisions[:, :4], overlaps, np.flatnonzero(test.groups == unit))
         for unit in np.unique(test.groups)[:_SEQUENCES]
     ]
     text = _svg(rows).encode()
@@ -175,16 +181,18 @@ class _Tile:
 
 def _row(
     test: Samples,
-    ours: NDArray[np.float64],  # [N, 4]
+    ours: NDArray[Any],  # [N, 4]
+    overlaps: NDArray[np.float64],  # [N]
     places: NDArray[np.int64],  # of one sequence
 ) -> tuple[str, list[_Tile]]:
-    chosen = spread(places, _FRAMES)
-    truth = test.labels[chosen]
-    overlap = measures.overlaps if truth.shape[1] == 4 else measures.polygon_overlaps
-    found = overlap(ours[chosen], truth)
     tiles = [
-        _tile(test.inputs[int(place)], region, ours[place], f"{place - places[0] + 1}: {both:.2f}")
-        for place, region, both in zip(chosen, truth, found, strict=True)
+        _tile(
+            test.inputs[place],
+            test.labels[place],
+            ours[place],
+            f"{place - places[0] + 1}: {overlaps[place]:.2f}",
+        )
+        for place in spread(places, _FRAMES).tolist()
     ]
     name = sequence_name(test.inputs.paths[places[0]])
     return f"{name}, {len(places):,} frames", tiles
@@ -193,7 +201,7 @@ def _row(
 def _tile(
     pixels: NDArray[np.uint8],  # [H, W, 3]
     truth: NDArray[Any],  # [4] or [8]
-    ours: NDArray[np.float64],  # [4]
+    ours: NDArray[Any],  # [4]
     words: str,
 ) -> _Tile:
     scale = _FRAME_PX / pixels.shape[1]

@@ -14,6 +14,7 @@ from PIL import Image
 from harness.contracts.dataset import Samples
 from harness.contracts.errors import SpecError
 from harness.data.frames import Frames
+from harness.engine.publish import _overlaps
 from harness.evaluation.tracking import corners_of
 from harness.report import Leaderboard, boxes, leaderboard, to_html
 from tests.report.rows import SUITE, board_rows, teacher
@@ -45,11 +46,11 @@ def sequences(root: Path, *, polygons: bool = False) -> Samples:
 def test_a_picture_has_both_boxes_on_a_few_frames_of_each_sequence(
     tmp_path: Path, *, polygons: bool
 ) -> None:
-    test = sequences(tmp_path, polygons=polygons)
+    test, found = sequences(tmp_path, polygons=polygons), np.array([1, 1 / 3, 0, *[1] * 9])
     ours = np.tile([10.0, 5, 20, 10, 0], (12, 1))  # a state besides, as with resets
-    ours[1, 0] += 10  # half of it: a third of both
+    ours[1, 0] += 10
     ours[2, :4] = 0  # nothing was tracked
-    boxes.draw(tmp_path / "boxes.svg", test, ours)
+    boxes.draw(tmp_path / "boxes.svg", test, ours, found)
     picture = ET.fromstring((tmp_path / "boxes.svg").read_text())  # noqa: S314  our own
     words = [text.text for text in picture.iter(f"{SVG}text")]
     assert words == [
@@ -74,10 +75,17 @@ def test_boxes_of_other_frames_and_samples_without_any_are_refused(tmp_path: Pat
     test = sequences(tmp_path)
     for wrong in (np.zeros((11, 4)), np.zeros((12, 3)), np.zeros(12)):
         with pytest.raises(SpecError, match="are not of these 12 frames"):
-            boxes.draw(tmp_path / "boxes.svg", test, wrong)
+            boxes.draw(tmp_path / "boxes.svg", test, wrong, np.ones(12))
     images = Samples(inputs=np.zeros((12, 1, 4, 4), np.uint8), labels=np.zeros(12))
     with pytest.raises(SpecError, match="these samples are none"):
-        boxes.draw(tmp_path / "boxes.svg", images, np.zeros((12, 4)))
+        boxes.draw(tmp_path / "boxes.svg", images, np.zeros((12, 4)), np.ones(12))
+
+
+def test_overlaps_are_of_boxes_or_polygons() -> None:
+    truth, ours = np.array([[10.0, 5, 20, 10]] * 2), np.array([[20.0, 5, 20, 10, 3], [0] * 5])
+    # Half of each: a third of both.
+    for labels in (truth, corners_of(truth)):
+        assert _overlaps(ours, labels) == pytest.approx([1 / 3, 0])
 
 
 def test_a_board_shows_the_first_seed_of_the_highest_score() -> None:
@@ -98,10 +106,12 @@ def test_a_page_holds_the_picture_of_its_own_row_and_no_other(tmp_path: Path) ->
     none = to_html(board(), command="x", figures_in=tmp_path)
     assert "No frames: they are drawn where" in none
     assert "<img alt" not in none
-    boxes.draw(tmp_path / "boxes-0123456789abcdef.svg", sequences(tmp_path), np.ones((12, 4)))
+    boxes.draw(
+        tmp_path / "boxes-0123456789abcdef.svg", sequences(tmp_path), np.ones((12, 4)), np.ones(12)
+    )
     assert to_html(board(), command="x", figures_in=tmp_path) == none
     assert to_html(board(), command="x") == none
-    boxes.draw(whose.path(tmp_path), sequences(tmp_path), np.ones((12, 4)))
+    boxes.draw(whose.path(tmp_path), sequences(tmp_path), np.ones((12, 4)), np.ones(12))
     page = to_html(board(), command="x", figures_in=tmp_path)
     (held,) = re.findall(r'<img alt="[^"]+" src="data:image/svg\+xml;base64,([^"]+)">', page)
     assert b64decode(held) == whose.path(tmp_path).read_bytes()
