@@ -62,6 +62,14 @@ def test_vot_has_polygons_and_takes_boxes_for_them(tmp_path: Path) -> None:
     assert layouts.box_shots([first])[0].regions == pytest.approx(np.array([[1, 2, 4, 7]]))
 
 
+@pytest.mark.parametrize("line", ["1,1,2,2,3,3,4,4", "1,2,1,2,1,2,1,2"])
+def test_a_polygon_without_an_area_is_refused(tmp_path: Path, line: str) -> None:
+    frame(tmp_path / "a" / "00000001.png")
+    (tmp_path / "a" / "groundtruth.txt").write_text(line + "\n")
+    with pytest.raises(DataError, match=rf"groundtruth\.txt:1: the box {line} has zero area"):
+        layouts.vot(tmp_path)
+
+
 def test_got10k_leaves_out_frames_without_the_target(tmp_path: Path) -> None:
     home = tmp_path / "GOT-10k_Train_000001"
     for number in range(3):
@@ -72,6 +80,10 @@ def test_got10k_leaves_out_frames_without_the_target(tmp_path: Path) -> None:
     assert [path.name for path in shot.paths] == ["00000001.png", "00000003.png"]
     assert shot.regions is not None
     assert shot.regions.tolist() == [[10, 10, 6, 6], [11, 10, 6, 6]]
+    (home / "00000002.png").rename(tmp_path / "away.png")
+    with pytest.raises(DataError, match=r"00000002\.png is missing, before 00000003\.png"):
+        layouts.shots_in(tmp_path)
+    (tmp_path / "away.png").rename(home / "00000002.png")
     (home / "groundtruth.txt").write_text("11,11,6,6\n0,0,0,0\n12,11,0,6\n")
     with pytest.raises(DataError, match=r"groundtruth\.txt:3: the box .* has zero area"):
         layouts.shots_in(tmp_path)
@@ -134,10 +146,7 @@ def _replace(line: int, text: str) -> Callable[[Path], None]:
         ),
         (lambda home: (home / "groundtruth_rect.txt").write_text(""), "is empty"),
         (
-            lambda home: [
-                (home / "img" / "0002.png").unlink(),
-                (home / "groundtruth_rect.txt").write_text("11,11,6,6\n13,11,6,6\n"),
-            ],
+            lambda home: (home / "img" / "0002.png").unlink(),
             r"0002\.png is missing, before 0003\.png",
         ),
         (lambda home: (home / "img" / "0001.png").write_bytes(b"%!PS"), "cannot be read as an im"),
@@ -326,6 +335,11 @@ def test_the_quick_set_reads_what_it_is_told_to(tmp_path: Path) -> None:
     assert splits.test.groups.tolist() == [0, 0, 0, 1]
     assert splits.test.labels[3].tolist() == [1, 2, 4, 6]
     assert all(finding.ok for finding in quick.findings(tmp_path))
+    frame(tmp_path / "tracking" / "OTB" / "Square" / "img" / "0003.png", size=(12, 12), at=(0, 0))
+    wrong = [finding for finding in quick.findings(tmp_path) if not finding.ok]
+    assert [Path(finding.path).name for finding in wrong] == ["0003.png"]
+    assert "Square, frame 3: the box 12,10,6,6 lies outside the frame of 12x12" in wrong[0].found
+    an_otb(tmp_path / "tracking" / "OTB")
     (tmp_path / "images" / "imagenet_full_size" / "1.png").write_bytes(b"nothing")
     assert [finding.ok for finding in quick.findings(tmp_path)] == [False, True, True]
 
