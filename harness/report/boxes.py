@@ -190,7 +190,7 @@ def _row(
             test.inputs[place],
             test.labels[place],
             ours[place],
-            f"{place - places[0] + 1}: {overlaps[place]:.2f}",
+            f"frame {place - places[0] + 1}, overlap {overlaps[place]:.2f}",
         )
         for place in spread(places, _FRAMES).tolist()
     ]
