@@ -32,7 +32,7 @@ from harness.engine.trust import trust_of
 from harness.evaluation import tracking
 from harness.report import FIGURES
 from harness.results import Published, Trust
-from harness.store import PREDICTIONS, Store, read_bytes, write_atomically
+from harness.store import PREDICTIONS, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,6 @@ def publish(
     )
     files = [
         *results.write(folder / suite, before, rows, teachers, code),
-        *(_pictured(board, folder / suite, found.store, data_root) if page else ()),
         *report.write_board(
             board,
             folder / suite,
@@ -241,9 +240,7 @@ def beside(  # noqa: PLR0913  one option an output
         return _publication(found, (), ())
     view = [*(("--baseline", baseline) if baseline else ()), *(("--group", group) if group else ())]
     board = _board(suite, found, baseline=baseline, settings=settings)
-    pictures = (
-        _pictured(board, runs / suite, found.store, data_root, folder / suite) if page else []
-    )
+    pictures = _pictured(board, runs / suite, found.store, data_root) if page else []
     files = report.write_board(
         board,
         runs / suite,
@@ -259,12 +256,12 @@ def beside(  # noqa: PLR0913  one option an output
 
 
 def _pictured(
-    board: report.Leaderboard, folder: Path, store: Store, data_root: Path | None, *others: Path
+    board: report.Leaderboard, folder: Path, store: Store, data_root: Path | None
 ) -> list[Path]:
     """See that the picture of the boxes that a board shows lies in its folder, if it can be had.
 
-    It is taken from ``others``, folders of the same board, or drawn where decisions and data
-    lie. Return what was written.
+    It is drawn where decisions and data lie, and never published: frames are their owners'.
+    Return what was written.
     """
     from harness.report import boxes  # Pillow
 
@@ -272,11 +269,6 @@ def _pictured(
     if whose is None or (path := whose.path(folder / FIGURES)).exists():
         return []
     try:
-        there = [found for other in others if (found := whose.path(other / FIGURES)).exists()]
-        if there:
-            content = read_bytes(there[0], boxes.LARGEST)
-            write_atomically(path, lambda file: file.write(content))
-            return [path]
         decisions, labels = decided(store, whose.row)
         test = catalogue.load(whose.row.cell.dataset).load(data_root).test
         boxes.draw(path, test, decisions, _overlaps(decisions, labels))

@@ -1,7 +1,7 @@
 """Frames of a tracker's sequences with the true box and the best method's: one picture a row.
 
-Frames and decisions lie where a row was made, so the picture is drawn there and kept beside the
-tables, under the row's identity. The page is made from what lies there and stays the same bytes.
+Frames and decisions lie where a row was made, so the picture is drawn there, into the folder of
+runs, under the row's identity. Published pages have none.
 """
 
 from __future__ import annotations
@@ -120,8 +120,9 @@ def section(board: Leaderboard, figures: Path | None, /) -> str:
     picture = None if figures is None else _kept(whose.path(figures))
     if picture is None:
         told = _paragraph(
-            "No frames: they are drawn where both the data and the decisions of the best row lie "
-            f"({whose.row.cell_id}), as by publishing there, and neither is published."
+            "No frames: they are their owners' and not published. `python -m harness report "
+            f"{whose.row.cell.suite}` draws them where the data and the decisions of the best row "
+            f"({whose.row.cell_id}) lie."
         )
     else:
         told = _paragraph(_caption(whose)) + _embedded(picture, whose)
