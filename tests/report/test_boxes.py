@@ -106,7 +106,7 @@ def test_a_page_holds_the_picture_of_its_own_row_and_no_other(tmp_path: Path) ->
     whose = boxes.shown(board())
     assert whose is not None
     none = to_html(board(), command="x", figures_in=tmp_path)
-    assert "No frames: they are drawn where" in none
+    assert "No frames: they are their owners" in none
     assert "<img alt" not in none
     boxes.draw(
         tmp_path / "boxes-0123456789abcdef.svg", sequences(tmp_path), np.ones((12, 4)), np.ones(12)
