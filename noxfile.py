@@ -34,7 +34,7 @@ CROSS_CHECKED = (
     "syops==0.0.5",
 )
 # Simulators without a folder, whose own neurons docs/simulators.md counts the spikes of.
-LOOKED_AT = ("brainpy==2.8.2", "rockpool==3.1.0")
+LOOKED_AT = ("rockpool==3.1.0",)
 DONE, SOME_FAILED, NOTHING_TO_DO = 0, 1, 3
 HARNESS = ("python", "-m", "harness")
 

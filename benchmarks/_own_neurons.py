@@ -150,5 +150,5 @@ def brainpy(spec: NeuronSpec, current: Tensor) -> Tensor | None:
 
 
 OWN: Mapping[str, Own] = {
-    each.__name__: each for each in (norse, sinabs, snntorch, spikingjelly, spyx, rockpool, brainpy)
+    each.__name__: each for each in (brainpy, norse, sinabs, snntorch, spikingjelly, spyx, rockpool)
 }

@@ -8,6 +8,7 @@ the same load; on a GPU a time ends when the GPU has finished.
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -212,7 +213,8 @@ How many decisions a simulator's own layer takes otherwise than the contract, an
 spikes, on random currents of the laws (T = {STEPS}, {SAMPLES} neurons, {len(CONSTANTS)} pairs of
 time constant and threshold). — where it has no such neuron. Spyx answers a step late; its leaky
 neuron and snnTorch's subtract after the leak; Sinabs' and Rockpool's fire as often in a step as
-the threshold fits in.
+the threshold fits in. BrainPy's is told to train and to go by Euler's method: otherwise it leaks
+by exp(-1/tau), or its reset is always to a value. Its integrator leaks, and never fires.
 """
     yield from what_theirs_answer()
     yield "\n" + NOT_TAKEN.read_text(encoding="utf-8").rstrip()
@@ -225,7 +227,7 @@ the threshold fits in.
 A layer of `{SPEC.kind}` neurons in float32, torch {torch.__version__},
 {where(device)}:
 medians of {rounds} passes by turns, in milliseconds, and times as slow as the fastest. They are
-{clock}.
+{clock}, beside a load of {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors.
 JAX's time has the way there and back in it, and not its compilation (a second for a new shape).
 """
     yield from how_fast(device, rounds)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
@@ -190,6 +190,7 @@ def _by_id(files: Iterable[Path], damaged: list[DamagedLine]) -> dict[str, Row]:
     return rows
 
 
+@lru_cache(maxsize=1024)
 def _names_a_file(method: str) -> bool:
     """Return whether the rows of a method can have a file of their own in the folder."""
     taken = {_TEACHERS, TUNING}

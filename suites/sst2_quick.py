@@ -1,5 +1,6 @@
 """Sentences without a GPU: a small Spikformer learns from a BERT in minutes."""
 
+from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.suite import Suite, TeacherSpec
 
@@ -26,13 +27,18 @@ SUITE = Suite(
             epochs=2,
             batch_size=32,
             optimiser="adam",
-            learning_rate=2e-3,
+            # Embeddings, drawn from N(0, 1), get nowhere in 432 steps at a smaller rate: of the 872
+            # sentences for validation `direct` (seed 0) has 79 % at 5e-2 and 77 % at 2e-2, after
+            # one epoch of two 64 % at 6e-3, and at 2e-3 71 % after three. None larger was tried.
+            learning_rate=5e-2,
             warmup=0.1,
             weight_decay=5e-3,
         )
     },
     timesteps=(4,),
     seeds=(0, 1, 2),
+    # Divided by tau, the current makes one in a thousand neurons of the attention fire at first.
+    neuron=NeuronSpec(scale_input=False),
     backends=("spikingjelly",),
     witnesses=("norse", "spikingjelly"),
     caution=(

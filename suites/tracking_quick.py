@@ -18,12 +18,14 @@ SUITE = Suite(
     teacher=TeacherSpec(model="siamfcpp_small", recipe=_LONG),
     recipes={"quick": replace(_LONG, epochs=3)},
     timesteps=(1,),
-    seeds=(0,),
+    seeds=(0, 1, 2),
     neuron=NeuronSpec(scale_input=False),
     methods=("direct", "logit_kd", "s4_kd"),
+    backends=("spikingjelly",),
+    witnesses=("norse", "spikingjelly"),
     caution=(
-        "A smoke test: a thousand pairs of patches of two dozen photographs, and two sequences. It "
-        "shows that the methods run, learn and track, and what that costs; an order found on two "
-        "sequences is none."
+        "A smoke test: a thousand new pairs of patches of two dozen photographs an epoch, and two "
+        "sequences to judge. It shows that the methods run, learn and track, and what that costs; "
+        "an order found on two sequences is none."
     ),
 )

@@ -1,11 +1,15 @@
-"""Which simulators are tested: every installed one, or those named by ``--backend``."""
+"""Which simulators are tested: every installed one, or those named by ``--backend``.
 
-from importlib.metadata import PackageNotFoundError, version
+Tests of others are skipped, and the reason says how to install them.
+"""
+
 from typing import cast
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from harness import discovery
+from harness.cli.simulators import missing
 from harness.contracts.backend import Backend
 
 
@@ -20,10 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "simulator" in metafunc.fixturenames:
-        chosen = metafunc.config.getoption("--backend") or list(filter(_installed, _names()))
-        if unknown := sorted(set(chosen) - set(_names())):
+        chosen = metafunc.config.getoption("--backend")
+        if unknown := sorted(set(chosen or ()) - set(_names())):
             raise pytest.UsageError(f"no backend {unknown[0]!r}; there are: {', '.join(_names())}")
-        metafunc.parametrize("simulator", chosen, indirect=True)
+        asked = chosen or [_if_installed(name) for name in _names()]
+        metafunc.parametrize("simulator", asked, indirect=True)
 
 
 @pytest.fixture
@@ -35,10 +40,6 @@ def _names() -> tuple[str, ...]:
     return discovery.names("backends")
 
 
-def _installed(name: str) -> bool:
-    try:
-        for package in discovery.packages_of(name):
-            version(package)
-    except PackageNotFoundError:
-        return False
-    return True
+def _if_installed(name: str) -> str | ParameterSet:
+    reason = missing([name])
+    return pytest.param(name, marks=pytest.mark.skip(reason=reason)) if reason else name

@@ -309,10 +309,56 @@ def test_spyx_leaves_what_torch_writes_afterwards_out() -> None:
         current.fill_(1.0)
 
 
+# BrainPy
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_brainpy_detaches_the_reset_and_answers_attached_spikes(reset: Reset) -> None:
+    pytest.importorskip("brainpy")
+    spec = NeuronSpec(reset=reset, detach_reset=True)
+    current = torch.full((1, 1), 3.0, requires_grad=True)
+    (gradient,) = torch.autograd.grad(load("brainpy").neuron(spec)(current).sum(), current)
+    # v = 3/2, and the atan of 2 has the slope 1 / (1 + (pi x)^2) at x = 1/2.
+    assert float(gradient) == pytest.approx(0.5 / (1 + (math.pi / 2) ** 2), rel=1e-6)
+
+
+def test_brainpys_own_integrator_leaks_and_does_not_fire_and_ours_does() -> None:
+    brainpy = pytest.importorskip("brainpy")
+    own = brainpy.dyn.IF((1,), tau=2.0, method="euler", mode=brainpy.math.training_mode)
+    brainpy.share.save(t=0.0, dt=1.0)
+    membranes = [float(own.update(4.0)[0, 0]) for _ in range(2)]
+    assert membranes == [2.0, 3.0]  # 4/2, and 2 + (4 - 2)/2: above 1, and not reset
+    spikes: Tensor = load("brainpy").neuron(NeuronSpec(kind="if"))(torch.full((2, 1), 4.0))
+    assert spikes.flatten().tolist() == [1, 1]
+
+
+def test_brainpys_step_and_mode_are_left_as_they_were() -> None:
+    brainpy = pytest.importorskip("brainpy")
+    brainpy.share.save(dt=0.25)
+    before = dict(brainpy.share.get_shargs())
+    load("brainpy").neuron(NeuronSpec(tau=7.0))(torch.ones(3, 5))
+    assert dict(brainpy.share.get_shargs()) == before
+
+
+def test_what_is_compiled_forward_serves_every_surrogate() -> None:
+    pytest.importorskip("brainpy")
+    through_jax = importlib.import_module("harness.neurons.through_jax")
+    neurons = [
+        load("brainpy").neuron(NeuronSpec(surrogate=Surrogate(name=name), detach_reset=detach))
+        for name in ("atan", "sigmoid")
+        for detach in (True, False)
+    ]
+    neurons[0](torch.ones(2, 3))
+    before = through_jax._forward.cache_info().misses
+    for neuron in neurons:
+        neuron(torch.ones(2, 3))
+    assert through_jax._forward.cache_info().misses == before
+
+
 # Simulators that are not there
 
 
-@pytest.mark.parametrize("name", ["norse", "sinabs", "snntorch", "spikingjelly", "spyx"])
+@pytest.mark.parametrize("name", ["brainpy", "norse", "sinabs", "snntorch", "spikingjelly", "spyx"])
 def test_a_simulator_that_is_not_installed_says_so(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

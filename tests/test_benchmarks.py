@@ -48,7 +48,7 @@ print(answer_of("benchmarks._timing") == "")
 """
 
 BARE = """
-import importlib, pkgutil, sys
+import importlib.util, pkgutil, sys
 
 for name in ("tonic", "expelliarmus", "librosa", "aedat", "nox", "asv"):
     sys.modules[name] = None  # importing it raises
@@ -56,6 +56,8 @@ import benchmarks.gpu, benchmarks.peers, benchmarks.perf_gate
 from harness import discovery
 from harness.cli.simulators import remedy
 optional = tuple(f"backends.{name}." for name in discovery.names("backends") if remedy(name))
+if not importlib.util.find_spec("jax"):  # the simulators in JAX alone import it
+    optional += ("harness.neurons.through_jax",)
 for package in ("harness", "backends", "suites"):
     for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
         if not module.name.endswith("__main__") and not module.name.startswith(optional):

@@ -14,7 +14,7 @@ from torch import Tensor
 from harness.contracts.dataset import Samples
 from harness.contracts.errors import SpecError
 from harness.data.augmentation import augment
-from harness.data.batches import Feed, _pixels_last, evaluation_batches, limited
+from harness.data.batches import Feed, _pixels_last, evaluation_batches, lengths, limited
 from harness.seeds import torch_seed
 from suites.datasets.cifar10 import DATASET as CIFAR10
 
@@ -264,3 +264,86 @@ def test_no_limit_means_all() -> None:
 def test_a_limit_that_cannot_be_kept_is_refused(count: int) -> None:
     with pytest.raises(SpecError, match=r"1\.\.5"):
         limited(numbered(5), count)
+
+
+def sentences(count: int = 70) -> Samples:
+    """Return sentences that say their own number first, of 1 to 9 tokens out of 12 places."""
+    tokens = np.zeros((count, 12), np.int64)
+    for number, row in enumerate(tokens):
+        row[: 1 + number % 9] = 100 + number
+    return Samples(inputs=tokens, labels=np.arange(count))
+
+
+def of_tokens(samples: Samples, *, pad: int | None = 0, **other: int) -> Feed:
+    return Feed(
+        samples,
+        batch_size=other.pop("batch_size", 4),
+        augmentation=lambda tokens, _: tokens,
+        seed=other.pop("seed", 0),
+        device="cpu",
+        pad=pad,
+        **other,
+    )
+
+
+def test_a_batch_of_sentences_ends_where_its_longest_does_and_loses_no_token() -> None:
+    samples = sentences()
+    for batch in of_tokens(samples).epoch(0):
+        whole = torch.from_numpy(samples.inputs)[batch.indices]
+        length = batch.images.shape[1]
+        assert torch.equal(batch.images, whole[:, :length])
+        assert not whole[:, length:].any()
+        assert batch.images[:, -1].any()
+        assert torch.equal(batch.labels, batch.indices)
+
+
+def test_sentences_come_as_often_as_without_sorting_and_mostly_beside_others_as_long() -> None:
+    """Of 32 sentences sorted into 8 batches, lengths of 1 to 9 differ by at most 2 in one."""
+    samples = sentences(64)
+    sorted_, plain = of_tokens(samples), of_tokens(samples, pad=None)
+    for epoch in (0, 3):
+        ours, theirs = list(sorted_.epoch(epoch)), list(plain.epoch(epoch))
+        for start in (0, 8):  # the same sentences in the same window
+            first, second = (
+                torch.cat([batch.indices for batch in some[start : start + 8]]).sort().values
+                for some in (ours, theirs)
+            )
+            assert torch.equal(first, second)
+        spread = [1 + batch.indices % 9 for batch in ours]
+        assert max(int(lengths.max() - lengths.min()) for lengths in spread) <= 2
+
+
+def test_batches_of_short_sentences_come_anywhere_and_elsewhere_in_the_next_epoch() -> None:
+    """All 32 sentences are in one window, so its batches always have the same lengths."""
+    first, second = (
+        [batch.images.shape[1] for batch in of_tokens(sentences(32)).epoch(epoch)]
+        for epoch in (0, 1)
+    )
+    assert sorted(first) == sorted(second) == [1, 2, 3, 4, 5, 7, 8, 9]
+    assert first != sorted(first)
+    assert first != second
+
+
+def test_batches_of_sentences_depend_on_seed_and_epoch_alone() -> None:
+    fresh, used = of_tokens(sentences()), of_tokens(sentences())
+    list(used.epoch(0))
+    torch.randn(3)
+    for one, other in zip(fresh.epoch(5), used.epoch(5), strict=True):
+        assert torch.equal(one.indices, other.indices)
+        assert torch.equal(one.images, other.images)
+    first, second = (next(of_tokens(sentences(), seed=seed).epoch(0)) for seed in (0, 1))
+    assert not torch.equal(first.indices, second.indices)
+
+
+def test_shares_of_a_batch_of_sentences_are_equally_long() -> None:
+    samples = sentences()
+    shares = [of_tokens(samples, rank=rank, world_size=2) for rank in range(2)]
+    for whole, *parts in zip(
+        of_tokens(samples).epoch(0), *(share.epoch(0) for share in shares), strict=True
+    ):
+        assert torch.equal(whole.images, torch.cat([part.images for part in parts]))
+
+
+def test_padding_inside_a_sentence_is_kept_and_a_sentence_of_nothing_has_a_place() -> None:
+    tokens = np.array([[5, 0, 6, 0, 0], [0, 0, 0, 0, 0]])
+    assert lengths(tokens, 0).tolist() == [3, 1]

@@ -298,6 +298,23 @@ def test_a_layer_with_weights_needs_the_class_of_its_input() -> None:
     assert replace(layer, operand=None, shape=None).operand is None
 
 
+def test_a_ledger_from_json_is_held_to_all_that_before_a_layer_is_asked_for() -> None:
+    plain = by_hand().to_plain()
+    plain["layers"]["fc2"]["operand"] = None
+    with pytest.raises(SpecError, match="layer 'fc2' has weights, and no class of operand"):
+        Ledger.from_plain(plain)
+    told = Ledger.from_plain(by_hand().to_plain())
+    with pytest.raises(SpecError, match="'fc1' ran 1 steps of 2 samples, and the network 3 of 4"):
+        replace(told, samples=4)
+    with pytest.raises(SpecError, match=r"layer 'fc1': mac must be \[2, 2\].* got \[1, 3\]"):
+        replace(told, steps=2)
+
+
+def test_sums_of_counts_from_json_do_not_wrap() -> None:
+    told = Ledger.from_plain(changed("layers/lif/counts/spikes", [2**62] * 3))
+    assert told.total.spikes == 3 * 2**62
+
+
 def test_tables_of_another_size_are_refused() -> None:
     ledger = by_hand()
     with pytest.raises(SpecError, match="ran 3 steps of 2 samples, and the network 2 of 2"):

@@ -20,6 +20,7 @@ from suites.datasets._events_splits import split
 from suites.methods.ot_kd_oad import METHOD, OtKdOad
 from suites.models._oad_transformer import OadTransformer
 from suites.models._spiking_oad import SpikingOad
+from suites.tasks import epic_anticipation
 from suites.tasks.action_anticipation import ONE_SECOND, ActionAnticipation
 from suites.tasks.online_action_detection import OnlineActionDetection, judged, shown
 
@@ -236,3 +237,65 @@ def test_the_reach_of_a_student_by_hand() -> None:
 def test_a_frame_task_needs_an_action_among_what_is_judged() -> None:
     with pytest.raises(SpecError, match="no frame of 2"):
         DETECTION.score(np.zeros((2, 1 + AHEAD, 3)), told([0, 0]), None)
+
+
+# Verbs and nouns of EPIC.
+
+# Twelve actions of six verbs and seven nouns.
+VERB = np.arange(12) // 2
+NOUN = np.array([0, 1, 2, 3, 4, 5, 6, 0, 2, 2, 3, 4])
+
+
+def told_actions(*samples: dict[int, float]) -> NDArray[np.float64]:
+    """Return probabilities ``[N, 12]``."""
+    probabilities = np.zeros((len(samples), 12))
+    for row, sample in enumerate(samples):
+        probabilities[row, [*sample]] = [*sample.values()]
+    return probabilities
+
+
+def begins(*actions: int) -> NDArray[np.int64]:
+    """Return targets of which one second ahead each of ``actions`` begins."""
+    targets = np.full((len(actions), 3 + EPIC.ahead, 1), -1)
+    targets[:, 2 + ONE_SECOND, 0] = actions
+    return targets
+
+
+EPIC = epic_anticipation.EpicAnticipation()
+
+
+def test_verbs_and_nouns_have_the_sum_of_their_actions(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = {"verb": (VERB, 6), "noun": (NOUN, 7)}
+    monkeypatch.setattr(epic_anticipation, "parts_of_actions", lambda: listed)
+    decisions = told_actions(
+        # Action 11 is seventh; verb 5 has .1 + .05 and is first, noun 4 has .12 + .05, too.
+        {0: 0.12, 2: 0.12, 4: 0.12, 6: 0.12, 8: 0.12, 10: 0.1, 11: 0.05},
+        {11: 1.0},
+        # Action 9 is seventh; verbs 0 to 3 are before its verb 4, and six nouns before its noun 2.
+        {0: 0.2, 1: 0.2, 3: 0.2, 4: 0.1, 5: 0.1, 6: 0.1, 9: 0.06, 10: 0.04},
+        # Nothing for verb 4 or noun 2, and five other verbs; of nouns without any the first is 1.
+        {0: 0.2, 3: 0.2, 4: 0.2, 6: 0.2, 10: 0.2},
+    )
+    score = EPIC.score(decisions, begins(11, 11, 9, 9), None)
+    assert score.value == (1 / 2 + 0) / 2
+    assert score.further == {
+        "verb recall@5": (2 / 2 + 1 / 2) / 2,
+        "noun recall@5": (2 / 2 + 0 / 2) / 2,
+    }
+    plain = ActionAnticipation().score(decisions, begins(11, 11, 9, 9), None)
+    assert score == replace(plain, further=score.further)
+
+
+def test_epics_actions_are_distinct_verbs_with_nouns() -> None:
+    (verb, verbs), (noun, nouns) = epic_anticipation.parts_of_actions().values()
+    assert len(verb) == len(noun) == epic100_oad.ACTIONS
+    assert len({*zip(verb.tolist(), noun.tolist(), strict=True)}) == epic100_oad.ACTIONS
+    assert (verb.min(), verb.max()) == (0, verbs - 1)
+    # Seven nouns are in no annotation of training or validation.
+    assert 0 <= noun.min() <= noun.max() < nouns
+    assert epic100_oad.CARD.task == "epic_anticipation"
+
+
+def test_verbs_of_other_actions_are_refused() -> None:
+    with pytest.raises(SpecError, match="about 12 actions, and EPIC-KITCHENS-100 has 3806"):
+        EPIC.score(told_actions({11: 1.0}), begins(11), None)

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Generator, Tensor
 
 from harness.contracts.errors import DataError, SpecError
 from harness.contracts.inputs import Pair
+from harness.data.augmentation import floats
 from harness.data.frames import crop, padded_side, paired
 from harness.data.preview import OURS, TRUTH, predicted, sheet
+from harness.data.streaming import Sampler, Stream
 from suites.datasets import _tracking as sets
 from suites.datasets import _tracking_layouts as layouts
 from suites.datasets.digits import DATASET as DIGITS
@@ -59,6 +62,14 @@ def test_vot_has_polygons_and_takes_boxes_for_them(tmp_path: Path) -> None:
     assert layouts.box_shots([first])[0].regions == pytest.approx(np.array([[1, 2, 4, 7]]))
 
 
+@pytest.mark.parametrize("line", ["1,1,2,2,3,3,4,4", "1,2,1,2,1,2,1,2"])
+def test_a_polygon_without_an_area_is_refused(tmp_path: Path, line: str) -> None:
+    frame(tmp_path / "a" / "00000001.png")
+    (tmp_path / "a" / "groundtruth.txt").write_text(line + "\n")
+    with pytest.raises(DataError, match=rf"groundtruth\.txt:1: the box {line} has zero area"):
+        layouts.vot(tmp_path)
+
+
 def test_got10k_leaves_out_frames_without_the_target(tmp_path: Path) -> None:
     home = tmp_path / "GOT-10k_Train_000001"
     for number in range(3):
@@ -69,6 +80,10 @@ def test_got10k_leaves_out_frames_without_the_target(tmp_path: Path) -> None:
     assert [path.name for path in shot.paths] == ["00000001.png", "00000003.png"]
     assert shot.regions is not None
     assert shot.regions.tolist() == [[10, 10, 6, 6], [11, 10, 6, 6]]
+    (home / "00000002.png").rename(tmp_path / "away.png")
+    with pytest.raises(DataError, match=r"00000002\.png is missing, before 00000003\.png"):
+        layouts.shots_in(tmp_path)
+    (tmp_path / "away.png").rename(home / "00000002.png")
     (home / "groundtruth.txt").write_text("11,11,6,6\n0,0,0,0\n12,11,0,6\n")
     with pytest.raises(DataError, match=r"groundtruth\.txt:3: the box .* has zero area"):
         layouts.shots_in(tmp_path)
@@ -131,10 +146,7 @@ def _replace(line: int, text: str) -> Callable[[Path], None]:
         ),
         (lambda home: (home / "groundtruth_rect.txt").write_text(""), "is empty"),
         (
-            lambda home: [
-                (home / "img" / "0002.png").unlink(),
-                (home / "groundtruth_rect.txt").write_text("11,11,6,6\n13,11,6,6\n"),
-            ],
+            lambda home: (home / "img" / "0002.png").unlink(),
             r"0002\.png is missing, before 0003\.png",
         ),
         (lambda home: (home / "img" / "0001.png").write_bytes(b"%!PS"), "cannot be read as an im"),
@@ -208,18 +220,18 @@ def test_labels_of_pairs_lie_where_the_target_is_seen(tmp_path: Path) -> None:
     an_otb(tmp_path)
     pair = Pair(template=(3, 32, 32), search=(3, 64, 64))
     drawn = sets.pairs(layouts.otb(tmp_path), 20, pair)
-    samples = drawn.loaded()
-    assert samples.inputs.shape == (20, 6, 64, 64)
-    for image, label in zip(samples.inputs, samples.labels, strict=True):
+    images = np.array([drawn.read(place).transpose(2, 0, 1) for place in range(20)])
+    assert images.shape == (20, 6, 64, 64)
+    for image, label in zip(images, drawn.labels, strict=True):
         inside = np.clip(label, -32, 32)
         # An edge lies within a pixel of the search of where it is seen, and a blurred one
         # half a pixel of the frame, 64 / (2 * 12 * .77) / 2 pixels of it, further.
         assert _white(image) == pytest.approx(inside, abs=1 + 64 / (2 * 12 / 1.3) / 2)
     # The template shows the target in its middle: 6 of 12 pixels.
-    assert (samples.inputs[:, 0, 16, 16] == 255).all()
-    assert (samples.inputs[:, 0, 2, 2] == 0).all()
+    assert (images[:, 0, 16, 16] == 255).all()
+    assert (images[:, 0, 2, 2] == 0).all()
     # Shifts reach .4 of the template's side, 12.8 pixels, and are not all alike.
-    middles = (samples.labels[:, :2] + samples.labels[:, 2:]) / 2
+    middles = (drawn.labels[:, :2] + drawn.labels[:, 2:]) / 2
     assert 6 < np.abs(middles).max() <= 0.4 * 32 + 1e-4
 
 
@@ -233,6 +245,43 @@ def test_pairs_are_the_same_for_the_same_seed_and_taken_in_order(tmp_path: Path)
     chosen = once.take(np.array([3, 1]))
     assert np.array_equal(chosen.labels, once.labels[[3, 1]])
     assert np.array_equal(chosen.read(0), once.read(3))
+
+
+def test_pairs_are_others_in_each_epoch_and_the_same_in_each_training(tmp_path: Path) -> None:
+    an_otb(tmp_path)
+    begun = sets.pairs(layouts.otb(tmp_path), 8, PAIR)
+    later = begun.renewed(3, seed=1)
+    again = sets.pairs(layouts.otb(tmp_path), 8, PAIR).renewed(0, seed=1).renewed(3, seed=1)
+    assert np.array_equal(later.labels, again.labels)
+    assert (later.templates, later.searches) == (again.templates, again.searches)
+    others = [begun, begun.renewed(2, seed=1), begun.renewed(3, seed=2)]
+    # Shifts and scales are real numbers: no pair comes twice.
+    assert not any((later.labels[:, None] == each.labels).all(-1).any() for each in others)
+    few = begun.take(np.array([5, 2])).renewed(3, seed=1)
+    assert np.array_equal(few.labels, later.labels[[5, 2]])
+    assert np.array_equal(few.read(1), later.read(2))
+
+
+def test_an_epoch_of_a_training_is_fed_with_its_own_pairs(tmp_path: Path) -> None:
+    an_otb(tmp_path)
+    begun = sets.pairs(layouts.otb(tmp_path), 6, PAIR)
+    sampler = Sampler(samples=6, batch_size=3, seed=4)
+    feed = Stream(
+        begun, sampler=sampler, augmentation=floats_only, crops=False, device="cpu", workers=0
+    )
+    for number in (1, 0):
+        expected = begun.renewed(number, seed=4)
+        for seen in feed.epoch(number):
+            places = seen.indices.numpy()
+            assert np.array_equal(seen.labels.numpy(), expected.labels[places])
+            shown = (seen.images * 255).round().numpy()
+            assert np.array_equal(
+                shown, [expected.read(place).transpose(2, 0, 1) for place in places]
+            )
+
+
+def floats_only(images: Tensor, _: Generator) -> Tensor:
+    return floats(images)
 
 
 def test_one_pair_in_ten_shows_something_else_if_there_is_something(tmp_path: Path) -> None:
@@ -280,11 +329,17 @@ def test_the_quick_set_reads_what_it_is_told_to(tmp_path: Path) -> None:
     truth.write_text("1,2,5,2,5,8,1,8\n")
     assert QUICK.provenance(tmp_path).fingerprint != first
     splits = quick.load(tmp_path)
-    assert splits.train.inputs.shape == (4, 6, 191, 191)
+    assert len(splits.train) == 4
+    assert splits.train.read(0).shape == (191, 191, 6)
     assert len(splits.test) == 4
     assert splits.test.groups.tolist() == [0, 0, 0, 1]
     assert splits.test.labels[3].tolist() == [1, 2, 4, 6]
     assert all(finding.ok for finding in quick.findings(tmp_path))
+    frame(tmp_path / "tracking" / "OTB" / "Square" / "img" / "0003.png", size=(12, 12), at=(0, 0))
+    wrong = [finding for finding in quick.findings(tmp_path) if not finding.ok]
+    assert [Path(finding.path).name for finding in wrong] == ["0003.png"]
+    assert "Square, frame 3: the box 12,10,6,6 lies outside the frame of 12x12" in wrong[0].found
+    an_otb(tmp_path / "tracking" / "OTB")
     (tmp_path / "images" / "imagenet_full_size" / "1.png").write_bytes(b"nothing")
     assert [finding.ok for finding in quick.findings(tmp_path)] == [False, True, True]
 
@@ -300,7 +355,7 @@ def _quick(root: Path) -> sets.TrackingSet:
         test=QUICK.test,  # type: ignore[attr-defined]  # the class behind the protocol
         folder="images/imagenet_full_size",
         pairs=4,
-        in_memory=True,
+        few_images=True,
     )
 
 

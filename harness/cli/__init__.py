@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -148,7 +149,7 @@ def plan(  # noqa: PLR0913  one option a filter
     standings = _standings(suite, axes, known, data_root, out, results)
     due = any(one.is_due for one in standings)
     forecast = _forecast(known, standings) if due else None
-    expected_s = 0.0
+    expected_s, lines = 0.0, []
     for one in standings:
         seconds = forecast.seconds(one.cell, device) if forecast and one.is_due else None
         gpu_bytes = forecast.gpu_bytes(one.cell, device) if forecast and one.is_due else None
@@ -156,13 +157,14 @@ def plan(  # noqa: PLR0913  one option a filter
         if as_json:
             told = {"cell_id": one.cell.cell_id, "state": one.state, "why": one.why}
             needs = {"seconds": seconds, "gpu_bytes": gpu_bytes, "trust": one.trust}
-            print(json.dumps(told | needs | json.loads(one.cell.identity())))
+            lines.append(json.dumps(told | needs | json.loads(one.cell.identity())))
         else:
             level = one.trust if one.trust in ("claimed", "verified") else ""
             words = "; ".join(filter(None, (level, one.why, _needs(seconds, gpu_bytes))))
-            print(f"{one.state:9} {one.cell.cell_id} {one.cell.label}", words, sep="  ")
+            lines.append(f"{one.state:9} {one.cell.cell_id} {one.cell.label}  {words}")
     if not as_json:
-        print(_summary(standings) + _ahead(expected_s, device))
+        lines.append(_summary(standings) + _ahead(expected_s, device))
+    print(*lines, sep="\n", end="\n" * bool(lines))
     if known.damaged or any(one.state == "damaged" for one in standings):
         raise typer.Exit(Exit.SOME_FAILED)
 
@@ -276,7 +278,9 @@ def run(  # noqa: PLR0913  one option a filter
                 slots,
                 timeout,
                 until_s=until_s,
-                places=_places(asked, forecast, out, packed=jobs == "auto"),
+                places=replace(
+                    _places(asked, forecast, out, packed=jobs == "auto"), decides=engine == "local"
+                ),
                 forecast=forecast,
                 run_jobs=run_jobs,
                 as_json=as_json,
@@ -637,6 +641,7 @@ def _forecast(known: "Published", standings: "Sequence[Standing]") -> "Forecast"
     return Forecast(here, otherwise=Forecast(there))
 
 
+@lru_cache
 def _needs(seconds: float | None, gpu_bytes: int | None) -> str:
     from harness.engine.forecast import in_words
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import field, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import field, fields, replace
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
@@ -123,12 +124,32 @@ class Cell:
                 f"and {self.neuron!r}"
             )
 
+    def at_seeds(self, seeds: Iterable[int], /) -> Iterator[Cell]:
+        """Yield the same question for each seed; nothing else is checked or spelt again."""
+        before, after = self._around_seed
+        begun, rest = hashlib.sha256(before.encode()), after.encode()
+        for seed in seeds:
+            if type(seed) is not int or seed < 0:
+                yield replace(self, seed=seed)  # which says what is wrong
+                continue
+            digest = begun.copy()
+            digest.update(b"%d%b" % (seed, rest))
+            made = object.__new__(Cell)
+            made.__dict__.update(self.__dict__, seed=seed, cell_id=digest.hexdigest()[:16])
+            yield made
+
     def identity(self) -> str:
         """Return the canonical JSON: keys sorted, no whitespace, floats by ``repr``."""
+        before, after = self._around_seed
+        return f"{before}{self.seed}{after}"
+
+    @cached_property
+    def _around_seed(self) -> tuple[str, str]:
+        """The canonical JSON before the seed, and what follows it."""
         between = _around(tuple([getattr(self, name) for name in _SHARED]))
-        texts = (_canonical(self.backend), _canonical(self.params), str(self.seed))
-        free = (*texts, str(self.timesteps), "")
-        return "".join([text for pair in zip(between, free, strict=True) for text in pair])
+        start, backend, params, seed, end = between
+        before = (start, _canonical(self.backend), backend, _canonical(self.params), params)
+        return "".join(before), f"{seed}{self.timesteps}{end}"
 
     @cached_property
     def cell_id(self) -> str:
@@ -150,7 +171,8 @@ class Cell:
         """What people call it."""
         if self.suite == TEACHERS:
             return f"teacher {self.model} seed={self.seed}"
-        method = spell(self.method, {name: self.params[name] for name in self.spelt})
+        spelt = {name: self.params[name] for name in self.spelt}
+        method = spell(self.method, spelt) if spelt else self.method
         method = f"{method} from teacher" if self.starts_from_teacher else method
         name = f"{method} {self.model} {self.backend} T={self.timesteps} seed={self.seed}"
         if self.judged == "test":
@@ -159,7 +181,7 @@ class Cell:
 
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
-# Suites of many thousand cells are named before anything runs: all but this is spelt once.
+# Suites of many thousand cells are named before anything runs: most of it is spelt once.
 _FREE = ("backend", "params", "seed", "timesteps")  # in alphabetical order
 _SHARED = tuple(item.name for item in fields(Cell) if item.compare and item.name not in _FREE)
 _LATER = {item.name: item.default for item in fields(Cell) if item.metadata.get("later")}

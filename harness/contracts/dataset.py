@@ -200,6 +200,19 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Renewed(Protocol):
+    """A source whose samples are drawn, others in each epoch of a training."""
+
+    def renewed(self, epoch: int, /, *, seed: int) -> Source:
+        """Return as many samples, which depend on ``epoch`` and ``seed`` alone.
+
+        Raises:
+            DataError: If one cannot be read.
+        """
+        ...
+
+
 Part = TypeVar("Part", bound=Samples | Source, default=Samples)
 
 

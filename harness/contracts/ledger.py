@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, get_args
@@ -227,8 +227,7 @@ class Layer:
     partial: bool = False
 
     def __post_init__(self) -> None:
-        if self.operand is None and self.shape is not None:
-            raise SpecError(f"layer {self.name!r} has weights, and no class of operand")
+        _refuse_unclassed(self.name, self.operand, self.shape)
 
     @cached_property
     def total(self) -> Counts:
@@ -296,10 +295,8 @@ class Layer:
 
     @cached_property
     def _sums(self) -> Mapping[Reading | None, Mapping[str, int]]:
-        return {
-            reading: {category: int(table.sum()) for category, table in tables.items()}
-            for reading, tables in ((None, self.tally), *self.readings.items())
-        }
+        every = ((None, self.tally), *self.readings.items())
+        return {reading: _sums_of(tables) for reading, tables in every}
 
 
 @value
@@ -342,12 +339,11 @@ class Ledger:
     not_counted: tuple[Category, ...] = ()
 
     def __post_init__(self) -> None:
-        for layer in self.layers.values():
-            if layer.samples != self.samples or layer.steps > self.steps:
-                raise SpecError(
-                    f"layer {layer.name!r} ran {layer.steps} steps of {layer.samples} samples, "
-                    f"and the network {self.steps} of {self.samples}"
-                )
+        if isinstance(self.layers, _ToldLayers):
+            self.layers.refuse_misshapen(self.samples, self.steps)
+            return
+        for name, layer in self.layers.items():
+            _refuse_longer((name, layer.steps, layer.samples), (self.steps, self.samples))
             _refuse_misshapen(layer, self.steps)
 
     def __eq__(self, other: object) -> bool:
@@ -523,7 +519,8 @@ class Ledger:
         }
         for reading, counts in found.items():
             for layer in self.layers.values():
-                counts.update(layer.sums(reading))
+                for category, count in layer.sums(reading).items():  # faster than an update
+                    counts[category] += count
         return found
 
 
@@ -560,28 +557,91 @@ class _PlainLedger(TypedDict):
     not_counted: NotRequired[tuple[Category, ...]]
 
 
+class _Told(Mapping[Category, "NDArray[np.int64]"]):
+    """Tables as JSON has them, ``[1, steps]``: most are only added up, and none is an array yet."""
+
+    __slots__ = ("numbers",)
+
+    def __init__(self, numbers: Numbers) -> None:
+        self.numbers = numbers
+
+    def __getitem__(self, category: Category) -> NDArray[np.int64]:
+        return np.array([self.numbers[category]], np.int64)
+
+    def __iter__(self) -> Iterator[Category]:
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+class _ToldLayers(Mapping[str, Layer]):
+    """Layers as JSON has them: they are made when one is asked for, and then kept."""
+
+    def __init__(self, plain: dict[str, dict[str, Any]], samples: int, *, partial: bool) -> None:
+        self.plain, self.samples, self.partial = plain, samples, partial
+
+    @cached_property
+    def made(self) -> dict[str, Layer]:
+        return {
+            name: _layer(name, layer, self.samples, partial=self.partial)
+            for name, layer in self.plain.items()
+        }
+
+    def __getitem__(self, name: str) -> Layer:
+        return self.made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.plain)
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    # Those of Mapping ask for one key after the other.
+    def values(self) -> ValuesView[Layer]:
+        return self.made.values()
+
+    def items(self) -> ItemsView[str, Layer]:
+        return self.made.items()
+
+    def refuse_misshapen(self, samples: int, steps: int) -> None:
+        """Refuse now what making them would refuse later."""
+        for name, layer in self.plain.items():
+            _refuse_longer((name, layer["steps"], self.samples), (steps, samples))
+            _refuse_unclassed(name, layer["operand"], layer.get("shape"))
+            for reading, length in _lengths(layer["steps"], steps):
+                told = layer.get(reading or "counts")
+                if told and {*map(len, told.values())} != {length}:
+                    wrong = next(each for each, row in told.items() if len(row) != length)
+                    raise _misshapen(name, wrong, samples, length, [1, len(told[wrong])])
+
+
 def _ledger(plain: dict[str, Any]) -> Ledger:
     partial = bool(plain.get("uncounted"))
-    layers = {
-        name: _layer(name, layer, plain["samples"], partial=partial)
-        for name, layer in plain["layers"].items()
-    }
+    layers = _ToldLayers(plain["layers"], plain["samples"], partial=partial)
     return Ledger(**plain | {"layers": layers})
 
 
 def _layer(name: str, plain: dict[str, Any], samples: int, *, partial: bool) -> Layer:
-    tally = _tables(plain.pop("counts"))
-    readings = {kind: _tables(plain.pop(kind)) for kind in _READINGS if kind in plain}
+    readings = {reading: _Told(plain[reading]) for reading in _READINGS if reading in plain}
+    rest = {key: part for key, part in plain.items() if key not in ("counts", *readings)}
     return Layer(
-        name=name, samples=samples, tally=tally, readings=readings, partial=partial, **plain
+        name=name,
+        samples=samples,
+        tally=_Told(plain["counts"]),
+        readings=readings,
+        partial=partial,
+        **rest,
     )
 
 
-def _tables(numbers: Numbers) -> Tables:
-    return {category: np.array([steps], np.int64) for category, steps in numbers.items()}
-
-
 _LEDGER = TypeAdapter(Ledger)
+
+
+def _sums_of(tables: Tables) -> Mapping[str, int]:
+    if isinstance(tables, _Told):
+        return {category: sum(steps) for category, steps in tables.numbers.items()}
+    return {category: int(table.sum()) for category, table in tables.items()}
 
 
 def _summed(tables: Tables) -> Tables:
@@ -624,18 +684,50 @@ def _plain_layer(layer: Layer) -> dict[str, Any]:
 
 
 def _plain_tables(tables: Tables) -> dict[Category, list[int]]:
+    if isinstance(tables, _Told):
+        return {category: [*steps] for category, steps in tables.numbers.items() if any(steps)}
     return {category: table[0].tolist() for category, table in _summed(tables).items()}
 
 
+def _lengths(layer_steps: int, steps: int) -> tuple[tuple[Reading | None, int], ...]:
+    """Return how many steps a table of each reading has; None is as run."""
+    return (
+        (None, layer_steps),
+        ("explicit", layer_steps),
+        ("per_step", steps),
+        ("cached", steps),
+    )
+
+
+def _refuse_longer(layer: tuple[str, int, int], network: tuple[int, int]) -> None:
+    name, *ran = layer
+    if ran[1] != network[1] or ran[0] > network[0]:
+        raise SpecError(
+            f"layer {name!r} ran {ran[0]} steps of {ran[1]} samples, "
+            f"and the network {network[0]} of {network[1]}"
+        )
+
+
+def _refuse_unclassed(name: str, operand: OperandClass | None, shape: Shape | None) -> None:
+    if operand is None and shape is not None:
+        raise SpecError(f"layer {name!r} has weights, and no class of operand")
+
+
 def _refuse_misshapen(layer: Layer, steps: int) -> None:
-    for reading in (None, *layer.readings):
-        length = layer.steps if reading in (None, "explicit") else steps
-        for category, table in layer.tables(reading).items():
+    for reading, length in _lengths(layer.steps, steps):
+        tables = layer.tally if reading is None else layer.readings.get(reading, {})
+        for category, table in tables.items():
             if table.shape not in ((1, length), (layer.samples, length)):
-                raise SpecError(
-                    f"layer {layer.name!r}: {category} must be [{layer.samples}, {length}], "
-                    f"or one row for all samples, got {list(table.shape)}"
-                )
+                raise _misshapen(layer.name, category, layer.samples, length, [*table.shape])
+
+
+def _misshapen(
+    name: str, category: Category, samples: int, length: int, found: list[int]
+) -> SpecError:
+    return SpecError(
+        f"layer {name!r}: {category} must be [{samples}, {length}], "
+        f"or one row for all samples, got {found}"
+    )
 
 
 def _refuse_summed(counted: Layer | Ledger) -> None:

@@ -70,7 +70,7 @@ def sheet(
         return _drawn(list(_title_of_sequences(dataset.card, part, splits.test, known)), strips)
     if theirs is not None:
         raise SpecError(f"{dataset.card.title} has no sequences to draw a tracker's boxes on")
-    labels = _spread(np.unique(part.labels), _ROWS)
+    labels = spread(np.unique(part.labels), _ROWS)
     is_events = isinstance(part, Samples) and part.are_frames
     if isinstance(part, Samples) and is_events:
         strips = [_event_strip(dataset, root, part, int(label)) for label in labels]
@@ -107,7 +107,7 @@ def _title_of_sequences(
 def _pair_strips(part: Samples | Source, pair: Pair) -> list[Strip]:
     """Return templates, and the searches below them with the target's box."""
     templates, searches = [], []
-    for place in _spread(np.arange(len(part)), _COLUMNS):
+    for place in spread(np.arange(len(part)), _COLUMNS):
         both = _image(part, int(place))  # [S, S, 6]
         channels, height, width = pair.template
         templates.append(_scaled(both[:height, :width, :channels], _FRAME_PX))
@@ -135,18 +135,24 @@ def sequence_strips(test: Samples, theirs: NDArray[Any] | None = None, /) -> lis
     for unit in np.unique(test.groups)[:_ROWS]:
         places = np.flatnonzero(test.groups == unit)
         tiles = []
-        for place in _spread(places, _COLUMNS):
-            drawn = [(_corners(test.labels[place]), TRUTH)]
+        for place in spread(places, _COLUMNS):
+            drawn = [(corners_of(test.labels[place]), TRUTH)]
             if theirs is not None:
-                drawn.append((_corners(theirs[place, :4]), OURS))
+                drawn.append((corners_of(theirs[place, :4]), OURS))
             tiles.append(boxed(test.inputs[int(place)], *drawn))
-        home = test.inputs.paths[places[0]].parent
-        name = home.parent.name if home.name in {"img", "color"} else home.name
+        name = sequence_name(test.inputs.paths[places[0]])
         strips.append((f"{name[:18]}\n{len(places):,} frames", tiles))
     return strips
 
 
-def _corners(region: NDArray[Any]) -> NDArray[Any]:  # [4] or [8] -> [8]
+def sequence_name(frame: Path, /) -> str:
+    """Return the name of the sequence that a frame is of, by the folder that it lies in."""
+    home = frame.parent
+    return home.parent.name if home.name in {"img", "color"} else home.name
+
+
+def corners_of(region: NDArray[Any], /) -> NDArray[Any]:  # [4] or [8] -> [8]
+    """Return the corners ``x, y`` of a box or polygon, one after the other."""
     if len(region) == 8:
         return region
     left, top, width, height = region
@@ -177,7 +183,7 @@ def _title(card: DatasetCard, part: Samples | Source, known: DatasetProvenance) 
 
 def _image_strip(part: Samples | Source, label: int, card: DatasetCard) -> Strip:
     places = np.flatnonzero(part.labels == label)
-    images = (_image(part, int(place)) for place in _spread(places, _COLUMNS))
+    images = (_image(part, int(place)) for place in spread(places, _COLUMNS))
     return _label(label, len(places), card), [_scaled(image, _TILE_PX) for image in images]
 
 
@@ -191,7 +197,7 @@ def _event_strip(dataset: Dataset[Any], root: Path | None, part: Samples, label:
     """Return the frames and the raster of the first sample of a class."""
     places = np.flatnonzero(part.labels == label)
     frames = part.inputs[places[0]].astype(np.float64)  # [T, C, H, W]
-    shown = frames[_spread(np.arange(len(frames)), _COLUMNS)]
+    shown = frames[spread(np.arange(len(frames)), _COLUMNS)]
     # The brightest percent may saturate; a single hot pixel must not darken the rest.
     full = max(1.0, float(np.percentile(shown[shown > 0], 99)) if shown.any() else 1.0)
     tiles = [_scaled(_coloured(frame / full), _TILE_PX) for frame in shown]
@@ -243,7 +249,7 @@ def _stretched(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.NEAREST if grows else Image.Resampling.LANCZOS)
 
 
-def _spread(values: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+def spread(values: NDArray[np.int64], count: int, /) -> NDArray[np.int64]:
     """Return at most ``count`` of ``values``, evenly spread, the first and last among them."""
     if len(values) <= count:
         return values

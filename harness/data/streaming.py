@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from harness.contracts.dataset import DatasetCard, Samples, Source
+from harness.contracts.dataset import DatasetCard, Renewed, Samples, Source
 from harness.contracts.errors import DataError, SpecError
+from harness.contracts.inputs import Tokens
 from harness.contracts.recipe import Precision, Recipe
 from harness.data.augmentation import Change, augment, floats
 from harness.data.batches import Feed, Seen, evaluation_batches, limited, share_of
@@ -130,7 +131,10 @@ class Stream:
     def epoch(self, number: int, /, *, start: int = 0) -> Iterator[Seen]:
         """Yield the batches of one epoch, from batch ``start`` on; epochs count from 0."""
         seed, rank = self.sampler.seed, self.sampler.rank
-        read = _Reader(self._source, seed=seed, epoch=number if self._crops else None)
+        source = self._source
+        if isinstance(source, Renewed):
+            source = source.renewed(number, seed=seed)
+        read = _Reader(source, seed=seed, epoch=number if self._crops else None)
         batches = self.sampler.batches(number, start=start)
         for step, batch in enumerate(_read(read, batches, self._workers, self._device), start):
             chance = torch_stream(seed, f"augmentation/{number}/{step}/{rank}")
@@ -169,6 +173,7 @@ def batches_for(
             device=device,
             rank=rank,
             world_size=world_size,
+            pad=card.input.pad if isinstance(card.input, Tokens) else None,
         )
     part = _limited(part, recipe.train_samples)
     batchwise = tuple(name for name in recipe.augmentation if name != RESIZED_CROP)

@@ -19,7 +19,7 @@ from torch import nn
 
 from harness.contracts.cell import TeacherIdentity
 from harness.contracts.dataset import Splits
-from harness.contracts.errors import HarnessError
+from harness.contracts.errors import HarnessError, StoreError
 from harness.contracts.method import Progress
 from harness.contracts.row import Canary, Metrics, Provenance, Row
 from harness.engine.answers import answers_of
@@ -29,6 +29,7 @@ from harness.engine.jobs import Conditions, Order
 from harness.engine.measure import Measured, TeacherVerdict, measure, quality
 from harness.engine.provenance import provenance
 from harness.engine.resolve import Resolved, opened, resolve
+from harness.engine.scoring import arrays_in
 from harness.engine.teachers import WEIGHTS, cell_of, verified_weights
 from harness.engine.train import Trained, train
 from harness.evaluation.evaluate import evaluate
@@ -178,23 +179,27 @@ def teacher_of(
     """Return a stored teacher, frozen, what it answers, and where it is from.
 
     Raises:
-        StoreError: If it is not ready, or the file holds other weights.
+        StoreError: If it is not ready, or a file holds other weights or no predictions.
     """
     cell = cell_of(identity)
     row, path = verified_weights(store, cell)
+    decided = arrays_in(store.folder(cell) / PREDICTIONS, row) or {}
+    if "predictions" not in decided:
+        raise StoreError(
+            f"{store.folder(cell)} has no predictions of the {cell.label}; delete it and make the "
+            "teacher again"
+        )
     found = resolve(cell)
     network = found.student(device).network
     network.load_state_dict(load_file(path, device=str(device)))
     network.requires_grad_(requires_grad=False)
     mean, std = row.provenance.normalisation or found.card.normalisation
-    with np.load(store.folder(cell) / PREDICTIONS) as stored:
-        predictions = stored["predictions"][-1]
     assert row.metrics is not None
     return (
         Teacher(network=network.eval(), mean=mean, std=std),
         TeacherVerdict(
             score=row.metrics.score,
-            predictions=predictions,
+            predictions=decided["predictions"][-1],
             same_topology=cell.model == student,
         ),
         row.provenance,

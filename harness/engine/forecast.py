@@ -20,6 +20,7 @@ class Forecast:
         self._otherwise = otherwise
         self._seconds: dict[object, list[float]] = {}
         self._bytes: dict[object, int] = {}
+        self._asked: dict[object, float | None] = {}
         for row in rows:
             self.add(row)
 
@@ -27,6 +28,7 @@ class Forecast:
         """Know what the cell of ``row`` took: ``seconds``, or what the row says."""
         if row.metrics is None:
             return
+        self._asked.clear()
         taken_s = _seconds(row) if seconds is None else seconds
         device = row.provenance.device or "cpu"
         for kind in _kinds(row.cell, device):
@@ -34,32 +36,40 @@ class Forecast:
                 self._seconds.setdefault(kind, []).append(taken_s)
         peak = row.metrics.peak_memory_bytes
         if peak and device.startswith("cuda"):
-            exactly = next(_kinds(row.cell, device))
+            exactly = _exactly(row.cell, device)
             self._bytes[exactly] = max(peak, self._bytes.get(exactly, 0))
 
     def seconds(self, cell: Cell, device: str, /) -> float | None:
         """Return what ``cell`` will take on ``device``, all of it; None if nobody knows."""
+        exactly = _exactly(cell, device)
+        if exactly not in self._asked:  # of a suite's many thousand cells few differ in it
+            self._asked[exactly] = self._known_s(cell, device)
+        return self._asked[exactly]
+
+    def gpu_bytes(self, cell: Cell, device: str, /) -> int | None:
+        """Return what ``cell`` will need of a GPU's memory; None if it never ran on one."""
+        peak = self._bytes.get(_exactly(cell, device)) if self._bytes else None
+        if peak is not None:
+            return int(_SLACK * peak) + _CONTEXT_BYTES
+        return self._otherwise.gpu_bytes(cell, device) if self._otherwise else None
+
+    def _known_s(self, cell: Cell, device: str) -> float | None:
         for kind in _kinds(cell, device):
             if found := self._seconds.get(kind):
                 return median(found)
         return self._otherwise.seconds(cell, device) if self._otherwise else None
 
-    def gpu_bytes(self, cell: Cell, device: str, /) -> int | None:
-        """Return what ``cell`` will need of a GPU's memory; None if it never ran on one."""
-        peak = self._bytes.get(next(_kinds(cell, device)))
-        if peak is not None:
-            return int(_SLACK * peak) + _CONTEXT_BYTES
-        return self._otherwise.gpu_bytes(cell, device) if self._otherwise else None
-
 
 def _kinds(cell: Cell, device: str) -> Iterator[object]:
     """Yield what cells have in common that take about as long, from much to little."""
+    exactly = _exactly(cell, device)
+    yield from (exactly[:shared] for shared in (4, 3, 2, 1))
+
+
+def _exactly(cell: Cell, device: str) -> tuple[object, ...]:
     recipe = replace(cell.recipe, learning_rate=1.0)  # which takes no time
     work = (cell.dataset, cell.model, recipe, device.partition(":")[0], cell.timesteps)
-    yield work, cell.judged, cell.method, cell.backend
-    yield work, cell.judged, cell.method
-    yield work, cell.judged
-    yield work
+    return work, cell.judged, cell.method, cell.backend
 
 
 def _seconds(row: Row) -> float | None:

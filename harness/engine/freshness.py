@@ -184,7 +184,7 @@ def stale(
 
 def _standing(cell: Cell, here: "_Judge", there: "_Judge") -> Standing:
     own = here.standing(cell)
-    if not own.is_due:
+    if not own.is_due or there.row_of(cell) is None:
         return own
     public = there.standing(cell)
     if public.state == "fresh":
@@ -265,6 +265,18 @@ class _Judge:
             yield "made by fast paths that have moved since"
         if data_fingerprint(row.cell.dataset, self.data_root) is None:
             yield "its data is not here to be compared"
+        yield from _unusual(row)
+
+
+def _unusual(row: Row) -> Iterable[str]:
+    """Yield under what other conditions than usual ``row`` was made: they are in no identity."""
+    made = row.provenance
+    if made.device not in (None, "cpu"):
+        yield f"made on {made.gpu or made.device}"
+    if made.threads not in (None, 1):
+        yield f"made with {made.threads} threads"
+    if made.deterministic is False:
+        yield "made by kernels that may vary"
 
 
 def _judge_of(published: Published, verified: Verified, data_root: Path | None) -> _Judge:

@@ -78,8 +78,8 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
     card = catalogue.load(suite.dataset).card
     broken = unreadable(name, axes)
     methods = [one for one in _methods(suite, axes) if one not in broken]
+    seeds = axes.seeds or suite.seeds
     grid = product(
-        axes.seeds or suite.seeds,
         _known("models", axes.models or suite.models),
         axes.timesteps or suite.timesteps,
         _known("backends", axes.backends or suite.backends),
@@ -91,7 +91,7 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
     start = {START: axes.start} if axes.start else {}
     tuned = _tuned(recipe_name, axes, published)
     tried_with = {one.seed for one in tuned.values()}
-    if tried_with & {*(axes.seeds or suite.seeds)}:
+    if tried_with & {*seeds}:
         raise SpecError(
             f"seed {min(tried_with)} chose learning rates and weights of {name!r} and cannot judge "
             "them, too; take another, or --untuned"
@@ -108,7 +108,7 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
             "spelt": tuple(point),
         }
 
-    asked = [
+    of_any_seed = [
         Cell(
             suite=name,
             protocol=suite.protocol,
@@ -119,15 +119,17 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
             teacher=teacher,
             backend=backend,
             timesteps=timesteps,
-            seed=seed,
+            seed=0,
             recipe_name=recipe_name,
             **chosen(method, model, point),
             neuron=suite.neuron,
             encoder=suite.encoder,
         )
-        for seed, model, timesteps, backend, method in grid
+        for model, timesteps, backend, method in grid
         for point in asked_at[method]
     ]
+    each = zip(*(cell.at_seeds(seeds) for cell in of_any_seed), strict=True)
+    asked = [cell for of_a_seed in each for cell in of_a_seed]
     which, of = axes.shard
     if of == 1:
         return asked

@@ -28,14 +28,16 @@ class Places:
             which nobody knows what it needs has a device for itself.
         need: What a cell needs of it, in bytes, or None.
         alone: Whether every cell has a device for itself.
+        decides: Whether cells run where this says; on a cluster its own scheduler decides.
     """
 
     devices: tuple[str, ...]
     room: Mapping[str, int] | None = None
     need: Callable[[Cell, str], int | None] = lambda _cell, _device: None
     alone: bool = False
+    decides: bool = True
     _running: dict[str, _Stay] = field(default_factory=dict)
-    _met: set[str] = field(default_factory=set)
+    _most: dict[str, int] = field(default_factory=dict)
 
     def take(self, cell: Cell, /) -> str | None:
         """Return where ``cell`` runs from now on; None if it has to wait until one leaves."""
@@ -47,12 +49,10 @@ class Places:
                 return device
         return None
 
-    def leave(self, cell: Cell, /) -> bool:
-        """Let ``cell`` be gone; return whether another was ever beside it."""
+    def leave(self, cell: Cell, /) -> int:
+        """Let ``cell`` be gone; return how many were there at once, at most, itself among them."""
         self._running.pop(cell.cell_id, None)
-        met = cell.cell_id in self._met
-        self._met.discard(cell.cell_id)
-        return met
+        return self._most.pop(cell.cell_id, 0)
 
     def _fits(self, device: str, needed: int | None) -> bool:
         if self.room is None:
@@ -62,10 +62,9 @@ class Places:
         return len(known) == len(taken) and sum(known) <= self.room[device]
 
     def _begin(self, cell: Cell, stay: _Stay) -> None:
-        beside = [other for other, s in self._running.items() if s.device == stay.device]
-        if beside:
-            self._met.update(beside, (cell.cell_id,))
         self._running[cell.cell_id] = stay
+        there = [one for one, s in self._running.items() if s.device == stay.device]
+        self._most |= {one: max(len(there), self._most.get(one, 0)) for one in there}
 
 
 def free_bytes(devices: tuple[str, ...], log_path: Path, /) -> dict[str, int]:

@@ -11,22 +11,26 @@ from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness import discovery, report, results
 from harness.contracts.cell import START, TEACHERS, Cell
-from harness.contracts.errors import StoreError
+from harness.contracts.errors import DataError, SpecError, StoreError
 from harness.contracts.row import Row
 from harness.contracts.suite import Suite
 from harness.contracts.tuning import Tuning
+from harness.data import catalogue
 from harness.engine import freshness, grid, proofs, scoring
 from harness.engine.compare import unlike
 from harness.engine.grid import STARTS, Axes
 from harness.engine.settings import Settings
 from harness.engine.teachers import cell_of
 from harness.engine.trust import trust_of
+from harness.evaluation import tracking
+from harness.report import FIGURES
 from harness.results import Published, Trust
 from harness.store import PREDICTIONS, Store
 
@@ -111,17 +115,20 @@ def publish(
     teachers = [*found.teachers, *(r for r in before.teachers.values() if r.cell_id not in named)]
     rows = sorted([*found.rows, *kept], key=_order)
     code = _code([*rows, *teachers], found.store, before)
+    board = report.leaderboard(
+        found.rows,
+        suite=cautioned(grid.load_suite(suite), found.rows),
+        teachers=found.teachers,
+        authors=found.authors,
+    )
     files = [
         *results.write(folder / suite, before, rows, teachers, code),
-        *report.write(
-            found.rows,
+        *report.write_board(
+            board,
             folder / suite,
-            teachers=found.teachers,
             command=f"nox -s leaderboard -- {suite}",
-            suite=cautioned(grid.load_suite(suite), found.rows),
             page=page,
             figures=figures,
-            authors=found.authors,
         ),
     ]
     asked = {cell.cell_id for cell in grid.cells(suite, Axes(), found.store, before)}
@@ -232,8 +239,10 @@ def beside(  # noqa: PLR0913  one option an output
     if not found.rows:
         return _publication(found, (), ())
     view = [*(("--baseline", baseline) if baseline else ()), *(("--group", group) if group else ())]
+    board = _board(suite, found, baseline=baseline, settings=settings)
+    pictures = _pictured(board, runs / suite, found.store, data_root) if page else []
     files = report.write_board(
-        _board(suite, found, baseline=baseline, settings=settings),
+        board,
         runs / suite,
         command=shlex.join(
             ["python", "-m", "harness", "report", suite, *_options(settings), *view]
@@ -242,7 +251,38 @@ def beside(  # noqa: PLR0913  one option an output
         figures=figures,
         group=group,
     )
+    files = [*pictures, *files]
     return _publication(found, files, tuple(_warnings(found, suite)))
+
+
+def _pictured(
+    board: report.Leaderboard, folder: Path, store: Store, data_root: Path | None
+) -> list[Path]:
+    """See that the picture of the boxes that a board shows lies in its folder, if it can be had.
+
+    It is drawn where decisions and data lie, and never published: frames are their owners'.
+    Return what was written.
+    """
+    from harness.report import boxes  # Pillow
+
+    whose = boxes.shown(board)
+    if whose is None or (path := whose.path(folder / FIGURES)).exists():
+        return []
+    try:
+        decisions, labels = decided(store, whose.row)
+        test = catalogue.load(whose.row.cell.dataset).load(data_root).test
+        boxes.draw(path, test, decisions, _overlaps(decisions, labels))
+    except (DataError, SpecError, StoreError):
+        return []  # the page says why there is none
+    for older in set(path.parent.glob(boxes.PATTERN)) - {path}:
+        older.unlink()
+    return [path]
+
+
+def _overlaps(decisions: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the overlap of each box ``[N, 4]``, or more columns, with its box or polygon."""
+    of = tracking.overlaps if labels.shape[1] == 4 else tracking.polygon_overlaps
+    return of(decisions[:, :4], labels)
 
 
 def _options(settings: Settings) -> Iterator[str]:

@@ -268,8 +268,9 @@ class _Shift:
         """
         order: Order = end.job.argument
         cell = order.cell
-        row = self._row(end, order)
-        if beside_others := self.places.leave(cell) and row.status == "oom":
+        together = self.places.leave(cell)
+        row = self._with_company(self._row(end, order), order, together)
+        if beside_others := together > 1 and row.status == "oom":
             self._set_back(order)
         self.locks.pop(cell.cell_id).close()
         if beside_others:
@@ -292,6 +293,18 @@ class _Shift:
         if cut_off or (before is not None and before.status == "ok"):
             return row
         return self._saved(row, order)
+
+    def _with_company(self, row: Row, order: Order, together: int) -> Row:
+        """Return a row that says how many cells were on its GPU, which its own could not know."""
+        on_gpu = order.conditions.device != "cpu" and self.places.decides
+        if row.metrics is None or not on_gpu:
+            return row
+        told = replace(row, provenance=replace(row.provenance, cells_on_device=together))
+        try:
+            self.store.save(told)
+        except StoreError:  # the row as it is stands, and its company is unknown
+            return row
+        return told
 
     def _set_back(self, order: Order) -> None:
         """Let a cell be due: what it ran out of was not its own to have."""

@@ -18,7 +18,9 @@ from harness.report.claims import Held, hold
 from harness.store import write_atomically, write_text
 
 Kind = Literal["svg", "png", "pdf"]
+FIGURES = "figures"  # the folder of a board's figures, beside its tables
 __all__ = [
+    "FIGURES",
     "GROUPS",
     "Group",
     "Held",
@@ -41,11 +43,14 @@ __all__ = [
 ]
 
 
-def to_html(board: Leaderboard, /, *, command: str) -> str:
-    """Return the page that needs no network: a table, figures, and all of every row."""
+def to_html(board: Leaderboard, /, *, command: str, figures_in: Path | None = None) -> str:
+    """Return the page that needs no network: a table, figures, and all of every row.
+
+    It holds the picture of boxes that lies in ``figures_in``.
+    """
     from harness.report._page import page  # its libraries cost the command line a second
 
-    return page(board, command=command)
+    return page(board, command=command, figures_in=figures_in)
 
 
 def write(  # noqa: PLR0913  one option an output
@@ -119,11 +124,11 @@ def write_board(
         "leaderboard.tex": to_latex(board, command=command),
     }
     if page:
-        texts["leaderboard.html"] = to_html(board, command=command)
+        texts["leaderboard.html"] = to_html(board, command=command, figures_in=folder / FIGURES)
     for name, text in texts.items():
         # A page says the same of its own, and its libraries are no words of ours.
         write_text(folder / name, text if name.endswith(".html") else visible(text))
-    drawn = write_figures(board, folder / "figures", kind=figures) if figures else []
+    drawn = write_figures(board, folder / FIGURES, kind=figures) if figures else []
     return [*(folder / name for name in texts), *drawn]
 
 

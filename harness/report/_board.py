@@ -182,10 +182,10 @@ class Line:
         return average([answer.figure(figure) for answer in self.answers])
 
     @cached_property
-    def machines(self) -> frozenset[tuple[str | None, ...]]:
-        """The kinds of machine that its seeds ran on."""
+    def machines(self) -> frozenset[tuple[str | int | None, ...]]:
+        """The kinds of machine that its seeds ran on, and how much of each they had."""
         made = (answer.row.provenance for answer in self.answers)
-        return frozenset((at.device, at.cpu, at.gpu) for at in made)
+        return frozenset((at.device, at.cpu, at.gpu, at.threads, at.cells_on_device) for at in made)
 
     def timing(self, figure: str) -> float | None:
         """Return the mean of a wall-clock metric; None if it mixes kinds of machine."""

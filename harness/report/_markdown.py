@@ -227,7 +227,7 @@ def _ran_on(made: Sequence[Provenance]) -> str:
 
 
 def _machine(where: Provenance) -> str:
-    """Return the processor with its instruction sets and the limits upon them."""
+    """Return GPU and company there, the processor, its instruction sets and limits upon them."""
     limits = [
         f"{name} {text}"
         for name, text in sorted(where.processor.items())
@@ -235,6 +235,8 @@ def _machine(where: Provenance) -> str:
     ]
     sets = [where.processor.get("instructions", "instruction sets unknown"), *limits]
     gpu = [where.gpu] if where.gpu else []
+    if where.cells_on_device is not None and where.cells_on_device > 1:
+        gpu.append(f"up to {where.cells_on_device} cells at once on it")
     return ", ".join([*gpu, f"{where.cpu or 'unknown CPU'} ({'; '.join(sets)})"])
 
 

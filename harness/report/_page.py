@@ -16,7 +16,7 @@ import vl_convert
 
 from harness.report import _figures as figures
 from harness.report import _records as records
-from harness.report import claims
+from harness.report import boxes, claims
 from harness.report._answers import usual_energy
 from harness.report._board import Leaderboard
 from harness.report._markdown import circumstances, notes_of, supported
@@ -164,12 +164,13 @@ _GENERAL = (
 _OF_FIGURES = ("name", "title", "caption", "source", "spec", "least")
 
 
-def page(board: Leaderboard, /, *, command: str) -> str:
-    """Return the page; the same rows, prices and libraries give the same bytes.
+def page(board: Leaderboard, /, *, command: str, figures_in: Path | None = None) -> str:
+    """Return the page; the same rows, pictures, prices and libraries give the same bytes.
 
     Args:
         board: What it shows.
         command: What it says it is regenerated with.
+        figures_in: Where pictures of boxes lie, if anywhere.
     """
     own = resources.files("harness.report")
     parts = {
@@ -178,6 +179,7 @@ def page(board: Leaderboard, /, *, command: str) -> str:
         "power": html.escape(supported(board)),
         "help": _definitions(),
         "circumstances": "".join(_list(circumstances(setting)) for setting in board.settings),
+        "boxes": boxes.section(board, figures_in),
         "claims": _claims(board),
         "notes": _list(notes_of(board)),
         "command": html.escape(command),

@@ -207,7 +207,10 @@ def _flat_line(line: Line) -> dict[str, Any]:
 
 def _measured(line: Line) -> dict[str, float | None]:
     averaged = {name: line.average(name) for name in (*_AVERAGED, *COUNTED)}
-    return averaged | {name: line.timing(name) for name in _TIMED}
+    company = [answer.row.provenance.cells_on_device for answer in line.answers]
+    most = max((cells for cells in company if cells is not None), default=None)
+    told = {} if most is None else {"cells_on_device": most}
+    return averaged | {name: line.timing(name) for name in _TIMED} | told
 
 
 def _contest(contest: Contest) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def _question(row: Row) -> Hashable:
     cell, made = row.cell, row.provenance
     recipe = replace(cell.recipe, learning_rate=1.0)
     asked = cell.model, cell.backend, cell.timesteps, cell.seed, recipe, cell.neuron
-    return *asked, cell.encoder, made.cpu, made.gpu, made.threads
+    return *asked, cell.encoder, made.cpu, made.gpu, made.threads, made.cells_on_device
 
 
 def _table(

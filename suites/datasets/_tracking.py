@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from harness.contracts.dataset import DatasetCard, DatasetProvenance, Finding, Samples, Splits
 from harness.contracts.errors import DataError
 from harness.contracts.inputs import Pair
-from harness.data.frames import Frames, centre_of, crop, padded_side, paired, read, size_of
+from harness.data.frames import (
+    Frames,
+    Pixels,
+    centre_of,
+    crop,
+    padded_side,
+    paired,
+    read,
+    size_of,
+)
 from harness.seeds import stream
 from suites.datasets._tracking_layouts import Shot, findings, fingerprint, reach_of, shots_in
 
@@ -38,15 +47,15 @@ class TrackingSet:
         card: Its input is a ``Pair``.
         test: Reads the sequences below the data root that are tested on.
         folder: What to train on, relative to the data root, in any layout.
-        pairs: How many.
-        in_memory: Whether they are cut once, and not whenever they are asked for.
+        pairs: How many an epoch.
+        few_images: Whether decoded images are kept.
     """
 
     card: DatasetCard
     test: Callable[[Path], tuple[Shot, ...]]
     folder: str
     pairs: int
-    in_memory: bool = False
+    few_images: bool = False
 
     def provenance(self, root: Path | None, /) -> DatasetProvenance:
         """Return which files there are, how long they are, and all boxes."""
@@ -69,9 +78,8 @@ class TrackingSet:
         """
         place, pair = self._rooted(root), self._pair
         train, held = parted(shots_in(place / self.folder))
-        drawn = pairs(train, self.pairs, pair)
         return Splits(
-            train=drawn.loaded() if self.in_memory else drawn,
+            train=pairs(train, self.pairs, pair, opened=_kept if self.few_images else read),
             validation=tested(held, pair) if held[0].regions is not None else panned(held, pair),
             test=tested(self.test(place), pair),
         )
@@ -165,20 +173,26 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Training pairs, a ``Source``: all that is random was drawn when they were made.
+    """Training pairs, a ``Renewed`` source: drawn as they were made, and others in each epoch.
 
     Attributes:
+        shots: What they are drawn from.
+        numbers: int64 ``[N]``; what is random in a pair depends on its number alone.
         templates: One crop a pair.
         searches: Likewise.
         labels: The target's left, top, right and bottom in pixels of the search crop from its
             centre; all 0 where it does not show the target, float32 ``[N, 4]``.
         pair: Sizes of the crops.
+        opened: What reads an image.
     """
 
+    shots: tuple[Shot, ...]
+    numbers: NDArray[np.int64]
     templates: tuple[Side, ...]
     searches: tuple[Side, ...]
     labels: NDArray[np.float32]
     pair: Pair
+    opened: Callable[[Path], Pixels]
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -188,10 +202,19 @@ class Pairs:
         """Return the pairs at ``places``, in that order."""
         return replace(
             self,
+            numbers=self.numbers[places],
             templates=tuple(self.templates[place] for place in places),
             searches=tuple(self.searches[place] for place in places),
             labels=self.labels[places],
         )
+
+    def renewed(self, epoch: int, /, *, seed: int) -> "Pairs":
+        """Return other pairs of the same shots under the same numbers.
+
+        Raises:
+            DataError: If an image cannot be read.
+        """
+        return _drawn(self.shots, self.numbers, self.pair, self.opened, f"epoch/{epoch}", seed)
 
     def read(
         self,
@@ -199,40 +222,31 @@ class Pairs:
         /,
         *,
         chance: np.random.Generator | None = None,  # noqa: ARG002  all was drawn before
-    ) -> NDArray[np.uint8]:  # [S, S, 6]
+    ) -> Pixels:  # [S, S, 6]
         """Return one pair.
 
         Raises:
             DataError: If an image cannot be read.
         """
-        return self._cut(place, read).transpose(1, 2, 0)
-
-    def loaded(self) -> Samples:
-        """Return all pairs in memory, uint8 ``[N, 6, S, S]``, reading an image once if it can.
-
-        Raises:
-            DataError: If an image cannot be read.
-        """
-        inputs = np.empty((len(self), 6, *self.pair.search[1:]), dtype=np.uint8)
-        kept = lru_cache(maxsize=_KEPT)(read)
-        for place in sorted(range(len(self)), key=lambda place: self.templates[place].path):
-            inputs[place] = self._cut(place, kept)
-        return Samples(inputs=inputs, labels=self.labels)
-
-    def _cut(
-        self, place: int, opened: Callable[[Path], NDArray[np.uint8]]
-    ) -> NDArray[np.uint8]:  # [6, S, S]
         template, search = (
-            crop(opened(side.path), np.array(side.centre), side.side, shape[-1])
+            crop(self.opened(side.path), np.array(side.centre), side.side, shape[-1])
             for side, shape in (
                 (self.templates[place], self.pair.template),
                 (self.searches[place], self.pair.search),
             )
         )
-        return paired(template, search)
+        return paired(template, search).transpose(1, 2, 0)
 
 
-def pairs(shots: Sequence[Shot], count: int, pair: Pair, /, *, seed: int = 0) -> Pairs:
+def pairs(
+    shots: Sequence[Shot],
+    count: int,
+    pair: Pair,
+    /,
+    *,
+    seed: int = 0,
+    opened: Callable[[Path], Pixels] = read,
+) -> Pairs:
     """Return ``count`` training pairs of ``shots``, always the same for the same seed.
 
     Template and search are frames of one sequence at most 100 apart, or the same still; of a
@@ -242,33 +256,55 @@ def pairs(shots: Sequence[Shot], count: int, pair: Pair, /, *, seed: int = 0) ->
     Raises:
         DataError: If an image cannot be read.
     """
-    chance = stream(seed, "tracking/pairs")
-    templates, searches, labels = [], [], []
-    for _ in range(count):
-        shot = shots[int(chance.integers(len(shots)))]
-        first = int(chance.integers(len(shot.paths)))
-        near = np.arange(len(shot.paths))
-        near = near[np.abs(near - first) <= _APART]
-        second = int(chance.choice(near))
-        negative = len(shots) > 1 and chance.random() < _NEGATIVE
-        box = _box(shot, first, chance)
-        there, shown, other = shot, second, box
-        if negative:
-            there = shots[int(chance.integers(len(shots)))]
-            negative = there is not shot
-            shown = int(chance.integers(len(there.paths))) if negative else second
-        if there.regions is not None or negative:
-            other = _box(there, shown, chance)
-        templates.append(_around(shot.paths[first], box, pair, of="template"))
-        search = _shaken(_around(there.paths[shown], other, pair, of="search"), pair, chance)
-        searches.append(search)
-        labels.append(np.zeros(4) if negative else _label(other, search, pair))
+    return _drawn(tuple(shots), np.arange(count), pair, opened, "begin", seed)
+
+
+_kept = lru_cache(maxsize=_KEPT)(read)
+
+
+def _drawn(
+    shots: tuple[Shot, ...],
+    numbers: NDArray[np.int64],
+    pair: Pair,
+    opened: Callable[[Path], Pixels],
+    when: str,
+    seed: int,
+) -> Pairs:
+    drawn = [
+        _one(shots, pair, stream(seed, f"tracking/pairs/{when}/{number}"))
+        for number in numbers.tolist()
+    ]
     return Pairs(
-        templates=tuple(templates),
-        searches=tuple(searches),
-        labels=np.array(labels, dtype=np.float32).reshape(-1, 4),
+        shots=shots,
+        numbers=numbers,
+        templates=tuple(template for template, _, _ in drawn),
+        searches=tuple(search for _, search, _ in drawn),
+        labels=np.array([label for _, _, label in drawn], dtype=np.float32).reshape(-1, 4),
         pair=pair,
+        opened=opened,
     )
+
+
+def _one(
+    shots: Sequence[Shot], pair: Pair, chance: np.random.Generator
+) -> tuple[Side, Side, Floats]:
+    """Return the crops of one pair and its label ``[4]``."""
+    shot = shots[int(chance.integers(len(shots)))]
+    first = int(chance.integers(len(shot.paths)))
+    near = np.arange(max(0, first - _APART), min(len(shot.paths), first + _APART + 1))
+    second = int(chance.choice(near))
+    negative = len(shots) > 1 and chance.random() < _NEGATIVE
+    box = _box(shot, first, chance)
+    there, shown, other = shot, second, box
+    if negative:
+        there = shots[int(chance.integers(len(shots)))]
+        negative = there is not shot
+        shown = int(chance.integers(len(there.paths))) if negative else second
+    if there.regions is not None or negative:
+        other = _box(there, shown, chance)
+    template = _around(shot.paths[first], box, pair, of="template")
+    search = _shaken(_around(there.paths[shown], other, pair, of="search"), pair, chance)
+    return template, search, np.zeros(4) if negative else _label(other, search, pair)
 
 
 def _box(shot: Shot, frame: int, chance: np.random.Generator) -> Floats:  # [4]
@@ -276,9 +312,12 @@ def _box(shot: Shot, frame: int, chance: np.random.Generator) -> Floats:  # [4]
     if shot.regions is not None:
         left, top, right, low = reach_of(shot.regions[frame : frame + 1])[0]
         return np.array([left, top, right - left, low - top])
-    size = np.array(size_of(shot.paths[frame]), dtype=np.float64)
+    size = np.array(_size_of(shot.paths[frame]), dtype=np.float64)
     sides = size.min() * chance.uniform(*_PATCH, size=2)
     return np.concatenate([chance.uniform(0, size - sides), sides])
+
+
+_size_of = lru_cache(maxsize=4096)(size_of)  # of stills, which are asked again every epoch
 
 
 def _around(path: Path, box: Floats, pair: Pair, *, of: str) -> Side:

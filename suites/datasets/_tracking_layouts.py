@@ -112,6 +112,7 @@ def got10k(folder: Path, /) -> tuple[Shot, ...]:
         here = np.ones(len(boxes), dtype=bool)
         if away.is_file():
             here = _numbers(away, (1,))[:, 0] == 0
+        _require_numbered(images)
         _require_as_many(truth, len(boxes), len(images))
         _require_as_many(away, len(here), len(images))
         kept = tuple(image for image, seen in zip(images, here, strict=True) if seen)
@@ -256,8 +257,8 @@ def _shot(
     lines: NDArray[np.int64] | None = None,
 ) -> Shot:
     """Return a sequence whose boxes fit its frames."""
+    _require_numbered(images)  # a frame that is missing is named, where its number says so
     _require_as_many(truth, len(regions), len(images))
-    _require_numbered(images)
 
     def where(row: int) -> str:
         return f"{truth}:{row + 1 if lines is None else lines[row]}"
@@ -284,12 +285,20 @@ def _require_inside(regions: Floats, size: tuple[int, int], where: Callable[[int
     corners = reach_of(regions)
     for row, (left, top, right, low) in enumerate(corners):
         words = ",".join(f"{value:g}" for value in regions[row])
-        if not (right > left and low > top):
+        if not (right > left and low > top) or _is_a_line(regions[row]):
             raise DataError(f"{where(row)}: the box {words} has zero area")
         if right <= 0 or low <= 0 or left >= size[0] or top >= size[1]:
             raise DataError(
                 f"{where(row)}: the box {words} lies outside the frame of {size[0]}x{size[1]}"
             )
+
+
+def _is_a_line(region: Floats) -> bool:
+    """Return whether a polygon ``[8]`` has no area, whatever its reach (the shoelace formula)."""
+    if len(region) == 4:
+        return False
+    x, y = region.reshape(4, 2).T
+    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) == 0.0
 
 
 def reach_of(regions: Floats) -> Floats:
@@ -324,14 +333,31 @@ def fingerprint(*shots: Shot) -> str:
 
 
 def findings(folder: Path, shots: Iterable[Shot]) -> Iterator[Finding]:
-    """Decode every frame; yield one finding for all that decode, and one a damaged file."""
-    good = 0
-    for path in sorted({path for shot in shots for path in shot.paths}):
-        try:
-            read(path)
-            good += 1
-        except DataError as error:
-            yield Finding(path=str(path), expected="an image", found=str(error), ok=False)
+    """Decode every frame; yield one finding for all that are well, and one for each that is not.
+
+    Not well is what does not decode, and a frame of another size in which its box is not.
+    """
+    sizes: dict[Path, tuple[int, int] | None] = {}
+    for shot in shots:
+        for row, path in enumerate(shot.paths):
+            if path not in sizes:
+                try:
+                    sizes[path] = read(path).shape[1::-1]
+                except DataError as error:
+                    sizes[path] = None
+                    yield Finding(path=str(path), expected="an image", found=str(error), ok=False)
+            size = sizes[path]
+            if shot.regions is None or size is None:
+                continue
+            try:
+                _require_inside(
+                    shot.regions[row : row + 1],
+                    size,
+                    {0: f"{shot.name}, frame {row + 1}"}.__getitem__,
+                )
+            except DataError as error:
+                yield Finding(path=str(path), expected="its box", found=str(error), ok=False)
+    good = sum(size is not None for size in sizes.values())
     yield Finding(
         path=str(folder),
         expected="images that decode (no checksums of single files are published)",

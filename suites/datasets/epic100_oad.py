@@ -28,7 +28,7 @@ STREAMS = (("rgb_kinetics_bninception", 1024), ("flow_kinetics_bninception", 102
 
 CARD = DatasetCard(
     title="EPIC-KITCHENS-100 (action anticipation)",
-    task="action_anticipation",
+    task="epic_anticipation",
     classes=ACTIONS,
     input=Features(width=sum(width for _, width in STREAMS), length=SHAPE.length, rate_hz=RATE_HZ),
     split=(

@@ -36,5 +36,5 @@ DATASET: Dataset = TrackingSet(
     test=_sequences,
     folder="images/imagenet_full_size",
     pairs=1_000,
-    in_memory=True,
+    few_images=True,
 )

@@ -43,9 +43,17 @@ class ActionAnticipation(FrameLosses):
         /,
     ) -> Score:
         """Return the class-mean recall of the action that begins."""
-        begun = targets[:, targets.shape[1] - 1 - self.ahead + ONE_SECOND]
-        shows = shown(begun, classes=decisions.shape[1])
+        shows = begun(targets, ahead=self.ahead, classes=decisions.shape[1])
         videos = np.arange(len(decisions)) if groups is None else groups
+        return self.of_actions(decisions, shows, videos)
+
+    def of_actions(
+        self,
+        decisions: NDArray[Any],  # [N, K]
+        shows: NDArray[np.bool_],  # [N, K]
+        videos: NDArray[Any],  # [N]
+    ) -> Score:
+        """Return the class-mean recall of what ``shows`` says."""
         found = class_mean_recall(decisions, shows, videos)
         low, high = found.interval
         return Score(value=found.value, low=low, high=high, units=found.videos)
@@ -59,6 +67,17 @@ class ActionAnticipation(FrameLosses):
         """Return of which samples the likeliest action is the same."""
         same: NDArray[Any] = ours.argmax(-1) == theirs.argmax(-1)
         return same
+
+
+def begun(
+    targets: NDArray[np.int64],  # [N, L, M]: classes, -1 for none
+    /,
+    *,
+    ahead: int,
+    classes: int,
+) -> NDArray[np.bool_]:
+    """Return which actions begin one second after the newest frame, ``[N, K]``."""
+    return shown(targets[:, targets.shape[1] - 1 - ahead + ONE_SECOND], classes=classes)
 
 
 TASK: Task = ActionAnticipation()

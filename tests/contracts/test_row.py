@@ -94,6 +94,23 @@ def test_cell_id_is_the_start_of_the_sha256_of_the_identity() -> None:
     assert CELL.cell_id == hashlib.sha256(CELL.identity().encode()).hexdigest()[:16]
 
 
+@pytest.mark.parametrize("seed", [0, 1, 10**9])
+def test_a_cell_at_another_seed_is_the_one_that_is_made_with_it(seed: int) -> None:
+    assert CELL.cell_id, "what is remembered of one seed must not be told of another"
+    (found, other), made = CELL.at_seeds([seed, 3]), replace(CELL, seed=seed)
+    assert (found, found.identity(), found.cell_id) == (made, made.identity(), made.cell_id)
+    (again,) = found.at_seeds([3])
+    assert again.cell_id == other.cell_id == replace(CELL, seed=3).cell_id
+    assert replace(found, timesteps=9).cell_id == replace(made, timesteps=9).cell_id
+    assert CELL.cell_id == replace(CELL).cell_id
+
+
+@pytest.mark.parametrize("seed", [-1, 1.0, True, "1", None])
+def test_a_cell_is_at_no_seed_that_is_none(seed: Any) -> None:
+    with pytest.raises(SpecError, match=r"Cell\.seed"):
+        list(CELL.at_seeds([0, seed]))
+
+
 @pytest.mark.parametrize(
     ("name", "other"),
     [

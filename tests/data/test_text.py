@@ -164,6 +164,18 @@ def test_a_bad_file_is_one_line_that_names_file_and_line(tmp_path: Path, name: s
     assert words in refusal(partial(made.sentences, tmp_path))
 
 
+@pytest.mark.parametrize("name", sorted(set(BAD) - {"other length"}))
+def test_a_declared_variant_that_cannot_be_read_fails_verification(
+    tmp_path: Path, name: str
+) -> None:
+    module, contents, words = BAD[name]
+    findings = list(put(tmp_path, corpus(module), *contents).findings(tmp_path))
+    wrong = [finding.found for finding in findings if not finding.ok]
+    assert len(wrong) == 1
+    assert words in wrong[0]
+    assert len(findings) == len(contents)
+
+
 def test_a_changed_byte_is_found_by_the_checksum(tmp_path: Path) -> None:
     made = put(tmp_path, corpus(sst2), TAB, TAB, TAB)
     (tmp_path / "text/SST2/dev.tsv").write_bytes(TAB.replace(b"fine", b"fime"))

@@ -1,6 +1,8 @@
 """Which cell runs on which device: fakes, since no law here needs a GPU."""
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from harness.cli import _devices, _slots
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError, StoreError
+from harness.contracts.row import Row
 from harness.engine import places, worker
 from harness.engine.jobs import Order
 from harness.engine.places import Places
@@ -51,7 +54,7 @@ def test_what_nobody_knows_has_a_device_for_itself() -> None:
     known, unknown, after = _cells(3)
     assert _taken(among, [known, unknown, after]) == ["cuda:0", "cuda:1", "cuda:0"]
     assert among.take(_cells(4)[3]) is None
-    assert not among.leave(unknown)
+    assert among.leave(unknown) == 1
 
 
 def test_more_than_there_is_may_have_a_device_for_itself() -> None:
@@ -63,8 +66,19 @@ def test_company_is_on_the_same_device_whoever_came_first() -> None:
     among = Places(devices=GPUS)
     first, alone, second = _cells(3)
     _taken(among, [first, alone, second])
-    assert [among.leave(cell) for cell in (first, alone, second)] == [True, False, True]
+    assert [among.leave(cell) for cell in (first, alone, second)] == [2, 1, 2]
     assert not among.leave(first), "it left"
+
+
+def test_company_is_the_most_at_once_and_not_all_that_came() -> None:
+    among = Places(devices=GPUS[:1])
+    first, second, third, fourth = _cells(4)
+    _taken(among, [first, second])
+    assert among.leave(second) == 2
+    _taken(among, [third])
+    assert among.leave(first) == 2, "three came, never more than two at once"
+    _taken(among, [second, fourth])
+    assert [among.leave(cell) for cell in (second, third, fourth)] == [3, 3, 3]
 
 
 def test_alone_means_alone() -> None:
@@ -88,6 +102,51 @@ def test_cells_that_must_wait_for_memory_run_all_the_same(
     assert {end.row.status for end in ends} == {"ok"}
     assert len(ends) == 5
     assert set((tmp_path / "where.txt").read_text().split()) == set(GPUS)
+
+
+def staying_until_all_are_here(order: Order, _send: Send) -> bool:
+    """Save a row once three cells have begun, or once nobody can wait for them any longer."""
+    (order.conditions.runs / f"begun-{order.cell.seed}").touch()
+    given_up_s = time.monotonic() + 10
+    while len(list(order.conditions.runs.glob("begun-*"))) < 3 and time.monotonic() < given_up_s:
+        time.sleep(0.01)
+    Store(order.conditions.runs).save(_row(order))
+    return True
+
+
+@pytest.mark.parametrize(
+    ("among", "company"),
+    [
+        (Places(devices=GPUS), {0: 2, 1: 1, 2: 2}),
+        (Places(devices=GPUS, decides=False), dict.fromkeys(range(3))),
+        (Places(devices=("cpu",)), dict.fromkeys(range(3))),
+    ],
+    ids=["GPUs", "of a cluster", "a processor"],
+)
+def test_a_row_says_how_many_cells_were_on_its_gpu_at_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    among: Places,
+    company: dict[int, int | None],
+) -> None:
+    monkeypatch.setattr(worker, "work_on_cell", staying_until_all_are_here)
+    cells = _cells(3)
+    ends = _conducted(cells, tmp_path, slots=3, places=replace(among))
+    assert {end.cell.seed: end.row.provenance.cells_on_device for end in ends} == company
+    stored = {cell.seed: Store(tmp_path).load(cell) for cell in cells}
+    assert {end.cell.seed: end.row for end in ends} == stored
+
+
+def test_a_row_keeps_its_numbers_where_the_disk_refuses_its_company(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_store: Store, _row: Row) -> None:
+        raise StoreError("full")
+
+    monkeypatch.setattr(worker, "work_on_cell", saying_where)
+    monkeypatch.setattr(Store, "save", refuse)
+    (end,) = _conducted(_cells(1), tmp_path, slots=1, places=Places(devices=GPUS))
+    assert (end.row.status, end.row.provenance.cells_on_device) == ("ok", None)
 
 
 def test_free_memory_is_asked_in_a_process_of_its_own(

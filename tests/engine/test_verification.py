@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from harness import cli, discovery
 from harness.contracts.cell import Cell
+from harness.contracts.errors import StoreError
 from harness.contracts.ledger import Ledger
 from harness.contracts.row import Metrics, Provenance, Row
 from harness.contracts.task import MetricSpec, Score
@@ -24,6 +25,7 @@ from harness.engine import bundle, grid, packed, scoring, trust, verification
 from harness.engine.cell import weights_of
 from harness.engine.freshness import fingerprints, standings
 from harness.engine.grid import Axes
+from harness.engine.merging import merge
 from harness.engine.proofs import Proof, Verified, key_of
 from harness.engine.reinference import again
 from harness.engine.resolve import opened, resolve
@@ -287,6 +289,37 @@ def test_a_row_of_another_task_is_scored_by_it(points: tuple[Row, dict[str, Any]
         assert words in str(wrong)
     elsewhere = arrays | {"predictions": arrays["predictions"] + 0.25}
     assert "agreement 1.0, but" in str(scoring.disagreement(row, arrays, row, elsewhere))
+
+
+def test_a_row_of_another_task_travels_and_is_scored_where_it_arrives(
+    points: tuple[Row, dict[str, Any]], tmp_path: Path
+) -> None:
+    made = Provenance(weights_sha256=hashlib.sha256(b"w").hexdigest())
+    sent = Sent(row=replace(points[0], provenance=made), weights=b"w", arrays=points[1])
+    theirs, file, mine = sent.into(tmp_path / "theirs"), tmp_path / "it.zip", tmp_path / "mine"
+    assert bundle.write("toy", theirs, file, weights=True).refused == ()
+    with bundle.opened(file) as evidence:
+        assert len(merge([evidence], mine).added) == 1
+    for place in (file, mine):
+        with bundle.opened(place) as evidence:
+            assert [*evidence.rows.values()] == [sent.row]
+            arrived = evidence.arrays(sent.row)
+            assert arrived is not None
+            assert arrived.keys() == sent.arrays.keys()
+            for name, array in sent.arrays.items():
+                np.testing.assert_array_equal(arrived[name], array, strict=True)
+        found = the_only(place)
+        assert found.level == "claimed"
+        assert found.why.startswith("no 'squares' among the datasets"), "nothing contradicts it"
+    assert sent.row.metrics is not None
+    better = replace(sent.row.metrics, score=0.8, score_by_step=(0.375, 0.8))
+    lying = replace(sent, row=replace(sent.row, metrics=better)).into(tmp_path / "lying")
+    assert "beside it give within 0.75" in the_only(lying).why
+    with pytest.raises(StoreError, match=r"to be bundled; .* beside it give within 0\.75"):
+        bundle.write("toy", lying, file)
+    elsewhere = mine / "toy" / sent.row.cell_id / PREDICTIONS
+    elsewhere.write_bytes(packed.to_npz(sent.arrays | {"groups": np.arange(8)}))
+    assert "further {'worst': 0.5}, but" in the_only(mine).why
 
 
 @pytest.mark.parametrize(

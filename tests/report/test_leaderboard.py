@@ -501,6 +501,29 @@ def test_wall_clock_is_not_averaged_over_different_machines() -> None:
     assert line(board(rows), "direct").timing("latency_ms_b1") is None
 
 
+@pytest.mark.parametrize("other", [{"threads": 2}, {"cells_on_device": 2}])
+def test_wall_clock_is_compared_at_equal_threads_and_company_alone(other: dict[str, Any]) -> None:
+    rows = [right(name, 360) for name in ("direct", "better")]
+    assert line(board(rows), "better").cost == 1
+    apart = board([rows[0], with_provenance(rows[1], **other)])
+    assert line(apart, "better").cost is None
+    mixed = [rows[0], with_provenance(right("direct", 360, seed=1), **other)]
+    assert line(board(mixed), "direct").timing("train_seconds") is None
+    alike = [with_provenance(row, **other) for row in rows]
+    assert line(board(alike), "better").cost == 1
+
+
+def test_company_on_a_gpu_is_told_where_it_is_known() -> None:
+    row = right("direct", 360)
+    assert "cells_on_device" not in to_csv(board([row]))
+    crowded = board([with_provenance(row, gpu="a GPU", cells_on_device=3)])
+    assert next(csv.DictReader(StringIO(to_csv(crowded))))["cells_on_device"] == "3"
+    told = "\n".join(circumstances(crowded.settings[0]))
+    assert "Ran on a GPU, up to 3 cells at once on it, " in told
+    alone = board([with_provenance(row, gpu="a GPU", cells_on_device=1)])
+    assert "at once on it" not in "\n".join(circumstances(alone.settings[0]))
+
+
 @given(order=st.permutations(range(len(board_rows()))))
 @settings(max_examples=10, deadline=None)
 def test_the_order_of_rows_changes_no_byte(order: list[int]) -> None:
