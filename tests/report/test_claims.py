@@ -497,7 +497,7 @@ def test_the_verbs_read_what_is_published() -> None:
     found = told("claims", "cifar10_speedrun")
     ran = [one for one in found if one["ours"]]
     assert {one["claim"]["dataset"] for one in ran} == {"cifar10"}
-    # 300 steps and one seed are nobody's budget.
+    # 300 steps are nobody's budget.
     assert {one["verdict"] for one in ran} == {"not comparable"}
     points = told("pareto", "cifar10_speedrun", "--cost", "operations")
     front = [one for one in points if one["on_front"]]
