@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -278,6 +279,14 @@ def test_an_epoch_of_a_training_is_fed_with_its_own_pairs(tmp_path: Path) -> Non
             assert np.array_equal(
                 shown, [expected.read(place).transpose(2, 0, 1) for place in places]
             )
+
+
+@pytest.mark.parametrize("few_images", [False, True])
+def test_pairs_reach_the_processes_that_read_them(tmp_path: Path, *, few_images: bool) -> None:
+    opened = sets._kept if few_images else sets.read
+    drawn = sets.pairs(layouts.shots_in(an_otb(tmp_path)), 3, PAIR, opened=opened)
+    there = pickle.loads(pickle.dumps(drawn))  # noqa: S301  our own
+    assert np.array_equal(there.read(2), drawn.read(2))
 
 
 def floats_only(images: Tensor, _: Generator) -> Tensor:

@@ -259,7 +259,9 @@ def pairs(
     return _drawn(tuple(shots), np.arange(count), pair, opened, "begin", seed)
 
 
-_kept = lru_cache(maxsize=_KEPT)(read)
+@lru_cache(maxsize=_KEPT)
+def _kept(path: Path) -> Pixels:  # a function of this module, so that it reaches other processes
+    return read(path)
 
 
 def _drawn(
