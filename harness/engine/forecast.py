@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from statistics import median
 
 from harness.contracts.cell import Cell
+from harness.contracts.recipe import Recipe
 from harness.contracts.row import Row
 
 # What torch does not count: a context, its kernels, and what the allocator cannot use.
@@ -67,9 +69,15 @@ def _kinds(cell: Cell, device: str) -> Iterator[object]:
 
 
 def _exactly(cell: Cell, device: str) -> tuple[object, ...]:
-    recipe = replace(cell.recipe, learning_rate=1.0)  # which takes no time
-    work = (cell.dataset, cell.model, recipe, device.partition(":")[0], cell.timesteps)
+    kind, recipe = device.partition(":")[0], _of_any_rate(cell.recipe)
+    work = (cell.dataset, cell.model, recipe, kind, cell.timesteps)
     return work, cell.judged, cell.method, cell.backend
+
+
+@lru_cache
+def _of_any_rate(recipe: Recipe) -> Recipe:
+    """Return ``recipe`` without its learning rate, which takes no time."""
+    return replace(recipe, learning_rate=1.0)
 
 
 def _seconds(row: Row) -> float | None:
