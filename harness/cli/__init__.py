@@ -278,8 +278,8 @@ def run(  # noqa: PLR0913  one option a filter
                 slots,
                 timeout,
                 until_s=until_s,
-                places=replace(
-                    _places(asked, forecast, out, packed=jobs == "auto"), decides=engine == "local"
+                places=_places(
+                    asked, forecast, out, packed=jobs == "auto", decides=engine == "local"
                 ),
                 forecast=forecast,
                 run_jobs=run_jobs,
@@ -609,13 +609,15 @@ def _first_of_each(devices: tuple[str, ...], together: int) -> tuple[str, ...]:
     return firsts
 
 
-def _places(devices: tuple[str, ...], forecast: "Forecast", out: Path, *, packed: bool) -> "Places":
+def _places(
+    devices: tuple[str, ...], forecast: "Forecast", out: Path, *, packed: bool, decides: bool
+) -> "Places":
     from harness.engine.places import Places, free_bytes
 
     if not packed:
-        return Places(devices=devices)
+        return Places(devices=devices, decides=decides)
     room = free_bytes(devices, out / "memory.txt")
-    return Places(devices=devices, room=room, need=forecast.gpu_bytes)
+    return Places(devices=devices, room=room, need=forecast.gpu_bytes, decides=decides)
 
 
 _RETRIED = ("timeout", "oom", "failed", "diverged")

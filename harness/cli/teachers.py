@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 import typer
 
@@ -105,11 +105,11 @@ def _keep_start(folder: Path, /, *, model: str, dataset: str, as_json: bool) -> 
     """
     from torch import nn
 
-    from harness.contracts.dataset import Dataset
     from harness.contracts.model import Model
+    from harness.data import catalogue
     from harness.engine import starts
 
-    card = cast("Dataset[Any]", discovery.load("datasets", dataset)).card
+    card = catalogue.load(dataset).card
     topology = cast("Model", discovery.load("models", model))
     network = topology.build(nn.ReLU, input=card.input, output=card.output)
     starts.fill(network, folder, model=model)  # before it is kept: is it of this network?

@@ -115,20 +115,17 @@ def publish(
     teachers = [*found.teachers, *(r for r in before.teachers.values() if r.cell_id not in named)]
     rows = sorted([*found.rows, *kept], key=_order)
     code = _code([*rows, *teachers], found.store, before)
-    board = report.leaderboard(
-        found.rows,
-        suite=cautioned(grid.load_suite(suite), found.rows),
-        teachers=found.teachers,
-        authors=found.authors,
-    )
     files = [
         *results.write(folder / suite, before, rows, teachers, code),
-        *report.write_board(
-            board,
+        *report.write(
+            found.rows,
             folder / suite,
+            teachers=found.teachers,
             command=f"nox -s leaderboard -- {suite}",
+            suite=cautioned(grid.load_suite(suite), found.rows),
             page=page,
             figures=figures,
+            authors=found.authors,
         ),
     ]
     asked = {cell.cell_id for cell in grid.cells(suite, Axes(), found.store, before)}

@@ -11,7 +11,7 @@ from harness.contracts.errors import SpecError
 from harness.contracts.task import Score, Task
 from harness.evaluation.detection import class_mean_recall, marginal
 from suites.datasets._events_splits import split
-from suites.tasks.action_anticipation import ActionAnticipation, begun
+from suites.tasks.action_anticipation import ActionAnticipation
 
 PARTS = {"verb": "verbs", "noun": "nouns"}
 
@@ -26,20 +26,17 @@ class EpicAnticipation(ActionAnticipation):
 
     gives: ClassVar = ("frames",)
 
-    def score(
+    def of_actions(
         self,
         decisions: NDArray[Any],  # [N, K]
-        targets: NDArray[Any],  # int64 [N, L, M]
-        groups: NDArray[Any] | None,
-        /,
+        shows: NDArray[np.bool_],  # [N, K]
+        videos: NDArray[Any],  # [N]
     ) -> Score:
-        """Return the class-mean recall of the action that begins, of its verb and of its noun.
+        """Return the class-mean recall of what ``shows`` says, of its verb and of its noun.
 
         Raises:
             SpecError: If these are not the actions of EPIC-KITCHENS-100.
         """
-        shows = begun(targets, ahead=self.ahead, classes=decisions.shape[1])
-        videos = np.arange(len(decisions)) if groups is None else groups
         further = {}
         for name, (part, parts) in parts_of_actions().items():
             if len(part) != decisions.shape[1]:
@@ -51,7 +48,7 @@ class EpicAnticipation(ActionAnticipation):
             further[f"{name} recall@5"] = class_mean_recall(
                 told, true > 0, videos, resamples=0
             ).value
-        return replace(self.of_actions(decisions, shows, videos), further=further)
+        return replace(super().of_actions(decisions, shows, videos), further=further)
 
 
 @cache
