@@ -36,7 +36,7 @@ def thin(name: str) -> tuple[Any, tuple[int, int, int]]:
     if isinstance(model, WideResNet):
         return replace(model, widening=1), (3, 4, 4)
     if isinstance(model, VGG):
-        widths = tuple(tuple(width // 16 for width in stage) for stage in model.widths)
+        widths = tuple(tuple(max(2, width // 16) for width in stage) for stage in model.widths)
         hidden = model.hidden and 5
         return replace(model, widths=widths, hidden=hidden), (2, 32, 32)
     if name == "dvs_gesture_net":
