@@ -9,6 +9,7 @@ import torch
 
 from harness.contracts.dataset import DatasetCard, Samples, Source, Splits
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.inputs import Tokens
 from harness.contracts.method import Progress
 from harness.contracts.recipe import Recipe
 from harness.data.batches import Feed
@@ -139,6 +140,7 @@ def lesson_of(
         device=device,
         account=Account(limit=steps * feed.batch_size),
         team=team,
+        pad=card.input.pad if isinstance(card.input, Tokens) else None,
     )
 
 

@@ -136,6 +136,33 @@ class Answer:
         """Each ``[N, ...]``."""
         return {name: value[0] for name, value in self._output.taps.items()}
 
+    def places(
+        self,
+        maps: Tensor,  # [N, C, H, W]; of texts [N, C, L, 1]
+    ) -> Tensor:
+        """Return what there is of ``maps``: all, or each token of the texts, ``[tokens, C, 1, 1]``.
+
+        So a mean over places, and a norm's over samples and places, has no padding in it.
+        """
+        if self._lesson.pad is None:
+            return maps
+        there = self._tokens != self._lesson.pad  # [N, L]
+        return maps.squeeze(-1).mT[there][..., None, None]
+
+    def spread(
+        self,
+        maps: Tensor,  # [..., N, C, H, W]; of texts [..., N, C, L, 1], zero at padding
+    ) -> Tensor:
+        """Return ``maps`` so that their mean over all places is that over what there is."""
+        if self._lesson.pad is None:
+            return maps
+        there = (self._tokens != self._lesson.pad).to(maps.dtype)
+        return maps / there.mean(1)[:, None, None, None]
+
+    @property
+    def _tokens(self) -> Tensor:
+        return self._lesson.team.whole(self._batch.images)
+
 
 @dataclass(kw_only=True)
 class Account:
@@ -185,6 +212,7 @@ class Lesson:
         keeper: Lets the training go on after it was cut off; None begins anew.
         task: What an answer is held against labels, and against the teacher's, with.
         team: With whom each batch is shared.
+        pad: The token that is none, of texts; None where samples are no texts.
     """
 
     recipe: Recipe
@@ -199,6 +227,7 @@ class Lesson:
     keeper: Keeper | None = None
     task: Losses = field(default_factory=ClassLosses)
     team: Team = ALONE
+    pad: int | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield every batch of every epoch.

@@ -72,7 +72,8 @@ class AffineProjector:
 
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
             mean = output.logits.mean(0)
-            error: Tensor = alignment(output.taps[tap].mean(0), answer.taps[stage])
+            ours, theirs = output.taps[tap].mean(0), answer.taps[stage]
+            error: Tensor = alignment(answer.places(ours), answer.places(theirs))
             from_teacher = answer.task.divergence(mean, answer.logits, temperature=self.temperature)
             return (
                 answer.task.supervised(mean, labels)

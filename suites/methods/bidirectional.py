@@ -98,7 +98,8 @@ class Bidirectional:
                 guide.network.eval()
                 with lesson.autocast():
                     now = lesson.answer(batch, (stage,))
-                    hint = feature_error(decoder(output.taps[stage]), now.taps[stage])
+                    decoded = decoder(output.taps[stage])
+                    hint = feature_error(now.places(decoded), now.places(now.taps[stage]))
                     error = self.student_loss(own, now.logits, hint, batch.labels)
                 descend_once(ours, error)
                 loss = finite(error.item(), samples=lesson.samples)

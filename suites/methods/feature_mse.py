@@ -42,7 +42,11 @@ class FeatureMse:
 
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
             errors = [
-                feature_error(regressors[name], output.taps[name].mean(0), answer.taps[name])
+                feature_error(
+                    regressors[name],
+                    answer.places(output.taps[name].mean(0)),
+                    answer.places(answer.taps[name]),
+                )
                 for name in stages
             ]
             hint = mean_of(errors)

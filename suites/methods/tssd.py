@@ -104,8 +104,8 @@ class Tssd:
                 )
             return longer(stimulus, taps)
 
-        def loss(output: Output, _answer: Answer, labels: Tensor) -> Tensor:
-            early = output.taps[stage][: student.timesteps]
+        def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
+            early = answer.spread(output.taps[stage][: student.timesteps])
             said = weak(early.flatten(0, 1)).unflatten(0, early.shape[:2])
             return self.loss(output.logits, widened(said), labels)
 

@@ -20,8 +20,6 @@ from suites.models._spikformer_text import SpikformerText
 from tests.methods.small import SPEC, lesson
 
 GIVEN = {"input": Tokens(vocabulary=12, length=9), "output": Classes(2)}
-# Their mean over all places, or their batch norm, has padding in it.
-COUNT_PADDING = {"affine_projector", "bidirectional", "feature_mse", "tssd"}
 METHODS = [name for name in discovery.names("methods") if not unmeant(name, "sst2")]
 
 
@@ -61,7 +59,7 @@ def course(padding: int) -> Lesson:
         tokens = nn.functional.pad(sentences(longest), (0, padding))
         labels = torch.arange(8) % 2
         batches.append(replace(batch, stimulus=tokens, images=tokens, drawn=tokens, labels=labels))
-    return replace(given, epochs=[cast("list[Batch]", batches)])
+    return replace(given, epochs=[cast("list[Batch]", batches)], pad=0)
 
 
 def learnt(name: str, padding: int) -> dict[str, Tensor]:
@@ -87,13 +85,11 @@ def wide() -> Iterator[None]:
 
 @pytest.mark.usefixtures("wide")
 @pytest.mark.parametrize("name", METHODS)
-def test_padding_changes_nothing_that_is_learnt_but_where_a_method_is_known_to_count_it(
-    name: str,
-) -> None:
+def test_padding_changes_nothing_that_is_learnt(name: str) -> None:
     """Sums over more zeros differ in their last digits, 1e-16, which three steps enlarge."""
     try:
         trimmed, padded = learnt(name, padding=0), learnt(name, padding=2)
     except UnsupportedError as error:
         pytest.skip(str(error))
     apart = max(float((trimmed[key] - padded[key]).abs().max()) for key in trimmed)
-    assert (apart > 1e-3) if name in COUNT_PADDING else (apart < 1e-10)
+    assert apart < 1e-10
