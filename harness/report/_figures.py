@@ -64,9 +64,9 @@ class Figure:
 def figures() -> tuple[Figure, ...]:
     """Return every figure there is."""
     return (
-        _trade_off("energy", "energy estimate a sample (pJ, log scale)", "energy_pj"),
+        _trade_off("energy", "energy estimate a sample (J, log scale)", "energy_pj", unit=1e-12),
         _trade_off("operations", "synaptic operations a sample (AC + MAC, log scale)", "synops"),
-        _trade_off("latency", "latency of one sample (ms, log scale)", "latency_ms"),
+        _trade_off("latency", "latency of one sample (s, log scale)", "latency_ms", unit=1e-3),
         _over_timesteps(),
         _anytime(),
         _ranks(),
@@ -222,15 +222,16 @@ _CAPTION = (
 _FRONT = "The line is the Pareto front: nothing shown is both cheaper and more accurate. "
 
 
-def _trade_off(name: str, title: str, field: str) -> Figure:
-    """Return accuracy against a cost, with the Pareto front of what is shown."""
+def _trade_off(name: str, title: str, field: str, *, unit: float = 1.0) -> Figure:
+    """Return accuracy against a cost, ``unit`` times a field, with the Pareto front of both."""
     base = (
         alt.Chart(alt.NamedData("lines"))
         .transform_filter(f"isValid(datum.accuracy) && datum.{field} > 0")
-        .transform_calculate(**_ERRORS)
+        .transform_calculate(**_ERRORS, price=f"datum.{field} * {unit}")
     )
-    x = alt.X(f"{field}:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=24))
-    front = _front(base, field, x)
+    log = alt.Scale(type="log", nice=False, padding=24)
+    x = alt.X("price:Q", title=title, scale=log, axis=alt.Axis(format="~s"))
+    front = _front(base, "price", x)
     bars = base.mark_rule(opacity=0.35).encode(
         x=x, y=_error("error_low"), y2="error_high", color=_colour()
     )
@@ -242,7 +243,7 @@ def _trade_off(name: str, title: str, field: str) -> Figure:
             y=_error("error"),
             color=_colour(),
             shape=_shape(),
-            tooltip=_tooltip(alt.Tooltip(f"{field}:Q", title=title, format=".4~g")),
+            tooltip=_tooltip(alt.Tooltip("price:Q", title=title, format=".4~s")),
         )
     )
     yours = _yours(base, x, _error("error"))

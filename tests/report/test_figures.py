@@ -85,7 +85,7 @@ def test_every_axis_says_what_it_shows_and_its_unit(figure: Figure) -> None:
             assert axis["title"]
     titles = {axis["scale"]: axis["title"] for axis in figure.spec["axes"] if axis.get("title")}
     assert {"x", "y"} - NAMED.get(figure.name, set()) == titles.keys()
-    units = {"energy": "pJ", "latency": "ms", "gain_cost": "log scale", "simulators": "points"}
+    units = {"energy": "(J, ", "latency": "(s, ", "gain_cost": "log scale", "simulators": "points"}
     assert units.get(figure.name, "") in titles.get("x", "")
 
 
