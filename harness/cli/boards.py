@@ -9,6 +9,7 @@ import typer
 
 from harness import discovery
 from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Names, Numbers, Out, Results
+from harness.cli.parsing import axes_of
 from harness.contracts.errors import SpecError
 
 if TYPE_CHECKING:
@@ -107,14 +108,13 @@ def mcnemar(  # noqa: PLR0913  one option a filter
     """
     from functools import partial
 
-    from harness.cli import _axes
     from harness.engine.publish import decided
     from harness.report import mcnemar as held
     from harness.report import visible
     from harness.store import Store
 
     gc.disable()  # as in ``report``
-    axes = _axes(None, timesteps, None, backends, None, None)
+    axes = axes_of(None, timesteps, None, backends, None, None)
     board = _require_board(suite, data_root, out, results)
     found = held.mcnemar(
         board,

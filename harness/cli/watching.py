@@ -22,6 +22,8 @@ from harness.cli.options import (
     RecipeName,
     Results,
 )
+from harness.cli.parsing import axes_of
+from harness.cli.standings import published_in, standings_of
 
 if TYPE_CHECKING:
     from harness.contracts.cell import Cell
@@ -55,9 +57,7 @@ def status(  # noqa: PLR0913  one option a filter
     It takes the filters of `run`, and may be asked while one runs, here or on another
     machine that writes into the same folder.
     """
-    from harness.cli import _axes
-
-    axes = _axes(methods, timesteps, seeds, backends, models, recipe)
+    axes = axes_of(methods, timesteps, seeds, backends, models, recipe)
     clear = watch and not as_json and sys.stdout.isatty()
     while True:
         begun_s = time.monotonic()
@@ -153,7 +153,6 @@ class _Seen:
 
 
 def _look(suite: str, axes: "Axes", data_root: Path | None, out: Path, results: Path) -> _Seen:
-    from harness.cli import _published, _standings
     from harness.contracts.cell import TEACHERS
     from harness.engine import watch
     from harness.engine.partly import fraction, progress_of
@@ -161,7 +160,7 @@ def _look(suite: str, axes: "Axes", data_root: Path | None, out: Path, results: 
     from harness.store import Store
 
     store = Store(out)
-    standings = _standings(suite, axes, _published(suite, results), data_root, out, results)
+    standings = standings_of(suite, axes, published_in(suite, results), data_root, out, results)
     cells = {one.cell.cell_id: one.cell for one in standings}
     teachers = {one.teacher for one in cells.values() if one.teacher}
     cells |= {cell.cell_id: cell for cell in map(cell_of, teachers)}

@@ -266,7 +266,7 @@ def test_plan_asks_nobody_how_long_it_takes_where_nothing_is_due(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("harness.cli._forecast", lambda *known: asked.append(known))
-    monkeypatch.setattr("harness.cli._standings", lambda *_: [])
+    monkeypatch.setattr("harness.cli.running.forecast_of", lambda *known: asked.append(known))
+    monkeypatch.setattr("harness.cli.running.standings_of", lambda *_: [])
     said = CliRunner().invoke(app, ["plan", "digits", "--results", str(tmp_path)])
     assert (said.exit_code, asked) == (0, []), said.output

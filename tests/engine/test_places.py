@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import _devices, _slots
+from harness.cli.parsing import devices_of, slots_of
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row
@@ -163,14 +163,14 @@ def test_free_memory_is_asked_in_a_process_of_its_own(
 @pytest.mark.parametrize("named", ["cuda", "cuda:0,cuda:0", "cuda:0,cpu", "0,1"])
 def test_devices_are_gpus_by_number_each_once(named: str) -> None:
     with pytest.raises(SpecError, match="--devices takes GPUs like cuda:0,cuda:1, got "):
-        _devices("cpu", [named])
+        devices_of("cpu", [named])
 
 
 def test_devices_and_slots_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 16)
-    assert _devices("cuda:1", None) == ("cuda:1",)
-    assert _devices("cpu", ["cuda:0,cuda:1"]) == GPUS
-    assert (_slots(None, "cpu"), _slots(None, "cuda:0", devices=2)) == (16, 2)
-    assert (_slots("auto", "cuda:0", devices=2), _slots("3", "cuda:0", devices=2)) == (16, 3)
+    assert devices_of("cuda:1", None) == ("cuda:1",)
+    assert devices_of("cpu", ["cuda:0,cuda:1"]) == GPUS
+    assert (slots_of(None, "cpu"), slots_of(None, "cuda:0", devices=2)) == (16, 2)
+    assert (slots_of("auto", "cuda:0", devices=2), slots_of("3", "cuda:0", devices=2)) == (16, 3)
     with pytest.raises(SpecError, match="--jobs takes a number, or auto on a GPU, got 'auto'"):
-        _slots("auto", "cpu")
+        slots_of("auto", "cpu")

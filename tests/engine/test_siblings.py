@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from harness.cli import _first_of_each
+from harness.cli.parsing import first_of_each
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
 from harness.contracts.method import Progress
@@ -155,12 +155,12 @@ def test_what_cannot_be_shared_equally_is_no_cell_for_several(asked: Cell, tmp_p
 
 def test_gpus_of_a_cell_follow_each_other() -> None:
     four = ("cuda:0", "cuda:1", "cuda:2", "cuda:3")
-    assert _first_of_each(four, 1) == four
-    assert _first_of_each(four, 2) == ("cuda:0", "cuda:2")
-    assert _first_of_each(("cuda",), 4) == ("cuda",)
+    assert first_of_each(four, 1) == four
+    assert first_of_each(four, 2) == ("cuda:0", "cuda:2")
+    assert first_of_each(("cuda",), 4) == ("cuda",)
     with pytest.raises(SpecError, match="takes as many GPUs in a row for each cell"):
-        _first_of_each(("cuda:0", "cuda:2"), 2)
+        first_of_each(("cuda:0", "cuda:2"), 2)
     with pytest.raises(SpecError, match="got --devices cuda:0,cuda:1,cuda:2"):
-        _first_of_each(four[:3], 2)
+        first_of_each(four[:3], 2)
     conditions = Conditions(runs=Path(), data_root=None, device="cuda:2", devices=2)
     assert [str(siblings.device_of(conditions, rank)) for rank in range(2)] == ["cuda:2", "cuda:3"]

@@ -1,0 +1,201 @@
+"""The verbs that hold students, rows and simulators to what they should be."""
+
+import json
+import sys
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from harness import discovery
+from harness.cli.options import (
+    RESULTS,
+    RUNS,
+    AsJson,
+    DataRoot,
+    Device,
+    Exit,
+    Names,
+    Numbers,
+    Out,
+    Results,
+    conditions_of,
+)
+from harness.cli.parsing import axes_of, slots_of
+from harness.contracts.errors import SpecError, StoreError, UnsupportedError
+from harness.contracts.neuron import NeuronSpec
+
+if TYPE_CHECKING:
+    from harness.contracts.backend import Backend
+
+
+def probe(
+    suite: str,
+    *,
+    models: Names = None,
+    timesteps: Numbers = None,
+    backends: Names = None,
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Results = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Ask before the first step what the students of a suite can learn from.
+
+    The accuracy of a linear classifier on their untrained features, the cosine between the
+    gradients of two batches, and the firing rates. Where the first is at chance, a short
+    training tells no methods apart.
+    """
+    from harness.engine import grid
+    from harness.engine.probing import probe_cell
+    from harness.results import published
+    from harness.store import Store
+
+    asked = grid.load_suite(suite)
+    axes = axes_of([asked.baseline], timesteps, None, backends, models, None)
+    axes = replace(axes, seeds=asked.seeds[:1])
+    known = published(suite, results=results)
+    for cell in grid.cells(suite, axes, Store(out), known):
+        found = probe_cell(cell, data_root)
+        low, high = found.linear_interval
+        cosines = sorted(found.gradient_cosine.values())
+        if as_json:
+            from dataclasses import asdict
+
+            print(json.dumps({"model": cell.model, "timesteps": cell.timesteps} | asdict(found)))
+            continue
+        verdict = "AT CHANCE" if found.at_chance else "above chance"
+        print(
+            f"{cell.model} {cell.backend} T={cell.timesteps}: linear probe "
+            f"{100 * found.linear_accuracy:.1f} % ({100 * low:.1f} to {100 * high:.1f}; chance "
+            f"{100 * found.chance:.1f}), {verdict}; gradient cosine "
+            f"{cosines[len(cosines) // 2]:.2f} in the median of {len(cosines)} weights; spikes a "
+            f"neuron and step: {', '.join(f'{rate:.2f}' for rate in found.firing_rate.values())}"
+        )
+
+
+def compare(
+    then: Annotated[str, typer.Argument(help="A folder of runs or results, or a git revision.")],
+    now: Annotated[str, typer.Argument(help="Another.")],
+    *,
+    suite: Annotated[str, typer.Option(help="Whose rows.")] = "digits",
+    as_json: AsJson = False,
+) -> None:
+    """Say which cells of two sets of rows have equal numbers, and how far the others are."""
+    from harness.engine.compare import compare as hold
+    from harness.engine.compare import rows_of
+
+    found = hold(rows_of(then, suite), rows_of(now, suite))
+    if as_json:
+        from dataclasses import asdict
+
+        print(json.dumps(asdict(found)))
+        return
+    print(found.line(then))
+    for one in found.differences:
+        spread = "one seed" if one.half_width is None else f"seeds ± {100 * one.half_width:.2f}"
+        points = 100 * (one.now - one.then)
+        print(f"{one.cell_id} {one.label}: {points:+.2f} points ({spread})")
+    for label, before, after in found.status:
+        print(f"{label}: {before}, now {after}")
+    if found.only_then or found.only_now:
+        print(f"{found.only_then} cells only in {then}, {found.only_now} only in {now}")
+
+
+def reproduce(
+    cell_id: str,
+    *,
+    device: Device = "cpu",
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Results = RESULTS,
+    timeout: Annotated[float, typer.Option(help="Seconds it may take.")] = 7200.0,
+    as_json: AsJson = False,
+) -> None:
+    """Run the very cell of a known row again and say whether its numbers come out."""
+    from harness.engine.reproduce import reproduce as run_again
+    from harness.engine.show import find
+
+    row = find(cell_id, runs=out, published=results)
+    if row is None:
+        raise SpecError(f"no row {cell_id!r} under {out} or {results}; `plan` lists them")
+    threads, deterministic = row.provenance.threads or 1, row.provenance.deterministic is not False
+    conditions = conditions_of(device, data_root, out, deterministic=deterministic, threads=threads)
+    found = run_again(row, conditions, timeout_s=timeout)
+    then, now = (one.metrics.score if one.metrics else None for one in (row, found.now))
+    if as_json:
+        told = {"cell_id": cell_id, "likeness": found.likeness, "words": found.words}
+        print(json.dumps(told | {"then": then, "now": now}))
+    else:
+        print(f"{row.cell.label}: {found.likeness}; accuracy {then}, here {now}", found.words)
+    if found.likeness == "different":
+        raise typer.Exit(Exit.SOME_FAILED)
+
+
+def reverify(
+    suite: str,
+    *,
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Results = RESULTS,
+    jobs: Annotated[int | None, typer.Option(help="Canaries at once; default one a core.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(help="Only so many rows, whether their code moved or not.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that moved code still means the same: compute canaries, not cells, again.
+
+    Proofs are noted beside the rows they are about. Exit code 1 if a canary came out
+    otherwise, 3 if no code moved.
+    """
+    from harness.engine import reverify as engine
+
+    slots = slots_of(jobs, "cpu")
+    rows = engine.suspects(suite, out, results, sample=sample)
+    if not rows:
+        print(
+            f"nothing to do: no code of {suite} moved", file=sys.stderr if as_json else sys.stdout
+        )
+        raise typer.Exit(Exit.NOTHING_TO_DO)
+    outcomes: Counter[str] = Counter()
+    for found in engine.note(rows, out, results, data_root, slots=slots):
+        outcomes[found.outcome] += 1
+        if as_json:
+            told = {"cell_id": found.row.cell_id, "outcome": found.outcome, "words": found.words}
+            print(json.dumps(told))
+        elif found.outcome != "same":
+            print(f"{found.outcome:10} {found.row.cell_id} {found.row.cell.label}: {found.words}")
+    if not as_json:
+        counted = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+        print(f"{len(rows)} canaries: {counted}")
+    if outcomes.keys() & {"moved", "no verdict"}:
+        raise typer.Exit(Exit.SOME_FAILED)
+
+
+def conform(backend: str, *, as_json: AsJson = False) -> None:
+    """Hold one simulator to the laws every simulator must obey; print the errors measured."""
+    from harness.neurons.conformance import conform as hold
+    from harness.neurons.conformance import deviations_of
+
+    simulator = _load_backend(backend)
+    outcomes = hold(simulator, deviations=deviations_of(backend))
+    if not any(outcome.cases for outcome in outcomes):
+        raise UnsupportedError(
+            f"{backend} could be held to no law: {simulator.unsupported(NeuronSpec())}"
+        )
+    for outcome in outcomes:
+        if as_json:
+            print(json.dumps(outcome.columns()))
+        else:
+            print(outcome.line())
+    if not all(outcome.passed for outcome in outcomes):
+        raise typer.Exit(Exit.SOME_FAILED)
+
+
+def _load_backend(name: str) -> "Backend":
+    try:
+        return cast("Backend", discovery.load("backends", name))
+    except ModuleNotFoundError as error:
+        raise StoreError(f"the simulator {name} is not installed: {error}") from error

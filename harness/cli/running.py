@@ -1,0 +1,418 @@
+"""The verbs that plan and run cells, tune them, and prove them again."""
+
+import gc
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from harness import discovery
+from harness.cli import simulators
+from harness.cli.options import (
+    RESULTS,
+    RUNS,
+    AsJson,
+    DataRoot,
+    Device,
+    Exit,
+    Names,
+    Numbers,
+    Out,
+    RecipeName,
+    Results,
+    Sets,
+    Start,
+    Untuned,
+    conditions_of,
+)
+from harness.cli.parsing import (
+    axes_of,
+    devices_of,
+    first_of_each,
+    require_device,
+    require_positive,
+    seconds_of,
+    settings_of,
+    shard_of,
+    slots_of,
+    statuses_of,
+)
+from harness.cli.publishing import tell_results
+from harness.cli.standings import (
+    ahead_in_words,
+    due_teachers,
+    ended_so,
+    forecast_of,
+    left_out,
+    needs_in_words,
+    partly_in_words,
+    published_in,
+    standings_of,
+    summary,
+    tell_overruled,
+)
+from harness.contracts.errors import SpecError, StoreError
+
+if TYPE_CHECKING:
+    from harness.contracts.cell import Cell
+    from harness.engine.engines import Engine, RunJobs
+    from harness.engine.forecast import Forecast
+    from harness.engine.jobs import Conditions
+    from harness.engine.places import Places
+    from harness.engine.tune import Search
+    from harness.results import Published
+
+
+def plan(  # noqa: PLR0913  one option a filter
+    suite: str,
+    *,
+    methods: Names = None,
+    timesteps: Numbers = None,
+    seeds: Numbers = None,
+    backends: Names = None,
+    models: Names = None,
+    recipe: RecipeName = None,
+    untuned: Untuned = False,
+    start: Start = None,
+    sets: Sets = None,
+    device: Device = "cpu",
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Results = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Say of every cell: fresh, published, missing, stale (and what moved), failed or damaged.
+
+    Of those that are due also how long they will take on such a device, and what they need of
+    a GPU's memory, where rows of their kind tell. Exit code 1 if a row cannot be read.
+    """
+    gc.disable()  # as in ``report``
+    axes = axes_of(
+        methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned, start=start
+    )
+    axes = replace(axes, settings=settings_of(sets))
+    left_out(suite, axes)
+    if words := simulators.missing(axes.backends or ()):
+        print(words, file=sys.stderr)
+    known = published_in(suite, results)
+    tell_overruled(suite, axes, known)
+    standings = standings_of(suite, axes, known, data_root, out, results)
+    due = any(one.is_due for one in standings)
+    forecast = forecast_of(known, standings) if due else None
+    expected_s, lines = 0.0, []
+    for one in standings:
+        seconds = forecast.seconds(one.cell, device) if forecast and one.is_due else None
+        gpu_bytes = forecast.gpu_bytes(one.cell, device) if forecast and one.is_due else None
+        expected_s += seconds or 0.0
+        if as_json:
+            told = {"cell_id": one.cell.cell_id, "state": one.state, "why": one.why}
+            needs = {"seconds": seconds, "gpu_bytes": gpu_bytes, "trust": one.trust}
+            lines.append(json.dumps(told | needs | json.loads(one.cell.identity())))
+        else:
+            level = one.trust if one.trust in ("claimed", "verified") else ""
+            words = "; ".join(filter(None, (level, one.why, needs_in_words(seconds, gpu_bytes))))
+            lines.append(f"{one.state:9} {one.cell.cell_id} {one.cell.label}  {words}")
+    if not as_json:
+        lines.append(summary(standings) + ahead_in_words(expected_s, device))
+    print(*lines, sep="\n", end="\n" * bool(lines))
+    if known.damaged or any(one.state == "damaged" for one in standings):
+        raise typer.Exit(Exit.SOME_FAILED)
+
+
+def run(  # noqa: PLR0913  one option a filter
+    suite: str,
+    *,
+    methods: Names = None,
+    timesteps: Numbers = None,
+    seeds: Numbers = None,
+    backends: Names = None,
+    models: Names = None,
+    recipe: RecipeName = None,
+    untuned: Untuned = False,
+    start: Start = None,
+    sets: Sets = None,
+    device: Device = "cpu",
+    devices: Annotated[
+        list[str] | None, typer.Option(help="Several GPUs, as cuda:0,cuda:1; instead of --device.")
+    ] = None,
+    gpus_per_cell: Annotated[
+        int, typer.Option(help="GPUs that share each batch of a cell; on a cpu, processes.")
+    ] = 1,
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Results = RESULTS,
+    jobs: Annotated[
+        str | None,
+        typer.Option(
+            help="Cells at once, on all devices; default one a core, or one a GPU. auto: as many "
+            "as a GPU's memory holds, by what rows of their kind needed."
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(help="Of each cell; more round float32 sums in another order.")
+    ] = 1,
+    timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds a cell may take; default 7200, and no limit for a teacher."),
+    ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option("--for", help="End in such a time, as 90s, 14m or 2h; go on another time."),
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="1/4 to 4/4: a quarter of the cells, on each machine one.")
+    ] = None,
+    checkpoint_every: Annotated[
+        str, typer.Option(help="How much training may be lost to a kill, as 30s or 2m.")
+    ] = "2m",
+    engine: Annotated[str, typer.Option(help="local, or ray: the nodes of a cluster.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the cluster, HOST:PORT; default that of this machine.")
+    ] = None,
+    gpu_share: Annotated[
+        float, typer.Option(help="The part of a GPU that a cell on a cluster is given.")
+    ] = 1.0,
+    again: Annotated[bool, typer.Option(help="Run what is published, too.")] = False,
+    retry_failed: Annotated[bool, typer.Option(help="Run failed cells again.")] = False,
+    retry: Annotated[
+        list[str] | None,
+        typer.Option(help="Run those again that ended so: timeout, oom, failed or diverged."),
+    ] = None,
+    deterministic: Annotated[bool, typer.Option(help="Refuse kernels that vary.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Run every cell that is missing or stale; finished and published ones are kept."""
+    axes = axes_of(
+        methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned, start=start
+    )
+    until_s = time.monotonic() + seconds_of("--for", box)
+    checkpoint_s = seconds_of("--checkpoint-every", checkpoint_every)
+    axes = replace(axes, shard=shard_of(shard), settings=settings_of(sets))
+    require_positive("--timeout", math.inf if timeout is None else timeout)
+    require_positive("--threads", threads)
+    require_positive("--gpus-per-cell", gpus_per_cell)
+    if engine != "local" and gpus_per_cell > 1:
+        raise SpecError(f"--gpus-per-cell is for --engine local, got --engine {engine}")
+    asked = first_of_each(devices_of(device, devices), gpus_per_cell)
+    slots = slots_of(jobs, asked[0], devices=len(asked), together=gpus_per_cell)
+    if engine != "local" and jobs is None:
+        slots = sys.maxsize  # the engine knows how much room there is
+    retried = statuses_of(retry)
+    place = _place(engine, address, asked[0], threads=threads, gpu_share=gpu_share)
+    incomplete = left_out(suite, axes)
+    known = published_in(suite, results)
+    tell_overruled(suite, axes, known)
+    standings = standings_of(suite, axes, known, data_root, out, results, trust=not again)
+    due = [
+        one.cell
+        for one in standings
+        if one.is_due or (one.has_failed and (retry_failed or ended_so(one, retried)))
+    ]
+    left = [one for one in standings if one.has_failed and one.cell not in due]
+    failures = 0
+    if due:
+        for each in asked if engine == "local" else ():
+            require_device(each, gpus_per_cell)
+        simulators.require(cell.backend for cell in due)
+        conditions = conditions_of(
+            asked[0], data_root, out, deterministic=deterministic, threads=threads
+        )
+        conditions = replace(conditions, checkpoint_s=checkpoint_s, devices=gpus_per_cell)
+        cells = [*due_teachers(due, data_root, out, results), *due]
+        forecast = forecast_of(known, standings)
+        with place as run_jobs:
+            failures = _conduct(
+                cells,
+                conditions,
+                slots,
+                timeout,
+                until_s=until_s,
+                places=_places(
+                    asked, forecast, out, packed=jobs == "auto", decides=engine == "local"
+                ),
+                forecast=forecast,
+                run_jobs=run_jobs,
+                as_json=as_json,
+            )
+        after = standings_of(suite, axes, known, data_root, out, results, trust=not again)
+        if undone := sum(one.is_due for one in after):
+            failures += undone
+            done = f"{len(after) - undone} of {len(after)} done"
+            print(
+                f"{done}{partly_in_words(cells, out)} (resume with the same command)",
+                file=sys.stderr,
+            )
+        if not as_json:
+            tell_results(after)
+        _tell_agreement(known, [one.cell for one in standings], out, as_json=as_json)
+    else:
+        print(f"nothing to do: {summary(standings)}", file=sys.stderr if as_json else sys.stdout)
+    if left:
+        print(
+            f"{len(left)} cells failed before and were left alone; --retry-failed runs them, "
+            "--retry timeout those that ran into their limit",
+            file=sys.stderr,
+        )
+    if failures or left or incomplete:
+        raise typer.Exit(Exit.SOME_FAILED)
+    if not due:
+        raise typer.Exit(Exit.NOTHING_TO_DO)
+
+
+def tune(  # noqa: PLR0913  one option a filter
+    suite: str,
+    *,
+    trials: Annotated[int, typer.Option(help="Of every method, 1 to 8.")] = 8,
+    methods: Names = None,
+    timesteps: Numbers = None,
+    backends: Names = None,
+    models: Names = None,
+    recipe: RecipeName = None,
+    device: Device = "cpu",
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Results = RESULTS,
+    jobs: Annotated[
+        int | None, typer.Option(help="Trials at once; default one a core, or one a GPU.")
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds a trial may take; default 7200, and no limit for a teacher."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search learning rate and loss weight, as much for every method, on validation data.
+
+    The choice is frozen in results/SUITE/tuning.jsonl with its trials; `plan` and `run`
+    go by it from then on. A search that was cut short goes on with the same command.
+    """
+    from harness.engine import freshness, proofs
+    from harness.engine import tune as engine
+    from harness.results import Published, freeze, published
+    from harness.store import Store
+
+    axes = axes_of(methods, timesteps, None, backends, models, recipe)
+    store, known = Store(out), published(suite, results=results)
+    found = engine.searches(suite, axes, store, known, trials=trials)
+    standings = freshness.standings(
+        [cell for search in found for cell in search.cells],
+        store,
+        Published(),
+        proofs.read(results, out),
+        data_root=data_root,
+    )
+    due = [one.cell for one in standings if one.is_due]
+    forecast = forecast_of(known, standings)
+    _tell_search(found, due, forecast, device)
+    failures = 0
+    if due:
+        slots = slots_of(jobs, device)
+        require_device(device)
+        simulators.require(cell.backend for cell in due)
+        conditions = conditions_of(device, data_root, out, deterministic=True, threads=1)
+        cells = [*due_teachers(due, data_root, out, results), *due]
+        failures = _conduct(cells, conditions, slots, timeout, as_json=as_json, forecast=forecast)
+    choices = [engine.chosen(search, store) for search in found]
+    path = freeze(suite, engine.frozen(known.tunings, filter(None, choices)), results=results)
+    print(f"{sum(map(bool, choices))} choices -> {path}", file=sys.stderr)
+    if failures:
+        raise typer.Exit(Exit.SOME_FAILED)
+
+
+def _places(
+    devices: tuple[str, ...], forecast: "Forecast", out: Path, *, packed: bool, decides: bool
+) -> "Places":
+    from harness.engine.places import Places, free_bytes
+
+    if not packed:
+        return Places(devices=devices, decides=decides)
+    room = free_bytes(devices, out / "memory.txt")
+    return Places(devices=devices, room=room, need=forecast.gpu_bytes, decides=decides)
+
+
+def _place(
+    engine: str, address: str | None, device: str, *, threads: int, gpu_share: float
+) -> "AbstractContextManager[RunJobs]":
+    """Return what is entered to run cells where they are wanted."""
+    from harness.engine.engines import Place
+
+    if not 0 < gpu_share <= 1:
+        raise SpecError(f"--gpu-share must be in (0, 1], got {gpu_share!r}; 1 is a whole GPU")
+    found = cast("Engine", discovery.load("engines", engine))
+    return found.opened(Place(address=address, device=device, threads=threads, gpu_share=gpu_share))
+
+
+def _conduct(  # noqa: PLR0913  what the options of a run come to
+    due: "Sequence[Cell]",
+    conditions: "Conditions",
+    slots: int,
+    timeout_s: float | None,
+    *,
+    as_json: bool,
+    until_s: float = math.inf,
+    places: "Places | None" = None,
+    forecast: "Forecast | None" = None,
+    run_jobs: "RunJobs | None" = None,
+) -> int:
+    """Run ``due`` and tell what happens; return how many failed."""
+    from harness.engine import processes
+    from harness.engine.forecast import Forecast, Outlook
+    from harness.engine.progress import tell
+    from harness.engine.scheduler import conduct
+
+    forecast = forecast or Forecast()
+    happenings = conduct(
+        due,
+        conditions,
+        slots=slots,
+        timeout_s=timeout_s,
+        until_s=until_s,
+        places=places,
+        forecast=forecast,
+        run=run_jobs or processes.run_jobs,
+    )
+    expected_s = {cell.cell_id: forecast.seconds(cell, conditions.device) for cell in due}
+    outlook = Outlook(expected_s, slots=slots)
+    try:
+        with closing(happenings):
+            return tell(happenings, cells=len(due), as_json=as_json, outlook=outlook)
+    except KeyboardInterrupt:
+        kept = f"finished cells are kept{partly_in_words(due, conditions.runs)}"
+        print(f"\ninterrupted; {kept} (resume with the same command)", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _tell_search(
+    found: "Sequence[Search]", due: "Sequence[Cell]", forecast: "Forecast", device: str
+) -> None:
+    """Say what a search will cost, by what rows of its kind took."""
+    expected_s = sum(forecast.seconds(cell, device) or 0.0 for cell in due)
+    print(
+        f"{len(found)} searches of {len(found[0].cells) if found else 0} trials; "
+        f"{len(due)} trials to run{ahead_in_words(expected_s, device)}",
+        file=sys.stderr,
+    )
+
+
+def _tell_agreement(
+    known: "Published", cells: "Sequence[Cell]", out: Path, *, as_json: bool
+) -> None:
+    """Say how what was made here agrees with what is published, if anything is."""
+    from harness.engine.compare import compare as hold
+    from harness.store import Store
+
+    here = {}
+    for cell in cells:
+        with suppress(StoreError):  # `plan` and the standings before this run name it
+            if (row := Store(out).load(cell)) is not None:
+                here[cell.cell_id] = row
+    found = hold(known.rows, here)
+    if found.common:
+        print(found.line("what is published"), file=sys.stderr if as_json else sys.stdout)

@@ -1,0 +1,133 @@
+"""How the cells of a suite stand, and what is told of it."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.contracts.cell import Cell
+    from harness.engine.forecast import Forecast
+    from harness.engine.freshness import Standing
+    from harness.engine.grid import Axes
+    from harness.results import Published
+
+
+def published_in(suite: str, results: Path) -> "Published":
+    """Return what is published, and say which of its lines are no rows."""
+    from harness.results import published
+
+    known = published(suite, results=results, strict=False)
+    for line in known.damaged:
+        print(f"damaged: {line}", file=sys.stderr)
+    return known
+
+
+def left_out(suite: str, axes: "Axes") -> bool:
+    """Say which methods cannot be asked, and return whether there is one."""
+    from harness.engine import grid
+
+    broken = grid.unreadable(suite, axes)
+    for words in broken.values():
+        print(f"left out: {words}", file=sys.stderr)
+    return bool(broken)
+
+
+def tell_overruled(suite: str, axes: "Axes", known: "Published") -> None:
+    """Say which settings stand in the place of what tuning chose."""
+    from harness.engine import grid
+
+    for words in grid.overruled(suite, axes, known):
+        print(f"set: {words}", file=sys.stderr)
+
+
+def standings_of(
+    suite: str,
+    axes: "Axes",
+    known: "Published",
+    data_root: Path | None,
+    out: Path,
+    results: Path,
+    *,
+    trust: bool = True,
+) -> "list[Standing]":
+    """Return how each cell stands; without ``trust``, as if nothing were published."""
+    from harness.engine import freshness, grid, proofs
+    from harness.results import Published
+    from harness.store import Store
+
+    store = Store(out)
+    return freshness.standings(
+        grid.cells(suite, axes, store, known),
+        store,
+        known if trust else Published(),
+        proofs.read(results, out),
+        data_root=data_root,
+    )
+
+
+def due_teachers(
+    due: "Sequence[Cell]", data_root: Path | None, out: Path, results: Path
+) -> "list[Cell]":
+    """Return the teachers of ``due`` that have to be trained first."""
+    from harness.engine import freshness, proofs, teachers
+    from harness.results import Published
+    from harness.store import Store
+
+    store = Store(out)
+    identities = {cell.teacher for cell in due if cell.teacher}
+    for identity in identities:
+        if identity.recipe is None and not teachers.ready(store, teachers.cell_of(identity)):
+            raise teachers.not_imported(identity.model, identity.dataset, store)
+    cells = [teachers.cell_of(identity) for identity in identities if identity.recipe]
+    found = freshness.standings(
+        cells, store, Published(), proofs.read(results, out), data_root=data_root
+    )
+    return [one.cell for one in found if one.is_due or not teachers.ready(store, one.cell)]
+
+
+def forecast_of(known: "Published", standings: "Sequence[Standing]") -> "Forecast":
+    """Return what rows tell of times and memory: those made here first."""
+    from harness.engine.forecast import Forecast
+
+    here = [one.row for one in standings if one.row is not None and one.state != "published"]
+    there = (*known.rows.values(), *known.teachers.values())
+    return Forecast(here, otherwise=Forecast(there))
+
+
+def summary(standings: "Sequence[Standing]") -> str:
+    """Return how many stand how."""
+    counted = Counter(one.state for one in standings)
+    return f"{len(standings)} cells: " + ", ".join(f"{n} {state}" for state, n in counted.items())
+
+
+@lru_cache
+def needs_in_words(seconds: float | None, gpu_bytes: int | None) -> str:
+    """Return what a cell will need; nothing if its time is not known."""
+    from harness.engine.forecast import in_words
+
+    memory = f", {gpu_bytes / 2**30:.1f} GiB of a GPU" if gpu_bytes else ""
+    return "" if seconds is None else f"about {in_words(seconds)}{memory}"
+
+
+def ahead_in_words(seconds: float, device: str) -> str:
+    """Return how much work is due; nothing if that is not known."""
+    from harness.engine.forecast import in_words
+
+    return f"; about {in_words(seconds)} of work on {device}, one at a time" if seconds else ""
+
+
+def ended_so(one: "Standing", statuses: tuple[str, ...]) -> bool:
+    """Return whether a cell was run and ended in one of ``statuses``."""
+    return one.row is not None and one.row.status in statuses
+
+
+def partly_in_words(cells: "Sequence[Cell]", out: Path) -> str:
+    """Return how many of ``cells`` have a checkpoint to go on from."""
+    from harness.engine.partly import progress_of
+    from harness.store import Store
+
+    partly = sum(progress_of(Store(out), cell) is not None for cell in cells)
+    return f", {partly} partly" if partly else ""
