@@ -77,7 +77,7 @@ const table = new window.DataTable("#board", {
     title: escaped(column.title),
     visible: !column.hidden,
     type: column.number ? "num" : "string",
-    className: column.number ? "number" : "",
+    className: column.number ? "number" : column.key === "given" ? "words" : "",
     render: (_, type, line) => {
       if (type === "sort" || type === "type") return line[column.key] ?? (column.number ? -Infinity : "");
       const text = escaped(said(column, line));

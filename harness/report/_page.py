@@ -267,7 +267,8 @@ def _definitions() -> str:
 
 
 def _paragraph(text: str, kind: str) -> str:
-    return f'<p class="{kind}">{html.escape(visible(text))}</p>' if text else ""
+    coded = re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(visible(text)))
+    return f'<p class="{kind}">{coded}</p>' if text else ""
 
 
 def _list(lines: Iterable[str]) -> str:
