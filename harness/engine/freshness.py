@@ -68,16 +68,23 @@ def _roots(cell: Cell) -> Mapping[Stage, tuple[str, ...]]:
 
     Plug-ins are loaded by name, which no import shows; so they are named here.
     """
+    return _roots_of(cell.suite, cell.dataset, cell.model, cell.encoder, cell.method, cell.backend)
+
+
+@cache
+def _roots_of(
+    suite: str, dataset: str, model: str, encoder: str | None, method: str, backend: str | None
+) -> Mapping[Stage, tuple[str, ...]]:
     of_both = [
-        discovery.module_of("datasets", cell.dataset),
-        discovery.module_of("models", cell.model),
-        discovery.module_of("tasks", catalogue.load(cell.dataset).card.task),
-        *([discovery.module_of("encoders", cell.encoder)] if cell.encoder else []),
+        discovery.module_of("datasets", dataset),
+        discovery.module_of("models", model),
+        discovery.module_of("tasks", catalogue.load(dataset).card.task),
+        *([discovery.module_of("encoders", encoder)] if encoder else []),
         # It decides what is in a slot, of the trained network too.
-        discovery.module_of("methods", cell.method),
+        discovery.module_of("methods", method),
     ]
-    simulator = [discovery.module_of("backends", cell.backend)] if cell.backend else []
-    asked = load_suite(cell.suite).witnesses if simulator else ()
+    simulator = [discovery.module_of("backends", backend)] if backend else []
+    asked = load_suite(suite).witnesses if simulator else ()
     witnesses = [discovery.module_of("backends", name) for name in asked]
     return {
         "train": ("harness.engine.train", *of_both, *simulator),
@@ -203,6 +210,7 @@ class _Judge:
     verified: Verified
     data_root: Path | None
     _teachers: dict[str, Standing] = field(default_factory=dict)
+    _differing: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def standing(self, cell: Cell) -> Standing:
         """Return how ``cell`` stands here."""
@@ -232,12 +240,19 @@ class _Judge:
         """Yield what is not as it was when ``row`` was made, so that it may say another thing."""
         for stage in stages_moved(row, self.verified):
             then = row.provenance.train_fp if stage == "train" else row.provenance.measure_fp
-            known = self.code_of(then) if then else None
-            modules = fingerprint.moved(known, closures(row.cell)[stage]) if known else ()
-            yield f"{_NAMES[stage]} moved{f': {_few(modules)}' if modules else ''}"
+            yield f"{_NAMES[stage]} moved{self._between(then, stage, row.cell) if then else ''}"
         here = data_fingerprint(row.cell.dataset, self.data_root)
         if here is not None and here != row.provenance.data_fp:
             yield "data changed"
+
+    def _between(self, then: str, stage: Stage, cell: Cell) -> str:
+        """Return the modules in which the code of ``then`` is another than now, in words."""
+        both = then, fingerprints(cell)[stage]
+        if both not in self._differing:
+            known = self.code_of(then)
+            modules = fingerprint.moved(known, closures(cell)[stage]) if known else ()
+            self._differing[both] = f": {_few(modules)}" if modules else ""
+        return self._differing[both]
 
     def _moved_teacher(self, row: Row) -> Iterable[str]:
         if row.cell.teacher is None:

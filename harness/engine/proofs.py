@@ -10,13 +10,16 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row, Stage
 from harness.contracts.values import from_json, to_plain, value
 from harness.store import read_bytes, write_text
 
+Kind = TypeVar("Kind")
 FILE = "verified.jsonl"
 _MOST_BYTES = 2**28
 PARTS: Mapping[Stage, tuple[str, ...]] = {
@@ -50,20 +53,31 @@ class Verified:
 
     def holds(self, row: Row, stage: Stage, fingerprint: str) -> bool:
         """Return whether code with ``fingerprint`` was proved to mean what made ``row``."""
-        return any(
-            key_of(row, stage) in proof.canaries
-            for proof in self.proofs
-            if (proof.stage, proof.fingerprint) == (stage, fingerprint)
-        )
+        proved = self._by_code.get((stage, fingerprint))
+        return proved is not None and key_of(row, stage) in proved
 
     def covers(self, row: Row, versions: Mapping[str, str | None]) -> bool:
         """Return whether every stage of ``row`` was proved on libraries of ``versions``."""
-        known = {proof.stage for proof in self.proofs if self._covers(proof, row, versions)}
-        return known == set(PARTS)
+        ran = frozenset(versions.items())
+        return all(key_of(row, stage) in self._by_versions.get((stage, ran), ()) for stage in PARTS)
 
-    @staticmethod
-    def _covers(proof: Proof, row: Row, versions: Mapping[str, str | None]) -> bool:
-        return proof.versions == versions and key_of(row, proof.stage) in proof.canaries
+    @cached_property
+    def _by_code(self) -> Mapping[tuple[Stage, str], set[str]]:
+        """The canaries by what is asked of thousands of rows."""
+        return _canaries((one.stage, one.fingerprint, one) for one in self.proofs)
+
+    @cached_property
+    def _by_versions(self) -> Mapping[tuple[Stage, frozenset[Any]], set[str]]:
+        return _canaries((one.stage, frozenset(one.versions.items()), one) for one in self.proofs)
+
+
+def _canaries(
+    proofs: Iterable[tuple[Stage, Kind, Proof]], /
+) -> Mapping[tuple[Stage, Kind], set[str]]:
+    found: dict[tuple[Stage, Kind], set[str]] = {}
+    for stage, ran, proof in proofs:
+        found.setdefault((stage, ran), set()).update(proof.canaries)
+    return found
 
 
 def key_of(row: Row, stage: Stage, /) -> str:

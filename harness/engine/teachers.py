@@ -1,6 +1,7 @@
 """Teachers are cells: which cell a teacher is, and whether it is ready. Imports no torch."""
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 from harness.contracts.cell import LABELS_ALONE, START, TEACHERS, Cell, TeacherIdentity
@@ -53,6 +54,7 @@ def not_imported(model: str, dataset: str, store: Store, /) -> StoreError:
     )
 
 
+@lru_cache(maxsize=1024)  # many rows name one teacher
 def cell_of(identity: TeacherIdentity, /) -> Cell:
     """Return the cell that a teacher is; an imported one trains nothing."""
     imported, start = identity.weights_sha256, identity.start_sha256
