@@ -19,6 +19,7 @@ from harness.contracts.ledger import Encode, Ledger
 from harness.energy._bill import Bill, EnergyModel
 from harness.energy._operations import Prices, prices
 from harness.energy._panel import BREAK_EVENS, BreakEven, Panel, PanelLine, build
+from harness.energy._together import together
 
 __all__ = [
     "BREAK_EVENS",
@@ -31,6 +32,7 @@ __all__ = [
     "model_names",
     "operations_pj",
     "panel",
+    "together",
 ]
 
 

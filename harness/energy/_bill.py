@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeGuard
+
+import numpy as np
 
 from harness.contracts.ledger import Ledger
 
@@ -72,7 +74,11 @@ class EnergyModel(Protocol):
     """A way to price a ledger. Files of this folder provide several, as ``MODELS``."""
 
     def bill(self, ledger: Ledger, /, *, name: str) -> Bill:
-        """Return what one sample of ``ledger`` costs."""
+        """Return what one sample of ``ledger`` costs.
+
+        Its counts may be those of several ledgers (``together``): they are added, multiplied
+        and asked whether something ``occurs``, and nothing else.
+        """
         ...
 
     def baseline_pj(
@@ -85,6 +91,11 @@ class EnergyModel(Protocol):
         the spikes can tell apart.
         """
         ...
+
+
+def occurs(count: float | None) -> TypeGuard[float]:
+    """Return whether a count is known and not 0; it is so in all ledgers ``together`` or none."""
+    return count is not None and bool(np.any(count))
 
 
 def gaps(ledger: Ledger) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from harness.contracts.ledger import Ledger
-from harness.energy._bill import Baseline, Bill, EnergyModel, Evidence
+from harness.energy._bill import Baseline, Bill, EnergyModel, Evidence, occurs
 
 Side = Literal["below", "within", "above"]
 _BASELINES: tuple[Baseline, ...] = get_args(Baseline)
@@ -98,4 +98,4 @@ def _ratios(
     if (ours := bill.total_pj) is None:
         return dict.fromkeys(_BASELINES)
     theirs = {kind: model.baseline_pj(ledger, kind, artificial=artificial) for kind in _BASELINES}
-    return {kind: ours / pj if pj else None for kind, pj in theirs.items()}
+    return {kind: ours / pj if occurs(pj) else None for kind, pj in theirs.items()}

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from harness.contracts.ledger import Ledger
-from harness.energy._bill import Baseline, Bill, Evidence, Grade, Price, gaps
+from harness.energy._bill import Baseline, Bill, Evidence, Grade, Price, gaps, occurs
 
 _KERAS_SPIKING = "keras-spiking"
 
@@ -50,13 +52,14 @@ class Device:
         """Return what one sample costs on the chip. Static power is *not* included."""
         accumulates = [ledger.mean(item) for item in ("ac", "and_ac")]
         events = sum(count for count in accumulates if count is not None)
-        macs = ledger.mean("mac", encode="cached") or 0.0
+        macs = ledger.mean("mac", encode="cached")
         by_category = {"synapses": events * self.synapse.value}
         if self.multiplies:
-            by_category["mac"] = macs * self.synapse.value
+            by_category["mac"] = 0.0 if macs is None else macs * self.synapse.value
         unpriced = ["ac was not counted"] if accumulates[0] is None else []
-        if macs and not self.multiplies:
-            unpriced.append(f"{macs:g} multiply-accumulates a sample, which the chip cannot do")
+        if occurs(macs) and not self.multiplies:
+            many = f"{np.mean(macs):g} multiply-accumulates a sample"
+            unpriced.append(f"{many}, which the chip cannot do")
         neurons = self._neurons_pj(ledger)
         if neurons is None:
             unpriced.append("neuron updates")

@@ -34,7 +34,7 @@ from functools import cache
 from itertools import pairwise
 
 from harness.contracts.ledger import Layer, Ledger, Shape
-from harness.energy._bill import Baseline, Bill, Price, gaps
+from harness.energy._bill import Baseline, Bill, Price, gaps, occurs
 from harness.energy._horowitz import (
     CACHE_1_MB,
     CACHE_8_KB,
@@ -237,9 +237,10 @@ def _unpriced(ledger: Ledger) -> tuple[str, ...]:
     shapeless = [
         path
         for path, layer in ledger.layers.items()
-        if layer.shape is None and (layer.total.ac or layer.total.mac or layer.total.dense_valid)
+        if layer.shape is None
+        and any(map(occurs, (layer.total.ac, layer.total.mac, layer.total.dense_valid)))
     ]
-    foreign = [item for item in _OUT_OF_SCOPE if ledger.mean(item)]
+    foreign = [item for item in _OUT_OF_SCOPE if occurs(ledger.mean(item))]
     return (
         *(f"layer {path!r}, whose shape the ledger does not have" for path in shapeless),
         *(f"{item}: the model knows linear, convolution and neuron layers" for item in foreign),

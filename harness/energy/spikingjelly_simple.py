@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.contracts.ledger import Ledger
-from harness.energy._bill import Baseline, Bill, Price, artificial_macs, gaps
+from harness.energy._bill import Baseline, Bill, Price, artificial_macs, gaps, occurs
 from harness.energy._horowitz import FP32_ADD, FP32_MULTIPLY
 
 SOURCE = "SpikingJelly 2.0.0, estimate_simple_energy"
@@ -35,7 +35,8 @@ class Simple:
         known = {item: 0.0 if count is None else count for item, count in counts.items()}
         states = [layer.neurons * layer.steps for layer in ledger.layers.values() if layer.neurons]
         uncounted = [item for item in ("mac", "ac", "bias_add") if counts[item] is None]
-        sizeless = ["the size of neuron layers"] if known["neuron_add"] and not states else []
+        grown = occurs(counts["neuron_add"]) and not states
+        sizeless = ["the size of neuron layers"] if grown else []
         return Bill(
             model=name,
             source=SOURCE,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.contracts.ledger import Ledger
-from harness.energy._bill import Baseline, Bill, Grade, Price, gaps, twin_bits
+from harness.energy._bill import Baseline, Bill, Grade, Price, gaps, occurs, twin_bits
 
 SOURCE = "Yan et al. 2024, arXiv 2409.08290 v4"
 INPUT_BITS = 8  # of an image's pixels
@@ -59,14 +59,14 @@ class Yan:
         if self.hops is not None:
             prices["spikes"] = SPARSE_MOVE.value * self.hops
         counted = {item: ledger.mean(item, encode="cached") for item in prices}
-        others = {item: ledger.mean(item, encode="cached") or 0.0 for item in _OTHER_ADDS}
+        others = {item: ledger.mean(item, encode="cached") for item in _OTHER_ADDS}
         return Bill(
             model=name,
             source=SOURCE,
             by_category={
                 item: count * prices[item] for item, count in counted.items() if count is not None
             }
-            | {item: count * ACCUMULATE.value for item, count in others.items() if count},
+            | {item: count * ACCUMULATE.value for item, count in others.items() if occurs(count)},
             unpriced=(
                 *(f"{item} was not counted" for item, count in counted.items() if count is None),
                 *gaps(ledger),

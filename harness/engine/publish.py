@@ -5,7 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from operator import itemgetter
 from pathlib import Path
@@ -519,10 +519,11 @@ def _authors(suite: str, rows: Iterable[Row], tunings: Iterable[Tuning]) -> set[
     """Return the cells of learning rate and parameters by default, where tuning chose others."""
     recipes = grid.load_suite(suite).recipes
     chosen = {(one.method, one.model, one.recipe_name): one for one in tunings}
+    parameters = cache(discovery.method_parameters)
 
     def is_theirs(cell: Cell) -> bool:
         one = chosen.get((cell.method, cell.model, cell.recipe_name))
-        defaults = discovery.method_parameters(cell.method)
+        defaults = parameters(cell.method)
         own = {name: part for name, part in cell.params.items() if name != START}
         plain = own == defaults and cell.recipe == recipes[cell.recipe_name]
         return (

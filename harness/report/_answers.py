@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+
+import numpy as np
 
 from harness import energy
 from harness.contracts.cell import Cell
 from harness.contracts.ledger import Encode, Ledger
 from harness.contracts.row import EarlyExit, Metrics, Row
-from harness.energy import Panel
 
 Baseline = Literal["dense", "effective", "twin"]
 # What the literature prints, under the convention by which our networks run: what stands
@@ -31,57 +31,95 @@ COUNTED = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Priced:
+    """What ledgers that differ in counts alone come to, a number each; None is unknown.
+
+    Attributes:
+        energies: Picojoules a sample, by energy model.
+        ratios: Those over the artificial network's, by baseline and energy model.
+        counted: What the ledgers give, by figure.
+        assumptions: Of each energy model.
+    """
+
+    energies: Mapping[str, Sequence[float | None]]
+    ratios: Mapping[Baseline, Mapping[str, Sequence[float | None]]]
+    counted: Mapping[str, Sequence[float | None]]
+    assumptions: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PricedRow:
     """What one seed measured.
 
     Attributes:
         row: Of its cell.
         metrics: The row's.
-        panel: What all energy models make of the row's ledger; None without one.
+        priced: What its ledger costs, among others; None without one.
+        place: Of its ledger among them.
     """
 
     row: Row
     metrics: Metrics
-    panel: Panel | None
+    priced: Priced | None = None
+    place: int = 0
 
     def figure(self, name: str) -> float | None:
         """Return a metric, or a count of the ledger; None if it is unknown."""
-        ledger = self.row.ledger
         if name not in COUNTED:
             found: float | None = getattr(self.metrics, name)
-        elif ledger is None or COUNTED[name] in ledger.not_counted:
-            found = None
-        else:
-            found = getattr(ledger, name)
-        return found
+            return found
+        return None if self.priced is None else self.priced.counted[name][self.place]
 
     def energy_pj(self, model: str) -> float | None:
         """Return the energy estimate of a sample under one model."""
-        return None if self.panel is None else self.panel.lines[model].bill.total_pj
+        return None if self.priced is None else self.priced.energies[model][self.place]
 
     def ratio(self, model: str, baseline: Baseline) -> float | None:
         """Return that over the artificial network's."""
-        return None if self.panel is None else self.panel.lines[model].ratio[baseline]
+        return None if self.priced is None else self.priced.ratios[baseline][model][self.place]
 
 
 def answers(rows: Iterable[Row], teachers: Sequence[Row], /) -> list[PricedRow]:
-    """Return the rows that have numbers, priced; ledgers that are alike are priced once."""
-    known: dict[str, Panel] = {}
-
-    def panel(row: Row) -> Panel | None:
-        if row.ledger is None:
-            return None
-        artificial = _artificial(row.cell, teachers)
-        name = f"{id(artificial)} {json.dumps(row.ledger.to_plain())}"
-        if name not in known:
-            known[name] = energy.panel(row.ledger, artificial=artificial)
-        return known[name]
-
+    """Return the rows that have numbers, priced; ledgers of one make at once."""
+    found = [row for row in rows if row.metrics is not None]
+    by_teacher: dict[Hashable, list[Row]] = {}
+    for row in found:
+        if row.ledger is not None:
+            by_teacher.setdefault((row.cell.teacher, row.cell.model), []).append(row)
+    priced: dict[str, dict[str, Any]] = {}
+    for counted in by_teacher.values():
+        artificial = _artificial(counted[0].cell, teachers)
+        for ledger, places in energy.together(row.ledger for row in counted if row.ledger):
+            told = _priced(ledger, artificial, len(places))
+            for at, place in enumerate(places):
+                priced[counted[place].cell_id] = {"priced": told, "place": at}
     return [
-        PricedRow(row=row, metrics=row.metrics, panel=panel(row))
-        for row in rows
+        PricedRow(row=row, metrics=row.metrics, **priced.get(row.cell_id, {}))
+        for row in found
         if row.metrics is not None
     ]
+
+
+def _priced(ledger: Ledger, artificial: Ledger | None, many: int) -> Priced:
+    """Return what ``many`` ledgers come to, which ``ledger`` is together."""
+
+    def each(value: float | None) -> list[float | None]:
+        found: list[float | None] = [None] * many
+        return found if value is None else np.broadcast_to(value, many).tolist()
+
+    lines = energy.panel(ledger, artificial=artificial).lines
+    return Priced(
+        energies={model: each(line.bill.total_pj) for model, line in lines.items()},
+        ratios={
+            baseline: {model: each(line.ratio[baseline]) for model, line in lines.items()}
+            for baseline in BASELINES
+        },
+        assumptions={model: line.bill.assumptions for model, line in lines.items()},
+        counted={
+            name: each(None if needed in ledger.not_counted else getattr(ledger, name))
+            for name, needed in COUNTED.items()
+        },
+    )
 
 
 def usual_energy(models: Collection[str], /) -> str | None:

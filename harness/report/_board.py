@@ -6,9 +6,10 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from itertools import combinations
+from operator import attrgetter
 from statistics import fmean
 from typing import Any, TypeVar, get_args
 
@@ -38,6 +39,7 @@ Key = TypeVar("Key")
 
 # What a cell may differ in and still be averaged over or set beside another.
 _FREE = {"method", "params", "backend", "timesteps", "seed"}
+_SHARED = attrgetter(*(item.name for item in fields(Cell) if item.name not in _FREE))
 
 TRACKS: tuple[Track, ...] = get_args(Track)
 # Whom the methods of a track are set beside; the others beside the suite's baseline.
@@ -216,7 +218,8 @@ class Line:
         return ", ".join([f"{found}/{len(self.asked)}", *told]) if told else found
 
     def _by_model(self, figure: Callable[[PricedRow, str], float | None]) -> dict[str, float]:
-        models = self.answers[0].panel.lines if self.answers and self.answers[0].panel else ()
+        priced = self.answers[0].priced if self.answers else None
+        models = priced.energies if priced else ()
         means = ((model, [figure(answer, model) for answer in self.answers]) for model in models)
         return {model: mean for model, all_ in means if (mean := average(all_)) is not None}
 
@@ -410,7 +413,7 @@ def leaderboard(
     beside = {track: baseline or baseline_of(track, suite) for track in TRACKS}
     redrawn = _by(again, lambda row: row.cell_id)
     priced = {answer.row.cell_id: answer for answer in answers(found, teachers)}
-    by_setting = _by(found, lambda row: _shared(row.cell))
+    by_setting = _by(found, _shared_of())
     budgets = list(suite.recipes)
 
     def place(key: str) -> tuple[int, str]:
@@ -783,6 +786,18 @@ def _backend(cell: Cell) -> str:
 def _method(cell: Cell) -> str:
     rate = cell.recipe.learning_rate
     return _canonical({"method": cell.method, "params": cell.params, "learning_rate": rate})
+
+
+def _shared_of() -> Callable[[Row], str]:
+    """Return what tells what a row's cell shares, spelt once for cells that do."""
+    spelt: dict[tuple[Any, ...], str] = {}
+
+    def shared(row: Row) -> str:
+        if (parts := _SHARED(row.cell)) not in spelt:
+            spelt[parts] = _shared(row.cell)
+        return spelt[parts]
+
+    return shared
 
 
 def _shared(cell: Cell) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from harness.contracts.method import Track
 from harness.contracts.values import identifying
 from harness.report._board import TRACKS, Leaderboard, Line, Setting
-from harness.statistics import ALPHA, Interval, rank_stability
+from harness.statistics import ALPHA, Interval
 
 LEAST_METHODS = 10
 LEAST_SEEDS = 3
@@ -152,7 +152,7 @@ def _order(small: Setting, large: Setting, table: tuple[int, str], track: Track)
         backend=table[1],
         methods=tuple(methods),
         seeds=tuple(seeds),
-        tau=_tau(*scores.mean(axis=2)),
+        tau=_taus(*scores.mean(axis=2)[..., None])[0],
         interval=_interval(scores),
         within=_within(scores),
     )
@@ -167,10 +167,21 @@ def _known(lines: Iterable[Line], track: Track) -> dict[str, Line]:
     }
 
 
-def _tau(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
+def _taus(
+    first: NDArray[np.float64],  # [method, draw]
+    second: NDArray[np.float64],
+) -> list[float | None]:
+    """Return what ``rank_stability`` says of two judges, for thousands of draws at once."""
     # Means of equal sums are equal, in whatever order they were added.
-    values = {name: np.round(one, 12).tolist() for name, one in (("a", first), ("b", second))}
-    return rank_stability(values)["a", "b"]
+    first, second = np.round(first, 12), np.round(second, 12)
+    agreeing, ours, theirs = np.zeros((3, first.shape[1]))
+    for place in range(1, len(first)):
+        mine, others = (np.sign(one[place] - one[:place]) for one in (first, second))
+        agreeing += (mine * others).sum(axis=0)
+        ours += np.abs(mine).sum(axis=0)
+        theirs += np.abs(others).sum(axis=0)
+    scale = np.sqrt(ours * theirs)
+    return [a / s if s else None for a, s in zip(agreeing.tolist(), scale.tolist(), strict=True)]
 
 
 def _interval(scores: NDArray[np.float64]) -> Interval | None:
@@ -188,8 +199,7 @@ def _interval(scores: NDArray[np.float64]) -> Interval | None:
     draws = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), size=_RESAMPLES)
     unique, times = np.unique(draws, axis=0, return_counts=True)
     means = scores @ unique.T / seeds  # [budget, method, draw]
-    taus = [_tau(*means[..., draw]) for draw in range(len(unique))]
-    known = np.repeat([0.0 if tau is None else tau for tau in taus], times)
+    known = np.repeat([tau or 0.0 for tau in _taus(*means)], times)
     low, high = np.quantile(known, [ALPHA / 2, 1 - ALPHA / 2])
     return Interval(float(low), float(high))
 
@@ -208,9 +218,7 @@ def _within(scores: NDArray[np.float64]) -> float | None:
     seeds = scores.shape[-1]
     if seeds < LEAST_SEEDS:
         return None
-    taus = [
-        _tau(budget[:, half].mean(axis=1), np.delete(budget, half, axis=1).mean(axis=1))
-        for budget in scores
-        for half in _halves(seeds)
-    ]
-    return float(np.mean([0.0 if tau is None else tau for tau in taus]))
+    halves = np.array(_halves(seeds))  # [half, seed]
+    others = np.array([np.delete(np.arange(seeds), half) for half in halves])
+    taus = [_taus(one[:, halves].mean(axis=2), one[:, others].mean(axis=2)) for one in scores]
+    return float(np.mean([tau or 0.0 for budget in taus for tau in budget]))

@@ -624,11 +624,9 @@ def _data_notes(setting: Setting) -> list[str]:
 def _energy_notes(setting: Setting) -> Iterable[str]:
     """Yield what the model of the tables, and its variants, take for granted."""
     file = (_headline(setting) or "").partition(":")[0]
-    panels = {id(one.panel): one.panel for one in setting.answers if one.panel}.values()
-    models = {model for panel in panels for model in panel.lines}
-    for model in (one for one in models if one.partition(":")[0] == file):
-        bills = (panel.lines[model].bill for panel in panels if model in panel.lines)
-        for assumptions in {bill.assumptions for bill in bills}:
+    priced = {id(one.priced): one.priced for one in setting.answers if one.priced}.values()
+    for model, assumptions in {item for one in priced for item in one.assumptions.items()}:
+        if model.partition(":")[0] == file:
             yield from (f"{model}: {text}" for text in assumptions)
 
 

@@ -4,15 +4,17 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.contracts.errors import UnknownPluginError
 from harness.contracts.ledger import CATEGORIES, Encode, Ledger, Shape, Uncounted
-from harness.energy import BREAK_EVENS, bill, model_names, operations_pj, panel
+from harness.energy import BREAK_EVENS, bill, model_names, operations_pj, panel, together
 from harness.energy import devices as device_table
 from harness.energy import yan_2024 as yan
 from harness.energy._bill import twin_bits
@@ -244,6 +246,48 @@ def test_a_convention_is_priced_by_the_models_that_follow_it() -> None:
     assert operations_pj(counts, "horowitz_45nm_fp32:per_step") == pytest.approx(82.6)
     assert operations_pj(counts, "horowitz_45nm_fp32:cached") == pytest.approx(4 * 4.6)
     assert operations_pj({}, "horowitz_45nm_fp32:cached") == 0.0
+
+
+MAKES = (
+    *(random_ledger(seed) for seed in range(4)),
+    *(random_ledger(seed, samples=6) for seed in range(2)),
+    *(changed("fc2", ac=ac) for ac in (0, 1, 10, 2**40)),
+    # Nothing is multiplied, so that chips without multipliers have a total.
+    *(changed("fc1", mac=0, cached={"mac": 0}, inputs_nonzero=seen) for seen in (0, 3, 8)),
+    *(changed("neurons", neuron_mul=many) for many in (0, 8, 16)),  # membranes that leak
+    *(changed("neurons", neurons=size) for size in (0, 2)),
+    *(changed("fc2", shape=None, ac=ac) for ac in (0, 5)),
+    without("neurons", "compare"),
+    with_gap(G7),
+)
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_ledgers_of_one_make_cost_together_what_each_costs_alone(name: str) -> None:
+    artificial = made(2, 1, all={"operand": "analog", "mac": 12})
+    seen = []
+    for all_, places in together(MAKES):
+        seen += places
+        line = panel(all_, artificial=artificial).lines[name]
+        for at, place in enumerate(places):
+            alone = panel(MAKES[place], artificial=artificial).lines[name]
+            its = partial(_of, at=at, many=len(places))
+            assert its(line.bill.total_pj) == alone.bill.total_pj  # to the last bit
+            assert {kind: its(ratio) for kind, ratio in line.ratio.items()} == alone.ratio
+            assert line.bill.assumptions == alone.bill.assumptions
+    assert sorted(seen) == list(range(len(MAKES)))
+
+
+def _of(numbers: float | None, *, at: int, many: int) -> float | None:
+    """Return one ledger's number; what follows from shapes alone is the same for all."""
+    return None if numbers is None else float(np.broadcast_to(numbers, many)[at])
+
+
+def test_ledgers_that_differ_in_counts_alone_are_of_one_make() -> None:
+    makes = {tuple(places) for _, places in together(MAKES)}
+    # The first four; without a product; with 1, 10 and 2^40 accumulates, G7 without leaks among
+    # them; with leaks. Whether a count is 0 decides what is priced, so it is another make.
+    assert {(0, 1, 2, 3), (4, 5), (7, 8, 9, 13, 17), (11, 12), (14, 15)} <= makes
 
 
 def test_an_unknown_model_is_answered_with_the_nearest() -> None:
