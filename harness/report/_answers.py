@@ -70,14 +70,6 @@ class PricedRow:
             return found
         return None if self.priced is None else self.priced.counted[name][self.place]
 
-    def energy_pj(self, model: str) -> float | None:
-        """Return the energy estimate of a sample under one model."""
-        return None if self.priced is None else self.priced.energies[model][self.place]
-
-    def ratio(self, model: str, baseline: Baseline) -> float | None:
-        """Return that over the artificial network's."""
-        return None if self.priced is None else self.priced.ratios[baseline][model][self.place]
-
 
 def answers(rows: Iterable[Row], teachers: Sequence[Row], /) -> list[PricedRow]:
     """Return the rows that have numbers, priced; ledgers of one make at once."""

@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import combinations
 from operator import attrgetter
 from statistics import fmean
@@ -25,6 +25,7 @@ from harness.report._answers import (
     BASELINES,
     COUNTED,
     Baseline,
+    Priced,
     PricedRow,
     answers,
     usual_energy,
@@ -136,12 +137,12 @@ class Line:
     @cached_property
     def energies(self) -> dict[str, float]:
         """The mean energy estimate of a sample in pJ, by energy model that has one."""
-        return self._by_model(PricedRow.energy_pj)
+        return self._by_model(attrgetter("energies"))
 
     @cached_property
     def ratios(self) -> dict[Baseline, dict[str, float]]:
         """The mean of that over the artificial network's, by baseline and energy model."""
-        return {each: self._by_model(partial(PricedRow.ratio, baseline=each)) for each in BASELINES}
+        return {each: self._by_model(lambda one, of=each: one.ratios[of]) for each in BASELINES}
 
     def operations(self) -> float | None:
         """Return accumulates and products of a sample; None if either is unknown."""
@@ -154,9 +155,9 @@ class Line:
         return accumulates / dense if accumulates is not None and dense else None
 
     @cached_property
-    def evidence(self) -> str:
+    def evidence(self) -> tuple[Any, ...]:
         """All that it says but times, by which simulators agree or do not."""
-        figures = [(one.figure(name) for name in COUNTED) for one in self.answers]
+        figures = [[one.figure(name) for name in COUNTED] for one in self.answers]
         metrics = [
             (one.score, one.score_by_step, one.agreement, one.mean_steps_to_decide)
             for one in self.metrics
@@ -173,7 +174,7 @@ class Line:
             self.gain_p_holm,
             self.energies,
         )
-        return repr((metrics, [list(each) for each in figures], exits, ended, judged))
+        return metrics, figures, exits, ended, judged
 
     def by_seed(self) -> dict[int, float]:
         """Return the test accuracy of each seed that has one."""
@@ -217,10 +218,13 @@ class Line:
         found = str(len(self.answers))
         return ", ".join([f"{found}/{len(self.asked)}", *told]) if told else found
 
-    def _by_model(self, figure: Callable[[PricedRow, str], float | None]) -> dict[str, float]:
-        priced = self.answers[0].priced if self.answers else None
-        models = priced.energies if priced else ()
-        means = ((model, [figure(answer, model) for answer in self.answers]) for model in models)
+    def _by_model(
+        self, of: Callable[[Priced], Mapping[str, Sequence[float | None]]]
+    ) -> dict[str, float]:
+        known = [(of(one.priced), one.place) for one in self.answers if one.priced]
+        if not known or len(known) < len(self.answers):
+            return {}
+        means = ((model, [its[model][place] for its, place in known]) for model in known[0][0])
         return {model: mean for model, all_ in means if (mean := average(all_)) is not None}
 
 
@@ -306,7 +310,7 @@ class Setting:
             replace(lines[0], backend=named)
             for lines in by_question.values()
             if len({line.backend for line in lines}) == len(named.split(", "))
-            and len({line.evidence for line in lines}) == 1
+            and all(line.evidence == lines[0].evidence for line in lines)
         ]
         return replace(self, lines=tuple(shared)) if len(shared) == len(by_question) else self
 

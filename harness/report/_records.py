@@ -52,10 +52,11 @@ def lines(board: Leaderboard, /, *, energy_model: str | None = None) -> list[Rec
     usual = energy_model or usual_energy(models)
     found = []
     for setting in board.settings:
-        first: dict[tuple[str, int, str], str] = {}
+        rivals: dict[tuple[str, int], list[Line]] = {}
         for line in setting.lines:
-            key = line.method, line.timesteps, line.evidence
-            alike = first.setdefault(key, line.cell_id)
+            asked = rivals.setdefault((line.method, line.timesteps), [])
+            asked.append(line)
+            alike = next(one.cell_id for one in asked if one.evidence == line.evidence)
             found.append(
                 _line(line, setting, models)
                 | {"alike": alike, "energy_pj": _digits(line.energies.get(usual or ""))}
