@@ -12,7 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import combinations
 from statistics import NormalDist, fmean
 from typing import Literal, NamedTuple
@@ -452,13 +452,17 @@ def probability_of_best(scores: Mapping[str, Mapping[int, float]], /) -> dict[st
     if len(common) < MIN_PAIRS_FOR_RANKS:
         return {}
     values = np.array([[scores[name][seed] for seed in common] for name in scores])
-    draws = np.random.default_rng(0).multinomial(
-        len(common), np.full(len(common), 1 / len(common)), size=_RESAMPLES
-    )
-    means = values @ draws.T / len(common)  # [candidate, resample]
+    means = values @ _redrawn(len(common)).T / len(common)  # [candidate, resample]
     first = means >= means.max(axis=0) - 1e-12  # sums in another order may differ by an ulp
     shares = (first / first.sum(axis=0)).mean(axis=1)
     return dict(zip(scores, shares.tolist(), strict=True))
+
+
+@lru_cache(maxsize=8)  # all tables of a board have as many seeds
+def _redrawn(seeds: int) -> NDArray[np.int64]:
+    """Return how often each of so many seeds is drawn, ``[resample, seed]``, by a fixed stream."""
+    rng = np.random.default_rng(0)
+    return rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=_RESAMPLES)
 
 
 def _peeled(names: Iterable[str], better: Mapping[str, set[str]]) -> dict[str, int]:
