@@ -5,6 +5,7 @@ needs beyond names is imported in its own function: help, ``list`` and ``plan`` 
 wait for torch.
 """
 
+import gc
 import json
 import os
 import sys
@@ -108,3 +109,5 @@ def main() -> None:
             sys.exit(Exit.DONE)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(Exit.BAD_INPUT)
+    finally:
+        gc.freeze()  # or the interpreter, on its way out, looks through all rows for garbage
