@@ -137,12 +137,16 @@ class Line:
     @cached_property
     def energies(self) -> dict[str, float]:
         """The mean energy estimate of a sample in pJ, by energy model that has one."""
-        return self._by_model(attrgetter("energies"))
+        return self._by_model(lambda one: one.energies)
 
     @cached_property
     def ratios(self) -> dict[Baseline, dict[str, float]]:
         """The mean of that over the artificial network's, by baseline and energy model."""
-        return {each: self._by_model(lambda one, of=each: one.ratios[of]) for each in BASELINES}
+
+        def over(baseline: Baseline) -> dict[str, float]:
+            return self._by_model(lambda one: one.ratios[baseline])
+
+        return {each: over(each) for each in BASELINES}
 
     def operations(self) -> float | None:
         """Return accumulates and products of a sample; None if either is unknown."""
