@@ -10,12 +10,21 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.projects import copied
+from harness import fingerprint
+from harness.contracts.row import Row
+from harness.engine import freshness
+from harness.engine.proofs import Verified
+from harness.results import Published
+from harness.store import read_row
+from tests.projects import ROOT, copied
 
+OLD = "0" * 16
 CELLS = ("--methods", "direct,logit_kd,qcfs", "--timesteps", "2", "--seeds", "0")
 
 
@@ -217,6 +226,35 @@ def test_a_row_is_reproduced_in_every_number(project: Path) -> None:
     line = (project / "results" / "digits" / "qcfs.jsonl").read_text().splitlines()[0]
     told = harness(project, "reproduce", json.loads(line)["cell_id"])
     assert ": identical; accuracy" in told
+
+
+def test_modules_are_compared_once_for_all_rows_of_the_same_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = [ROOT / "results" / "digits" / f"{name}.jsonl" for name in ("direct", "logit_kd")]
+    rows = [
+        replace(row, provenance=replace(row.provenance, train_fp=OLD))
+        for row in (read_row(line) for file in files for line in file.read_bytes().splitlines())
+    ]
+    real, calls = fingerprint.moved, []
+
+    def counted(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+        calls.append(now)
+        return real(then, now)
+
+    monkeypatch.setattr(fingerprint, "moved", counted)
+    # Of the measuring code that made them nothing is known here.
+    known = Published(code={OLD: {"backends.gone": "0"}})
+
+    def stale(rows: list[Row]) -> dict[str, str]:
+        return freshness.stale(rows, known, verified=Verified(), data_root=None)
+
+    together = stale(rows)
+    kinds = {(row.cell.method, row.cell.backend): row for row in rows}
+    assert len(calls) == len(kinds) == 4 < len(rows)
+    for row in kinds.values():
+        assert together[row.cell_id] == stale([row])[row.cell_id]
+        assert f"backends.{row.cell.backend} (new)" in together[row.cell_id]
 
 
 def test_two_folders_are_compared_cell_by_cell(project: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from harness.contracts.row import Row
 from harness.report import leaderboard, render, to_json
-from harness.report._budgets import LEAST_METHODS, Order, _halves, orders, sentence
-from harness.statistics import Interval
+from harness.report._budgets import LEAST_METHODS, Order, _halves, _taus, orders, sentence
+from harness.statistics import Interval, rank_stability
 from tests.report.rows import BUDGET, SUITE, right, with_cell, with_metrics
 
 METHODS = [f"m{number:02}" for number in range(LEAST_METHODS)]
@@ -61,6 +61,16 @@ def test_tau_is_of_the_means_by_pairs() -> None:
     tied = [300, 300, *RISING[2:]]
     # The larger budget orders 44 pairs, all of them alike.
     assert _order(_rows(RISING, tied)).tau == pytest.approx(44 / math.sqrt(45 * 44))
+
+
+def test_taus_of_many_draws_are_what_rank_stability_says_of_each() -> None:
+    first, second = np.random.default_rng(0).integers(0, 5, (2, 12, 40)).astype(float)  # and ties
+    first[:, 3] = second[:, 7] = 1.0  # orders nothing
+    found = _taus(first, second)
+    assert (found[3], found[7]) == (None, None)
+    for draw, tau in enumerate(found):
+        judges = {"a": first[:, draw].tolist(), "b": second[:, draw].tolist()}
+        assert tau == rank_stability(judges)["a", "b"]
 
 
 def test_an_order_holds_from_three_of_four_pairs_on() -> None:
