@@ -735,7 +735,9 @@ def test_simulators_that_agree_share_a_line_and_no_others_do() -> None:
     assert "### T = 2, alpha, beta" in text
     assert "2 of 2 comparisons are equal in every seed." in text
     assert "alpha higher" not in text
+    assert len({one["alike"] for one in records.lines(board(rows))}) == 2
     rows[-1] = right("better", 361, seed=2, backend="beta", spikes=5)
+    assert len({one["alike"] for one in records.lines(board(rows))}) == 3
     assert board(rows).settings[0].together == board(rows).settings[0]
     assert "### T = 2, alpha\n" in page(rows)
 
