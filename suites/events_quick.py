@@ -25,8 +25,8 @@ SUITE = Suite(
     backends=("spikingjelly",),
     witnesses=("norse", "spikingjelly"),
     caution=(
-        "A smoke test: 8x8 digits before a simulated sensor, four epochs. Six learning rates were "
-        "tried for `direct` alone, on validation data, and all methods have its best (0.15): what "
-        "stands above `direct` does so at `direct`'s rate, what stands below may lack its own."
+        "A smoke test: 8x8 digits before a simulated sensor, four epochs. Every method was tried "
+        "at the same three learning rates (0.05, 0.15, 0.45) on one seed and 179 validation "
+        "samples, which tells learning rates apart and no better than that."
     ),
 )
