@@ -117,7 +117,8 @@ def suspects(suite: str, runs: Path, folder: Path, /, *, sample: int | None) -> 
     Or ``sample`` rows, evenly over all there are, as if theirs had.
     """
     store, known = Store(runs), published(suite, results=folder)
-    rows = {**known.rows, **{row.cell_id: row for row in store.rows(suite)}}
+    here = {row.cell_id: row for row in store.rows(suite) if row.cell.judged == "test"}
+    rows = {**known.rows, **here}  # trials have no canary
     identities = {row.cell.teacher for row in rows.values() if row.cell.teacher}
     for cell in map(cell_of, identities):
         rows |= {

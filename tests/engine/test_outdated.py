@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.contracts.row import Row
 from harness.engine.freshness import fingerprints
 from harness.engine.publish import beside, outdated, publish
+from harness.engine.reverify import suspects
 from harness.results import published
 from harness.store import Store
 
@@ -85,3 +87,17 @@ def test_ones_own_rows_stand_beside_the_published_which_stay_as_they_are(
     assert [(one["backend"], one["timesteps"]) for one in told] == [(theirs.cell.backend, "2")]
     assert told[0]["score_n"] == "6"
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_trials_are_not_asked_for_the_canary_that_they_do_not_have(
+    folder: Path, tmp_path: Path
+) -> None:
+    row = next(iter(published("digits", results=folder).rows.values()))
+    moved = replace(row, provenance=replace(row.provenance, train_fp="0" * 16))
+    cell = replace(moved.cell, seed=1000, judged="validation")
+    trial = Row(cell=cell, status="ok", metrics=moved.metrics, provenance=moved.provenance)
+    for each in (moved, trial):
+        Store(tmp_path / "runs").save(each)
+    found = suspects("digits", tmp_path / "runs", folder, sample=None)
+    assert moved.cell_id in {one.cell_id for one in found}
+    assert trial.cell_id not in {one.cell_id for one in found}
