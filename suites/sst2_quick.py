@@ -45,6 +45,8 @@ SUITE = Suite(
     caution=(
         "A smoke test: 6,920 sentences, two epochs, one block of attention, at the one of three "
         "learning rates (a factor of 3 apart) that suits `direct` on validation data. It shows "
-        "that methods run and learn on text, not which is best."
+        "that methods run and learn on text, not which is best. The student does not know the "
+        "order of words, without which a linear classifier has 81.2 % and the teacher 80.7 "
+        "(`python -m benchmarks.word_order sst2_quick`): distillation has little left to give it."
     ),
 )
