@@ -126,7 +126,8 @@ def power(board: Leaderboard, /) -> str:
         if seeds < MIN_SEEDS_FOR_CLAIMS
         else "Methods of one group are not shown to be equal."
     )
-    return f"{told}: a difference must first exceed {errors:.3g} of its standard errors. {weak}"
+    least = f"{errors:,.0f}" if errors >= 1000 else f"{errors:.3g}"
+    return f"{told}: a difference must first exceed {least} of its standard errors. {weak}"
 
 
 def _section(setting: Setting, notes: Mapping[str, int], group: Group | None) -> Iterable[str]:

@@ -176,7 +176,7 @@ def page(board: Leaderboard, /, *, command: str, figures_in: Path | None = None)
     parts = {
         "title": html.escape(f"Leaderboard: {board.suite.title}"),
         "caution": _paragraph(board.suite.caution, "caution"),
-        "power": html.escape(supported(board)),
+        "power": _plain(supported(board)),
         "help": _definitions(),
         "circumstances": "".join(_list(circumstances(setting)) for setting in board.settings),
         "boxes": boxes.section(board, figures_in),
