@@ -9,10 +9,9 @@ from harness.contracts.errors import SpecError
 
 if TYPE_CHECKING:
     from harness.engine.grid import Axes
-    from harness.engine.settings import Settings
 
 
-def axes_of(
+def axes_of(  # noqa: PLR0913  one option a filter
     methods: list[str] | None,
     timesteps: list[str] | None,
     seeds: list[str] | None,
@@ -22,9 +21,12 @@ def axes_of(
     *,
     as_chosen: bool = True,
     start: Literal["teacher"] | None = None,
+    sets: list[str] | None = None,
+    shard: str | None = None,
 ) -> "Axes":
     """Return which cells of a suite are asked for."""
     from harness.engine.grid import Axes
+    from harness.engine.settings import settings_of
 
     return Axes(
         methods=split(methods, "--methods"),
@@ -35,6 +37,8 @@ def axes_of(
         recipe=recipe,
         as_chosen=as_chosen,
         start=start,
+        settings=settings_of(sets or ()),
+        shard=_shard(shard),
     )
 
 
@@ -127,15 +131,7 @@ def seconds_of(option: str, text: str | None) -> float:
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
-def settings_of(texts: list[str] | None) -> "Settings":
-    """Return the values that ``--set`` gives to methods."""
-    from harness.engine import settings
-
-    return settings.settings_of(texts or ())
-
-
-def shard_of(text: str | None) -> tuple[int, int]:
-    """Return which part of how many is meant; without a text, all."""
+def _shard(text: str | None) -> tuple[int, int]:
     found = re.fullmatch(r"([0-9]+)/([0-9]+)", text or "1/1")
     if found is None:
         raise SpecError(f"--shard takes one part of several like 1/4, got {text!r}")

@@ -39,8 +39,6 @@ from harness.cli.parsing import (
     require_device,
     require_positive,
     seconds_of,
-    settings_of,
-    shard_of,
     slots_of,
     statuses_of,
 )
@@ -95,9 +93,16 @@ def plan(  # noqa: PLR0913  one option a filter
     """
     gc.disable()  # as in ``report``
     axes = axes_of(
-        methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned, start=start
+        methods,
+        timesteps,
+        seeds,
+        backends,
+        models,
+        recipe,
+        as_chosen=not untuned,
+        start=start,
+        sets=sets,
     )
-    axes = replace(axes, settings=settings_of(sets))
     left_out(suite, axes)
     if words := simulators.missing(axes.backends or ()):
         print(words, file=sys.stderr)
@@ -190,11 +195,19 @@ def run(  # noqa: PLR0913  one option a filter
 ) -> None:
     """Run every cell that is missing or stale; finished and published ones are kept."""
     axes = axes_of(
-        methods, timesteps, seeds, backends, models, recipe, as_chosen=not untuned, start=start
+        methods,
+        timesteps,
+        seeds,
+        backends,
+        models,
+        recipe,
+        as_chosen=not untuned,
+        start=start,
+        sets=sets,
+        shard=shard,
     )
     until_s = time.monotonic() + seconds_of("--for", box)
     checkpoint_s = seconds_of("--checkpoint-every", checkpoint_every)
-    axes = replace(axes, shard=shard_of(shard), settings=settings_of(sets))
     require_positive("--timeout", math.inf if timeout is None else timeout)
     require_positive("--threads", threads)
     require_positive("--gpus-per-cell", gpus_per_cell)
