@@ -37,6 +37,28 @@ Sets = Annotated[
     typer.Option("--set", help="An axis of one method: logit_kd.temperature=2,4,8. Repeatable."),
 ]
 
+Devices = Annotated[
+    list[str] | None, typer.Option(help="Several GPUs, as cuda:0,cuda:1; instead of --device.")
+]
+Jobs = Annotated[
+    str | None,
+    typer.Option(
+        help="Cells at once, on all devices; default one a core, or one a GPU. auto: as many "
+        "as a GPU's memory holds, by what rows of their kind needed."
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(help="Seconds a cell may take; default 7200, and no limit for a teacher."),
+]
+Box = Annotated[
+    str | None,
+    typer.Option("--for", help="End in such a time, as 90s, 14m or 2h; go on another time."),
+]
+CheckpointEvery = Annotated[
+    str, typer.Option(help="How much training may be lost to a kill, as 30s or 2m.")
+]
+
 
 class Exit(IntEnum):
     """What the shell is told."""

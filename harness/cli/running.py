@@ -19,9 +19,13 @@ from harness.cli.options import (
     RESULTS,
     RUNS,
     AsJson,
+    Box,
+    CheckpointEvery,
     DataRoot,
     Device,
+    Devices,
     Exit,
+    Jobs,
     Names,
     Numbers,
     Out,
@@ -29,6 +33,7 @@ from harness.cli.options import (
     Results,
     Sets,
     Start,
+    Timeout,
     Untuned,
     conditions_of,
 )
@@ -62,6 +67,7 @@ if TYPE_CHECKING:
     from harness.contracts.cell import Cell
     from harness.engine.engines import Engine, RunJobs
     from harness.engine.forecast import Forecast
+    from harness.engine.freshness import Standing
     from harness.engine.jobs import Conditions
     from harness.engine.places import Places
     from harness.engine.tune import Search
@@ -144,39 +150,23 @@ def run(  # noqa: PLR0913  one option a filter
     start: Start = None,
     sets: Sets = None,
     device: Device = "cpu",
-    devices: Annotated[
-        list[str] | None, typer.Option(help="Several GPUs, as cuda:0,cuda:1; instead of --device.")
-    ] = None,
+    devices: Devices = None,
     gpus_per_cell: Annotated[
         int, typer.Option(help="GPUs that share each batch of a cell; on a cpu, processes.")
     ] = 1,
     data_root: DataRoot = None,
     out: Out = RUNS,
     results: Results = RESULTS,
-    jobs: Annotated[
-        str | None,
-        typer.Option(
-            help="Cells at once, on all devices; default one a core, or one a GPU. auto: as many "
-            "as a GPU's memory holds, by what rows of their kind needed."
-        ),
-    ] = None,
+    jobs: Jobs = None,
     threads: Annotated[
         int, typer.Option(help="Of each cell; more round float32 sums in another order.")
     ] = 1,
-    timeout: Annotated[
-        float | None,
-        typer.Option(help="Seconds a cell may take; default 7200, and no limit for a teacher."),
-    ] = None,
-    box: Annotated[
-        str | None,
-        typer.Option("--for", help="End in such a time, as 90s, 14m or 2h; go on another time."),
-    ] = None,
+    timeout: Timeout = None,
+    box: Box = None,
     shard: Annotated[
         str | None, typer.Option(help="1/4 to 4/4: a quarter of the cells, on each machine one.")
     ] = None,
-    checkpoint_every: Annotated[
-        str, typer.Option(help="How much training may be lost to a kill, as 30s or 2m.")
-    ] = "2m",
+    checkpoint_every: CheckpointEvery = "2m",
     engine: Annotated[str, typer.Option(help="local, or ray: the nodes of a cluster.")] = "local",
     address: Annotated[
         str | None, typer.Option(help="Of the cluster, HOST:PORT; default that of this machine.")
@@ -255,13 +245,7 @@ def run(  # noqa: PLR0913  one option a filter
                 as_json=as_json,
             )
         after = standings_of(suite, axes, known, data_root, out, results, trust=not again)
-        if undone := sum(one.is_due for one in after):
-            failures += undone
-            done = f"{len(after) - undone} of {len(after)} done"
-            print(
-                f"{done}{partly_in_words(cells, out)} (resume with the same command)",
-                file=sys.stderr,
-            )
+        failures += _tell_undone(after, cells, out)
         if not as_json:
             tell_results(after)
         _tell_agreement(known, [one.cell for one in standings], out, as_json=as_json)
@@ -289,16 +273,14 @@ def tune(  # noqa: PLR0913  one option a filter
     models: Names = None,
     recipe: RecipeName = None,
     device: Device = "cpu",
+    devices: Devices = None,
     data_root: DataRoot = None,
     out: Out = RUNS,
     results: Results = RESULTS,
-    jobs: Annotated[
-        int | None, typer.Option(help="Trials at once; default one a core, or one a GPU.")
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(help="Seconds a trial may take; default 7200, and no limit for a teacher."),
-    ] = None,
+    jobs: Jobs = None,
+    timeout: Timeout = None,
+    box: Box = None,
+    checkpoint_every: CheckpointEvery = "2m",
     as_json: AsJson = False,
 ) -> None:
     """Search learning rate and loss weight, as much for every method, on validation data.
@@ -312,26 +294,41 @@ def tune(  # noqa: PLR0913  one option a filter
     from harness.store import Store
 
     axes = axes_of(methods, timesteps, None, backends, models, recipe)
+    until_s = time.monotonic() + seconds_of("--for", box)
+    checkpoint_s = seconds_of("--checkpoint-every", checkpoint_every)
+    require_positive("--timeout", math.inf if timeout is None else timeout)
+    asked = devices_of(device, devices)
+    slots = slots_of(jobs, asked[0], devices=len(asked))
     store, known = Store(out), published(suite, results=results)
     found = engine.searches(suite, axes, store, known, trials=trials)
-    standings = freshness.standings(
-        [cell for search in found for cell in search.cells],
-        store,
-        Published(),
-        proofs.read(results, out),
-        data_root=data_root,
-    )
+
+    def stand() -> "list[Standing]":
+        trials = [cell for search in found for cell in search.cells]
+        proven = proofs.read(results, out)
+        return freshness.standings(trials, store, Published(), proven, data_root=data_root)
+
+    standings = stand()
     due = [one.cell for one in standings if one.is_due]
     forecast = forecast_of(known, standings)
-    _tell_search(found, due, forecast, device)
+    _tell_search(found, due, forecast, asked[0])
     failures = 0
     if due:
-        slots = slots_of(jobs, device)
-        require_device(device)
+        for each in asked:
+            require_device(each)
         simulators.require(cell.backend for cell in due)
-        conditions = conditions_of(device, data_root, out, deterministic=True, threads=1)
+        conditions = conditions_of(asked[0], data_root, out, deterministic=True, threads=1)
         cells = [*due_teachers(due, data_root, out, results), *due]
-        failures = _conduct(cells, conditions, slots, timeout, as_json=as_json, forecast=forecast)
+        failures = _conduct(
+            cells,
+            replace(conditions, checkpoint_s=checkpoint_s),
+            slots,
+            timeout,
+            until_s=until_s,
+            places=_places(asked, forecast, out, packed=jobs == "auto"),
+            forecast=forecast,
+            as_json=as_json,
+        )
+        failures += _tell_undone(stand(), cells, out)
     choices = [engine.chosen(search, store) for search in found]
     path = freeze(suite, engine.frozen(known.tunings, filter(None, choices)), results=results)
     print(f"{sum(map(bool, choices))} choices -> {path}", file=sys.stderr)
@@ -340,7 +337,12 @@ def tune(  # noqa: PLR0913  one option a filter
 
 
 def _places(
-    devices: tuple[str, ...], forecast: "Forecast", out: Path, *, packed: bool, decides: bool
+    devices: tuple[str, ...],
+    forecast: "Forecast",
+    out: Path,
+    *,
+    packed: bool,
+    decides: bool = True,
 ) -> "Places":
     from harness.engine.places import Places, free_bytes
 
@@ -400,6 +402,17 @@ def _conduct(  # noqa: PLR0913  what the options of a run come to
         kept = f"finished cells are kept{partly_in_words(due, conditions.runs)}"
         print(f"\ninterrupted; {kept} (resume with the same command)", file=sys.stderr)
         raise typer.Exit(130) from None
+
+
+def _tell_undone(standings: "Sequence[Standing]", cells: "Sequence[Cell]", out: Path) -> int:
+    """Say how far a run is that is not done; return how many cells are still due."""
+    undone = sum(one.is_due for one in standings)
+    if undone:
+        done = f"{len(standings) - undone} of {len(standings)} done"
+        print(
+            f"{done}{partly_in_words(cells, out)} (resume with the same command)", file=sys.stderr
+        )
+    return undone
 
 
 def _tell_search(

@@ -412,6 +412,25 @@ def test_what_no_run_can_mean_is_refused_before_one_begins(
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--for", "14"), "--for takes a time like 90s, 14m or 2h, got '14'"),
+        (("--timeout", "-1"), "--timeout must be positive, got -1.0"),
+        (("--devices", "0,1"), "--devices takes GPUs like cuda:0,cuda:1, got '0,1'"),
+        (("--devices", "cuda:77,cuda:78"), "--device cuda:77: torch finds "),
+    ],
+)
+def test_what_no_search_can_mean_is_refused_before_it_begins(
+    tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    places = ("--out", str(tmp_path / "runs"), "--results", str(tmp_path))
+    done = CliRunner().invoke(app, ["tune", "digits", "--methods", "direct", *places, *words])
+    assert isinstance(done.exception, SpecError)
+    assert said in str(done.exception)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_no_jobs_is_refused_by_every_verb_that_has_them(tmp_path: Path) -> None:
     places = ("--out", str(tmp_path), "--results", str(tmp_path))
     for verb in ("run", "tune", "reverify"):
@@ -419,12 +438,12 @@ def test_no_jobs_is_refused_by_every_verb_that_has_them(tmp_path: Path) -> None:
         assert "--jobs must be positive, got 0" in str(done.exception), verb
 
 
-def _run(tmp_path: Path, work: Work, *words: str) -> tuple[int, str]:
+def _run(tmp_path: Path, work: Work, *words: str, verb: str = "run") -> tuple[int, str]:
     few = ("--methods", "direct", "--timesteps", "1", "--backends", "reference", "--jobs", "1")
     places = ("--out", str(tmp_path), "--results", str(tmp_path / "results"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker, "work_on_cell", work)
-        done = CliRunner().invoke(app, ["run", "digits", *few, *places, *words])
+        done = CliRunner().invoke(app, [verb, "digits", *few, *places, *words])
     return done.exit_code, done.output
 
 
@@ -458,6 +477,28 @@ def test_a_run_that_is_not_done_says_how_far_it_is_and_the_next_goes_on(tmp_path
     assert code == 0, told
     assert "2 cells in" in told
     assert "the same command" not in told
+
+
+def slow_at_other_rates(order: Order, send: Send) -> bool:
+    """Finish the teacher and the first trial of a search."""
+    cell = order.cell
+    if cell.suite != "teachers" and cell.recipe != grid.load_suite("digits").recipes["short"]:
+        time.sleep(60)
+    return placed(order, send)
+
+
+def test_a_search_ends_in_its_time_freezes_nothing_half_tried_and_goes_on(tmp_path: Path) -> None:
+    words = ("--recipe", "short", "--trials", "3")
+    frozen = tmp_path / "results" / "digits" / "tuning.jsonl"
+    code, told = _run(tmp_path, slow_at_other_rates, *words, "--for", "20s", verb="tune")
+    assert code == 1
+    assert "1 of 3 done (resume with the same command)" in told
+    assert "0 choices" in told
+    assert frozen.read_text() == ""
+    code, told = _run(tmp_path, placed, *words, verb="tune")
+    assert code == 0, told
+    assert "2 trials to run" in told
+    assert len(frozen.read_text().splitlines()) == 1
 
 
 def test_a_failure_of_the_machine_is_in_no_table(tmp_path: Path) -> None:
