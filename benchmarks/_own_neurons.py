@@ -103,7 +103,7 @@ def spyx(spec: NeuronSpec, current: Tensor) -> Tensor | None:
     state, fired = jnp.zeros(current.shape[1:]), []
     for x in current:
         spikes, state = layer(jnp.from_dlpack(x.contiguous()), state)
-        fired.append(torch.from_dlpack(spikes))
+        fired.append(torch.utils.dlpack.from_dlpack(spikes))
     return torch.stack(fired)
 
 

@@ -45,12 +45,13 @@ from harness.exchange.nir_neurons import DT_S
 from harness.exchange.onnx_export import NEEDS, to_onnx
 from harness.exchange.stored import student_of
 from harness.fingerprint import installed
-from harness.results import Published
+from harness.results import published
 from harness.store import Store
 from harness.training.lesson import computing
 from harness.training.slots import put_in_slots
 
 STEPS = 16
+RESULTS = Path("results")
 AFTER = (1, 4, 16)
 CELL = ("--methods=direct", "--timesteps=4", "--seeds=0", "--backends=norse")
 NEURONS: Mapping[str, NeuronSpec] = {
@@ -241,7 +242,7 @@ def drift(network: nn.Module, student: Any, images: Tensor, labels: Any) -> Iter
     )
     yield "|---|---|---|---|---|---|"
     for words, spec in NEURONS.items():
-        put_in_slots(student, lambda spec=spec: neurons_of("reference")(spec))
+        put_in_slots(student, partial(neurons_of("reference"), spec))
         network.double().eval()
         truth = ours(to_nir(network, tuple(images.shape[1:])), images)
         network.float()
@@ -261,9 +262,9 @@ def line(importer: Importer, network: nn.Module, images: Tensor, labels: Any, tr
     decided, right = decide(seen.logits.numpy()), decide(truth.logits.numpy())
     differ = ", ".join(str(int((decided[t - 1] != right[t - 1]).sum())) for t in AFTER)
     spikes = float((seen.spikes != truth.spikes).float().mean())
-    error = float((seen.membrane - truth.membrane).abs().amax())
+    apart = float((seen.membrane - truth.membrane).abs().amax())
     accuracy = 100 * float((decided[-1] == labels).mean())
-    return f"{differ} of {len(labels)} | {100 * spikes:.3g} % | {error:.2g} | {accuracy:.2f} %"
+    return f"{differ} of {len(labels)} | {100 * spikes:.3g} % | {apart:.2g} | {accuracy:.2f} %"
 
 
 def ties() -> Iterator[str]:
@@ -381,8 +382,8 @@ def chips(cell: Cell, images: Tensor, labels: Any) -> Iterator[str]:
 
 
 def versions() -> str:
-    names = ("torch", "nir", "nirtorch", "norse", "spikingjelly", "snntorch", "sinabs")
-    names += ("onnx", "onnxscript", "onnxruntime")
+    simulators = ("norse", "spikingjelly", "snntorch", "sinabs")
+    names = ("torch", "nir", "nirtorch", *simulators, "onnx", "onnxscript", "onnxruntime")
     return ", ".join(f"{name} {installed(name) or 'not installed'}" for name in names)
 
 
@@ -391,8 +392,8 @@ def trained(out: Path) -> tuple[Cell, Any]:
     command = [sys.executable, "-m", "harness", "run", "digits", *CELL, f"--out={out}", "--again"]
     subprocess.run(command, check=False)  # noqa: S603  3 is: nothing to do
     axes = Axes(methods=("direct",), timesteps=(4,), seeds=(0,), backends=("norse",))
-    (cell,) = grid.cells("digits", axes, Store(out), Published())
-    _, _, student = student_of(cell.cell_id, runs=out, published=Path("results"))
+    (cell,) = grid.cells("digits", axes, Store(out), published("digits", results=RESULTS))
+    _, _, student = student_of(cell.cell_id, runs=out, published=RESULTS)
     return cell, student
 
 

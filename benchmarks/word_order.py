@@ -51,7 +51,7 @@ def shuffled(tokens: Tensor, *, pad: int) -> Tensor:
 
 def right(teacher: Teacher, tokens: Tensor, labels: NDArray[np.int64]) -> float:
     """Return how many per cent the teacher decides as ``labels``."""
-    said = [teacher.see(part).logits[0].argmax(-1) for part in tokens.split(64)]
+    said = [teacher.see(part).logits[0].argmax(-1) for part in torch.split(tokens, 64)]
     return 100 * float((torch.cat(said).numpy() == labels).mean())
 
 
