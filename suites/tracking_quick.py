@@ -6,8 +6,8 @@ from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.suite import Suite, TeacherSpec
 
-_LONG = Recipe(
-    epochs=6, batch_size=16, optimiser="adam", learning_rate=3e-3, weight_decay=1e-4, warmup=0.1
+_QUICK = Recipe(
+    epochs=3, batch_size=16, optimiser="adam", learning_rate=3e-3, weight_decay=1e-4, warmup=0.1
 )
 
 SUITE = Suite(
@@ -15,8 +15,10 @@ SUITE = Suite(
     protocol=1,
     dataset="tracking_quick",
     models=("siamfcpp_small",),
-    teacher=TeacherSpec(model="siamfcpp_small", recipe=_LONG),
-    recipes={"quick": replace(_LONG, epochs=3)},
+    # Of the two stills held out, a window moving over each, a teacher of 6 epochs follows a patch
+    # with a success of 13 %, one of 20 with 42.
+    teacher=TeacherSpec(model="siamfcpp_small", recipe=replace(_QUICK, epochs=20)),
+    recipes={"quick": _QUICK},
     timesteps=(1,),
     seeds=(0, 1, 2),
     neuron=NeuronSpec(scale_input=False),
