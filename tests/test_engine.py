@@ -1,11 +1,13 @@
 """Cells that go wrong become rows; what was finished is kept whatever happens."""
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,10 @@ from harness.training import descend
 def nan(output, answer, labels):
     return output.logits.sum() * float("nan")
 
+def slowly(output, answer, labels):
+    time.sleep(0.2)
+    return output.logits.square().mean()
+
 @dataclass(frozen=True)
 class Bad:
     def fit(self, student, lesson, /):
@@ -51,7 +57,8 @@ FEW = ("--timesteps", "1", "--seeds", "0", "--backends", "reference")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the project with the bad methods beside the good ones."""
     folder = copied(tmp_path_factory.mktemp("project"))
-    for name, (action, _, _) in BAD.items():
+    slow = "yield from descend(student, lesson, slowly); return"
+    for name, action in {"slow": slow, **{name: bad[0] for name, bad in BAD.items()}}.items():
         file = folder / "suites" / "methods" / f"{name}.py"
         file.write_text(SOURCE.format(action=action))
     suite = folder / "suites" / "digits.py"
@@ -66,6 +73,7 @@ def _start(project: Path, *words: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -158,11 +166,7 @@ def test_a_run_that_is_cut_short_loses_nothing_and_goes_on(
     out = tmp_path / "runs"
     words = ("run", "digits", "--methods", "direct,hanging", *FEW, "--out", str(out))
     process = _start(project, *words)
-    deadline = time.monotonic() + 120
-    while not list(out.glob("digits/*/row.json")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    _wait_until(lambda: bool(list(out.glob("digits/*/row.json"))), process)
     [finished] = out.glob("digits/*/row.json")
     content = finished.read_bytes()
     process.send_signal(signal_)
@@ -175,6 +179,41 @@ def test_a_run_that_is_cut_short_loses_nothing_and_goes_on(
     assert code == 1
     assert finished.read_bytes() == content
     _nothing_left(out)
+
+
+@pytest.mark.parametrize(
+    ("signal_", "all_of_them"), [(signal.SIGTERM, True), (signal.SIGHUP, False)]
+)
+def test_a_run_that_a_system_ends_writes_down_what_it_has(
+    project: Path, tmp_path: Path, signal_: signal.Signals, *, all_of_them: bool
+) -> None:
+    words = ("run", "digits", "--methods", "slow", *FEW, "--out", str(tmp_path))
+    process = _start(project, *words)
+    _wait_until(lambda: _begun(tmp_path), process)
+    # A batch system tells every process of the group, the fork server among them.
+    (os.killpg if all_of_them else os.kill)(process.pid, signal_)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal_
+    assert "interrupted; finished cells are kept, 1 partly (resume with the same command)" in err
+    [kept] = tmp_path.glob("digits/*/checkpoint.safetensors")
+    _nothing_left(tmp_path)
+    code, told = _run(project, *words)
+    assert code == 0, told
+    assert "1 cells in" in told
+    assert not kept.exists()
+
+
+def _begun(out: Path) -> bool:
+    """Return whether a student has learnt something."""
+    return any('"samples": 0' not in file.read_text() for file in out.glob("digits/*/lock"))
+
+
+def _wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _nothing_left(out: Path) -> None:

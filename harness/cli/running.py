@@ -3,6 +3,7 @@
 import gc
 import json
 import math
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import typer
 
 from harness import discovery
 from harness.cli import simulators
+from harness.cli.interrupts import interruptible
 from harness.cli.options import (
     RESULTS,
     RUNS,
@@ -396,12 +398,13 @@ def _conduct(  # noqa: PLR0913  what the options of a run come to
     expected_s = {cell.cell_id: forecast.seconds(cell, conditions.device) for cell in due}
     outlook = Outlook(expected_s, slots=slots)
     try:
-        with closing(happenings):
+        with interruptible(), closing(happenings):
             return tell(happenings, cells=len(due), as_json=as_json, outlook=outlook)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        number = error.args[0] if error.args else signal.SIGINT
         kept = f"finished cells are kept{partly_in_words(due, conditions.runs)}"
         print(f"\ninterrupted; {kept} (resume with the same command)", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + number) from None
 
 
 def _tell_undone(standings: "Sequence[Standing]", cells: "Sequence[Cell]", out: Path) -> int:

@@ -3,6 +3,7 @@
 Nothing here runs a tensor operation: threads that it would start do not survive the fork.
 """
 
+import signal
 from contextlib import suppress
 from importlib import import_module
 
@@ -17,5 +18,9 @@ from harness.engine import cell, traces, worker
 for _name in Suite.witnesses:
     with suppress(Exception):  # not installed or broken: its own cells will say so
         import_module(f"{discovery.module_of('backends', _name)}.neuron")
+
+# Whoever ends a batch job signals all its processes: this one ends with the run, not before it.
+for _number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(_number, signal.SIG_IGN)
 
 __all__ = ["cell", "torch", "traces", "worker"]

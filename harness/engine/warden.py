@@ -47,7 +47,8 @@ class Warden:
         ends when memory is short.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
-        before = {number: signal.signal(number, _nothing) for number in _HEARD}
+        for number in _HEARD:
+            signal.signal(number, _nothing)
         warden = os.getpid()
         self._ward = os.fork()
         if self._ward:
@@ -56,8 +57,8 @@ class Warden:
         else:
             self._heard.close()
             self._rung.close()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number in (*_HEARD, signal.SIGHUP):  # the fork server ignores some of them
+                signal.signal(number, signal.SIG_DFL)
             _be_looked_after(warden)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
         return self._ward != 0
