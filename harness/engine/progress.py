@@ -45,7 +45,8 @@ def tell(
             if isinstance(event, Started):
                 display.progress(event)
             elif isinstance(event, SetBack):
-                display.line(_set_back(event), event.cell.cell_id, None)
+                words = f"{'later':8} {event.cell.label}: {event.why}"
+                display.line(words, event.cell.cell_id, None)
             else:
                 display.line(_words(event), event.cell.cell_id, _columns(event))
     print(pace(count.ended, count.seconds()), file=sys.stderr if as_json else sys.stdout)
@@ -86,11 +87,6 @@ def pace(cells: int, seconds: float, /) -> str:
     return (
         f"{cells} cells in {seconds:.0f} s: {3600 * cells / max(seconds, 1e-9):,.0f} cells an hour"
     )
-
-
-def _set_back(event: SetBack) -> str:
-    why = "out of memory beside others, to be run again alone"
-    return f"{'later':8} {event.cell.label}: {why}"
 
 
 def _words(event: CellEnded) -> str:

@@ -29,6 +29,7 @@ _ALIKE = 3  # failures of the machine in a row, after which the next will hardly
 _PAUSE_S = 0.5  # between looks at cells that other runs have
 _WORTH_S = 30.0  # of a cell that cannot end: enough to begin, and to leave a checkpoint
 _NOTE_S = 5.0  # between two notes of how far a cell is
+_BESIDE_OTHERS = "out of memory beside others, to be run again alone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +49,17 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class SetBack:
-    """A cell ended for want of memory beside others, and is run again alone."""
+    """A cell ended without a row, and is run again: alone, or by the same command.
+
+    Attributes:
+        cell: Which.
+        seconds: What it had.
+        why: In words.
+    """
 
     cell: Cell
     seconds: float
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,25 +277,28 @@ class _Shift:
         order: Order = end.job.argument
         cell = order.cell
         together = self.places.leave(cell)
-        row = self._with_company(self._row(end, order), order, together)
-        if beside_others := together > 1 and row.status == "oom":
+        cut_off = end.ending == "timeout" and time.monotonic() > self.until_s
+        row = self._with_company(self._row(end, order, cut_off=cut_off), order, together)
+        beside_others = together > 1 and row.status == "oom"
+        if beside_others:
             self._set_back(order)
         self.locks.pop(cell.cell_id).close()
         if beside_others:
-            return SetBack(cell=cell, seconds=end.seconds)
+            return SetBack(cell=cell, seconds=end.seconds, why=_BESIDE_OTHERS)
+        if cut_off and row.status == "timeout":
+            return SetBack(cell=cell, seconds=end.seconds, why=str(row.error))
         self.taken_s[_kind(cell)] = end.seconds
         self.forecast.add(row, end.seconds)
         self.alike = self.alike + 1 if row.status == "machine" else 0
         self.last = str(row.error)
         return CellEnded(cell=cell, row=row, seconds=end.seconds)
 
-    def _row(self, end: End, order: Order) -> Row:
+    def _row(self, end: End, order: Order, *, cut_off: bool) -> Row:
         cell = order.cell
         sent = self.words.pop(cell.cell_id, None)
         before = self.store.load(cell)
         if before is not None and before.provenance.log_path == _log_of(order):
             return before
-        cut_off = end.ending == "timeout" and time.monotonic() > self.until_s
         kept = progress_of(self.store, cell)
         row = sent or _without_numbers(order, *_death(end, cut_off=cut_off, kept=kept))
         if cut_off or (before is not None and before.status == "ok"):
