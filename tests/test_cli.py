@@ -68,7 +68,12 @@ assert not heavy, heavy
         (("run", "digits", "--recipe", "shrot"), "no recipe 'shrot'; did you mean short?"),
         (("run", "digits", "--timesteps", "0"), "--timesteps must be at least 1, got 0"),
         (("run", "digits", "--timesteps", "two"), "--timesteps takes whole numbers"),
-        (("run", "digits", "--seeds", "-1"), "--seeds must not be negative, got -1"),
+        (("run", "digits", "--seeds", "-1"), "--seeds must be in [0, 2**32), got -1"),
+        (
+            ("run", "digits", "--seeds", "4294967296"),
+            "--seeds must be in [0, 2**32), got 4294967296",
+        ),
+        (("run", "digits", "--shard", "1/0"), "--shard takes one of at least one part, got 1/0"),
         (
             ("run", "digits", "--set", "logit_kd.temprature=2"),
             "logit_kd has no parameter 'temprature'; there are: temperature, weight",

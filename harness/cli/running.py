@@ -57,6 +57,7 @@ from harness.cli.standings import (
     forecast_of,
     left_out,
     needs_in_words,
+    one_line,
     partly_in_words,
     published_in,
     standings_of,
@@ -130,7 +131,9 @@ def plan(  # noqa: PLR0913  one option a filter
             lines.append(json.dumps(told | needs | json.loads(one.cell.identity())))
         else:
             level = one.trust if one.trust in ("claimed", "verified") else ""
-            words = "; ".join(filter(None, (level, one.why, needs_in_words(seconds, gpu_bytes))))
+            words = "; ".join(
+                filter(None, (level, one_line(one.why), needs_in_words(seconds, gpu_bytes)))
+            )
             lines.append(f"{one.state:9} {one.cell.cell_id} {one.cell.label}  {words}")
     if not as_json:
         lines.append(summary(standings) + ahead_in_words(expected_s, device))

@@ -124,6 +124,13 @@ def ended_so(one: "Standing", statuses: tuple[str, ...]) -> bool:
     return one.row is not None and one.row.status in statuses
 
 
+def one_line(words: str) -> str:
+    """Return what a row says, wherever that comes from, so that a terminal shows and obeys none."""
+    from harness.report import visible
+
+    return " ".join(visible(words).split())
+
+
 def partly_in_words(cells: "Sequence[Cell]", out: Path) -> str:
     """Return how many of ``cells`` have a checkpoint to go on from."""
     from harness.engine.partly import progress_of

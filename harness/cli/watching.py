@@ -23,7 +23,7 @@ from harness.cli.options import (
     Results,
 )
 from harness.cli.parsing import axes_of
-from harness.cli.standings import published_in, standings_of
+from harness.cli.standings import one_line, published_in, standings_of
 
 if TYPE_CHECKING:
     from harness.contracts.cell import Cell
@@ -131,7 +131,8 @@ class _Seen:
         for each in self.standings:
             if each.has_failed:
                 log = each.row.provenance.log_path if each.row else None
-                yield f"failed   {each.cell.cell_id} {each.cell.label}: {each.why} ({log})"
+                why = one_line(each.why) + (f" ({log})" if log else "")
+                yield f"{each.state:8} {each.cell.cell_id} {each.cell.label}: {why}"
 
     def columns(self) -> dict[str, object]:
         """Return it for machines."""

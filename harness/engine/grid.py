@@ -48,10 +48,12 @@ class Axes:
     def __post_init__(self) -> None:
         if bad := [steps for steps in self.timesteps or () if steps < 1]:
             raise SpecError(f"--timesteps must be at least 1, got {bad[0]}")
-        if bad := [seed for seed in self.seeds or () if seed < 0]:
-            raise SpecError(f"--seeds must not be negative, got {bad[0]}")
-        if not 1 <= self.shard[0] <= self.shard[1]:
-            which, of = self.shard
+        if bad := [seed for seed in self.seeds or () if not 0 <= seed < 2**32]:
+            raise SpecError(f"--seeds must be in [0, 2**32), got {bad[0]}")
+        which, of = self.shard
+        if of < 1:
+            raise SpecError(f"--shard takes one of at least one part, got {which}/{of}")
+        if not 1 <= which <= of:
             raise SpecError(f"--shard must be one of 1/{of} to {of}/{of}, got {which}/{of}")
 
 

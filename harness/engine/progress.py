@@ -14,6 +14,7 @@ from rich.text import Text
 from harness.engine.forecast import Outlook, in_words
 from harness.engine.partly import fraction
 from harness.engine.scheduler import CellEnded, Event, SetBack, Started
+from harness.report._words import visible
 
 # A line about what is running at most so often, where there is no live display.
 _QUIET_S = 30.0
@@ -93,7 +94,7 @@ def _words(event: CellEnded) -> str:
     row, name = event.row, event.cell.label
     if row.metrics is None:
         log = "" if row.status == "skipped" else f" ({row.provenance.log_path})"
-        return f"{row.status:8} {name}: {row.error}{log}"
+        return f"{row.status:8} {name}: {visible(str(row.error))}{log}"
     return f"{row.status:8} {name}: {100 * row.metrics.score:.2f} % in {event.seconds:.1f} s"
 
 

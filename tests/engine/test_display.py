@@ -43,7 +43,7 @@ def _happenings() -> Iterator[Any]:
         yield _started(number, 10)
     for number in range(12):
         yield _started(number, 10 + 5 * number)
-    row = wrong("direct", "failed", "no [/x] here")
+    row = wrong("direct", "failed", "no [/x] here\x1b[2J")
     yield CellEnded(cell=row.cell, row=row, seconds=1.0)
     yield SetBack(cell=row.cell, seconds=1.0, why="out of memory beside others")
     yield _started(0, 100)

@@ -450,12 +450,34 @@ def test_no_jobs_is_refused_by_every_verb_that_has_them(tmp_path: Path) -> None:
 
 
 def _run(tmp_path: Path, work: Work, *words: str, verb: str = "run") -> tuple[int, str]:
-    few = ("--methods", "direct", "--timesteps", "1", "--backends", "reference", "--jobs", "1")
+    few = ["--methods", "direct", "--timesteps", "1", "--backends", "reference"]
+    few += ["--jobs", "1"] if verb in ("run", "tune") else []
     places = ("--out", str(tmp_path), "--results", str(tmp_path / "results"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker, "work_on_cell", work)
         done = CliRunner().invoke(app, [verb, "digits", *few, *places, *words])
     return done.exit_code, done.output
+
+
+def failing(order: Order, send: Send) -> bool:
+    """Fail with words that would be a line of their own and clear the screen."""
+    placed(order, send)
+    store = Store(order.conditions.runs)
+    if order.cell.suite != "teachers" and (made := store.load(order.cell)) is not None:
+        words = "gone\nfresh     0000000000000000 direct\x1b[2J"
+        store.save(replace(made, status="failed", metrics=None, ledger=None, error=words))
+    return True
+
+
+@pytest.mark.parametrize("verb", ["plan", "status"])
+def test_what_a_row_says_of_its_failure_is_one_line_that_no_terminal_obeys(
+    tmp_path: Path, verb: str
+) -> None:
+    _run(tmp_path, failing, "--seeds", "0")
+    _, told = _run(tmp_path, failing, "--seeds", "0", verb=verb)
+    [line] = [line for line in told.splitlines() if "seed=0" in line]
+    assert line.startswith("failed ")
+    assert "gone fresh 0000000000000000 direct\\u001b[2J" in line
 
 
 def placed(order: Order, _send: Send) -> bool:
