@@ -6,6 +6,7 @@ Nothing here runs a tensor operation: threads that it would start do not survive
 import signal
 from contextlib import suppress
 from importlib import import_module
+from threading import RLock
 
 import torch
 import torch._dynamo  # the first optimiser imports it, which takes a second
@@ -18,6 +19,10 @@ from harness.engine import cell, traces, worker
 for _name in Suite.witnesses:
     with suppress(Exception):  # not installed or broken: its own cells will say so
         import_module(f"{discovery.module_of('backends', _name)}.neuron")
+
+# torch.compile has bars, whose lock between processes would be left behind by each.
+with suppress(ImportError):
+    import_module("tqdm").tqdm.set_lock(RLock())
 
 # Whoever ends a batch job signals all its processes: this one ends with the run, not before it.
 for _number in (signal.SIGTERM, signal.SIGHUP):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tqdm import tqdm
 
 from harness.engine import processes
 from harness.engine.processes import End, Job, News, run_jobs
@@ -99,6 +100,12 @@ def leaving_a_thread(_argument: Any, _send: Callable[[Any], None]) -> bool:
     return True
 
 
+def what_it_begins_with(_argument: Any, send: Callable[[Any], None]) -> bool:
+    send([signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)])
+    send(type(tqdm.get_lock()).__module__)
+    return True
+
+
 def _job(folder: Path, work: Any, argument: Any = None, name: str = "") -> Job:
     name = name or work.__name__
     return Job(name=name, work=work, argument=argument, log_path=folder / f"{name}.txt")
@@ -132,6 +139,13 @@ def test_every_bad_job_gets_its_ending_and_every_good_one_finishes(tmp_path: Pat
     assert "to standard error" in log
     [grandchild] = [each.value for each in news if each.job.name == "hanging"]
     assert _gone(grandchild), "what a hung job started outlives it"
+
+
+def test_a_job_does_not_have_what_its_fork_server_keeps_from_itself(tmp_path: Path) -> None:
+    _, news = _endings([_job(tmp_path, what_it_begins_with)])
+    handlers, lock = (each.value for each in news)
+    assert handlers == [signal.SIG_DFL, signal.SIG_DFL]
+    assert lock == "_thread", "a lock between processes is left behind by each that made one"
 
 
 def test_closing_the_iterator_kills_what_runs(tmp_path: Path) -> None:
