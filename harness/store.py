@@ -12,6 +12,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -46,6 +47,17 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], /) -> Non
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise _refused(path, error) from error
+    _sync_names(path.parent)
+
+
+def _sync_names(folder: Path) -> None:
+    """Let a new name outlast a loss of power, where a file system can be asked to."""
+    with suppress(OSError):  # what was written stands, synced or not
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _refused(path: Path, error: OSError) -> StoreError:

@@ -36,6 +36,44 @@ def test_a_full_disk_leaves_the_old_file_and_no_half(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_rename_that_a_network_loses_leaves_one_whole_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, renamed: bool
+) -> None:
+    """The answer of a file server may be lost before or after it did what it was asked."""
+    path = tmp_path / "row.json"
+    store.write_json(path, {"old": 1})
+    replace = os.replace
+
+    def torn(source: str, target: Path) -> None:
+        if renamed:
+            replace(source, target)
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(os, "replace", torn)
+    with pytest.raises(StoreError, match=r"row\.json: Stale file handle"):
+        store.write_json(path, {"new": 2})
+    assert store.read_json(path) == ({"new": 2} if renamed else {"old": 1})
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_and_name_are_synced_in_that_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    sync = os.fsync
+
+    def seen(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    store.write_json(tmp_path / "row.json", {"a": 1})
+    [file, folder] = synced
+    assert file.startswith(".row.json.")
+    assert folder == tmp_path.name
+
+
 def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def refuse(_file: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
