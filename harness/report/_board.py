@@ -148,6 +148,13 @@ class Line:
 
         return {each: over(each) for each in BASELINES}
 
+    @cached_property
+    def further(self) -> dict[str, Mean]:
+        """The mean over seeds of each of the task's other metrics, by name."""
+        known = [one.further for one in self.metrics]
+        names = [name for name in known[0] if all(name in one for one in known)] if known else []
+        return {name: statistics.mean_over_seeds([one[name] for one in known]) for name in names}
+
     def operations(self) -> float | None:
         """Return accumulates and products of a sample; None if either is unknown."""
         found = self.average("acs_per_sample"), self.average("macs_per_sample")
@@ -163,7 +170,7 @@ class Line:
         """All that it says but times, by which simulators agree or do not."""
         figures = [[one.figure(name) for name in COUNTED] for one in self.answers]
         metrics = [
-            (one.score, one.score_by_step, one.agreement, one.mean_steps_to_decide)
+            (one.score, one.further, one.score_by_step, one.agreement, one.mean_steps_to_decide)
             for one in self.metrics
         ]
         exits = [one.early_exit for one in self.metrics]
@@ -299,6 +306,11 @@ class Setting:
     def answers(self) -> tuple[PricedRow, ...]:
         """Every seed with numbers."""
         return tuple(answer for line in self.lines for answer in line.answers)
+
+    @property
+    def further(self) -> list[str]:
+        """The names of the task's other metrics."""
+        return list(dict.fromkeys(name for line in self.lines for name in line.further))
 
     @property
     def metric(self) -> str:

@@ -145,6 +145,7 @@ def _section(setting: Setting, notes: Mapping[str, int], group: Group | None) ->
         yield table(lines, [*((_T, _SIMULATOR) if group else ()), *_columns(headline)])
     if headline is not None:
         yield f"Spikes, operations and energy estimate are a sample's; energy is `{headline}`."
+    yield from _further(setting)
     yield from _curves(setting)
     yield from _exits(setting)
     yield from _simulators(simulators)
@@ -334,6 +335,20 @@ def _wilson(line: Line) -> str:
 _T = Column[Any]("T", lambda one: str(one.timesteps))
 _SIMULATOR = Column[Any]("simulator", lambda one: words.text(one.backend), left=True)
 _METHOD = Column[Any]("method", lambda one: named(one.label), left=True)
+
+
+def _further(setting: Setting) -> Iterable[str]:
+    """Yield the task's other metrics, where it has any."""
+
+    def other(name: str) -> Column[Line]:
+        return Column(
+            f"{words.text(name)}, %",
+            lambda line: words.accuracy(line.further.get(name), line.widest_wilson),
+        )
+
+    if setting.further:
+        yield "### Other metrics of the task"
+        yield table(setting.lines, [_T, _SIMULATOR, _METHOD, *map(other, setting.further)])
 
 
 def _curves(setting: Setting) -> Iterable[str]:

@@ -161,6 +161,7 @@ _GENERAL = (
     ("points", "Percentage points."),
 )
 
+_OTHERS_SHOWN = 3
 _OF_FIGURES = ("name", "title", "caption", "source", "spec", "least")
 
 
@@ -177,7 +178,7 @@ def page(board: Leaderboard, /, *, command: str, figures_in: Path | None = None)
         "title": html.escape(f"Leaderboard: {board.suite.title}"),
         "caution": _paragraph(board.suite.caution, "caution"),
         "power": _plain(supported(board)),
-        "help": _definitions(),
+        "help": _definitions(board),
         "circumstances": "".join(_list(circumstances(setting)) for setting in board.settings),
         "boxes": boxes.section(board, figures_in),
         "claims": _claims(board),
@@ -237,7 +238,7 @@ def _data(board: Leaderboard) -> str:
         **{source: _columnar(rows) for source, rows in tables.items() if source != "energies"},
         "columns": [
             {"key": key, "title": title, **options}
-            for key, title, _, options in COLUMNS
+            for key, title, _, options in _columns(board)
             if key not in ("whose", "trust") or key in said
         ],
         "models": models,
@@ -258,8 +259,25 @@ def _columnar(rows: Sequence[records.Record]) -> dict[str, list[Any]]:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _definitions() -> str:
-    told = [*_GENERAL, *((title, words) for _, title, words, _ in COLUMNS)]
+def _columns(board: Leaderboard) -> list[_Column]:
+    """Return the columns, the task's other metrics after its headline: shown if they are few."""
+    names = records.further(board)
+    hidden = {"hidden": True} if len(names) > _OTHERS_SHOWN else {}
+    others: list[_Column] = [
+        (
+            f"further_{place}",
+            f"{name}, %",
+            "Another metric of the task (docs/tasks.md): mean over seeds.",
+            _NUMBER | hidden,
+        )
+        for place, name in enumerate(names)
+    ]
+    after = 1 + next(place for place, column in enumerate(COLUMNS) if column[0] == "accuracy")
+    return [*COLUMNS[:after], *others, *COLUMNS[after:]]
+
+
+def _definitions(board: Leaderboard) -> str:
+    told = [*_GENERAL, *((title, words) for _, title, words, _ in _columns(board))]
     entries = (
         f"<dt>{html.escape(title)}</dt><dd>{html.escape(words)}</dd>" for title, words in told
     )

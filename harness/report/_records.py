@@ -41,6 +41,11 @@ def energy_models(board: Leaderboard, /) -> list[str]:
     )
 
 
+def further(board: Leaderboard, /) -> list[str]:
+    """Return the names of the task's other metrics, of which lines have ``further_0`` and so on."""
+    return list(dict.fromkeys(name for setting in board.settings for name in setting.further))
+
+
 def lines(board: Leaderboard, /, *, energy_model: str | None = None) -> list[Record]:
     """Return a record a method, simulator and T, with arrays of its steps and layers.
 
@@ -50,6 +55,7 @@ def lines(board: Leaderboard, /, *, energy_model: str | None = None) -> list[Rec
     """
     models = energy_models(board)
     usual = energy_model or usual_energy(models)
+    other = further(board)
     found = []
     for setting in board.settings:
         rivals: dict[tuple[str, int], list[Line]] = {}
@@ -57,8 +63,13 @@ def lines(board: Leaderboard, /, *, energy_model: str | None = None) -> list[Rec
             asked = rivals.setdefault((line.method, line.timesteps), [])
             asked.append(line)
             alike = next(one.cell_id for one in asked if one.evidence == line.evidence)
+            others = [line.further.get(name) for name in other]
             found.append(
                 _line(line, setting, models)
+                | {
+                    f"further_{place}": _scaled(mean.value, 100) if mean else None
+                    for place, mean in enumerate(others)
+                }
                 | {"alike": alike, "energy_pj": _digits(line.energies.get(usual or ""))}
             )
     return found

@@ -130,6 +130,11 @@ def _line(line: Line) -> dict[str, Any]:
         "outcome": line.outcome(),
         "group": line.group,
         "score": _mean(line.accuracy),
+        **(
+            {"further": {name: _mean(mean) for name, mean in line.further.items()}}
+            if line.further
+            else {}
+        ),
         "single_seeds": [_seed(answer) for answer in line.answers],
         "score_by_step": [_mean(step) for step in line.by_step],
         "gain": _comparison(line.gain),
@@ -185,6 +190,7 @@ def _flat_line(line: Line) -> dict[str, Any]:
         "seeds_asked": len(line.asked),
         "outcome": line.outcome(),
         **_flat("score", _mean(line.accuracy), _MEAN),
+        **_each_further(line),
         "score_by_seed": " ".join(f"{seed}:{value!r}" for seed, value in line.by_seed().items()),
         "wilson_low": min((interval.low for interval in line.wilson()), default=None),
         "wilson_high": max((interval.high for interval in line.wilson()), default=None),
@@ -203,6 +209,11 @@ def _flat_line(line: Line) -> dict[str, Any]:
             for model, ratio in ratios.items()
         },
     }
+
+
+def _each_further(line: Line) -> dict[str, Any]:
+    found = [_flat(name, _mean(mean), _MEAN) for name, mean in line.further.items()]
+    return {column: value for columns in found for column, value in columns.items()}
 
 
 def _measured(line: Line) -> dict[str, float | None]:

@@ -1,7 +1,10 @@
 """A board says what its scores are, everywhere, and what it says of accuracy is of accuracies."""
 
+import json
 import re
 from pathlib import Path
+
+import pytest
 
 from harness import report
 from harness.engine.glance import table
@@ -24,6 +27,37 @@ def test_every_table_and_figure_names_the_metric_of_the_task(tmp_path: Path) -> 
     assert table(rows)[0].split()[:2] == ["mAP", "%"]
     assert "interval half-width" in texts["leaderboard.md"]
     assert "Wilson" not in texts["leaderboard.md"]
+
+
+def test_the_tasks_other_metrics_stand_in_every_table_under_their_names(tmp_path: Path) -> None:
+    rows = [
+        with_metrics(row, metric="EAO", further={"accuracy": 0.5 + row.cell.seed / 100})
+        if row.metrics
+        else row
+        for row in board_rows()
+    ]
+    paths = report.write_board(board(rows), tmp_path, command="again", page=True)
+    texts = {path.suffix: path.read_text() for path in paths}
+    # Seeds 0, 1, 2 of three: 50, 51 and 52 %, t = 4.303, s / sqrt(3) = 0.577.
+    assert "| T | simulator | method | accuracy, % |" in texts[".md"]
+    assert "| 2 | alpha | direct | 51.0 ± 2.5 |" in texts[".md"]
+    assert texts[".csv"].splitlines()[0].count("accuracy_mean") == 1
+    [line, *_] = [
+        line
+        for setting in json.loads(texts[".json"])["settings"]
+        for line in setting["lines"]
+        if line["method"] == "direct"
+    ]
+    assert line["further"]["accuracy"]["mean"] == pytest.approx(0.51)
+    assert '"key":"further_0","title":"accuracy, %"' in texts[".html"]
+    assert "Other metrics" not in words_of_a_board_without_any(tmp_path / "none")
+
+
+def words_of_a_board_without_any(folder: Path) -> str:
+    return "".join(
+        path.read_text()
+        for path in report.write_board(board(board_rows()), folder, command="again")
+    )
 
 
 def test_scores_that_lie_close_together_have_ticks_between_them(tmp_path: Path) -> None:
