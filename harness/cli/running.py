@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -120,26 +121,36 @@ def plan(  # noqa: PLR0913  one option a filter
     standings = standings_of(suite, axes, known, data_root, out, results)
     due = any(one.is_due for one in standings)
     forecast = forecast_of(known, standings) if due else None
-    expected_s, lines = 0.0, []
+    ahead, lines = list[float | None](), []
     for one in standings:
-        seconds = forecast.seconds(one.cell, device) if forecast and one.is_due else None
-        gpu_bytes = forecast.gpu_bytes(one.cell, device) if forecast and one.is_due else None
-        expected_s += seconds or 0.0
+        unmeant = _unmeant(one.cell.method, one.cell.dataset) if one.is_due else ""
+        known_of = forecast if one.is_due and not unmeant else None
+        seconds = known_of.seconds(one.cell, device) if known_of else None
+        gpu_bytes = known_of.gpu_bytes(one.cell, device) if known_of else None
+        ahead += [seconds] if known_of else []
         if as_json:
             told = {"cell_id": one.cell.cell_id, "state": one.state, "why": one.why}
             needs = {"seconds": seconds, "gpu_bytes": gpu_bytes, "trust": one.trust}
             lines.append(json.dumps(told | needs | json.loads(one.cell.identity())))
         else:
             level = one.trust if one.trust in ("claimed", "verified") else ""
-            words = "; ".join(
-                filter(None, (level, one_line(one.why), needs_in_words(seconds, gpu_bytes)))
-            )
+            needed = needs_in_words(seconds, gpu_bytes)
+            if unmeant:
+                needed = f"to be skipped: {unmeant}"
+            words = "; ".join(filter(None, (level, one_line(one.why), needed)))
             lines.append(f"{one.state:9} {one.cell.cell_id} {one.cell.label}  {words}")
     if not as_json:
-        lines.append(summary(standings) + ahead_in_words(expected_s, device))
+        lines.append(summary(standings) + ahead_in_words(ahead, device))
     print(*lines, sep="\n", end="\n" * bool(lines))
     if known.damaged or any(one.state == "damaged" for one in standings):
         raise typer.Exit(Exit.SOME_FAILED)
+
+
+@lru_cache
+def _unmeant(method: str, dataset: str) -> str:
+    from harness.engine.meaning import unmeant
+
+    return unmeant(method, dataset)
 
 
 def run(  # noqa: PLR0913  one option a filter
@@ -425,10 +436,10 @@ def _tell_search(
     found: "Sequence[Search]", due: "Sequence[Cell]", forecast: "Forecast", device: str
 ) -> None:
     """Say what a search will cost, by what rows of its kind took."""
-    expected_s = sum(forecast.seconds(cell, device) or 0.0 for cell in due)
+    ahead = [forecast.seconds(cell, device) for cell in due]
     print(
         f"{len(found)} searches of {len(found[0].cells) if found else 0} trials; "
-        f"{len(due)} trials to run{ahead_in_words(expected_s, device)}",
+        f"{len(due)} trials to run{ahead_in_words(ahead, device)}",
         file=sys.stderr,
     )
 

@@ -112,11 +112,16 @@ def needs_in_words(seconds: float | None, gpu_bytes: int | None) -> str:
     return "" if seconds is None else f"about {in_words(seconds)}{memory}"
 
 
-def ahead_in_words(seconds: float, device: str) -> str:
-    """Return how much work is due; nothing if that is not known."""
+def ahead_in_words(due_s: "Sequence[float | None]", device: str) -> str:
+    """Return how much work is due, and of how many cells nobody knows how long they take."""
     from harness.engine.forecast import in_words
 
-    return f"; about {in_words(seconds)} of work on {device}, one at a time" if seconds else ""
+    known = [seconds for seconds in due_s if seconds is not None]
+    unknown = len(due_s) - len(known)
+    told = [f"about {in_words(sum(known))} of work on {device}, one at a time"] if known else []
+    if unknown:
+        told.append(f"no row tells how long {unknown} of them take on {device}")
+    return "".join(f"; {words}" for words in told)
 
 
 def ended_so(one: "Standing", statuses: tuple[str, ...]) -> bool:

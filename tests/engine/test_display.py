@@ -260,6 +260,17 @@ def test_plan_tells_how_long_due_cells_will_take(tmp_path: Path) -> None:
     assert needs == [(300.0, None)] * 3
     said = CliRunner().invoke(app, ["plan", "digits", *few, *places, "--device", "cuda"]).output
     assert "about" not in said
+    assert said.endswith("3 stale; no row tells how long 3 of them take on cuda\n")
+
+
+def test_plan_says_which_methods_mean_nothing_there_and_counts_no_time_for_them(
+    tmp_path: Path,
+) -> None:
+    few = ("--methods", "s4_kd", "--timesteps", "1", "--backends", "reference", "--seeds", "0")
+    places = ("--out", str(tmp_path), "--results", str(tmp_path))
+    said = CliRunner().invoke(app, ["plan", "digits", *few, *places]).output
+    assert "to be skipped: s4_kd needs boxes, which classification on Image has not" in said
+    assert said.endswith("1 cells: 1 missing\n")
 
 
 def test_plan_asks_nobody_how_long_it_takes_where_nothing_is_due(
