@@ -260,7 +260,7 @@ def test_plan_tells_how_long_due_cells_will_take(tmp_path: Path) -> None:
     assert needs == [(300.0, None)] * 3
     said = CliRunner().invoke(app, ["plan", "digits", *few, *places, "--device", "cuda"]).output
     assert "about" not in said
-    assert said.endswith("3 stale; no row tells how long 3 of them take on cuda\n")
+    assert said.endswith("2 missing; no row tells how long 3 of them take on cuda\n")
 
 
 def test_plan_says_which_methods_mean_nothing_there_and_counts_no_time_for_them(
