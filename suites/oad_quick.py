@@ -31,6 +31,7 @@ SUITE = Suite(
     recipes={"short": _SHORT},
     timesteps=(2,),
     seeds=(0, 1, 2),
+    backends=("spikingjelly",),
     caution=(
         "Simulated: the labels are THUMOS14's and the features are not; nothing here compares "
         "with published results. Networks are small and every 64th frame is judged."
