@@ -143,6 +143,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.manual_seed(1)
     network = BERT.build(nn.ReLU, **GIVEN)
     state = {f"bert.{name}": value for name, value in network.state_dict().items()}
+    for old, new in (("weight", "gamma"), ("bias", "beta")):  # as google-bert has its norms
+        norm = "bert.embeddings.LayerNorm"
+        state[f"{norm}.{new}"] = state.pop(f"{norm}.{old}") + 0.5
     state["bert.pooler.dense.weight"] = torch.zeros(8, 8)
     save_file(state, there / starts.WEIGHTS)
     (there / starts.CONFIG).write_text(json.dumps(CONFIG))
@@ -161,6 +164,8 @@ def test_published_weights_are_kept_by_checksum_and_fill_all_but_the_classifier(
     assert there != folder
     torch.manual_seed(1)
     expected = BERT.build(nn.ReLU, **GIVEN).state_dict()
+    for part in ("weight", "bias"):
+        expected[f"embeddings.LayerNorm.{part}"] += 0.5
     network: Any = made("bert")
     own = network.classifier.weight.clone()
     fill(network, there)

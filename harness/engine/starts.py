@@ -213,7 +213,7 @@ def fill(network: nn.Module, folder: Path, /, *, model: str, vocabulary: Sequenc
         stored = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise SpecError(f"{folder / WEIGHTS} cannot be read: {error}") from error
-    named = {name.removeprefix("bert."): value for name, value in stored.items()}
+    named = {_renamed(name): value for name, value in stored.items()}
     state = {name: value for name, value in named.items() if not name.startswith(_LEFT_OUT)}
     own = network.state_dict()
     wanted = {name: value for name, value in own.items() if not name.startswith(_NEW)}
@@ -228,6 +228,14 @@ def fill(network: nn.Module, folder: Path, /, *, model: str, vocabulary: Sequenc
                 f"{list(value.shape)}"
             )
     _copy(own, state)
+
+
+def _renamed(name: str) -> str:
+    """Return what a weight is called now: the norms of old files have TensorFlow's names."""
+    for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
+        if name.endswith(old):
+            name = name.removesuffix(old) + new
+    return name.removeprefix("bert.")
 
 
 def _copy(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
