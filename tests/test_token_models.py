@@ -26,7 +26,9 @@ from harness.contracts.recipe import Recipe
 from harness.contracts.suite import TeacherSpec
 from harness.data import catalogue, hub
 from harness.engine import starts
+from harness.engine.resolve import resolve
 from harness.engine.teachers import cell_of
+from harness.engine.train import train
 from harness.neurons.activation import activation
 from suites.models._bert import Bert
 from suites.models._spikformer_text import SpikformerText
@@ -267,13 +269,13 @@ def test_a_data_set_that_does_not_tell_its_words_begins_with_none(folder: Path) 
 @pytest.fixture
 def sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make ``sst2`` a set of 20 words, and ``minilm`` a network of two small blocks."""
-    nothing = Samples(inputs=np.zeros((0, 6), np.int64), labels=np.zeros(0, np.int64))
+    part = Samples(inputs=SENTENCES.numpy(), labels=np.array([0, 1]))
 
     class Few:
         card = replace(catalogue.load("sst2").card, input=GIVEN["input"], classes=3)
 
         def load(self, _root: Path | None, /) -> Splits:
-            return Splits(train=nothing, validation=nothing, test=nothing, vocabulary=tuple(WORDS))
+            return Splits(train=part, validation=part, test=part, vocabulary=tuple(WORDS))
 
     few, found = Few(), discovery.load
     put = {("datasets", "sst2"): few, ("models", "minilm"): BERT}
@@ -296,6 +298,32 @@ def test_a_folder_is_kept_if_it_is_of_the_data_sets_words(folder: Path) -> None:
     assert (kept / starts.WORDS).read_bytes() == (folder / starts.WORDS).read_bytes()
     (folder / starts.WORDS).write_text("\n".join(SWAPPED))
     assert "token 4 is 'word5', and the data set's 'word4'" in imported(folder, *asked)
+
+
+@pytest.mark.usefixtures("sentences")
+def test_a_teacher_trains_on_from_published_weights_of_its_words_alone(folder: Path) -> None:
+    def trained() -> Any:
+        identity = TeacherIdentity(
+            dataset="sst2",
+            model="minilm",
+            recipe=Recipe(epochs=1, batch_size=2, optimiser="adam", learning_rate=1e-6),
+            seed=0,
+            split="any",
+            start_sha256=starts.kept(folder),
+        )
+        found = resolve(cell_of(identity))
+        splits = catalogue.load("sst2").load(None)
+        return train(found, splits, None, torch.device("cpu"), lambda _: None).student.network
+
+    network, begun = trained(), BERT.build(nn.ReLU, **GIVEN)
+    fill(begun, folder)
+    weights, start = (each.encoder["layer"][1].output.dense.weight for each in (network, begun))
+    assert not torch.equal(weights, start)
+    # Adam moves a weight by its rate, once.
+    assert torch.allclose(weights, start, rtol=0, atol=1e-5)
+    (folder / starts.WORDS).write_text("\n".join(SWAPPED))
+    with pytest.raises(SpecError, match="token 4 is 'word5'"):
+        trained()
 
 
 @pytest.mark.usefixtures("sentences")
