@@ -1,22 +1,35 @@
 """Laws of networks that read tokens: padding, torch's own encoder, published weights."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
+from harness import discovery
+from harness.cli.teachers import teacher_app
+from harness.contracts.backend import Backend
 from harness.contracts.cell import TEACHERS, TeacherIdentity
+from harness.contracts.dataset import Samples, Splits
 from harness.contracts.errors import SpecError, StoreError, UnsupportedError
 from harness.contracts.inputs import Classes, Tokens
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.suite import TeacherSpec
+from harness.data import catalogue, hub
 from harness.engine import starts
+from harness.engine.resolve import resolve
 from harness.engine.teachers import cell_of
+from harness.engine.train import train
+from harness.neurons.activation import activation
 from suites.models._bert import Bert
 from suites.models._spikformer_text import SpikformerText
 from tests.meter.neurons import PlainNeuron
@@ -87,11 +100,34 @@ def test_a_bert_is_torchs_encoder_with_the_same_weights() -> None:
     assert torch.allclose(answer, network.classifier(mean), atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["norse", "spikingjelly"])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_simulators_decide_alike_from_equal_weights(name: str, *, scaled: bool) -> None:
+    """In float64, where no membrane of random weights comes to lie on its threshold."""
+    spec = NeuronSpec(scale_input=scaled, v_threshold=0.25)
+    tokens = torch.randint(1, 20, (64, 6), generator=torch.Generator().manual_seed(0))
+    tokens[torch.arange(6) > torch.arange(64)[:, None] % 5] = 0  # 1 to 5 words
+    said: dict[str, Tensor] = {}
+    for one in (name, "reference"):
+        backend = cast("Backend", discovery.load("backends", one))
+        torch.manual_seed(0)
+        network = SPIKFORMER.build(activation(backend, spec), **GIVEN).double().eval()
+        answer = network(tokens, 6, ["stage2"])
+        said[one] = answer.logits
+        assert 0 < (answer.taps["stage2"] > 0).double().mean() < 0.9
+    decisions = {one: logits.cumsum(0).argmax(-1) for one, logits in said.items()}  # [T, N]
+    assert torch.equal(decisions[name], decisions["reference"])
+    assert torch.allclose(said[name], said["reference"], rtol=0, atol=1e-12)
+    assert set(decisions["reference"].flatten().tolist()) == {0, 1, 2}
+    assert not torch.equal(decisions["reference"][0], decisions["reference"][-1])
+
+
 def test_a_bert_has_no_spikes() -> None:
     with pytest.raises(UnsupportedError, match="no spikes"):
         BERT.build(neuron, **GIVEN)
 
 
+WORDS = ["[PAD]", *(f"word{number}" for number in range(1, 20))]
 CONFIG = {
     "model_type": "bert",
     "hidden_act": "gelu",
@@ -109,10 +145,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.manual_seed(1)
     network = BERT.build(nn.ReLU, **GIVEN)
     state = {f"bert.{name}": value for name, value in network.state_dict().items()}
+    for old, new in (("weight", "gamma"), ("bias", "beta")):  # as google-bert has its norms
+        norm = "bert.embeddings.LayerNorm"
+        state[f"{norm}.{new}"] = state.pop(f"{norm}.{old}") + 0.5
     state["bert.pooler.dense.weight"] = torch.zeros(8, 8)
     save_file(state, there / starts.WEIGHTS)
     (there / starts.CONFIG).write_text(json.dumps(CONFIG))
+    (there / starts.WORDS).write_text("".join(f"{word}\n" for word in WORDS))
     return there
+
+
+def fill(network: nn.Module, folder: Path) -> None:
+    starts.fill(network, folder, model="minilm", vocabulary=WORDS)
 
 
 def test_published_weights_are_kept_by_checksum_and_fill_all_but_the_classifier(
@@ -122,9 +166,11 @@ def test_published_weights_are_kept_by_checksum_and_fill_all_but_the_classifier(
     assert there != folder
     torch.manual_seed(1)
     expected = BERT.build(nn.ReLU, **GIVEN).state_dict()
+    for part in ("weight", "bias"):
+        expected[f"embeddings.LayerNorm.{part}"] += 0.5
     network: Any = made("bert")
     own = network.classifier.weight.clone()
-    starts.fill(network, there, model="minilm")
+    fill(network, there)
     for name, value in network.state_dict().items():
         if not name.startswith("classifier."):
             assert torch.equal(value, expected[name].double())
@@ -144,13 +190,177 @@ def test_weights_of_another_network_are_refused(
 ) -> None:
     (folder / starts.CONFIG).write_text(json.dumps(CONFIG | change))
     with pytest.raises(SpecError, match=words):
-        starts.fill(made("bert"), folder, model="minilm")
+        fill(made("bert"), folder)
 
 
 def test_a_missing_weight_is_named(folder: Path) -> None:
     save_file({"embeddings.LayerNorm.bias": torch.zeros(8)}, folder / starts.WEIGHTS)
     with pytest.raises(SpecError, match=r"lacks embeddings.LayerNorm.weight and \d+ more"):
-        starts.fill(made("bert"), folder, model="minilm")
+        fill(made("bert"), folder)
+
+
+def tokeniser(words: list[str], **said: Any) -> str:
+    """Return a ``tokenizer.json``."""
+    vocabulary = {word: number for number, word in enumerate(words)}
+    added = [{"content": words[0], "id": 0, "special": True}]
+    return json.dumps({"model": {"vocab": vocabulary}, "added_tokens": added} | said)
+
+
+SWAPPED = [*WORDS[:4], WORDS[5], WORDS[4], *WORDS[6:]]
+OTHERS: dict[str, tuple[str, str, str]] = {
+    "swapped": (starts.WORDS, "\n".join(SWAPPED), "token 4 is 'word5', and the data set's 'word4'"),
+    "shorter": (
+        starts.WORDS,
+        "\n".join(WORDS[:19]),
+        "token 19 is none, and the data set's 'word19'",
+    ),
+    "longer": (starts.WORDS, "\n".join([*WORDS, "a"]), "token 20 is 'a', and the data set's none"),
+    "swapped json": (starts.TOKENISER, tokeniser(SWAPPED), "token 4 is 'word5'"),
+    "one more json": (
+        starts.TOKENISER,
+        tokeniser(WORDS, added_tokens=[{"content": "a", "id": 10**12}]),
+        "token 1000000000000 is 'a', and the data set's none",
+    ),
+    "two of a number": (
+        starts.TOKENISER,
+        tokeniser(WORDS, added_tokens=[{"content": "a", "id": 7}]),
+        "gives one number to two tokens",
+    ),
+    "scores": (starts.TOKENISER, json.dumps({"model": {"vocab": [["a", -0.5]]}}), "numbers no tok"),
+    "no words": (starts.TOKENISER, json.dumps({"model": []}), "numbers no tokens"),
+    "no json": (starts.TOKENISER, "[" * 100_000, "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_weights_of_other_words_are_refused_with_the_first_that_differs(
+    folder: Path, name: str
+) -> None:
+    file, content, words = OTHERS[name]
+    (folder / file).write_text(content)
+    with pytest.raises(SpecError, match=words) as raised:
+        fill(made("bert"), folder)
+    assert str(folder / file) in str(raised.value)
+
+
+def test_words_that_cannot_be_read_are_told(folder: Path) -> None:
+    (folder / starts.WORDS).write_bytes(b"caf\xe9\n")
+    with pytest.raises(SpecError, match=r"vocab\.txt cannot be read"):
+        fill(made("bert"), folder)
+
+
+def test_the_same_words_may_be_in_either_file_and_have_to_be_in_one(folder: Path) -> None:
+    (folder / starts.WORDS).write_bytes("\r\n".join(WORDS).encode())
+    fill(made("bert"), folder)
+    (folder / starts.TOKENISER).write_text(tokeniser(WORDS))
+    fill(made("bert"), folder)
+    (folder / starts.WORDS).unlink()
+    fill(made("bert"), folder)
+    (folder / starts.TOKENISER).unlink()
+    with pytest.raises(SpecError, match=r"neither vocab\.txt nor tokenizer\.json"):
+        fill(made("bert"), folder)
+
+
+def test_a_data_set_that_does_not_tell_its_words_begins_with_none(folder: Path) -> None:
+    with pytest.raises(SpecError, match=r"does not tell its vocabulary \(Splits\.vocabulary\)"):
+        starts.fill(made("bert"), folder, model="minilm", vocabulary=())
+
+
+@pytest.fixture
+def sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make ``sst2`` a set of 20 words, and ``minilm`` a network of two small blocks."""
+    part = Samples(inputs=SENTENCES.numpy(), labels=np.array([0, 1]))
+
+    class Few:
+        card = replace(catalogue.load("sst2").card, input=GIVEN["input"], classes=3)
+
+        def load(self, _root: Path | None, /) -> Splits:
+            return Splits(train=part, validation=part, test=part, vocabulary=tuple(WORDS))
+
+    few, found = Few(), discovery.load
+    put = {("datasets", "sst2"): few, ("models", "minilm"): BERT}
+    monkeypatch.setattr(discovery, "load", lambda *asked: put.get(asked) or found(*asked))
+
+
+def imported(place: Path | str, *words: str) -> str:
+    """Return what ``teacher import`` says, in a line."""
+    asked = ["import", str(place), *words]
+    done = CliRunner().invoke(teacher_app, asked)
+    assert "Traceback" not in done.output
+    return " ".join((str(done.exception) if done.exception else done.output).split())
+
+
+@pytest.mark.usefixtures("sentences")
+def test_a_folder_is_kept_if_it_is_of_the_data_sets_words(folder: Path) -> None:
+    asked = ("--model", "minilm", "--dataset", "sst2")
+    assert "a suite begins with it by TeacherSpec(model='minilm'" in imported(folder, *asked)
+    [kept] = starts.place().iterdir()
+    assert (kept / starts.WORDS).read_bytes() == (folder / starts.WORDS).read_bytes()
+    (folder / starts.WORDS).write_text("\n".join(SWAPPED))
+    assert "token 4 is 'word5', and the data set's 'word4'" in imported(folder, *asked)
+
+
+@pytest.mark.usefixtures("sentences")
+def test_a_teacher_trains_on_from_published_weights_of_its_words_alone(folder: Path) -> None:
+    def trained() -> Any:
+        identity = TeacherIdentity(
+            dataset="sst2",
+            model="minilm",
+            recipe=Recipe(epochs=1, batch_size=2, optimiser="adam", learning_rate=1e-6),
+            seed=0,
+            split="any",
+            start_sha256=starts.kept(folder),
+        )
+        found = resolve(cell_of(identity))
+        splits = catalogue.load("sst2").load(None)
+        return train(found, splits, None, torch.device("cpu"), lambda _: None).student.network
+
+    network, begun = trained(), BERT.build(nn.ReLU, **GIVEN)
+    fill(begun, folder)
+    weights, start = (each.encoder["layer"][1].output.dense.weight for each in (network, begun))
+    assert not torch.equal(weights, start)
+    # Adam moves a weight by its rate, once.
+    assert torch.allclose(weights, start, rtol=0, atol=1e-5)
+    (folder / starts.WORDS).write_text("\n".join(SWAPPED))
+    with pytest.raises(SpecError, match="token 4 is 'word5'"):
+        trained()
+
+
+@pytest.mark.usefixtures("sentences")
+@pytest.mark.parametrize(
+    ("model", "dataset", "words"),
+    [
+        ("minilm", "digits", "minilm takes Tokens, and a sample of digits is Image"),
+        ("digits_convnet", "digits", "digits_convnet cannot begin with published weights; docs/"),
+        ("spikformer_text_tiny", "sst2", "spikformer_text_tiny cannot begin with published"),
+    ],
+)
+def test_a_folder_for_what_cannot_begin_with_it_is_one_line(
+    folder: Path, model: str, dataset: str, words: str
+) -> None:
+    assert imported(folder, "--model", model, "--dataset", dataset).startswith(words)
+
+
+@pytest.mark.usefixtures("sentences")
+def test_a_name_on_the_hub_is_kept_like_a_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def folder_of(name: str, *, look: Any, **_: Any) -> Iterator[Path]:
+        assert name == "some-one/bert"
+        look(folder)
+        yield folder
+
+    monkeypatch.setattr(hub, "folder_of", folder_of)
+    monkeypatch.chdir(tmp_path)
+    asked = ("some-one/bert", "--model", "minilm", "--dataset", "sst2")
+    assert "there is no some-one/bert here: taken for a name on https://huggingface.co" in (
+        said := imported(*asked)
+    )
+    assert "a suite begins with it" in said
+    (folder / starts.WORDS).write_text("\n".join(SWAPPED))
+    assert "token 4 is 'word5'" in imported(*asked)
+    assert "--saw are of a checkpoint" in imported(*asked, "--saw", "all")
 
 
 def test_a_pickle_is_never_read(folder: Path) -> None:

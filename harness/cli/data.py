@@ -2,8 +2,10 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +13,31 @@ from harness import discovery
 from harness.cli.options import AsJson, DataRoot, Exit
 from harness.contracts.errors import DataError
 
+if TYPE_CHECKING:
+    from harness.data.fetch import Progress
+
 data_app = typer.Typer(help="Get, check and look at data sets.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="One of `data list`.")]
+
+
+@contextmanager
+def downloads() -> Iterator["Progress"]:
+    """Yield what shows how far downloads are, each as a bar."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        tasks = {}
+
+        def progress(file: str, done: int, total: int | None) -> None:
+            if file not in tasks:
+                tasks[file] = bars.add_task(file, total=total)
+            bars.update(tasks[file], completed=done, total=total)
+
+        yield progress
 
 
 @data_app.command("list")
@@ -47,20 +71,9 @@ def info(name: Name, *, as_json: AsJson = False) -> None:
 @data_app.command()
 def fetch(name: Name, *, data_root: DataRoot = None) -> None:
     """Download a data set into the data root, check it and unpack it; an interrupt does no harm."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-
     from harness.data.fetch import fetch as get
 
-    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks = {}
-
-        def progress(file: str, done: int, total: int | None) -> None:
-            if file not in tasks:
-                tasks[file] = bars.add_task(file, total=total)
-            bars.update(tasks[file], completed=done, total=total)
-
+    with downloads() as progress:
         fetched = get(name, data_root, progress=progress)
     if not fetched.archives:
         typer.echo(f"{name} is there already: nothing needs to be fetched")

@@ -2,8 +2,12 @@
 
 import json
 import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
@@ -21,7 +25,7 @@ def _teacher() -> None:
 
 @teacher_app.command("import")
 def import_teacher(  # noqa: PLR0913  options of a verb
-    file: Path,
+    file: Annotated[Path, typer.Argument(help="A checkpoint, a folder, or OWNER/NAME.")],
     *,
     model: Annotated[str, typer.Option(help="Its topology, one of the models.")],
     dataset: Annotated[str, typer.Option(help="What it was trained on, or will be.")],
@@ -48,18 +52,20 @@ def import_teacher(  # noqa: PLR0913  options of a verb
 ) -> None:
     """Evaluate a published PyTorch checkpoint (weights only) and keep it as a teacher.
 
-    A folder as Hugging Face has it (config.json, model.safetensors, tokeniser) is kept as the
-    start of a teacher that a suite then trains.
+    A folder as Hugging Face has it (config.json, model.safetensors, tokeniser), or OWNER/NAME on
+    its hub, is kept as the start of a teacher that a suite then trains.
     """
+    from harness.data import hub
+
     discovery.module_of("models", model)
     discovery.module_of("datasets", dataset)
-    if file.is_dir():
+    if file.is_dir() or hub.is_name(file):
         if any((normalisation, mean, std, saw)):
             raise SpecError(
-                f"{file} is a folder: its weights begin a training; --normalisation, "
-                "--mean, --std and --saw are of a checkpoint that teaches as it is"
+                f"the weights of {file} begin a training; --normalisation, --mean, --std and "
+                "--saw are of a checkpoint that teaches as it is"
             )
-        _keep_start(file, model=model, dataset=dataset, as_json=as_json)
+        _keep_start(file, model=model, dataset=dataset, data_root=data_root, as_json=as_json)
         return
     from harness.data import catalogue
     from harness.engine.importing import import_checkpoint, presentations
@@ -97,23 +103,30 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
         ) from error
 
 
-def _keep_start(folder: Path, /, *, model: str, dataset: str, as_json: bool) -> None:
+def _keep_start(
+    place: Path, /, *, model: str, dataset: str, data_root: Path | None, as_json: bool
+) -> None:
     """Keep published weights for a teacher to begin with, and say how a suite names them.
 
     Raises:
         SpecError: If they are not those of ``model`` on ``dataset``.
+        DataError: If they cannot be fetched, or the data set is not here.
     """
     from torch import nn
 
     from harness.contracts.model import Model
     from harness.data import catalogue
-    from harness.engine import starts
+    from harness.engine import resolve, starts
 
-    card = catalogue.load(dataset).card
-    topology = cast("Model", discovery.load("models", model))
-    network = topology.build(nn.ReLU, input=card.input, output=card.output)
-    starts.fill(network, folder, model=model)  # before it is kept: is it of this network?
-    sha256 = starts.kept(folder)
+    resolve.refuse_unfit(model, dataset)
+    source, topology = catalogue.load(dataset), cast("Model", discovery.load("models", model))
+    network = topology.build(nn.ReLU, input=source.card.input, output=source.card.output)
+    starts.able(network, model)
+    theirs: dict[str, Any] = {"model": model, "vocabulary": source.load(data_root).vocabulary}
+    look = partial(starts.refuse_other, network, **theirs)
+    with nullcontext(place) if place.is_dir() else _fetched(place.as_posix(), look) as folder:
+        starts.fill(network, folder, **theirs)  # before it is kept: is it of this network?
+        sha256 = starts.kept(folder)
     where = starts.found(sha256)
     if as_json:
         print(json.dumps({"start": sha256, "folder": str(where)}))
@@ -122,3 +135,25 @@ def _keep_start(folder: Path, /, *, model: str, dataset: str, as_json: bool) -> 
             f"kept in {where}; a suite begins with it by TeacherSpec(model={model!r}, recipe=..., "
             f"start={sha256!r})"
         )
+
+
+@contextmanager
+def _fetched(name: str, look: Callable[[Path], None]) -> Iterator[Path]:
+    """Yield a folder with what the hub has under ``name``, unless ``look`` refuses it."""
+    from harness.cli.data import downloads
+    from harness.data import hub
+    from harness.engine import starts
+
+    print(f"there is no {name} here: taken for a name on {hub.HUB}", file=sys.stderr)
+    with (
+        downloads() as progress,
+        hub.folder_of(
+            name,
+            aside=starts.place(),
+            texts=starts.KEPT,
+            weights=starts.WEIGHTS,
+            look=look,
+            progress=progress,
+        ) as folder,
+    ):
+        yield folder

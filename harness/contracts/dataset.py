@@ -224,11 +224,13 @@ class Splits(Generic[Part]):
         train: What a method may learn from.
         validation: What thresholds may be fitted on.
         test: Touched once a cell, at the end.
+        vocabulary: Of a text the token of every number, padding first; empty if unknown.
     """
 
     train: Part
     validation: Part
     test: Part
+    vocabulary: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

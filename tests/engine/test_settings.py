@@ -163,6 +163,9 @@ def test_a_run_ends_with_a_line_a_method_and_a_line_a_reason() -> None:
     ]
     assert glance.failures(rows) == ["2 failed: direct: no luck"]
     assert glance.failures([scored(found[0], 0.5)]) == []
+    # However many methods failed by it, a reason has its own hundred characters.
+    why = [replace(row, error="x" * 99 + "yz") for row in rows if row.status == "failed"]
+    assert glance.failures(why) == [f"2 failed: direct: {'x' * 99}y"]
 
 
 def test_the_best_have_all_that_is_asked_for() -> None:
