@@ -38,6 +38,19 @@ class Recorded(Protocol):
         ...
 
 
+@runtime_checkable
+class Sequenced(Protocol):
+    """What a tracker's set may offer besides, so that it is shown where nothing trains."""
+
+    def sequences(self, root: Path | None, /) -> Samples:
+        """Return the sequences that are tested on.
+
+        Raises:
+            DataError: If there is none, or one is not whole.
+        """
+        ...
+
+
 def sheet(
     dataset: Dataset[Any],
     root: Path | None,
@@ -46,7 +59,9 @@ def sheet(
     timesteps: int = 4,
     theirs: NDArray[Any] | None = None,
 ) -> Image.Image:
-    """Return the contact sheet of the training part.
+    """Return the contact sheet of the training part, and of a tracker's sequences.
+
+    These are shown where what to train on is missing too; the title says so.
 
     Args:
         dataset: What to show.
@@ -60,16 +75,14 @@ def sheet(
         SpecError: If ``theirs`` are given and are not of these frames.
         UnsupportedError: If a sample is nothing to look at, as features are.
     """
-    if not isinstance(dataset.card.input, Pair):
-        _ = dataset.card.image
+    if isinstance(dataset.card.input, Pair):
+        return _sheet_of_sequences(dataset, dataset.card.input, root, theirs)
+    if theirs is not None:
+        raise SpecError(f"{dataset.card.title} has no sequences to draw a tracker's boxes on")
+    _ = dataset.card.image
     known = dataset.provenance(root)
     splits = dataset.load(root, timesteps=timesteps)
     part = cast("Samples | Source", splits.train)
-    if isinstance(dataset.card.input, Pair):
-        strips = [*_pair_strips(part, dataset.card.input), *sequence_strips(splits.test, theirs)]
-        return _drawn(list(_title_of_sequences(dataset.card, part, splits.test, known)), strips)
-    if theirs is not None:
-        raise SpecError(f"{dataset.card.title} has no sequences to draw a tracker's boxes on")
     labels = spread(np.unique(part.labels), _ROWS)
     is_events = isinstance(part, Samples) and part.are_frames
     if isinstance(part, Samples) and is_events:
@@ -93,15 +106,27 @@ def predicted(path: Path, /) -> NDArray[Any]:
     return last
 
 
-def _title_of_sequences(
-    card: DatasetCard, part: Samples | Source, test: Samples, known: DatasetProvenance
-) -> Iterator[str]:
+def _sheet_of_sequences(
+    dataset: Dataset[Any], pair: Pair, root: Path | None, theirs: NDArray[Any] | None
+) -> Image.Image:
+    try:
+        notes = dataset.provenance(root).notes
+        splits = dataset.load(root)
+    except DataError as error:
+        if not isinstance(dataset, Sequenced):
+            raise
+        test, pairs, shown = dataset.sequences(root), "no training pairs", []
+        notes = (f"no training pairs: {error}",)
+    else:
+        test, pairs = splits.test, f"{len(splits.train):,} training pairs"
+        shown = _pair_strips(splits.train, pair)
     assert test.groups is not None
-    sequences = len(np.unique(test.groups))
-    yield f"{card.title}: {len(part):,} training pairs; {sequences} sequences, {len(test):,} frames"
-    yield card.split
-    yield card.encoding
-    yield from known.notes
+    count = len(np.unique(test.groups))
+    title = f"{dataset.card.title}: {pairs}; {count} sequences, {len(test):,} frames"
+    return _drawn(
+        [title, dataset.card.split, dataset.card.encoding, *notes],
+        [*shown, *sequence_strips(test, theirs)],
+    )
 
 
 def _pair_strips(part: Samples | Source, pair: Pair) -> list[Strip]:
