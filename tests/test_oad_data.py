@@ -400,6 +400,9 @@ def test_a_preview_shows_one_video_over_time(root: Path) -> None:
     for above, row in enumerate(reversed(rows)):
         band = bands[-(above * 28 + 16), middles]
         assert np.array_equal((band != 255).any(-1), classes[:, 0] == row)
+        label = page[: -(256 + 4), :150][-(above * 28 + 28) :][:28]
+        assert (label[:24] < 100).any()  # its name stands beside it
+        assert (label[24:] == 255).all()
 
 
 def test_features_of_a_preview_are_blue_below_their_mean_and_red_above() -> None:

@@ -232,6 +232,10 @@ def test_beside_otbs_sequences_a_folder_is_none_or_whole(tmp_path: Path) -> None
     frame(tmp_path / "Box" / "Box" / "img" / "0001.png")
     with pytest.raises(DataError, match=r"Box lacks groundtruth_rect\.txt"):
         layouts.otb(tmp_path)
+    shutil.rmtree(tmp_path / "Box")
+    frame(tmp_path / "Car" / "img" / "0001.png")
+    with pytest.raises(DataError, match=r"Car lacks groundtruth_rect\.txt"):
+        layouts.shots_in(tmp_path)
 
 
 def _replace(line: int, text: str) -> Callable[[Path], None]:
