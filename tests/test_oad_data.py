@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.contracts.errors import DataError, UnsupportedError
-from harness.data.preview import sheet
+from harness.contracts.dataset import Dataset, DatasetProvenance, Verifiable
+from harness.contracts.errors import DataError
+from harness.data.preview import Filmed, sheet
 from suites.datasets import epic100_oad, thumos14_oad, thumos14_simulated
 from suites.datasets._oad import (
     AHEAD,
@@ -174,9 +177,47 @@ def no_frame(folder: Path) -> str:
     return rf"{LABELS}/a\.npy has no frame"
 
 
+def label(value: float) -> Callable[[Path], str]:
+    """Return what puts a value into column 2 of frame 3 of video a."""
+
+    def spoil(folder: Path) -> str:
+        change(folder / LABELS / "a.npy", (3, 2), value)
+        return rf"{LABELS}/a\.npy: frame 3 has {value} in column 2; labels are 0 or 1"
+
+    return spoil
+
+
+def no_label(folder: Path) -> str:
+    np.save(folder / LABELS / "a.npy", np.zeros((5, 4)))
+    return rf"{LABELS}/a\.npy: no frame shows any class"
+
+
+def all_features(value: float) -> Callable[[Path], str]:
+    def spoil(folder: Path) -> str:
+        np.save(folder / "flow/b.npy", np.full((9, 3), value))
+        shown = str(value).replace("+", r"\+")
+        return rf"flow/b\.npy: frame 0 holds {shown} in channel 0; features must be finite"
+
+    return spoil
+
+
+def change(path: Path, place: tuple[int, int], value: float) -> None:
+    content = np.load(path).astype(np.float64)
+    content[place] = value
+    np.save(path, content)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
+        label(7.0),
+        label(-1.0),
+        label(0.5),
+        label(float("nan")),
+        no_label,
+        all_features(float("nan")),
+        all_features(float("-inf")),
+        all_features(1e300),
         spoilt_width,
         spoilt_length,
         spoilt_content,
@@ -194,6 +235,71 @@ def test_a_file_that_is_not_what_it_must_be_is_named_in_one_line(
         LAYOUT.frames(folder, LAYOUT.videos(folder, ["a", "b"]))
     assert "\n" not in str(told.value)
     assert thumos14_oad.CARD.url in str(told.value)
+
+
+def test_a_frame_without_any_class_is_ambiguous_and_no_mistake(folder: Path) -> None:
+    change(folder / LABELS / "a.npy", (2, 2), 0)
+    videos = LAYOUT.videos(folder, ["a"])
+    assert videos.classes[:, 0].tolist() == [0, 1, NO_CLASS, NO_CLASS, 0]
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int64, np.float16, np.float32])
+def test_labels_are_read_in_every_type_that_numbers_come_in(
+    folder: Path, dtype: type[np.generic]
+) -> None:
+    before = LAYOUT.videos(folder, ["a"]).classes
+    path = folder / LABELS / "a.npy"
+    np.save(path, np.load(path).astype(dtype))
+    assert np.array_equal(LAYOUT.videos(folder, ["a"]).classes, before)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e39])
+def test_a_window_names_the_frame_whose_features_are_not_finite(folder: Path, value: float) -> None:
+    change(folder / "flow/b.npy", (6, 1), value)
+    videos = LAYOUT.videos(folder, ["a", "b"])
+    frames = LAYOUT.frames(folder, videos)
+    samples = detected(videos, frames, videos.take(["b"]), shape=Shape(length=3, work=2))
+    assert np.isfinite(samples.inputs[np.arange(6)]).all()
+    shown = str(value).replace("+", r"\+")
+    with pytest.raises(
+        DataError, match=rf"flow/b\.npy: frame 6 holds {shown} in channel 1;"
+    ) as told:
+        samples.inputs[np.array([2, 7])]
+    assert "\n" not in str(told.value)
+
+
+def test_verifying_reads_every_number_of_every_file(folder: Path) -> None:
+    found = list(LAYOUT.findings(folder.parent, lambda _: ["a", "b"], work=5))
+    assert [finding.ok for finding in found] == [True] * 6
+    assert found[0].found == found[0].expected.replace("L", "5") == "0 and 1 [5, 4]"
+    assert found[4].found == found[4].expected == "finite numbers [9, 2]"
+    change(folder / LABELS / "a.npy", (1, 0), 7)
+    change(folder / "rgb/b.npy", (5, 1), float("nan"))
+    np.save(folder / "flow/b.npy", np.zeros((8, 3)))
+    found = list(LAYOUT.findings(folder.parent, lambda _: ["a", "b"], work=6))
+    wrong = {"/".join(Path(each.path).parts[-2:]): each.found for each in found if not each.ok}
+    assert list(wrong) == [f"{LABELS}/a.npy", "rgb/b.npy", "flow/b.npy"]
+    assert "frame 1 has 7.0 in column 0" in wrong[f"{LABELS}/a.npy"]
+    assert "frame 5 holds nan in channel 1" in wrong["rgb/b.npy"]
+    assert "has 8 frames and its labels 9" in wrong["flow/b.npy"]
+    change(folder / LABELS / "a.npy", (1, 0), 0)
+    first = next(LAYOUT.findings(folder.parent, lambda _: ["a", "b"], work=6))
+    assert "has 5 frames, and a window asks about 6" in first.found
+
+
+def test_verifying_a_set_with_a_video_too_few_checks_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, home, name in (
+        (thumos14_oad, "THUMOS", f"{thumos14_oad.TRAIN}0000001"),
+        (epic100_oad, "EK100", "P50_01"),
+    ):
+        monkeypatch.setattr(module, "LAYOUT", replace(module.LAYOUT, streams=STREAMS))
+        written(tmp_path / home, [name], module.LAYOUT, frames=40)
+        missing, *others = cast("Verifiable", module.DATASET).findings(tmp_path)
+        assert not missing.ok
+        assert "published" in missing.found
+        assert [finding.ok for finding in others] == [True] * 3
 
 
 def test_a_video_shorter_than_what_is_asked_about_is_named(folder: Path) -> None:
@@ -227,11 +333,6 @@ def test_a_set_with_fewer_videos_than_published_is_refused(tmp_path: Path) -> No
     np.save(tmp_path / LABELS / "video_validation_0000051.npy", np.zeros((5, 22)))
     with pytest.raises(DataError, match=r"1 files video_validation_\*\.npy; 200 were published"):
         thumos14_oad.named(tmp_path)
-
-
-def test_features_are_nothing_to_look_at() -> None:
-    with pytest.raises(UnsupportedError, match="is Features and no image"):
-        sheet(thumos14_simulated.DATASET, None)
 
 
 # What is simulated, from labels that the test makes itself.
@@ -276,6 +377,55 @@ def test_simulated_features_are_the_same_every_time_and_say_so(root: Path) -> No
     assert "simulated" in known.notes[0]
     assert "simulated" in thumos14_simulated.CARD.title
     assert one.test.inputs.shape[1:] == (thumos14_simulated.SHAPE.length, thumos14_simulated.WIDTH)
+
+
+def test_a_preview_shows_one_video_over_time(root: Path) -> None:
+    dataset = cast("Filmed", thumos14_simulated.DATASET)
+    name, classes, features = dataset.film(root)
+    videos = thumos14_simulated.packed(root / thumos14_simulated.ARCHIVES[0])
+    shown = [
+        len(np.unique(videos.classes[begin:end])) for begin, end in pairwise(videos.begins.tolist())
+    ]
+    number = videos.names.index(name)
+    begin, end = videos.begins[number : number + 2]
+    assert shown[number] == max(shown)
+    assert np.array_equal(classes, videos.classes[begin:end])
+    assert np.array_equal(features, thumos14_simulated.features(videos)[begin:end])
+    page = np.asarray(sheet(thumos14_simulated.DATASET, root))
+    # From below: 256 px of features, then bands of 24 px, each with 4 px below it.
+    bands = page[: -(256 + 4), 150 : 150 + 960]
+    present = [*np.unique(classes[classes >= 0])[:12].tolist()]
+    rows = [*present, NO_CLASS] if (classes == NO_CLASS).any() else present
+    middles = ((np.arange(len(classes)) + 0.5) * 960 / len(classes)).astype(int)
+    for above, row in enumerate(reversed(rows)):
+        band = bands[-(above * 28 + 16), middles]
+        assert np.array_equal((band != 255).any(-1), classes[:, 0] == row)
+        label = page[: -(256 + 4), :150][-(above * 28 + 28) :][:28]
+        assert (label[:24] < 100).any()  # its name stands beside it
+        assert (label[24:] == 255).all()
+
+
+def test_features_of_a_preview_are_blue_below_their_mean_and_red_above() -> None:
+    class Ramp:
+        card = thumos14_simulated.CARD
+
+        def film(self, _: object, /) -> tuple[str, NDArray[np.int64], NDArray[np.float32]]:
+            ramp = np.linspace(-1, 1, 480, dtype=np.float32)
+            still = np.full(480, 3, dtype=np.float32)
+            return "ramp", np.zeros((480, 1), dtype=np.int64), np.stack([ramp, still, -ramp], 1)
+
+        def provenance(self, _: object, /) -> DatasetProvenance:
+            return DatasetProvenance(fingerprint="", notes=("simulated",))
+
+    page = np.asarray(sheet(cast("Dataset", Ramp()), None)).astype(int)[-260:, 150 : 150 + 960]
+    redder = page[..., 0] - page[..., 2]
+    # Three features of 256 / 3 px: one rises, one stands still, one falls.
+    # Mirrored, but for what rounding to a colour may do.
+    assert redder[40, 20] == pytest.approx(redder[210, 940], abs=1)
+    assert redder[40, 940] == pytest.approx(redder[210, 20], abs=1)
+    assert redder[40, 20] < -90
+    assert redder[40, 940] > 90
+    assert (page[128] == 255).all()
 
 
 def test_videos_for_training_validation_and_test_are_others(root: Path) -> None:
@@ -388,6 +538,8 @@ def test_thumos_is_read_as_it_is_distributed(
     assert parts.test.labels[[0, 25], 31, 0].tolist() == [NO_CLASS, 12]
     assert parts.test.inputs[np.array([25])][0, -1].tolist() == [10.0] * 5
     assert len(thumos14_oad.DATASET.provenance(tmp_path).fingerprint) == 64
+    name, classes, features = cast("Filmed", thumos14_oad.DATASET).film(tmp_path)
+    assert (name, classes.shape, features.shape) == (names[0], (40, 1), (40, 5))
 
 
 def test_epic_is_read_as_it_is_distributed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,6 +555,9 @@ def test_epic_is_read_as_it_is_distributed(tmp_path: Path, monkeypatch: pytest.M
     assert parts.test.inputs.newest.tolist() == [30 * 10 + 11]
     # Column 12 of the labels is action 11, since background is none; asked at 4 frames ahead.
     assert parts.test.labels[0, 19 : 19 + 5, 0].tolist() == [*[NO_CLASS] * 4, 11]
+    name, classes, features = cast("Filmed", epic100_oad.DATASET).film(tmp_path)
+    # P01_11 is the first by name, and for test.
+    assert (name, classes.max(), features[0].tolist()) == (names[0], 1, [0.0] * 5)
     (tmp_path / "EK100" / LABELS / "P01_11.npy").unlink()
     with pytest.raises(DataError, match="10 videos for training and 0 for test; 10 and 1 were"):
         epic100_oad.DATASET.load(tmp_path)

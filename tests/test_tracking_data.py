@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,6 +120,124 @@ def test_coco_is_a_still_an_object_crowds_left_out(tmp_path: Path) -> None:
         layouts.shots_in(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        (None, "has no bbox"),
+        ([1, 2, 3], r"has the bbox \[1, 2, 3\]"),
+        ([1, 2, float("nan"), 3], r"has the bbox \[1, 2, nan, 3\]"),
+        (["a", 2, 3, 4], r"has the bbox \['a', 2, 3, 4\]"),
+        ([[1, 2, 3, 4]], r"has the bbox \[\[1"),
+        ({"x": 1}, "has the bbox {'x': 1}"),
+        (5, "has the bbox 5"),
+    ],
+)
+def test_an_annotation_without_four_numbers_is_named(
+    tmp_path: Path, box: object, words: str
+) -> None:
+    a_coco(tmp_path)
+    path = tmp_path / "annotations" / "instances_val2017.json"
+    listed = json.loads(path.read_text())
+    listed["annotations"][0] |= {"bbox": box}
+    if box is None:
+        del listed["annotations"][0]["bbox"]
+    path.write_text(json.dumps(listed))
+    with pytest.raises(
+        DataError, match=rf"val2017\.json: annotation 5 {words}.*, expected \[left, top.*again"
+    ) as caught:
+        layouts.shots_in(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_list_of_objects_is_named(tmp_path: Path) -> None:
+    a_coco(tmp_path)
+    path = tmp_path / "annotations" / "instances_val2017.json"
+    for wrong in ("[]", '{"images": [], "annotations": [[1, 2]]}'):
+        path.write_text(wrong)
+        with pytest.raises(DataError, match=r"val2017\.json is no list of COCO's instances"):
+            layouts.coco(tmp_path)
+    a_coco(tmp_path)
+    listed = json.loads(path.read_text())
+    listed["annotations"][0]["image_id"] = [7]
+    path.write_text(json.dumps(listed))
+    with pytest.raises(DataError, match=r"annotation 5 is of image \[7\]"):
+        layouts.coco(tmp_path)
+
+
+def a_sequence(home: Path, lines: str, *, folder: str = "", digits: int = 8) -> None:
+    """Write as many frames as lines, and the lines as groundtruth.txt."""
+    for number in range(lines.count("\n")):
+        frame(home / folder / f"{number + 1:0{digits}d}.png")
+    (home / "groundtruth.txt").write_text(lines)
+
+
+@pytest.mark.parametrize("folder", ["", "color"])
+def test_vots_boxes_are_vots_in_a_training_folder_too(tmp_path: Path, folder: str) -> None:
+    a_sequence(tmp_path / "bag", "11,11,6,6\n", folder=folder)
+    (shot,) = layouts.shots_in(tmp_path)
+    (tested,) = layouts.vot(tmp_path)
+    assert shot.paths == tested.paths
+    assert shot.regions is not None
+    assert shot.regions.tolist() == [[11, 11, 17, 11, 17, 17, 11, 17]]
+
+
+@pytest.mark.parametrize(
+    "mark", ["absence.label", "cover.label", "cut_by_image.label", "meta_info.ini"]
+)
+def test_a_file_of_got10ks_own_tells_its_sequences(tmp_path: Path, mark: str) -> None:
+    a_sequence(tmp_path / "a", "11,11,6,6\n")
+    (tmp_path / "a" / mark).write_text("0\n")
+    (shot,) = layouts.shots_in(tmp_path)
+    assert shot.regions is not None
+    assert shot.regions.tolist() == [[10, 10, 6, 6]]
+
+
+def test_every_sequence_of_a_folder_is_read_in_its_own_layout(tmp_path: Path) -> None:
+    a_sequence(tmp_path / "b", "11,11,6,6\n")
+    a_sequence(tmp_path / "a", "1,2,5,2,5,9,1,9\n")
+    a_sequence(tmp_path / "GOT-10k_Train_000001", "11,11,6,6\n")
+    an_otb(tmp_path)
+    found = {shot.name: shot.regions for shot in layouts.shots_in(tmp_path)}
+    assert list(found) == ["GOT-10k_Train_000001", "Square", "a", "b"]
+    firsts = [regions[0].tolist() for regions in found.values() if regions is not None]
+    assert firsts == [
+        [10, 10, 6, 6],
+        [10, 10, 6, 6],
+        [1, 2, 5, 2, 5, 9, 1, 9],
+        [11, 11, 17, 11, 17, 17, 11, 17],
+    ]
+
+
+@pytest.mark.parametrize("reader", [layouts.vot, layouts.shots_in])
+def test_a_folder_that_is_no_sequence_is_left_out_and_a_damaged_one_named(
+    tmp_path: Path, reader: Callable[[Path], tuple[layouts.Shot, ...]]
+) -> None:
+    a_sequence(tmp_path / "bag", "11,11,6,6\n")
+    (tmp_path / "AAA").mkdir()
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "run.m").write_text("x")
+    frame(tmp_path / "__MACOSX" / "bag" / "._00000001.png")
+    frame(tmp_path / ".cache" / "1.png")
+    assert [shot.name for shot in reader(tmp_path)] == ["bag"]
+    frame(tmp_path / "zebra" / "00000001.png")
+    with pytest.raises(DataError, match=r"zebra holds images and lacks groundtruth\.txt; unpack"):
+        reader(tmp_path)
+
+
+def test_beside_otbs_sequences_a_folder_is_none_or_whole(tmp_path: Path) -> None:
+    an_otb(tmp_path)
+    (tmp_path / "AAA").mkdir()
+    assert [shot.name for shot in layouts.otb(tmp_path)] == ["Square"]
+    # As the published archives unpack where they are put into a folder of their name.
+    frame(tmp_path / "Box" / "Box" / "img" / "0001.png")
+    with pytest.raises(DataError, match=r"Box lacks groundtruth_rect\.txt"):
+        layouts.otb(tmp_path)
+    shutil.rmtree(tmp_path / "Box")
+    frame(tmp_path / "Car" / "img" / "0001.png")
+    with pytest.raises(DataError, match=r"Car lacks groundtruth_rect\.txt"):
+        layouts.shots_in(tmp_path)
+
+
 def _replace(line: int, text: str) -> Callable[[Path], None]:
     def change(home: Path) -> None:
         truth = home / "groundtruth_rect.txt"
@@ -127,6 +246,13 @@ def _replace(line: int, text: str) -> Callable[[Path], None]:
         truth.write_text("\n".join(lines))
 
     return change
+
+
+def _two(home: Path) -> list[Path]:
+    """Take the last frame away and return the others."""
+    *left, last = sorted((home / "img").iterdir())
+    last.unlink()
+    return left
 
 
 @pytest.mark.parametrize(
@@ -143,7 +269,19 @@ def _replace(line: int, text: str) -> Callable[[Path], None]:
         (_replace(1, "ä"), "cannot be read as plain text"),
         (
             lambda home: (home / "groundtruth_rect.txt").write_text("11,11,6,6\n"),
-            r"rect\.txt:2: 1 lines and 3 frames",
+            r"rect\.txt:2: 1 lines and 3 frames, none for 0002\.png",
+        ),
+        (
+            lambda home: (home / "img" / "0001.png").unlink(),
+            r"img/0001\.png is missing: .*rect\.txt has 3 lines, and there are 2 frames",
+        ),
+        (
+            lambda home: (home / "img" / "0003.png").unlink(),
+            r"img/0003\.png is missing: .*rect\.txt has 3 lines, and there are 2 frames",
+        ),
+        (
+            lambda home: [path.rename(path.with_stem("a" + path.stem)) for path in _two(home)],
+            r"rect\.txt:3: 3 lines and 2 frames beside them; one of them is not whole",
         ),
         (lambda home: (home / "groundtruth_rect.txt").write_text(""), "is empty"),
         (
@@ -179,6 +317,39 @@ def test_sequences_of_the_benchmark_that_begin_late_are_cut(tmp_path: Path) -> N
     (shot,) = layouts.otb(tmp_path)
     assert len(shot.paths) == 283
     assert shot.paths[-1].name == "0283.png"
+
+
+@pytest.mark.parametrize("number", [300, 770])
+def test_a_missing_end_of_a_range_is_named(tmp_path: Path, number: int) -> None:
+    home = tmp_path / "David"  # frames 300 ... 770
+    for each in range(299, 772):
+        path = home / "img" / f"{each:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (home / "groundtruth_rect.txt").write_text("1,1,2,2\n" * 471)
+    (home / "img" / f"{number:04d}.png").unlink()
+    wanted = rf"{number:04d}\.png is missing"  # before 0301.png, or of 471 lines and 470 frames
+    with pytest.raises(DataError, match=wanted):
+        layouts.otb(tmp_path)
+
+
+@pytest.mark.parametrize(("number", "named"), [(1, "00000001"), (3, "00000003")])
+def test_a_missing_end_of_got10ks_and_vots_frames_is_named(
+    tmp_path: Path, number: int, named: str
+) -> None:
+    for home in (tmp_path / "GOT-10k_Train_000001", tmp_path / "bag"):
+        a_sequence(home, "11,11,6,6\n" * 3)
+        (home / f"{number:08d}.png").unlink()
+        with pytest.raises(DataError, match=rf"{home.name}/{named}\.png is missing: .* 3 lines"):
+            layouts.shots_in(tmp_path)
+        shutil.rmtree(home)
+
+
+def test_a_sequence_without_frames_says_so(tmp_path: Path) -> None:
+    a_sequence(tmp_path / "bag", "11,11,6,6\n")
+    (tmp_path / "bag" / "00000001.png").unlink()
+    with pytest.raises(DataError, match=r"groundtruth\.txt:1: 1 lines and 0 frames .*\.jpg"):
+        layouts.shots_in(tmp_path)
 
 
 def test_a_crop_is_scaled_about_its_centre_and_filled_with_the_mean() -> None:
@@ -380,6 +551,37 @@ def test_a_preview_draws_the_truth_in_green_and_a_trackers_boxes_in_red(tmp_path
         first = page[tile]
         assert tuple(first[truth]) == TRUTH
         assert (tuple(first[ours]) == OURS) == shown
+
+
+def test_sequences_are_verified_and_shown_where_nothing_trains(tmp_path: Path) -> None:
+    quick = _quick(tmp_path)
+    whole = np.asarray(sheet(quick, tmp_path))
+    shutil.rmtree(tmp_path / "images")
+    missing, tested = quick.findings(tmp_path)
+    assert (missing.ok, tested.ok) == (False, True)
+    assert "imagenet_full_size is missing" in missing.found
+    assert tested.found == "4 decode"
+    alone = np.asarray(sheet(quick, tmp_path))
+    # Both sequences as before, each a row of 111 and 4 pixels; no rows of pairs, and a line why.
+    rows = 2 * (111 + 4)
+    assert np.array_equal(alone[-rows:, 150:298], whole[-rows:, 150:298])
+    assert len(alone) == len(whole) - 2 * (148 + 4) + 18
+    with pytest.raises(DataError, match="imagenet_full_size is missing"):
+        quick.load(tmp_path)  # a run needs both
+    with pytest.raises(DataError, match="imagenet_full_size is missing"):
+        quick.provenance(tmp_path)
+    shutil.rmtree(tmp_path / "tracking")
+    assert [finding.ok for finding in quick.findings(tmp_path)] == [False, False]
+    with pytest.raises(DataError, match="OTB is missing"):
+        sheet(quick, tmp_path)
+
+
+def test_what_trains_is_verified_where_no_sequence_is(tmp_path: Path) -> None:
+    quick = _quick(tmp_path)
+    shutil.rmtree(tmp_path / "tracking" / "VOT")
+    trains, missing = quick.findings(tmp_path)
+    assert (trains.ok, missing.ok) == (True, False)
+    assert "tracking/VOT is missing" in missing.found
 
 
 def test_boxes_of_other_frames_or_of_no_tracker_are_refused(tmp_path: Path) -> None:

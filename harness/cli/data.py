@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +11,7 @@ import typer
 
 from harness import discovery
 from harness.cli.options import AsJson, DataRoot, Exit
-from harness.contracts.errors import DataError
+from harness.contracts.errors import DataError, SpecError
 
 if TYPE_CHECKING:
     from harness.data.fetch import Progress
@@ -122,22 +122,51 @@ def preview(
     name: Name,
     *,
     data_root: DataRoot = None,
-    out: Annotated[Path | None, typer.Option(help="The PNG; default NAME.png here.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The PNG; default NAME.png here. Of text, a text file; default none."),
+    ] = None,
     timesteps: Annotated[int, typer.Option(help="Frames to cut events into.")] = 4,
     predictions: Annotated[
         Path | None,
         typer.Option(help="A cell's predictions.npz: draw its tracker's boxes, in red."),
     ] = None,
 ) -> None:
-    """Write a contact sheet that a person can judge."""
-    from harness.data.catalogue import load
-    from harness.data.preview import predicted, sheet
+    """Show what a person can judge: a contact sheet, or a video's labels and features over time.
 
+    Of text, sentences of each class and their tokens are printed instead.
+    """
+    from harness.contracts.inputs import Tokens
+    from harness.data.catalogue import load
+    from harness.data.preview import predicted, readable, sheet
+
+    dataset = load(name)
+    if isinstance(dataset.card.input, Tokens):
+        if predictions is not None:
+            raise SpecError(f"{name} is text; --predictions draws a tracker's boxes")
+        _print(readable(dataset, data_root), out)
+        return
     path = out or Path(f"{name}.png")
     theirs = None if predictions is None else predicted(predictions)
-    page = sheet(load(name), data_root, timesteps=timesteps, theirs=theirs)
+    page = sheet(dataset, data_root, timesteps=timesteps, theirs=theirs)
     try:
         page.save(path, format="PNG")
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error}; choose another --out") from error
+        raise _unwritable(path, error) from error
     typer.echo(f"{name}: {page.width}x{page.height} pixels -> {path}")
+
+
+def _print(lines: Iterable[str], path: Path | None) -> None:
+    content = "\n".join(lines)
+    if path is None:
+        typer.echo(content)
+        return
+    try:
+        path.write_text(content + "\n", encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    typer.echo(f"sentences and tokens -> {path}")
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path} cannot be written: {error}; choose another --out")

@@ -2,10 +2,12 @@
 
 Images stand in rows, a class each. Of events, a row shows the frames of one sample, then
 a raster: time from left to right, the pixel's column from top to bottom. Of a tracker's data,
-training pairs with the target's box, then frames of each sequence with theirs.
+training pairs with the target's box, then frames of each sequence with theirs. Of a video's
+features, one video over time: a band where a class is shown, and its features below. Of text,
+no picture: sentences and their tokens.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 from zipfile import BadZipFile
@@ -15,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from harness.contracts.dataset import Dataset, DatasetCard, DatasetProvenance, Samples, Source
-from harness.contracts.errors import DataError, SpecError
-from harness.contracts.inputs import Pair
+from harness.contracts.errors import DataError, SpecError, UnsupportedError
+from harness.contracts.inputs import Features, Pair, Tokens
 from harness.data.frames import Frames
 
 _ROWS, _COLUMNS, _TILE_PX, _GAP_PX, _MARGIN_PX, _LINE_PX = 12, 10, 72, 4, 150, 18
@@ -25,6 +27,12 @@ _ON, _OFF = np.array([214, 39, 40]), np.array([31, 119, 180])
 _RASTER_TILES = 3
 _RASTER_BINS = 216
 _FRAME_PX = 148  # of what boxes are drawn on
+_FILM_PX, _BAND_PX, _HEAT_PX, _MARKS = 960, 24, 256, 8
+_CHANNELS, _MOMENTS = 64, 240  # of a film's features: rows and columns
+_DEVIATIONS = 2
+_SENTENCES = 3  # a class
+_GREY = (160, 160, 160)
+_COLOURS = ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189))
 TRUTH, OURS = (44, 160, 44), (214, 39, 40)
 Strip = tuple[str, list[Image.Image]]  # a label and what stands beside it
 
@@ -38,6 +46,50 @@ class Recorded(Protocol):
         ...
 
 
+@runtime_checkable
+class Worded(Protocol):
+    """What a set of sentences may offer besides, so that they can be read."""
+
+    @property
+    def tokeniser(self) -> Any:
+        """What says which token has which number: ``vocabulary(root, train)``."""
+        ...
+
+    def sentences(self, root: Path | None, /) -> Sequence[Sequence[Any]]:
+        """Return the sentences of each part, training first, each with its ``text``.
+
+        Raises:
+            DataError: If they are not there, or damaged.
+        """
+        ...
+
+
+@runtime_checkable
+class Filmed(Protocol):
+    """What a set of videos' features may offer besides, so that one can be looked at."""
+
+    def film(self, root: Path | None, /) -> tuple[str, NDArray[np.int64], NDArray[np.float32]]:
+        """Return a video's name, its classes ``[F, M]``, -1 for none, and features ``[F, D]``.
+
+        Raises:
+            DataError: If it is not there, or damaged.
+        """
+        ...
+
+
+@runtime_checkable
+class Sequenced(Protocol):
+    """What a tracker's set may offer besides, so that it is shown where nothing trains."""
+
+    def sequences(self, root: Path | None, /) -> Samples:
+        """Return the sequences that are tested on.
+
+        Raises:
+            DataError: If there is none, or one is not whole.
+        """
+        ...
+
+
 def sheet(
     dataset: Dataset[Any],
     root: Path | None,
@@ -46,7 +98,9 @@ def sheet(
     timesteps: int = 4,
     theirs: NDArray[Any] | None = None,
 ) -> Image.Image:
-    """Return the contact sheet of the training part.
+    """Return the contact sheet of the training part, and of a tracker's sequences.
+
+    These are shown where what to train on is missing too; the title says so.
 
     Args:
         dataset: What to show.
@@ -58,18 +112,18 @@ def sheet(
     Raises:
         DataError: If the data set is not there, or damaged.
         SpecError: If ``theirs`` are given and are not of these frames.
-        UnsupportedError: If a sample is nothing to look at, as features are.
+        UnsupportedError: If a sample is nothing to look at, as sentences are.
     """
-    if not isinstance(dataset.card.input, Pair):
-        _ = dataset.card.image
+    if isinstance(dataset.card.input, Pair):
+        return _sheet_of_sequences(dataset, dataset.card.input, root, theirs)
+    if theirs is not None:
+        raise SpecError(f"{dataset.card.title} has no sequences to draw a tracker's boxes on")
+    if isinstance(dataset, Filmed):
+        return _sheet_of_film(dataset, dataset.card, root, dataset.provenance(root))
+    _ = dataset.card.image
     known = dataset.provenance(root)
     splits = dataset.load(root, timesteps=timesteps)
     part = cast("Samples | Source", splits.train)
-    if isinstance(dataset.card.input, Pair):
-        strips = [*_pair_strips(part, dataset.card.input), *sequence_strips(splits.test, theirs)]
-        return _drawn(list(_title_of_sequences(dataset.card, part, splits.test, known)), strips)
-    if theirs is not None:
-        raise SpecError(f"{dataset.card.title} has no sequences to draw a tracker's boxes on")
     labels = spread(np.unique(part.labels), _ROWS)
     is_events = isinstance(part, Samples) and part.are_frames
     if isinstance(part, Samples) and is_events:
@@ -77,6 +131,38 @@ def sheet(
     else:
         strips = [_image_strip(part, int(label), dataset.card) for label in labels]
     return _drawn(list(_title(dataset.card, part, known)), strips)
+
+
+def readable(dataset: Dataset[Any], root: Path | None, /) -> Iterator[str]:
+    """Yield lines about the training part of a text: sentences of each class, and their tokens.
+
+    The tokens are those that a network gets, cut at its length, without padding.
+
+    Raises:
+        DataError: If the data set is not there, or damaged.
+        UnsupportedError: If it offers no sentences.
+    """
+    card = dataset.card
+    if not isinstance(dataset, Worded):
+        raise UnsupportedError(f"{card.title} offers no sentences to look at")
+    known, part = dataset.provenance(root), dataset.load(root).train
+    texts = [sentence.text for sentence in dataset.sentences(root)[0]]
+    tokens = {number: token for token, number in dataset.tokeniser.vocabulary(root, texts).items()}
+    yield from _title(card, part, known)
+    for label in np.unique(part.labels):
+        places = np.flatnonzero(part.labels == label)
+        yield ""
+        yield f"{_named(label, card)}, {len(places):,} of {len(part):,}"
+        for place in spread(places, _SENTENCES):
+            row = part.inputs[place]
+            shown = [tokens[number] for number in row[row != _pad(card)].tolist()]
+            yield f"  {' '.join(texts[place].split())}"
+            yield f"  = {' '.join(shown)}  ({len(shown)} of {len(row)} tokens)"
+
+
+def _pad(card: DatasetCard) -> int:
+    assert isinstance(card.input, Tokens)
+    return card.input.pad
 
 
 def predicted(path: Path, /) -> NDArray[Any]:
@@ -93,15 +179,86 @@ def predicted(path: Path, /) -> NDArray[Any]:
     return last
 
 
-def _title_of_sequences(
-    card: DatasetCard, part: Samples | Source, test: Samples, known: DatasetProvenance
-) -> Iterator[str]:
+def _sheet_of_sequences(
+    dataset: Dataset[Any], pair: Pair, root: Path | None, theirs: NDArray[Any] | None
+) -> Image.Image:
+    try:
+        notes = dataset.provenance(root).notes
+        splits = dataset.load(root)
+    except DataError as error:
+        if not isinstance(dataset, Sequenced):
+            raise
+        test, pairs, shown = dataset.sequences(root), "no training pairs", []
+        notes = (f"no training pairs: {error}",)
+    else:
+        test, pairs = splits.test, f"{len(splits.train):,} training pairs"
+        shown = _pair_strips(splits.train, pair)
     assert test.groups is not None
-    sequences = len(np.unique(test.groups))
-    yield f"{card.title}: {len(part):,} training pairs; {sequences} sequences, {len(test):,} frames"
-    yield card.split
-    yield card.encoding
-    yield from known.notes
+    count = len(np.unique(test.groups))
+    title = f"{dataset.card.title}: {pairs}; {count} sequences, {len(test):,} frames"
+    return _drawn(
+        [title, dataset.card.split, dataset.card.encoding, *notes],
+        [*shown, *sequence_strips(test, theirs)],
+    )
+
+
+def _sheet_of_film(
+    dataset: Filmed, card: DatasetCard, root: Path | None, known: DatasetProvenance
+) -> Image.Image:
+    assert isinstance(card.input, Features)
+    name, classes, features = dataset.film(root)
+    frames, rate = len(classes), card.input.rate_hz
+    some = features[:, spread(np.arange(features.shape[1]), _CHANNELS)]
+    strips = [
+        ("seconds", [_axis(frames / rate)]),
+        *_bands(classes, card),
+        (f"features: {some.shape[1]:,}\nof {features.shape[1]:,}", [_heat(some)]),
+    ]
+    title = [
+        f"{card.title}: {name}, {frames:,} frames, {rate:g} a second",
+        card.split,
+        card.encoding,
+        *known.notes,
+        f"features: blue {_DEVIATIONS} deviations below their mean over the video, red above",
+    ]
+    return _drawn(title, strips, least_px=_BAND_PX)
+
+
+def _axis(length_s: float) -> Image.Image:
+    """Return marks over the time of a film."""
+    tile = Image.new("RGB", (_FILM_PX, _BAND_PX), _PAPER)
+    pen, font = ImageDraw.Draw(tile), ImageFont.load_default(size=13)
+    for part in range(_MARKS):
+        left = part * _FILM_PX // _MARKS
+        pen.line([(left, 0), (left, _BAND_PX)], fill=_INK)
+        pen.text((left + _GAP_PX, 2), f"{part * length_s / _MARKS:.4g}", fill=_INK, font=font)
+    return tile
+
+
+def _bands(classes: NDArray[np.int64], card: DatasetCard) -> Iterator[Strip]:
+    """Yield a band for each class of a film, coloured where a frame shows it; none is grey."""
+    shown = np.unique(classes)
+    for number, label in enumerate(shown[shown >= 0][:_ROWS]):
+        band = _band((classes == label).any(1), _COLOURS[number % len(_COLOURS)])
+        yield _named(label, card), [band]
+    if (nothing := (classes < 0).all(1)).any():
+        yield "no class", [_band(nothing, _GREY)]
+
+
+def _band(here: Any, colour: tuple[int, int, int]) -> Image.Image:  # bool [F]
+    pixels = np.where(here[None, :, None], colour, _PAPER).astype(np.uint8)
+    return _stretched(pixels, (_FILM_PX, _BAND_PX))
+
+
+def _heat(features: NDArray[np.float32]) -> Image.Image:  # [F, D]
+    """Return features over time, averaged over what one column of the picture stands for."""
+    columns = min(_MOMENTS, len(features))
+    begins = np.arange(columns) * len(features) // columns
+    sums = np.add.reduceat(features.astype(np.float64), begins)
+    means = sums / np.diff(begins, append=len(features))[:, None]
+    width = means.std(0)
+    high = (means - means.mean(0)).T / (_DEVIATIONS * np.where(width > 0, width, 1)[:, None])
+    return _stretched(_coloured(np.stack([-high, high])), (_FILM_PX, _HEAT_PX))
 
 
 def _pair_strips(part: Samples | Source, pair: Pair) -> list[Strip]:
@@ -232,8 +389,12 @@ def _coloured(counts: NDArray[np.float64]) -> NDArray[np.uint8]:  # [C, H, W] ->
 
 
 def _label(label: int, samples: int, card: DatasetCard) -> str:
+    return f"{_named(label, card)}\nof {samples:,}"
+
+
+def _named(label: int, card: DatasetCard) -> str:
     name = card.class_names[label] if card.class_names else ""
-    return f"{label} {name}".strip()[:22] + f"\nof {samples:,}"
+    return f"{label} {name}".strip()[:22]
 
 
 def _scaled(pixels: NDArray[np.uint8], side_px: int) -> Image.Image:
@@ -257,11 +418,11 @@ def spread(values: NDArray[np.int64], count: int, /) -> NDArray[np.int64]:
     return chosen
 
 
-def _drawn(title: list[str], strips: list[Strip]) -> Image.Image:
-    """Return the page: title lines, then a strip a row."""
+def _drawn(title: list[str], strips: list[Strip], *, least_px: int = _TILE_PX) -> Image.Image:
+    """Return the page: title lines, then a strip a row, each at least so high."""
     font = ImageFont.load_default(size=13)
     head = _GAP_PX + _LINE_PX * len(title) + _GAP_PX
-    heights = [max([_TILE_PX, *(tile.height for tile in tiles)]) + _GAP_PX for _, tiles in strips]
+    heights = [max([least_px, *(tile.height for tile in tiles)]) + _GAP_PX for _, tiles in strips]
     widths = [sum(tile.width + _GAP_PX for tile in tiles) for _, tiles in strips]
     text_px = max(int(font.getlength(line)) for line in title) + 2 * _GAP_PX
     width = max(text_px, _MARGIN_PX + max(widths))
@@ -271,7 +432,7 @@ def _drawn(title: list[str], strips: list[Strip]) -> Image.Image:
         pen.text((_GAP_PX, _GAP_PX + number * _LINE_PX), line, fill=_INK, font=font)
     for number, (label, tiles) in enumerate(strips):
         top, left = head + sum(heights[:number]), _MARGIN_PX
-        pen.text((_GAP_PX, top + _TILE_PX // 4), label, fill=_INK, font=font)
+        pen.text((_GAP_PX, top + least_px // 4), label, fill=_INK, font=font)
         for tile in tiles:
             page.paste(tile, (left, top))
             left += tile.width + _GAP_PX

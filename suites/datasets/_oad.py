@@ -7,20 +7,22 @@ ambiguous, or past the end.
 
 Files lie as TeSTra (ECCV 2022), LSTR (NeurIPS 2021) and MAT (ICCV 2023) distribute them: a
 folder a stream of features and one of labels, in each ``VIDEO.npy`` of as many rows as the
-video has frames, the labels 0 or 1 a class.
+video has frames, the labels 0 or 1 a class, the features finite. Messages count frames from 0,
+as rows of these files.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts.dataset import DatasetCard, DatasetProvenance, Samples
+from harness.contracts.dataset import DatasetCard, DatasetProvenance, Finding, Samples
 from harness.contracts.errors import DataError
 from harness.data.windows import Windows
 
@@ -28,6 +30,8 @@ RATE_HZ = 4.0
 AHEAD = 8  # frames: 0.25 to 2 seconds
 NO_CLASS = -1
 LABELS = "target_perframe"
+LOOKED_AT = 20  # videos, among which one is found to show
+Film = tuple[str, NDArray[np.int64], NDArray[np.float32]]  # name, classes [F, M], features [F, D]
 _OPEN = 128  # files mapped at once; a process may have 1024 open
 
 
@@ -49,6 +53,18 @@ class Videos:
         """Return the numbers of the videos called ``names``."""
         place = {name: number for number, name in enumerate(self.names)}
         return np.array([place[name] for name in names], dtype=np.int64)
+
+    def richest(self) -> "Videos":
+        """Return the one of the first ``LOOKED_AT`` videos that shows the most classes."""
+        ends = self.begins[: LOOKED_AT + 1].tolist()
+        shown = [len(np.unique(self.classes[begin:end])) for begin, end in pairwise(ends)]
+        number = int(np.argmax(shown))
+        begin, end = ends[number : number + 2]
+        return Videos(
+            names=self.names[number : number + 1],
+            begins=np.array([0, end - begin], dtype=np.int64),
+            classes=self.classes[begin:end],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +91,14 @@ class Mapped:
         names: Of the videos.
         begins: int64 ``[V + 1]``.
         streams: Folders and widths, joined in this order.
+        remedy: How a message ends.
     """
 
     folder: Path
     names: tuple[str, ...]
     begins: NDArray[np.int64]
     streams: tuple[tuple[str, int], ...]
+    remedy: str
     dtype = np.dtype(np.float32)
     ndim = 2
 
@@ -94,7 +112,11 @@ class Mapped:
         return self.shape[0]
 
     def __getitem__(self, frames: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return ``frames``, of any shape, as float32 ``[..., D]``."""
+        """Return ``frames``, of any shape, as float32 ``[..., D]``.
+
+        Raises:
+            DataError: If a feature is not finite; names file and frame.
+        """
         wanted = np.asarray(frames)
         flat = wanted.reshape(-1)
         rows = np.empty((len(flat), self.shape[1]), dtype=np.float32)
@@ -104,7 +126,8 @@ class Mapped:
             inside, column = flat[here] - self.begins[video], 0
             for stream, width in self.streams:
                 path = self.folder / stream / f"{self.names[video]}.npy"
-                rows[here, column : column + width] = _mapped(str(path))[inside]
+                read = _finite(path, _mapped(str(path)), inside, self.remedy)
+                rows[here, column : column + width] = read
                 column += width
         return rows.reshape(*wanted.shape, self.shape[1])
 
@@ -115,8 +138,26 @@ def _mapped(path: str) -> NDArray[Any]:
     return array
 
 
+def _finite(
+    path: Path,
+    stored: NDArray[Any],  # [L, D]
+    frames: NDArray[np.int64],  # [F]
+    remedy: str,
+) -> NDArray[np.float32]:  # [F, D]
+    """Return frames of a file, or name the first that is not finite in float32."""
+    with np.errstate(over="ignore"):  # what is too large is named below
+        read: NDArray[np.float32] = stored[frames].astype(np.float32, copy=False)
+    if not (finite := np.isfinite(read)).all():
+        row, channel = np.argwhere(~finite)[0]
+        raise DataError(
+            f"{path}: frame {frames[row]} holds {stored[frames[row], channel]} in channel "
+            f"{channel}; features must be finite numbers of float32; {remedy}"
+        )
+    return read
+
+
 def classes_of(
-    target: NDArray[Any],  # [F, C]; positive where a frame shows the class
+    target: NDArray[Any],  # [F, C]; 1 where a frame shows the class, else 0
     /,
     *,
     ignored: int,
@@ -269,33 +310,97 @@ class Layout:
         """Read the labels of the videos ``names``.
 
         Raises:
-            DataError: If a file is missing, cannot be read or is not of the right width.
+            DataError: If a file is missing, cannot be read or is not of the right width, or holds
+                anything but 0 and 1, or no 1 at all.
         """
-        classes = []
-        for name in names:
-            path = folder / LABELS / f"{name}.npy"
-            target = self._array(path, self.columns)
-            if not len(target):
-                raise DataError(f"{path} has no frame; {self.remedy}")
-            classes.append(classes_of(target, ignored=self.ignored))
+        classes = [
+            classes_of(self._labels(folder / LABELS / f"{name}.npy"), ignored=self.ignored)
+            for name in names
+        ]
         return joined(names, classes)
+
+    def film(self, folder: Path, names: Sequence[str], /) -> Film:
+        """Return of the first videos ``names`` the one that shows the most classes.
+
+        Raises:
+            DataError: If a file is missing, or not what it must be.
+        """
+        one = self.videos(folder, names[:LOOKED_AT]).richest()
+        return one.names[0], one.classes, self.frames(folder, one)[np.arange(len(one.classes))]
 
     def frames(self, folder: Path, videos: Videos, /) -> Mapped:
         """Map the features of ``videos``, after looking at every file's width and length.
 
         Raises:
-            DataError: If one is missing, or of another width or length than it must be.
+            DataError: If one is missing, or of another width or length than it must be, or its
+                first, middle or last frame is not finite.
         """
         lengths = np.diff(videos.begins)
         for stream, width in self.streams:
             for name, length in zip(videos.names, lengths.tolist(), strict=True):
                 path = folder / stream / f"{name}.npy"
-                found = self._array(path, width)
-                if len(found) != length:
-                    raise DataError(
-                        f"{path} has {len(found)} frames and its labels {length}; {self.remedy}"
-                    )
-        return Mapped(folder=folder, names=videos.names, begins=videos.begins, streams=self.streams)
+                # What is spoilt as a whole shows in three frames; every other is looked at when
+                # a window reads it.
+                few = np.array([0, length // 2, length - 1])
+                _finite(path, self._stream(path, width, length), few, self.remedy)
+        return Mapped(
+            folder=folder,
+            names=videos.names,
+            begins=videos.begins,
+            streams=self.streams,
+            remedy=self.remedy,
+        )
+
+    def findings(
+        self,
+        root: Path | None,
+        named: Callable[[Path], Sequence[str]],
+        /,
+        *,
+        work: int,
+    ) -> Iterator[Finding]:
+        """Yield one finding a file, reading every number; a wrong number of videos is one more.
+
+        Args:
+            root: Where data lies.
+            named: Returns the names of the videos of a folder, or says which are missing.
+            work: Frames that a video must have.
+
+        Raises:
+            DataError: If no folder holds the labels.
+        """
+        folder = self.find(root)
+        try:
+            names = named(folder)
+        except DataError as error:
+            place = str(folder / LABELS)
+            yield Finding(path=place, expected="every video", found=str(error), ok=False)
+            names = sorted(path.stem for path in (folder / LABELS).glob("*.npy"))
+        for name in names:
+            yield from self._findings(folder, name, work)
+
+    def _findings(self, folder: Path, name: str, work: int) -> Iterator[Finding]:
+        path, length = folder / LABELS / f"{name}.npy", None
+        expected = f"0 and 1 [L, {self.columns}]"
+        try:
+            length = len(self._labels(path))
+            _refuse_short(path, length, work)
+        except DataError as error:
+            yield Finding(path=str(path), expected=expected, found=str(error), ok=False)
+        else:
+            found = f"0 and 1 [{length}, {self.columns}]"
+            yield Finding(path=str(path), expected=expected, found=found, ok=True)
+        for stream, width in self.streams:
+            path = folder / stream / f"{name}.npy"
+            expected = f"finite numbers [{'L' if length is None else length}, {width}]"
+            try:
+                array = self._stream(path, width, length)
+                _finite(path, array, np.arange(len(array)), self.remedy)
+            except DataError as error:
+                yield Finding(path=str(path), expected=expected, found=str(error), ok=False)
+            else:
+                found = f"finite numbers [{len(array)}, {width}]"
+                yield Finding(path=str(path), expected=expected, found=found, ok=True)
 
     def labels_provenance(self, folder: Path, names: Sequence[str], /) -> DatasetProvenance:
         """Return which labels are used, by name and size.
@@ -326,6 +431,29 @@ class Layout:
         fingerprint = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         return DatasetProvenance(fingerprint=fingerprint)
 
+    def _labels(self, path: Path) -> NDArray[Any]:  # [L, columns]
+        target = self._array(path, self.columns)
+        if not len(target):
+            raise DataError(f"{path} has no frame; {self.remedy}")
+        wrong = ~((target == 0) | (target == 1))  # NaN too
+        if wrong.any():
+            frame, column = np.argwhere(wrong)[0]
+            raise DataError(
+                f"{path}: frame {frame} has {target[frame, column]} in column {column}; labels "
+                f"are 0 or 1; {self.remedy}"
+            )
+        if not target.any():
+            raise DataError(f"{path}: no frame shows any class, all labels are 0; {self.remedy}")
+        return target
+
+    def _stream(self, path: Path, width: int, length: int | None) -> NDArray[Any]:  # [L, width]
+        found = self._array(path, width)
+        if length is not None and len(found) != length:
+            raise DataError(
+                f"{path} has {len(found)} frames and its labels {length}; {self.remedy}"
+            )
+        return found
+
     def _array(self, path: Path, width: int) -> NDArray[Any]:
         if not path.is_file():
             raise DataError(f"{path} is missing; {self.remedy}")
@@ -355,8 +483,12 @@ def refuse_short(videos: Videos, folder: Path, work: int, /) -> None:
         DataError: Names the file.
     """
     for name, length in zip(videos.names, np.diff(videos.begins).tolist(), strict=True):
-        if length < work:
-            raise DataError(
-                f"{folder / f'{name}.npy'} has {length} frames, and a window asks about {work}; "
-                "leave that video out, or get it again"
-            )
+        _refuse_short(folder / f"{name}.npy", length, work)
+
+
+def _refuse_short(path: Path, length: int, work: int) -> None:
+    if length < work:
+        raise DataError(
+            f"{path} has {length} frames, and a window asks about {work}; leave that video out, or "
+            "get it again"
+        )

@@ -65,10 +65,19 @@ class TrackingSet:
         )
 
     def findings(self, root: Path | None, /) -> Iterator[Finding]:
-        """Yield what decodes and what does not."""
+        """Yield what decodes and what does not; a part that is missing is one finding."""
         place = self._rooted(root)
-        yield from findings(place / self.folder, shots_in(place / self.folder))
-        yield from findings(place / "tracking", self.test(place))
+        train = place / self.folder
+        yield from _part(train, lambda: shots_in(train), "images or sequences to train on")
+        yield from _part(place / "tracking", lambda: self.test(place), "sequences to test on")
+
+    def sequences(self, root: Path | None, /) -> Samples:
+        """List the frames of the sequences that are tested on; nothing to train on is needed.
+
+        Raises:
+            DataError: If there is none, or one is not whole; names file and line.
+        """
+        return tested(self.test(self._rooted(root)), self._pair)
 
     def load(self, root: Path | None, /, *, timesteps: int = 1) -> Splits[Any]:  # noqa: ARG002  static
         """Draw the training pairs; list the frames of the sequences.
@@ -81,7 +90,7 @@ class TrackingSet:
         return Splits(
             train=pairs(train, self.pairs, pair, opened=_kept if self.few_images else read),
             validation=tested(held, pair) if held[0].regions is not None else panned(held, pair),
-            test=tested(self.test(place), pair),
+            test=self.sequences(root),
         )
 
     @property
@@ -97,6 +106,15 @@ class TrackingSet:
                 f"at one with {self.folder}/ and tracking/"
             )
         return root
+
+
+def _part(folder: Path, listed: Callable[[], tuple[Shot, ...]], expected: str) -> Iterator[Finding]:
+    try:
+        shots = listed()
+    except DataError as error:
+        yield Finding(path=str(folder), expected=expected, found=str(error), ok=False)
+        return
+    yield from findings(folder, shots)
 
 
 def parted(shots: Sequence[Shot], /) -> tuple[list[Shot], list[Shot]]:

@@ -19,6 +19,8 @@ from harness.contracts.errors import DataError
 from harness.data.frames import read, size_of
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+_TRUTHS = "groundtruth*.txt"
+_GOT_10K = ("absence.label", "cover.label", "cut_by_image.label", "meta_info.ini")
 Floats = NDArray[np.float64]
 
 # Which frames of an OTB sequence its boxes are of, where that is not all (Wu et al., TPAMI 2015;
@@ -54,78 +56,91 @@ class Shot:
 def otb(folder: Path, /) -> tuple[Shot, ...]:
     """Return OTB's sequences: ``NAME/img/0001.jpg`` and ``NAME/groundtruth_rect*.txt``.
 
+    A folder without images and boxes is none, and is left out.
+
     Raises:
         DataError: If there is none, or one is not whole; names file and line.
     """
-    shots = []
-    for home in _folders(folder):
-        images = _images(home / "img") if (home / "img").is_dir() else ()
-        truths = sorted(home.glob("groundtruth_rect*.txt"))
-        if not images or not truths:
-            raise DataError(
-                f"{home} lacks {'img/0001.jpg, ...' if truths else 'groundtruth_rect.txt'}; unpack "
-                "it again"
-            )
-        first, last = _OTB_RANGES.get(home.name, (1, len(images)))
-        for truth in truths:
-            part = truth.stem.removeprefix("groundtruth_rect")
-            boxes = _numbers(truth, (4,))
-            # A copy may hold the frames of the range alone.
-            frames = images if len(images) == len(boxes) else images[first - 1 : last]
-            shots.append(_shot(f"{home.name}{part}", frames, _from_zero(boxes), truth))
+    shots = [shot for home in _sequences(folder) for shot in _otb(home)]
     return _all(shots, folder, "NAME/img/*.jpg and NAME/groundtruth_rect.txt")
 
 
 def vot(folder: Path, /) -> tuple[Shot, ...]:
     """Return VOT's sequences: frames in ``NAME/`` or ``NAME/color/``, ``NAME/groundtruth.txt``.
 
-    Regions are polygons of four corners, or boxes, which become polygons.
+    Regions are polygons of four corners, or boxes, which become polygons. A folder without
+    images and boxes is no sequence, and is left out.
 
     Raises:
         DataError: If there is none, or one is not whole; names file and line.
     """
-    shots = []
-    for home in _folders(folder):
-        truth = home / "groundtruth.txt"
-        if not truth.is_file():
-            raise DataError(f"{home} lacks groundtruth.txt; unpack it again")
-        regions = _numbers(truth, (4, 8))
-        if regions.shape[1] == 4:
-            left, top, width, height = regions.T
-            right, low = left + width, top + height
-            regions = np.stack([left, top, right, top, right, low, left, low], axis=1)
-        images = _images(home / "color" if (home / "color").is_dir() else home)
-        shots.append(_shot(home.name, images, regions, truth))
+    shots = [shot for home in _sequences(folder) for shot in _vot(home)]
     return _all(shots, folder, "NAME/*.jpg and NAME/groundtruth.txt")
 
 
-def got10k(folder: Path, /) -> tuple[Shot, ...]:
-    """Return GOT-10k's sequences, without the frames that say that the target is absent.
-
-    Raises:
-        DataError: If there is none, or one is not whole; names file and line.
-    """
+def _otb(home: Path) -> list[Shot]:
+    """Return what one folder shows, once for each file of boxes."""
+    images = _images(home / "img")
+    truths = sorted(home.glob("groundtruth_rect*.txt"))
+    if not images or not truths:
+        raise DataError(
+            f"{home} lacks {'img/0001.jpg, ...' if truths else 'groundtruth_rect.txt'}; unpack "
+            "it again, or move it away if it is no sequence"
+        )
     shots = []
-    for home in _folders(folder):
-        truth, away = home / "groundtruth.txt", home / "absence.label"
-        images, boxes = _images(home), _numbers(truth, (4,))
-        here = np.ones(len(boxes), dtype=bool)
-        if away.is_file():
-            here = _numbers(away, (1,))[:, 0] == 0
-        _require_numbered(images)
-        _require_as_many(truth, len(boxes), len(images))
-        _require_as_many(away, len(here), len(images))
-        kept = tuple(image for image, seen in zip(images, here, strict=True) if seen)
-        lines = np.flatnonzero(here) + 1
-        shots.append(_shot(home.name, kept, _from_zero(boxes[here]), truth, lines=lines))
-    return _all(shots, folder, "NAME/*.jpg and NAME/groundtruth.txt")
+    for truth in truths:
+        part = truth.stem.removeprefix("groundtruth_rect")
+        boxes = _numbers(truth, (4,))
+        # A copy may hold the frames of the range alone.
+        frames = images if len(images) == len(boxes) else _of_range(home.name, images)
+        shots.append(_shot(f"{home.name}{part}", frames, _from_zero(boxes), truth))
+    return shots
+
+
+def _of_range(name: str, images: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return those frames of an OTB sequence that its boxes are of, by their numbers."""
+    if name not in _OTB_RANGES or not all(image.stem.isdigit() for image in images):
+        return images
+    first, last = _OTB_RANGES[name]
+    return tuple(image for image in images if first <= int(image.stem) <= last)
+
+
+def _vot(home: Path) -> list[Shot]:
+    truth = home / "groundtruth.txt"
+    if not truth.is_file():
+        raise DataError(
+            f"{home} holds images and lacks groundtruth.txt; unpack it again, or move it away if "
+            "it is no sequence"
+        )
+    regions = _numbers(truth, (4, 8))
+    if regions.shape[1] == 4:
+        left, top, width, height = regions.T
+        right, low = left + width, top + height
+        regions = np.stack([left, top, right, top, right, low, left, low], axis=1)
+    images = _images(home / "color" if (home / "color").is_dir() else home)
+    return [_shot(home.name, images, regions, truth)]
+
+
+def _got10k(home: Path) -> list[Shot]:
+    """Return one sequence, without the frames that say that the target is absent."""
+    truth, away = home / "groundtruth.txt", home / "absence.label"
+    images, boxes = _images(home), _numbers(truth, (4,))
+    here = np.ones(len(boxes), dtype=bool)
+    if away.is_file():
+        here = _numbers(away, (1,))[:, 0] == 0
+    _require_numbered(images)
+    _require_as_many(truth, len(boxes), images)
+    _require_as_many(away, len(here), images)
+    kept = tuple(image for image, seen in zip(images, here, strict=True) if seen)
+    lines = np.flatnonzero(here) + 1
+    return [_shot(home.name, kept, _from_zero(boxes[here]), truth, lines=lines)]
 
 
 def coco(folder: Path, /) -> tuple[Shot, ...]:
     """Return every object of COCO's images as a still: ``annotations/instances_*.json``.
 
     Raises:
-        DataError: If an image is missing or a box is none; names file and annotation.
+        DataError: If an image is missing, or a box is missing or none; names file and annotation.
     """
     shots = []
     for listed in sorted((folder / "annotations").glob("instances_*.json")):
@@ -133,20 +148,35 @@ def coco(folder: Path, /) -> tuple[Shot, ...]:
             content = json.loads(listed.read_text(encoding="utf-8"))
             names = {each["id"]: str(each["file_name"]) for each in content["images"]}
             objects = [each for each in content["annotations"] if not each.get("iscrowd")]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{listed} is no list of COCO's instances: {error!r}") from error
         images = folder / "images" / listed.stem.removeprefix("instances_")
         for item in objects:
             what = f"{listed}: annotation {item.get('id')}"
-            if item.get("image_id") not in names:
-                raise DataError(f"{what} is of image {item.get('image_id')}, which is not listed")
-            path = images / names[item["image_id"]]
+            box = _box(item.get("bbox"), what)
+            image = item.get("image_id")
+            if not isinstance(image, int | str) or image not in names:
+                raise DataError(f"{what} is of image {image}, which is not listed")
+            path = images / names[image]
             if not path.is_file():
                 raise DataError(f"{what}: {path} is missing; unpack the images again")
-            box = np.array([item["bbox"]], dtype=np.float64)
             _require_inside(box, size_of(path), {0: what}.__getitem__)
             shots.append(Shot(name=f"{path.stem}/{item.get('id')}", paths=(path,), regions=box))
     return _all(shots, folder, "annotations/instances_*.json")
+
+
+def _box(given: object, what: str) -> Floats:  # [1, 4]
+    """Return the box of an annotation."""
+    try:
+        box = np.array([given], dtype=np.float64)
+    except (ValueError, TypeError, OverflowError):
+        box = np.empty(0)
+    if box.shape != (1, 4) or not np.isfinite(box).all():
+        found = "has no bbox" if given is None else f"has the bbox {str(given)[:60]}"
+        raise DataError(
+            f"{what} {found}, expected [left, top, width, height]; get the annotations again"
+        )
+    return box
 
 
 def stills(folder: Path, /) -> tuple[Shot, ...]:
@@ -165,6 +195,13 @@ def stills(folder: Path, /) -> tuple[Shot, ...]:
 def shots_in(folder: Path, /) -> tuple[Shot, ...]:
     """Return what a folder holds, in whichever layout: COCO, OTB, GOT-10k or VOT, or images.
 
+    Names of files decide, of each sequence by itself: ``annotations/`` is COCO's,
+    ``groundtruth_rect*.txt`` OTB's; ``groundtruth.txt`` is GOT-10k's beside one of its own
+    files (``absence.label``, ``cover.label``, ``cut_by_image.label``, ``meta_info.ini``) or in
+    a folder called ``GOT-10k_*``, else VOT's. Without any of them every image is a still;
+    beside them a folder without images is no sequence and is left out, and one with images must
+    have its boxes.
+
     Raises:
         DataError: If it is missing, empty or damaged.
     """
@@ -174,23 +211,46 @@ def shots_in(folder: Path, /) -> tuple[Shot, ...]:
         )
     if (folder / "annotations").is_dir():
         return coco(folder)
-    homes = [child for child in folder.iterdir() if child.is_dir()]
-    if any(list(home.glob("groundtruth_rect*.txt")) for home in homes):
-        return otb(folder)
-    if any((home / "groundtruth.txt").is_file() for home in homes):
-        widths = {len(_fields(_lines(home / "groundtruth.txt")[0])) for home in homes[:1]}
-        return vot(folder) if 8 in widths else got10k(folder)
-    return stills(folder)
+    homes = _folders(folder)
+    if not any(any(home.glob(_TRUTHS)) for home in homes):
+        return stills(folder)
+    return tuple(shot for home in homes if _is_sequence(home) for shot in _reader_of(home)(home))
+
+
+def _reader_of(home: Path) -> Callable[[Path], list[Shot]]:
+    if any(home.glob("groundtruth_rect*.txt")):
+        return _otb
+    named = home.name.startswith("GOT-10k_")
+    if named or any((home / mark).is_file() for mark in _GOT_10K):
+        return _got10k
+    return _otb if (home / "img").is_dir() else _vot
 
 
 def _folders(folder: Path) -> list[Path]:
+    """Return the folders in one, but for hidden ones and what archives made by macOS leave."""
+    return sorted(
+        child
+        for child in folder.iterdir()
+        if child.is_dir() and not child.name.startswith(".") and child.name != "__MACOSX"
+    )
+
+
+def _is_sequence(home: Path) -> bool:
+    """Return whether a folder is meant as a sequence, whole or not."""
+    if any(home.glob(_TRUTHS)):
+        return True
+    return any(path.suffix.lower() in _SUFFIXES for path in home.rglob("*"))
+
+
+def _sequences(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder} is missing; put the sequences there, a folder each")
-    return sorted(child for child in folder.iterdir() if child.is_dir())
+    return [home for home in _folders(folder) if _is_sequence(home)]
 
 
 def _images(folder: Path) -> tuple[Path, ...]:
-    return tuple(sorted(child for child in folder.iterdir() if child.suffix.lower() in _SUFFIXES))
+    found = folder.iterdir() if folder.is_dir() else ()
+    return tuple(sorted(child for child in found if child.suffix.lower() in _SUFFIXES))
 
 
 def _all(shots: Sequence[Shot], folder: Path, layout: str) -> tuple[Shot, ...]:
@@ -240,12 +300,31 @@ def _from_zero(boxes: Floats) -> Floats:
     return boxes - [1, 1, 0, 0]
 
 
-def _require_as_many(truth: Path, regions: int, frames: int) -> None:
-    if regions != frames:
+def _require_as_many(truth: Path, regions: int, images: tuple[Path, ...]) -> None:
+    """Refuse other numbers of lines and frames; the frames' own numbers leave none out."""
+    if regions == len(images):
+        return
+    told = f"{truth}:{min(regions, len(images)) + 1}: {regions} lines and {len(images)} frames"
+    if not images:
+        raise DataError(f"{told} beside them; put frames there, .jpg, .png or .bmp")
+    if regions < len(images):
+        raise DataError(f"{told}, none for {images[regions].name}; unpack both again")
+    if wanted := _missing_end(images):
         raise DataError(
-            f"{truth}:{min(regions, frames) + 1}: {regions} lines and {frames} frames beside "
-            "them; one of them is not whole: unpack both again"
+            f"{wanted} is missing: {truth} has {regions} lines, and there are {len(images)} "
+            "frames; unpack both again"
         )
+    raise DataError(f"{told} beside them; one of them is not whole: unpack both again")
+
+
+def _missing_end(images: tuple[Path, ...]) -> Path | None:
+    """Return the frame before those that are there, or else behind them; frames begin at 1."""
+    first, last = images[0], images[-1]
+    if not (first.stem.isdigit() and last.stem.isdigit()):
+        return None
+    begin = _OTB_RANGES.get(first.parent.parent.name, (1, 0))[0]
+    near, number = (first, begin) if int(first.stem) > begin else (last, int(last.stem) + 1)
+    return near.with_name(f"{number:0{len(near.stem)}d}{near.suffix}")
 
 
 def _shot(
@@ -258,7 +337,7 @@ def _shot(
 ) -> Shot:
     """Return a sequence whose boxes fit its frames."""
     _require_numbered(images)  # a frame that is missing is named, where its number says so
-    _require_as_many(truth, len(regions), len(images))
+    _require_as_many(truth, len(regions), images)
 
     def where(row: int) -> str:
         return f"{truth}:{row + 1 if lines is None else lines[row]}"

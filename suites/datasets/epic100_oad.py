@@ -1,15 +1,18 @@
 """EPIC-KITCHENS-100 for action anticipation: features, four a second, of 633 videos."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from harness.contracts.dataset import Dataset, DatasetCard, DatasetProvenance, Splits
+from harness.contracts.dataset import Dataset, DatasetCard, DatasetProvenance, Finding, Splits
 from harness.contracts.errors import DataError
 from harness.contracts.inputs import Features
 from suites.datasets._events_splits import split
 from suites.datasets._oad import (
     LABELS,
     RATE_HZ,
+    Film,
     Layout,
     Shape,
     anticipated,
@@ -66,6 +69,17 @@ class Epic:
         folder = LAYOUT.find(root)
         train, test = named(folder)
         return LAYOUT.provenance(folder, [*train, *test])
+
+    def findings(self, root: Path | None, /) -> Iterator[Finding]:
+        """Yield what every file is and should be, reading every number."""
+        yield from LAYOUT.findings(
+            root, lambda folder: list(chain(*named(folder))), work=SHAPE.work
+        )
+
+    def film(self, root: Path | None, /) -> Film:
+        """Return name, classes and features of one video for training."""
+        folder = LAYOUT.find(root)
+        return LAYOUT.film(folder, named(folder)[0])
 
     def load(self, root: Path | None, /, *, timesteps: int = 1) -> Splits:  # noqa: ARG002  a static set
         """Read the labels and map the features."""

@@ -1,17 +1,19 @@
 """THUMOS14 for online action detection: Kinetics features, four a second, of 413 videos."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts.dataset import Dataset, DatasetCard, DatasetProvenance, Splits
+from harness.contracts.dataset import Dataset, DatasetCard, DatasetProvenance, Finding, Splits
 from harness.contracts.errors import DataError
 from harness.contracts.inputs import Features
 from suites.datasets._oad import (
     LABELS,
     RATE_HZ,
+    Film,
     Layout,
     Mapped,
     Shape,
@@ -94,6 +96,15 @@ class Thumos:
         """Return which files are used, by name and size."""
         folder = LAYOUT.find(root)
         return LAYOUT.provenance(folder, [*named(folder)])
+
+    def findings(self, root: Path | None, /) -> Iterator[Finding]:
+        """Yield what every file is and should be, reading every number."""
+        yield from LAYOUT.findings(root, named, work=SHAPE.work)
+
+    def film(self, root: Path | None, /) -> Film:
+        """Return name, classes and features of one video for training."""
+        folder = LAYOUT.find(root)
+        return LAYOUT.film(folder, named(folder))
 
     def load(self, root: Path | None, /, *, timesteps: int = 1) -> Splits:  # noqa: ARG002  a static set
         """Read the labels and map the features."""

@@ -40,6 +40,7 @@ from suites.datasets._oad import (
     LABELS,
     NO_CLASS,
     RATE_HZ,
+    Film,
     Shape,
     Videos,
     classes_of,
@@ -96,6 +97,11 @@ class Simulated:
         return DatasetProvenance(
             fingerprint=hashlib.sha256(told.encode()).hexdigest(), notes=(NOTE,)
         )
+
+    def film(self, root: Path | None, /) -> Film:
+        """Return name, classes and simulated features of one video for training."""
+        one = _videos(_source(root)).richest()
+        return one.names[0], one.classes, features(one)
 
     def load(self, root: Path | None, /, *, timesteps: int = 1) -> Splits:  # noqa: ARG002  a static set
         """Read the real labels and simulate the features."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -12,11 +13,21 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from harness.contracts.dataset import PublishedFile
+from harness.cli.data import data_app
+from harness.contracts.dataset import (
+    DatasetCard,
+    DatasetProvenance,
+    PublishedFile,
+    Samples,
+    Splits,
+)
+from harness.contracts.errors import UnsupportedError
 from harness.contracts.inputs import Tokens
+from harness.data import catalogue
+from harness.data.preview import readable, sheet
 from suites.datasets import _text, mr, sst2, sst5, waimai
 from suites.datasets._text import Characters, Corpus, Sentence, WordPieces, divided, drawn_index
-from tests.data.publishing import published, refusal
+from tests.data.publishing import RUNNER, published, refusal
 
 NAMES = ["chnsenticorp", "mr", "sst2", "sst5", "subj", "waimai"]
 needs_tokenizers = pytest.mark.skipif(
@@ -132,6 +143,93 @@ def test_what_was_tokenised_is_kept_and_a_damaged_cache_is_made_anew(
     kept.write_bytes(kept.read_bytes()[:-4])
     assert np.array_equal(made.load(tmp_path).train.inputs, first.train.inputs)
     assert {path.name for path in (cache / "text").iterdir()} == {kept.name}
+
+
+@needs_tokenizers
+def test_a_preview_prints_sentences_and_what_a_network_gets_of_them(tmp_path: Path) -> None:
+    tokeniser = vocabulary(tmp_path, "a", "fine", "film", "aw", "##ful", "!")
+    made = replace(put(tmp_path, corpus(sst2), TAB, TAB, TAB), tokeniser=tokeniser)
+    assert list(readable(made, tmp_path))[3:] == [
+        "",
+        "0 negative, 1 of 2",
+        "  Awful !",
+        "  = [CLS] aw ##ful ! [SEP]  (5 of 6 tokens)",
+        "",
+        "1 positive, 1 of 2",
+        "  a fine film",
+        "  = [CLS] a fine film [SEP]  (5 of 6 tokens)",
+    ]
+    with pytest.raises(UnsupportedError, match="is Tokens and no image"):
+        sheet(made, tmp_path)
+
+
+class Worded:
+    """Ten sentences of two tokens or three, and no tokeniser of anyone's."""
+
+    card = DatasetCard(
+        title="Numbers",
+        classes=2,
+        input=Tokens(vocabulary=12, length=4),
+        split="none",
+        flip_keeps_label=False,
+        citation="",
+        licence="",
+        url="",
+    )
+    tokeniser = property(lambda self: self)
+
+    def vocabulary(self, root: Path | None, train: Sequence[str]) -> dict[str, int]:
+        assert root is None
+        assert train[9] == "s9\x85 \x85again"
+        return {f"t{number}": number for number in range(12)}
+
+    def sentences(self, _: Path | None, /) -> Sequence[Sequence[Sentence]]:
+        return [
+            [Sentence(text=f"s{number}\x85 \x85again", label=number % 2) for number in range(10)]
+        ]
+
+    def provenance(self, _: Path | None, /) -> DatasetProvenance:
+        return DatasetProvenance(fingerprint="", notes=("made here",))
+
+    def load(self, _: Path | None, /, *, timesteps: int = 1) -> Splits:  # noqa: ARG002  as any set's
+        ids = np.array([[1, 2 + number, 0, 0] for number in range(10)])
+        part = Samples(inputs=ids, labels=np.arange(10) % 2)
+        return Splits(train=part, validation=part, test=part)
+
+
+def test_a_preview_of_text_spreads_three_sentences_over_each_class() -> None:
+    lines = list(readable(Worded(), None))
+    assert lines[3] == "made here"
+    assert lines[5] == "0, 5 of 10"
+    assert lines[6:12:2] == ["  s0 again", "  s4 again", "  s8 again"]
+    assert lines[7:12:2] == [f"  = t1 t{2 + n}  (2 of 4 tokens)" for n in (0, 4, 8)]
+    assert lines[14::2] == ["  s1 again", "  s5 again", "  s9 again"]
+
+
+def test_the_command_line_prints_text_or_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "load", lambda _: Worded())
+    arguments = ["preview", "sst2", "--data-root", str(tmp_path)]
+    monkeypatch.setattr(Worded, "vocabulary", lambda *_: {f"t{n}": n for n in range(12)})
+    printed = RUNNER.invoke(data_app, arguments)
+    assert printed.exit_code == 0
+    assert printed.output.splitlines() == list(readable(Worded(), tmp_path))
+    out = tmp_path / "out.txt"
+    assert RUNNER.invoke(data_app, [*arguments, "--out", str(out)]).exit_code == 0
+    assert out.read_text(encoding="utf-8") == printed.output
+    refused = RUNNER.invoke(data_app, [*arguments, "--out", str(tmp_path)])
+    assert "cannot be written" in str(refused.exception)
+    refused = RUNNER.invoke(data_app, [*arguments, "--predictions", "p.npz"])
+    assert "sst2 is text" in str(refused.exception)
+
+
+def test_tokens_without_sentences_are_nothing_to_look_at() -> None:
+    class Bare:
+        card = Worded.card
+
+    with pytest.raises(UnsupportedError, match="Numbers offers no sentences"):
+        list(readable(cast("Any", Bare()), None))
 
 
 def test_latin_1_sentences_may_hold_what_unicode_calls_a_new_line(tmp_path: Path) -> None:
