@@ -6,7 +6,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from typing import Any
@@ -22,6 +22,7 @@ from harness.training import Student, Teacher
 from tests.methods.classrooms import EVENTS, IMAGES, STATIC, Classroom, Kind, images
 from tests.methods.small import but, lesson, student, teacher
 
+WITH_STAGES = replace(images("resnet"), steps=3)  # which projectors and assistants stand between
 TIMESTEPS = (2, 1, 4)
 KINDS: tuple[Kind, ...] = ("convnet", "vgg", "resnet")
 
@@ -153,9 +154,9 @@ def answers(method: Method, room: Classroom, *, backend: str) -> list[Tensor]:
     return said
 
 
-def extras_learn(method: Method, room: Classroom | None = None) -> None:
+def extras_learn(method: Method, room: Classroom = WITH_STAGES) -> None:
     """Demand that all moves which some optimiser holds beside student and teacher."""
-    seen = watched(method, room or images("resnet"))
+    seen = watched(method, room)
     known = {
         id(weight) for each in (seen.learner, seen.guide.network) for weight in each.parameters()
     }

@@ -11,7 +11,7 @@ from harness.contracts.method import Method, MethodCard
 from harness.data import catalogue
 from harness.training import Student
 from tests.methods import laws
-from tests.methods.classrooms import IMAGES, TASKS, Classroom, images
+from tests.methods.classrooms import IMAGES, TASKS, Classroom
 from tests.methods.small import (
     CLASSES,
     EVENTS,
@@ -83,7 +83,7 @@ def test_nothing_of_a_method_stays_in_the_student(name: str, room: Classroom) ->
 
 @_told(ASKED)
 def test_all_that_learns_beside_the_student_moves(name: str, room: Classroom) -> None:
-    laws.extras_learn(_method(name), images("resnet") if room is IMAGES else room)
+    laws.extras_learn(_method(name), laws.WITH_STAGES if room is IMAGES else room)
 
 
 @pytest.mark.parametrize("backend", ["norse", "spikingjelly"])
