@@ -200,3 +200,17 @@ def test_boxes_count_as_much_as_the_teacher_is_sure_of_them() -> None:
     ours[0, 2, 2:] += math.log(2)
     ours[0, 0, 2:] += 9.0
     assert boxes.box_divergence(ours, theirs).item() == pytest.approx(math.log(4))
+
+
+@pytest.mark.parametrize("offset", [44.0, 90.0])
+def test_boxes_of_a_network_that_knows_nothing_are_still_boxes(offset: float) -> None:
+    # A random network answers so; e^44 squared is no float32, nor is e^90.
+    wild = torch.zeros(1, 4, 6)
+    wild[..., 2:] = offset
+    ours = torch.zeros(1, 4, 6, requires_grad=True)
+    labels = torch.tensor([[-8.0, -8, 8, 8]])
+    found = boxes.box_divergence(ours, wild) + boxes.task_loss(wild + ours, labels)
+    found.backward()  # type: ignore[no-untyped-call]  # torch's own
+    assert torch.isfinite(found)
+    assert ours.grad is not None
+    assert torch.isfinite(ours.grad).all()

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
+from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.neurons.precision import widened
@@ -73,10 +74,12 @@ class SuperSnn:
         """Descend both terms.
 
         Raises:
-            UnsupportedError: If ``sp`` finds no stage that both networks have.
+            UnsupportedError: If not both networks have what is compared.
         """
         maps = self.relation == "sp"
         tap = stages_in_common(student, lesson.guide)[-1] if maps else "penultimate"
+        if not (tap in student.tap_channels and tap in lesson.guide.tap_channels):
+            raise UnsupportedError("student and teacher have no vector before the answer in common")
         error = _ERRORS[self.relation]
 
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:

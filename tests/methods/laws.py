@@ -6,6 +6,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -15,38 +17,86 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from harness.contracts.errors import UnsupportedError
-from harness.contracts.method import Method, Track
-from harness.training import Student
-from tests.methods.small import EVENTS, STATIC, Kind, but, lesson, student, teacher
+from harness.contracts.method import Method, Progress, Track
+from harness.training import Student, Teacher
+from tests.methods.classrooms import EVENTS, IMAGES, STATIC, Classroom, Kind, images
+from tests.methods.small import but, lesson, student, teacher
 
+WITH_STAGES = replace(images("resnet"), steps=3)  # which projectors and assistants stand between
 TIMESTEPS = (2, 1, 4)
 KINDS: tuple[Kind, ...] = ("convnet", "vgg", "resnet")
-STEPS = 8  # stdp has half of them for its layers, one after the other
 
 
-def ready(method: Method, kind: Kind = "convnet", *, timesteps: int = 2) -> Student:
+def ready(method: Method, room: Classroom = IMAGES, *, timesteps: int = 2) -> Student:
     """Return a student of as many steps as the method means."""
     try:
-        return student(kind, method=method, timesteps=timesteps)
+        return room.student(method=method, timesteps=timesteps)
     except UnsupportedError:
-        return student(kind, method=method, timesteps=1)
+        return room.student(method=method, timesteps=1)
 
 
-def every_weight_learns(method: Method, *, track: Track = "scratch", timesteps: int = 2) -> None:
-    """Demand that all weights move, and go on moving but for a conversion.
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What a training did, from before its first step to after its last.
 
-    Nothing decays here, so what moves was moved by the method: norms and running statistics
+    Nothing decays in it, so what moves was moved by the method: norms and running statistics
     do not count, and no more does a start from the teacher's weights.
+
+    Attributes:
+        learner: The student as it is left,
+        modules: what it was made of,
+        keys: and the names of its state.
+        guide: The teacher as it is left,
+        knew: and its state before.
+        progress: What was told.
+        weights: The student's at first and after every step of its own.
+        optimised: What any optimiser held, and its value before the first step.
     """
+
+    learner: Student
+    modules: list[type[nn.Module]]
+    keys: set[str]
+    guide: Teacher
+    knew: dict[str, Tensor]
+    progress: list[Progress]
+    weights: list[dict[str, Tensor]]
+    optimised: list[tuple[Tensor, Tensor]]
+
+
+def watched(method: Method, room: Classroom = IMAGES, *, timesteps: int = 2) -> Watched:
+    """Train once, for all laws that only look."""
+    return _watched(method, room, timesteps)  # a cache takes 2 and nothing said for two questions
+
+
+@cache
+def _watched(method: Method, room: Classroom, timesteps: int) -> Watched:
     torch.manual_seed(0)
-    learner = ready(method, timesteps=timesteps)
-    states = [_weights(learner.network)]
-    course = but(lesson(teacher(), steps=STEPS), weight_decay=0.0)
-    states += [
-        _weights(learner.network)
-        for progress in method.fit(learner, course)
-        if progress.samples  # none while a teacher of the method's own learns
-    ]
+    learner, guide = ready(method, room, timesteps=timesteps), room.teacher()
+    keys, knew = set(learner.network.state_dict()), deepcopy(guide.network.state_dict())
+    modules = [type(module) for module in learner.network.modules()]
+    progress, weights = [], [_weights(learner.network)]
+    with _optimised() as given:
+        for each in method.fit(learner, but(room.lesson(guide), weight_decay=0.0)):
+            progress.append(each)
+            if each.samples:  # none while a teacher of the method's own learns
+                weights.append(_weights(learner.network))
+    return Watched(
+        learner=learner,
+        modules=modules,
+        keys=keys,
+        guide=guide,
+        knew=knew,
+        progress=progress,
+        weights=weights,
+        optimised=list(given.values()),
+    )
+
+
+def every_weight_learns(
+    method: Method, room: Classroom = IMAGES, *, track: Track = "scratch", timesteps: int = 2
+) -> None:
+    """Demand that all weights move, and go on moving but for a conversion."""
+    states = watched(method, room, timesteps=timesteps).weights
     start, first, last = states[0], states[min(1, len(states) - 1)], states[-1]
     for origin in [start] if track == "conversion" else [start, first]:
         still = [name for name, weight in last.items() if torch.equal(weight, origin[name])]
@@ -59,28 +109,64 @@ def _weights(network: nn.Module) -> dict[str, Tensor]:
     return {name: weight.detach().clone() for name, weight in named if weight.dim() > 1}
 
 
-def teacher_changes(method: Method) -> bool:
+def teacher_changes(method: Method, room: Classroom = IMAGES) -> bool:
     """Return whether the teacher is another one afterwards; it must be frozen again."""
-    learner, guide = ready(method), teacher()
-    knew = deepcopy(guide.network.state_dict())
-    list(method.fit(learner, lesson(guide)))
-    assert not guide.network.training, "the teacher is left in training mode"
-    assert not any(weight.requires_grad for weight in guide.network.parameters())
-    return any(
-        not torch.equal(knew[key], value) for key, value in guide.network.state_dict().items()
-    )
+    seen = watched(method, room)
+    guide = seen.guide.network
+    assert not guide.training, "the teacher is left in training mode"
+    assert not any(weight.requires_grad for weight in guide.parameters())
+    return any(not torch.equal(seen.knew[key], value) for key, value in guide.state_dict().items())
 
 
-def extras_learn(method: Method) -> None:
+def spends_its_budget(method: Method, room: Classroom = IMAGES) -> None:
+    """Demand that each batch is spent and told, and the budget with it."""
+    progress, each = watched(method, room).progress, room.lesson(None)
+    samples = each.budget_samples // each.steps
+    # A teacher of the method's own may be trained first; its samples are not the student's.
+    spent = [told.samples for told in progress if told.samples]
+    assert spent == [samples * step for step in range(1, each.steps + 1)]
+    assert {told.budget for told in progress} == {each.budget_samples}
+
+
+def leaves_nothing(method: Method, room: Classroom = IMAGES) -> None:
+    """Demand that the student is made of what it was, and answers by its state dict alone."""
+    seen = watched(method, room)
+    learner = seen.learner
+    assert set(learner.network.state_dict()) == seen.keys
+    assert [type(module) for module in learner.network.modules()] == seen.modules
+    for module in learner.network.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+        assert not module._backward_hooks
+        assert not module._backward_pre_hooks
+    assert all(weight.requires_grad for weight in learner.parameters())
+    assert torch.equal(*answers(method, room, backend="reference"))
+
+
+def answers(method: Method, room: Classroom, *, backend: str) -> list[Tensor]:
+    """Return what the student says, and what another simulator's with its weights does."""
+    learner = watched(method, room).learner
+    other = room.student(method=method, backend=backend, timesteps=learner.timesteps, seed=5)
+    other.network.load_state_dict(learner.network.state_dict())
+    (batch,) = next(iter(room.lesson(None, steps=1).epochs))
+    said = []
+    for each in (learner, other):
+        each.network.eval()
+        with torch.no_grad():
+            said.append(each(batch.stimulus).logits)
+    assert torch.isfinite(said[0]).all()
+    return said
+
+
+def extras_learn(method: Method, room: Classroom = WITH_STAGES) -> None:
     """Demand that all moves which some optimiser holds beside student and teacher."""
-    torch.manual_seed(0)
-    learner, guide = ready(method, "resnet"), teacher("resnet")
-    known = {id(weight) for each in (learner, guide.network) for weight in each.parameters()}
-    with _optimised() as given:
-        list(method.fit(learner, but(lesson(guide, steps=3), weight_decay=0.0)))
+    seen = watched(method, room)
+    known = {
+        id(weight) for each in (seen.learner, seen.guide.network) for weight in each.parameters()
+    }
     still = [
         tuple(weight.shape)
-        for weight, start in given.values()
+        for weight, start in seen.optimised
         if id(weight) not in known and torch.equal(weight, start)
     ]
     assert not still, f"parameters of these shapes are held by an optimiser and never move: {still}"

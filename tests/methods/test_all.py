@@ -1,4 +1,4 @@
-"""What every method must do, whatever it is."""
+"""What every method must do, whatever it is and whatever is asked of its student."""
 
 from typing import cast
 
@@ -8,8 +8,10 @@ import torch
 from harness import discovery
 from harness.contracts.errors import DivergedError, UnsupportedError
 from harness.contracts.method import Method, MethodCard
+from harness.data import catalogue
 from harness.training import Student
 from tests.methods import laws
+from tests.methods.classrooms import IMAGES, TASKS, Classroom
 from tests.methods.small import (
     CLASSES,
     EVENTS,
@@ -23,7 +25,18 @@ from tests.methods.small import (
 )
 
 NAMES = on_images()
-CARDS = {name: discovery.method_card(name) for name in NAMES}
+CARDS = {name: discovery.method_card(name) for name in discovery.names("methods")}
+ON_TASKS = [(name, room) for room in TASKS for name in room.methods]
+ASKED = [
+    *((name, IMAGES) for name in NAMES),
+    *((name, room) for name, room in ON_TASKS if name not in room.refused_by),
+]
+
+
+def _told(lessons: list[tuple[str, Classroom]]) -> pytest.MarkDecorator:
+    """Ask a law of every method in its classrooms, images by the method's name alone."""
+    ids = [name if room is IMAGES else f"{name}-{room}" for name, room in lessons]
+    return pytest.mark.parametrize(("name", "room"), lessons, ids=ids)
 
 
 def _method(name: str) -> Method:
@@ -36,52 +49,41 @@ def _card(name: str) -> MethodCard:
     return card
 
 
-def _ready(name: str, kind: Kind = "convnet") -> tuple[Method, Student]:
-    """Return the method and a student of as many steps as it means."""
-    method = _method(name)
-    return method, laws.ready(method, kind)
+def test_every_data_set_has_a_classroom() -> None:
+    def asks(dataset: str) -> tuple[object, ...]:
+        card = catalogue.load(dataset).card
+        return type(card.input), *discovery.task_gives(card.task)
+
+    known = {asks(room.dataset) for room in (IMAGES, *TASKS)}
+    alone = [name for name in discovery.names("datasets") if asks(name) not in known]
+    assert not alone, f"no method is held to its laws on what {alone} ask"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_weight_learns(name: str) -> None:
+@_told(ASKED)
+def test_every_weight_learns(name: str, room: Classroom) -> None:
     # Where a neuron has no gradient before its first spike, the first layers need some steps.
     timesteps = 16 if name == "hybrid_conversion" else 2
-    laws.every_weight_learns(_method(name), track=_card(name).track, timesteps=timesteps)
+    laws.every_weight_learns(_method(name), room, track=_card(name).track, timesteps=timesteps)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_teacher_learns_only_if_the_card_says_so(name: str) -> None:
-    assert laws.teacher_changes(_method(name)) == _card(name).teacher_learns
+@_told(ASKED)
+def test_a_teacher_learns_only_if_the_card_says_so(name: str, room: Classroom) -> None:
+    assert laws.teacher_changes(_method(name), room) == _card(name).teacher_learns
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_whole_budget_is_spent_and_told(name: str) -> None:
-    method, learner = _ready(name)
-    progress = list(method.fit(learner, lesson(teacher(), steps=3)))
-    # A teacher of the method's own may be trained first; its samples are not the student's.
-    spent = [each.samples for each in progress if each.samples]
-    assert spent == [SAMPLES, 2 * SAMPLES, 3 * SAMPLES]
-    assert {each.budget for each in progress} == {3 * SAMPLES}
+@_told(ASKED)
+def test_the_whole_budget_is_spent_and_told(name: str, room: Classroom) -> None:
+    laws.spends_its_budget(_method(name), room)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_nothing_of_a_method_stays_in_the_student(name: str) -> None:
-    method, learner = _ready(name)
-    keys = set(learner.network.state_dict())
-    modules = [type(module) for module in learner.network.modules()]
-    list(method.fit(learner, lesson(teacher())))
-    assert set(learner.network.state_dict()) == keys
-    assert [type(module) for module in learner.network.modules()] == modules
-    for module in learner.network.modules():
-        assert not module._forward_hooks
-        assert not module._forward_pre_hooks
-        assert not module._backward_hooks
-    assert all(weight.requires_grad for weight in learner.parameters())
+@_told(ASKED)
+def test_nothing_of_a_method_stays_in_the_student(name: str, room: Classroom) -> None:
+    laws.leaves_nothing(_method(name), room)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_all_that_learns_beside_the_student_moves(name: str) -> None:
-    laws.extras_learn(_method(name))
+@_told(ASKED)
+def test_all_that_learns_beside_the_student_moves(name: str, room: Classroom) -> None:
+    laws.extras_learn(_method(name), laws.WITH_STAGES if room is IMAGES else room)
 
 
 @pytest.mark.parametrize("backend", ["norse", "spikingjelly"])
@@ -90,38 +92,56 @@ def test_a_method_does_not_refuse_everything(name: str, backend: str) -> None:
     laws.means_something(_method(name), backend=backend)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_loss_that_is_not_finite_ends_the_training(name: str) -> None:
-    method, learner = _ready(name)
-    spoilt = teacher()
+@_told([(name, room) for name, room in ON_TASKS if name in room.refused_by])
+def test_a_method_that_does_not_mean_the_networks_says_so(name: str, room: Classroom) -> None:
+    method = _method(name)
+    with pytest.raises(UnsupportedError, match=r"\w+ \w+"):
+        list(method.fit(laws.ready(method, room), room.lesson(room.teacher())))
+
+
+@_told(ASKED)
+def test_a_loss_that_is_not_finite_ends_the_training(name: str, room: Classroom) -> None:
+    method, spoilt = _method(name), room.teacher()
+    learner = laws.ready(method, room)
     with torch.no_grad():
         for network in (learner.network, spoilt.network):
-            network.get_parameter("fc.bias").fill_(float("nan"))
+            *_, answer = network.parameters()
+            answer.fill_(float("nan"))
     with pytest.raises(DivergedError, match="became nan after"):
-        list(method.fit(learner, lesson(spoilt)))
+        list(method.fit(learner, room.lesson(spoilt, steps=2)))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_training_that_was_broken_off_leaves_no_trace_in_the_next(name: str) -> None:
+@_told(ASKED)
+def test_a_training_that_was_broken_off_leaves_no_trace_in_the_next(
+    name: str, room: Classroom
+) -> None:
+    method = _method(name)
+
     def trained() -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
-        method, learner = _ready(name)
-        list(method.fit(learner, lesson(teacher())))
+        learner = laws.ready(method, room)
+        list(method.fit(learner, room.lesson(room.teacher(), steps=2)))
         return learner.network.state_dict()
 
     undisturbed = trained()
-    method, learner = _ready(name)
-    next(iter(method.fit(learner, lesson(teacher()))))
+    next(iter(method.fit(laws.ready(method, room), room.lesson(room.teacher(), steps=2))))
     again = trained()
     assert all(torch.equal(undisturbed[key], again[key]) for key in undisturbed)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, card in CARDS.items() if card and not card.uses_teacher]
-)
-def test_a_method_without_a_teacher_asks_none(name: str) -> None:
-    method, learner = _ready(name)
-    assert list(method.fit(learner, lesson(None)))
+@_told([(name, room) for name, room in ASKED if (card := CARDS[name]) and not card.uses_teacher])
+def test_a_method_without_a_teacher_asks_none(name: str, room: Classroom) -> None:
+    method = _method(name)
+    assert list(method.fit(laws.ready(method, room), room.lesson(None, steps=2)))
+
+
+@pytest.mark.parametrize("backend", ["norse", "spikingjelly"])
+@_told([(name, room) for name, room in ASKED if room is not IMAGES])
+def test_what_was_learnt_answers_alike_on_every_simulator(
+    name: str, room: Classroom, backend: str
+) -> None:
+    ours, theirs = laws.answers(_method(name), room, backend=backend)
+    assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [STATIC, EVENTS], ids=["static", "events"])

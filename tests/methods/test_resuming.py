@@ -19,10 +19,11 @@ from harness.training.lesson import Account
 from suites.methods.direct import METHOD as DIRECT
 from suites.methods.distilling_spikes import DistillingSpikes
 from suites.methods.kl_low_latency import KlLowLatency
+from tests.methods.classrooms import IMAGES, TASKS, Classroom
 from tests.methods.laws import ready
-from tests.methods.small import lesson, on_images, teacher
+from tests.methods.small import on_images
 
-STEPS, EPOCHS = 8, 4
+STEPS = IMAGES.steps
 _CPU = torch.device("cpu")
 Ended = tuple[list[float], dict[str, Tensor], Account, Tensor]
 
@@ -53,23 +54,22 @@ class Cutting(Keeper):
             raise CutOffError
 
 
-def course(keeper: Keeper | None) -> Lesson:
-    """Return a lesson of several epochs, every batch another."""
-    plain = lesson(teacher(), steps=STEPS)
+def course(keeper: Keeper | None, room: Classroom = IMAGES) -> Lesson:
+    """Return a lesson of epochs of two steps, every batch another."""
+    plain = room.lesson(room.teacher())
     (batches,) = plain.epochs
     held = list(batches)
-    length = STEPS // EPOCHS
     return replace(
         plain,
-        epochs=[held[start : start + length] for start in range(0, STEPS, length)],
-        recipe=replace(plain.recipe, epochs=EPOCHS, optimiser="adam", warmup=0.3),
+        epochs=[held[start : start + 2] for start in range(0, len(held), 2)],
+        recipe=replace(plain.recipe, epochs=len(held) // 2, optimiser="adam", warmup=0.3),
         keeper=keeper,
     )
 
 
-def train(method: Method, keeper: Keeper | None) -> Ended:
+def train(method: Method, keeper: Keeper | None, room: Classroom = IMAGES) -> Ended:
     torch.manual_seed(0)
-    learner, heard = ready(method), course(keeper)
+    learner, heard = ready(method, room), course(keeper, room)
     losses = []
     for progress in method.fit(learner, heard):
         losses.append(progress.loss)
@@ -78,13 +78,13 @@ def train(method: Method, keeper: Keeper | None) -> Ended:
     return losses, learner.network.state_dict(), heard.account, torch.rand(3)
 
 
-def resumed(method: Method, *, after: int) -> tuple[Ended, int]:
+def resumed(method: Method, room: Classroom = IMAGES, *, after: int) -> tuple[Ended, int]:
     """Return how a training ended that was cut off once, and how many steps it learned in all."""
     first = Cutting(after=after)
     with pytest.raises(CutOffError):
-        train(method, first)
+        train(method, first, room)
     second = Cutting(after=None, before=first.written)
-    return train(method, second), first.learnt + second.learnt
+    return train(method, second, room), first.learnt + second.learnt
 
 
 def same(one: Ended, other: Ended) -> None:
@@ -108,6 +108,29 @@ def test_every_method_goes_on_where_it_was_cut_off(name: str) -> None:
         ended, learnt = resumed(method, after=after)
         same(plain, ended)
         assert learnt <= whole.learnt + 1  # the first step is gone again: nothing was reported yet
+
+
+@pytest.mark.parametrize(
+    ("name", "room"),
+    [
+        pytest.param(name, room, id=f"{name}-{room}")
+        for room in TASKS
+        for name in room.methods
+        if name not in room.refused_by
+    ],
+)
+def test_on_every_task_too(name: str, room: Classroom) -> None:
+    """Once is enough here, in the middle of an epoch: where to cut, images were asked.
+
+    What they have no lesson for is cut off after its first step too.
+    """
+    method, whole = cast(Method, discovery.load("methods", name)), Cutting(after=None)
+    plain = train(method, whole, room)
+    middle = whole.gone // 2 + 1
+    for after in [middle] if name in on_images() else [1, middle]:
+        ended, learnt = resumed(method, room, after=after)
+        same(plain, ended)
+        assert learnt <= whole.learnt + 1
 
 
 @pytest.mark.parametrize(

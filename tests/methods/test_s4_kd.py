@@ -1,89 +1,35 @@
-"""S4-KD: the schedule of its stages, its losses by hand, and the laws of methods on a tracker."""
+"""S4-KD: the schedule of its stages, its losses by hand, and what becomes of thresholds."""
 
 import math
-from copy import deepcopy
 from dataclasses import replace
 from typing import cast
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness import discovery
-from harness.contracts.backend import Backend
 from harness.contracts.errors import UnsupportedError
-from harness.contracts.inputs import Classes, Pair
-from harness.contracts.method import Method
 from harness.contracts.model import Output
-from harness.contracts.neuron import NeuronSpec
-from harness.contracts.recipe import Recipe
-from harness.training import Answer, Batch, Lesson, Student, Teacher
+from harness.training import Answer, Lesson, Student, Teacher
 from harness.training.diet import diet_neurons
 from harness.training.losses import boxes
 from harness.training.losses.boxes import BoxLosses
 from suites.methods import s4_kd
-from suites.methods.direct import METHOD as DIRECT
-from suites.methods.logit_kd import METHOD as LOGIT_KD
 from suites.methods.s4_kd import METHOD, Pruning, S4Kd, stages
-from suites.models._siamese import SiamFCpp
 from tests.methods import small
-from tests.methods.test_resuming import CutOffError, Cutting
-
-PAIR = Pair(template=(3, 63, 63), search=(3, 95, 95))
-MODEL = SiamFCpp(widths=(3, 4, 4), kernels=(7, 3, 3), head=1)
-SPEC = NeuronSpec(scale_input=False)
+from tests.methods.classrooms import PAIRS
+from tests.methods.small import but
 
 
-def network(activation: object) -> nn.Module:
-    return MODEL.build(activation, input=PAIR, output=Classes(1))  # type: ignore[arg-type]  # whatever makes modules
+def student(*, timesteps: int = 1) -> Student:
+    return PAIRS.student(method=METHOD, timesteps=timesteps)
 
 
-def student(
-    method: Method = METHOD, *, timesteps: int = 1, backend: str = "reference", seed: int = 0
-) -> Student:
-    simulator = cast(Backend, discovery.load("backends", backend))
-    torch.manual_seed(seed)
-    learner = Student(
-        network=network(lambda: simulator.neuron(SPEC)),
-        timesteps=timesteps,
-        twin=network,
-        spec=SPEC,
-        neuron=simulator.neuron,
-    )
-    if isinstance(method, S4Kd):
-        method.realise(learner)
-    return learner
-
-
-def teacher() -> Teacher:
-    torch.manual_seed(1)
-    frozen = network(nn.ReLU).eval().requires_grad_(requires_grad=False)
-    return Teacher(network=frozen, mean=(0.5,) * 6, std=(0.5,) * 6)
+teacher = PAIRS.teacher
 
 
 def lesson(of: Teacher | None, *, steps: int = 4) -> Lesson:
-    generator = torch.Generator().manual_seed(0)
-    batches = []
-    for _ in range(steps):
-        images = torch.rand(2, 6, 95, 95, generator=generator)
-        batches.append(
-            Batch(
-                stimulus=(images - 0.5) / 0.5,
-                labels=torch.tensor([[-9.0, -9, 9, 9], [-2, -9, 16, 9]]),
-                indices=torch.arange(2),
-                images=images,
-                drawn=images,
-            )
-        )
-    return Lesson(
-        recipe=Recipe(epochs=1, batch_size=2, learning_rate=0.02, weight_decay=0.0),
-        epochs=[batches],
-        steps=steps,
-        budget_samples=2 * steps,
-        teacher=of,
-        device=torch.device("cpu"),
-        task=BoxLosses(),
-    )
+    return but(PAIRS.lesson(of, steps=steps, learning_rate=0.02), weight_decay=0.0)
 
 
 def test_stages_lose_a_step_each_and_the_last_has_its_share() -> None:
@@ -169,23 +115,6 @@ def test_silent_layers_have_their_thresholds_halved_and_others_not() -> None:
     assert not any(handles)
 
 
-@pytest.mark.parametrize("method", [METHOD, DIRECT, LOGIT_KD], ids=lambda each: type(each).__name__)
-def test_every_weight_learns_and_nothing_is_left(method: Method) -> None:
-    learner, guide = student(method, timesteps=2), teacher()
-    before, knew = deepcopy(learner.network.state_dict()), deepcopy(guide.network.state_dict())
-    progress = list(method.fit(learner, lesson(guide)))
-    assert [each.samples for each in progress] == [2, 4, 6, 8]
-    still = [
-        name
-        for name, weight in learner.network.named_parameters()
-        if weight.dim() > 1 and torch.equal(weight, before[name])
-    ]
-    assert not still
-    assert learner.network.state_dict().keys() == before.keys()
-    assert all(torch.equal(knew[key], value) for key, value in guide.network.state_dict().items())
-    assert not any(module._forward_hooks for module in learner.network.modules())
-
-
 def test_thresholds_and_leaks_learn() -> None:
     learner = student()
     before = [(each.threshold.item(), each.leak.item()) for each in diet_neurons(learner.network)]
@@ -197,38 +126,7 @@ def test_thresholds_and_leaks_learn() -> None:
         assert now[1] != then[1]
 
 
-@pytest.mark.parametrize("backend", ["norse", "spikingjelly"])
-def test_what_was_learnt_answers_alike_on_every_simulator(backend: str) -> None:
-    learner, course = student(backend=backend), lesson(teacher())
-    list(METHOD.fit(learner, course))
-    elsewhere = student(seed=5)
-    elsewhere.network.load_state_dict(learner.network.state_dict())
-    answers = []
-    for each in (learner, elsewhere):
-        each.network.eval()
-        with torch.no_grad():
-            answers.append(each(next(iter(lesson(None))).stimulus).logits)
-    assert torch.allclose(*answers, atol=1e-5)
-
-
 def test_networks_without_a_template_are_refused() -> None:
     learner = small.student(method=METHOD)
     with pytest.raises(UnsupportedError, match=r"the student's has 0 and the teacher's 0"):
         list(METHOD.fit(learner, small.lesson(small.teacher())))
-
-
-@pytest.mark.parametrize("after", [1, 3, 5])
-def test_a_training_that_was_cut_off_goes_on_to_the_same_bit(after: int) -> None:
-    def trained(keeper: Cutting) -> dict[str, Tensor]:
-        torch.manual_seed(3)
-        learner = student()
-        course = replace(lesson(teacher(), steps=6), keeper=keeper)
-        for progress in METHOD.fit(learner, course):
-            keeper.progress = progress
-        return learner.network.state_dict()
-
-    whole, cut = trained(Cutting(after=None)), Cutting(after=after)
-    with pytest.raises(CutOffError):
-        trained(cut)
-    again = trained(Cutting(after=None, before=cut.written))
-    assert all(torch.equal(whole[key], again[key]) for key in whole)

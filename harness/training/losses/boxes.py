@@ -18,6 +18,7 @@ STRIDE_PX = 8
 _ALPHA, _GAMMA = 0.25, 2.0  # of the focal loss (Lin et al., ICCV 2017)
 _BOX_WEIGHT = 3.0
 _LEAST = 1e-6  # no logarithm of less
+_FURTHEST = 20.0  # of an offset: a random network has more, and its boxes no area in float32
 
 
 def points_px(points: int, like: Tensor) -> Tensor:
@@ -33,7 +34,7 @@ def boxes_px(
 ) -> Tensor:
     """Return left, top, right and bottom at every point, ``[N, P, 4]``."""
     where = points_px(answer.shape[1], answer)  # [P, 2]
-    distances = STRIDE_PX * answer[..., 2:].exp()
+    distances = STRIDE_PX * answer[..., 2:].clamp(max=_FURTHEST).exp()
     return torch.cat([where - distances[..., :2], where + distances[..., 2:]], dim=-1)
 
 
