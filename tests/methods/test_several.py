@@ -21,6 +21,7 @@ from harness.training.lesson import computing
 from harness.training.several import Several, _on_gpu
 from harness.training.team import ALONE, Team
 from tests.methods import laws
+from tests.methods.classrooms import images
 from tests.methods.small import lesson, on_images, teacher
 
 PROCESSES, STEPS = 2, 3
@@ -62,7 +63,7 @@ def learned(name: str, team: Team) -> Learned:
     method = cast(Method, discovery.load("methods", name))
     with computing("float64"):
         learner, course = (
-            laws.ready(method, "convnet"),
+            laws.ready(method, images("convnet")),
             shared(lesson(teacher("convnet"), steps=STEPS), team),
         )
         try:
