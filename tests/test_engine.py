@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +181,15 @@ def test_a_run_that_is_cut_short_loses_nothing_and_goes_on(
     _nothing_left(out)
 
 
+@pytest.fixture
+def _heard() -> Iterator[None]:
+    """Let what is started here hear of a closed terminal: under nohup it would not."""
+    usual = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, usual)
+
+
+@pytest.mark.usefixtures("_heard")
 @pytest.mark.parametrize(
     ("signal_", "all_of_them"), [(signal.SIGTERM, True), (signal.SIGHUP, False)]
 )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -429,9 +430,18 @@ def test_what_contradicts_its_row_is_refused(tmp_path: Path) -> None:
     assert found["directt"].level == "verified"
 
 
-def test_a_row_that_takes_too_long_is_claimed_and_the_next_one_asked(tmp_path: Path) -> None:
+def taking_too_long(_question: Any, _send: Any) -> bool:
+    time.sleep(600)
+    return True
+
+
+def test_a_row_that_takes_too_long_is_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = verification._job
+    monkeypatch.setattr(verification, "_job", lambda *of: replace(job(*of), work=taking_too_long))
     runs = honest().into(tmp_path / "runs")
-    found = the_only(runs, timeout_s=0.01)
+    found = the_only(runs, timeout_s=0.5)
     assert found.level == "claimed"
     assert "ended as timeout after" in found.why
 
