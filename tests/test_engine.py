@@ -159,6 +159,17 @@ def test_the_table_shows_failures_and_never_a_zero(
     assert "timeout" in table
 
 
+@pytest.fixture
+def _heard() -> Iterator[None]:
+    """Let what is started here hear a key and a closed terminal: in the background it would not."""
+    hearing = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    usual = {number: signal.signal(number, handler) for number, handler in hearing.items()}
+    yield
+    for number, handler in usual.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_heard")
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_cut_short_loses_nothing_and_goes_on(
     project: Path, tmp_path: Path, signal_: signal.Signals
@@ -179,14 +190,6 @@ def test_a_run_that_is_cut_short_loses_nothing_and_goes_on(
     assert code == 1
     assert finished.read_bytes() == content
     _nothing_left(out)
-
-
-@pytest.fixture
-def _heard() -> Iterator[None]:
-    """Let what is started here hear of a closed terminal: under nohup it would not."""
-    usual = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, usual)
 
 
 @pytest.mark.usefixtures("_heard")
