@@ -50,11 +50,6 @@ class Recorded(Protocol):
 class Worded(Protocol):
     """What a set of sentences may offer besides, so that they can be read."""
 
-    @property
-    def tokeniser(self) -> Any:
-        """What says which token has which number: ``vocabulary(root, train)``."""
-        ...
-
     def sentences(self, root: Path | None, /) -> Sequence[Sequence[Any]]:
         """Return the sentences of each part, training first, each with its ``text``.
 
@@ -145,9 +140,9 @@ def readable(dataset: Dataset[Any], root: Path | None, /) -> Iterator[str]:
     card = dataset.card
     if not isinstance(dataset, Worded):
         raise UnsupportedError(f"{card.title} offers no sentences to look at")
-    known, part = dataset.provenance(root), dataset.load(root).train
+    known, splits = dataset.provenance(root), dataset.load(root)
+    part = splits.train
     texts = [sentence.text for sentence in dataset.sentences(root)[0]]
-    tokens = {number: token for token, number in dataset.tokeniser.vocabulary(root, texts).items()}
     yield from _title(card, part, known)
     for label in np.unique(part.labels):
         places = np.flatnonzero(part.labels == label)
@@ -155,7 +150,7 @@ def readable(dataset: Dataset[Any], root: Path | None, /) -> Iterator[str]:
         yield f"{_named(label, card)}, {len(places):,} of {len(part):,}"
         for place in spread(places, _SENTENCES):
             row = part.inputs[place]
-            shown = [tokens[number] for number in row[row != _pad(card)].tolist()]
+            shown = [splits.vocabulary[number] for number in row[row != _pad(card)].tolist()]
             yield f"  {' '.join(texts[place].split())}"
             yield f"  = {' '.join(shown)}  ({len(shown)} of {len(row)} tokens)"
 

@@ -176,12 +176,6 @@ class Worded:
         licence="",
         url="",
     )
-    tokeniser = property(lambda self: self)
-
-    def vocabulary(self, root: Path | None, train: Sequence[str]) -> dict[str, int]:
-        assert root is None
-        assert train[9] == "s9\x85 \x85again"
-        return {f"t{number}": number for number in range(12)}
 
     def sentences(self, _: Path | None, /) -> Sequence[Sequence[Sentence]]:
         return [
@@ -194,7 +188,8 @@ class Worded:
     def load(self, _: Path | None, /, *, timesteps: int = 1) -> Splits:  # noqa: ARG002  as any set's
         ids = np.array([[1, 2 + number, 0, 0] for number in range(10)])
         part = Samples(inputs=ids, labels=np.arange(10) % 2)
-        return Splits(train=part, validation=part, test=part)
+        tokens = tuple(f"t{number}" for number in range(12))
+        return Splits(train=part, validation=part, test=part, vocabulary=tokens)
 
 
 def test_a_preview_of_text_spreads_three_sentences_over_each_class() -> None:
@@ -211,7 +206,6 @@ def test_the_command_line_prints_text_or_writes_it(
 ) -> None:
     monkeypatch.setattr(catalogue, "load", lambda _: Worded())
     arguments = ["preview", "sst2", "--data-root", str(tmp_path)]
-    monkeypatch.setattr(Worded, "vocabulary", lambda *_: {f"t{n}": n for n in range(12)})
     printed = RUNNER.invoke(data_app, arguments)
     assert printed.exit_code == 0
     assert printed.output.splitlines() == list(readable(Worded(), tmp_path))
