@@ -321,8 +321,8 @@ def _anytime() -> Figure:
     x = alt.X(
         "step:Q",
         title="steps seen",
-        axis=alt.Axis(tickMinStep=1, format="d"),
-        scale=alt.Scale(padding=100, nice=False, zero=False),
+        axis=alt.Axis(values=alt.ExprRef(_WHOLE_STEPS), format="d"),
+        scale=alt.Scale(padding=_ROOM, nice=False, zero=False),
     )
     lines = base.mark_line(opacity=0.6, strokeWidth=1).encode(
         x=x, y=_error("error"), color=_colour(), detail=["id:N"]
@@ -641,6 +641,16 @@ _ERRORS = {
     "error_low": "100 - datum.accuracy_low",
     "error_high": "100 - datum.accuracy_high",
 }
+# Where scores lie close together, few of the last would be left.
+_TICKS = (
+    "span(domain('y')) < 5 ? sequence(0, 100, 0.5) : span(domain('y')) < 15 ? sequence(0, 100) : "
+    f"{[0, 0.5, 1, 2, 3, 5, *range(10, 100, 5), 99]}"
+)
+_ROOM = 100  # for names, on both sides of the steps
+# Whole numbers a power of two apart, at most 16 of them, and none in that room.
+_BETWEEN = "pow(2, max(0, ceil(log(span(domain('x')) / 16) / LN2)))"
+_LAST = f"domain('x')[1] - span(domain('x')) * {_ROOM} / {_WIDTH}"
+_WHOLE_STEPS = f"sequence({_BETWEEN}, {_LAST} + 0.5, {_BETWEEN})"
 _LEGEND = alt.Legend(orient="top", columns=3, symbolOpacity=1)
 
 
@@ -654,9 +664,8 @@ def _error(field: str) -> alt.Y:
         f"{field}:Q",
         title="test accuracy (%)",
         scale=alt.Scale(type="symlog", constant=1, reverse=True, nice=False, zero=False, padding=8),
-        # Every five points in the middle: scores may lie so close together that few ticks are left.
         axis=alt.Axis(
-            values=[0, 0.5, 1, 2, 3, 5, *range(10, 100, 5), 99],
+            values=alt.ExprRef(_TICKS),
             labelExpr="100 - datum.value",
             labelOverlap="greedy",
         ),

@@ -266,6 +266,19 @@ def test_a_name_that_has_no_room_inside_is_left_out() -> None:
         assert sum(text.startswith("mmm") for text in texts(figure, rows)) == shown
 
 
+@pytest.mark.parametrize("timesteps", [2, 8, 1024])
+@pytest.mark.parametrize("apart", [2.5, 9, 60])
+def test_axes_have_some_ticks_and_only_whole_steps(timesteps: int, apart: float) -> None:
+    accuracies = [35 + apart * step / timesteps for step in range(timesteps + 1)][1:]
+    line = {"step": list(range(1, timesteps + 1)), "step_accuracy": accuracies, "T": timesteps}
+    row = line | {"track": "scratch", "id": 0, "method": "", "label": "one"}
+    shown = [one for one in items(BY_NAME["anytime"], [row]) if "text" in one]
+    steps = [int(one["text"]) for one in shown if one["align"] == "center" and one["y"] == 7]
+    percent = [float(one["text"]) for one in shown if one["align"] == "right"]
+    assert sorted(steps) == list(range(128, 1025, 128) if timesteps == 1024 else line["step"])
+    assert 2 <= len(percent) <= 17
+
+
 @pytest.mark.parametrize("field", ["energy_pj", "T"])
 def test_a_front_is_drawn_over_every_cost(field: str) -> None:
     figure = BY_NAME["energy" if field == "energy_pj" else "timesteps"]
