@@ -27,14 +27,17 @@ from harness.engine.engines import Place  # noqa: E402
 from harness.engine.engines.ray import ENGINE  # noqa: E402
 from harness.engine.grid import Axes  # noqa: E402
 from harness.engine.jobs import Conditions, Order  # noqa: E402
+from harness.engine.processes import GRACE_S  # noqa: E402
 from harness.engine.scheduler import CellEnded, conduct  # noqa: E402
 from harness.results import Published  # noqa: E402
 from harness.store import Store, write_text  # noqa: E402
+from tests.engine.test_twelve import hold_twelve_to_their_ends  # noqa: E402
 from tests.projects import ROOT, copied  # noqa: E402
 from tests.test_engine import BAD, FEW, SOURCE  # noqa: E402
 
-# Every kind of end that a cell can come to.
-EIGHT = ("raising", "aborting", "vanishing", "hanging", "killed", "starving", "diverging", "unable")
+# Two ends to which none of the twelve comes.
+OTHERS = ("killed", "unable")
+START_S = 60.0  # of Ray's own processes and of a fork server in each
 STEPS = 120
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -57,7 +60,7 @@ def cluster() -> Iterator[Cluster]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the project with bad methods, of which no node knows."""
     folder = copied(tmp_path_factory.mktemp("project"))
-    for name in EIGHT:
+    for name in OTHERS:
         file = folder / "suites" / "methods" / f"{name}.py"
         file.write_text(SOURCE.format(action=BAD[name][0]))
     suite = folder / "suites" / "digits.py"
@@ -191,15 +194,20 @@ def test_rows_are_those_of_this_machine_though_a_node_is_lost(
         assert (project / "far" / row["provenance"]["log_path"]).exists()
 
 
-def test_bad_cells_become_the_rows_that_they_become_at_home(
-    cluster: Cluster, project: Path
-) -> None:
-    far = ("--engine", "ray", "--address", cluster.address, "--out", "far", "--timeout", "8")
-    code, told = _end(_start(project, "--methods", ",".join(EIGHT), *FEW, *far))
+def test_twelve_bad_cells_end_as_they_do_at_home(cluster: Cluster, tmp_path: Path) -> None:
+    second = cluster.add_node(num_cpus=1)
+    with ENGINE.opened(Place(address=cluster.address)) as run_jobs:
+        hold_twelve_to_their_ends(tmp_path, spare_s=GRACE_S + START_S, slots=2, run=run_jobs)
+    cluster.remove_node(second)
+
+
+def test_bad_cells_of_code_that_no_node_has_become_rows(cluster: Cluster, project: Path) -> None:
+    far = ("--engine", "ray", "--address", cluster.address, "--out", "bad")
+    code, told = _end(_start(project, "--methods", ",".join(OTHERS), *FEW, *far))
     assert code == 1, told
-    rows = {row["cell"]["method"]: row for row in _rows(project / "far").values()}
-    for name in EIGHT:
+    rows = {row["cell"]["method"]: row for row in _rows(project / "bad").values()}
+    for name in OTHERS:
         _, status, words = BAD[name]
         assert rows[name]["status"] == status, rows[name]
         assert words in str(rows[name]["error"])
-        assert (project / "far" / rows[name]["provenance"]["log_path"]).exists()
+        assert (project / "bad" / rows[name]["provenance"]["log_path"]).exists()

@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -27,10 +28,10 @@ from harness.engine.train import train
 from harness.store import Store
 from tests.engine.test_runs import METRICS, Send, _cells, _conducted, _row
 
-if sys.platform != "linux":
-    pytest.skip("looks for what is left in /proc", allow_module_level=True)
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for what is left in /proc")
 
 LIMIT_S, GRACE_S = 15.0, 1.0
+PIDS = "SNN_DISTILL_TEST_PIDS"
 Act = Callable[[Order], Row]
 
 
@@ -57,7 +58,7 @@ def _leave_a_grandchild(order: Order) -> Row:
     if not os.fork():
         os.setsid()
         if not os.fork():
-            _note(order)
+            _note()
             time.sleep(600)
         os._exit(0)
     return _row(order)
@@ -99,53 +100,65 @@ ACTS: tuple[tuple[Act, str, str], ...] = (
 )
 
 
-def _note(order: Order) -> None:
-    with (order.conditions.runs / "pids.txt").open("a") as file:
+def _note() -> None:
+    with Path(os.environ[PIDS]).open("a") as file:
         file.write(f"{os.getpid()}\n")
 
 
-def acting(order: Order, send: Send) -> bool:
-    """Run a cell as the engine does, but for what it computes."""
-    _note(order)
+def acting(pids: Path, order: Order, send: Send) -> bool:
+    """Run a cell as the engine does, but for what it computes; ``pids`` is told by whom."""
+    os.environ[PIDS] = str(pids)  # not in the store, which another machine does not share
+    _note()
     real.run = lambda order, _report: ACTS[order.cell.seed][0](order)
     return worker.work_on_cell(order, send)
 
 
-def test_of_twelve_cells_each_ends_as_it_deserves_and_nothing_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker, "work_on_cell", acting)
-    monkeypatch.setattr(processes, "GRACE_S", GRACE_S)
-    begun_s = time.monotonic()
-    ends = _conducted(_cells(len(ACTS)), tmp_path, slots=3, timeout_s=LIMIT_S)
-    seconds = time.monotonic() - begun_s
+def hold_twelve_to_their_ends(runs: Path, *, spare_s: float, **options: Any) -> None:
+    """Run the twelve; each ends as it deserves, and nothing is left.
+
+    All of it takes no longer than the cells and ``spare_s``.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "work_on_cell", partial(acting, runs / "pids.txt"))
+        begun_s = time.monotonic()
+        ends = _conducted(_cells(len(ACTS)), runs, timeout_s=LIMIT_S, **options)
+        seconds = time.monotonic() - begun_s
     rows = {end.cell.seed: end.row for end in ends}
     assert {seed: row.status for seed, row in rows.items()} == {
         seed: status for seed, (_, status, _) in enumerate(ACTS)
     }
     for seed, (act, status, words) in enumerate(ACTS):
         assert words in str(rows[seed].error), act
-        assert rows[seed] == Store(tmp_path).load(rows[seed].cell)
+        assert rows[seed] == Store(runs).load(rows[seed].cell)
         assert rows[seed].metrics == (METRICS if status == "ok" else None)
-    _has_left_nothing(tmp_path)
-    assert all(log.stat().st_size <= processes._LOG_BYTES for log in tmp_path.rglob("log-*"))
-    # Only the one that hangs may take its time; two at a time do the rest meanwhile.
-    slowest_s = max(end.seconds for end in ends if end.row.status != "timeout")
-    assert seconds < LIMIT_S + GRACE_S + len(ACTS) * slowest_s
-
-
-def _has_left_nothing(runs: Path) -> None:
     pids = [int(line) for line in (runs / "pids.txt").read_text().split()]
     assert len(pids) > len(ACTS), "the grandchild and what was run again are among them"
-    server = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # there is no public name
+    assert not _parents().keys() & set(pids)
+    logs = [runs / str(row.provenance.log_path) for row in rows.values()]
+    assert all(log.stat().st_size <= processes._LOG_BYTES for log in logs)
+    # Only the one that hangs may take its time; others do the rest meanwhile.
+    slowest_s = max(end.seconds for end in ends if end.row.status != "timeout")
+    assert seconds < LIMIT_S + spare_s + len(ACTS) * slowest_s
+
+
+def _parents() -> dict[int, int]:
+    """Return the parent of every process of this machine."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
         except (FileNotFoundError, ProcessLookupError):
             continue
-    assert not parents.keys() & set(pids)
-    assert server not in parents.values()
+    return parents
+
+
+def test_of_twelve_cells_each_ends_as_it_deserves_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "GRACE_S", GRACE_S)
+    hold_twelve_to_their_ends(tmp_path, slots=3, spare_s=GRACE_S)
+    server = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # there is no public name
+    assert server not in _parents().values()
 
 
 def doing_nothing(order: Order, send: Send) -> bool:
