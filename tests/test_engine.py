@@ -124,6 +124,23 @@ def test_no_cell_is_told_what_another_did(
     assert alone["canary"] == beside["canary"]
 
 
+def test_two_runs_at_once_on_one_folder_do_every_cell_once(
+    project: Path, rows: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    words = ("run", "digits", "--methods", "direct,logit_kd", *FEW, "--jobs", "1")
+    both = [_start(project, *words, "--out", str(tmp_path)) for _ in range(2)]
+    told = ["".join(process.communicate(timeout=300)) for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert all("3 cells in" in words for words in told), told  # a teacher is one
+    assert len(list(tmp_path.glob("*/*/log-*"))) == 3
+    for file in tmp_path.glob("digits/*/row.json"):
+        made = json.loads(file.read_text())
+        alone = rows[made["cell"]["method"]]
+        assert made["ledger"] == alone["ledger"]
+        assert made["canary"] == alone["canary"]
+    assert len(list(tmp_path.glob("*/*/row.json"))) == 3
+
+
 def test_failed_cells_are_left_alone_until_asked(
     project: Path,
     rows: dict[str, dict[str, Any]],
