@@ -114,17 +114,41 @@ def test_report_without_rows_says_so(tmp_path: Path) -> None:
     assert "holds rows of digits; run the suite first" in done.stdout
 
 
-def test_missing_data_is_a_row_with_a_reason(tmp_path: Path) -> None:
-    done = harness(
-        *("run", "cifar100", "--methods", "direct", "--timesteps", "1", "--seeds", "0"),
-        *("--backends", "reference", "--recipe", "speedrun", "--out", str(tmp_path)),
-    )
-    assert done.returncode == 1, done.stdout + done.stderr
-    [row] = tmp_path.glob("cifar100/*/row.json")
-    told = json.loads(row.read_text())
-    assert told["status"] == "failed"
-    assert "SNN_DISTILL_DATA" in told["error"]
-    assert "metrics" not in told
+SMALL = ("--methods", "direct", "--timesteps", "4", "--backends", "spikingjelly")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((), "nmnist is not here, and neither --data-root nor SNN_DISTILL_DATA says where to look"),
+        (("--data-root", "there"), "nmnist is not whole under there: the data root there is no f"),
+        (
+            ("--data-root", "docs"),
+            "nmnist is not whole under docs: no N-MNIST under docs: Train or T",
+        ),
+    ],
+)
+def test_without_its_data_a_run_begins_no_cell(
+    given: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    places = ("--out", str(tmp_path / "runs"), "--results", str(tmp_path), *given)
+    planned = harness("plan", "nmnist", *SMALL, *places)
+    assert planned.returncode == 0
+    assert planned.stderr.startswith(said)
+    assert "get N-MNIST from https://" in planned.stderr
+    for verb in ("run", "tune"):
+        ran = harness(verb, "nmnist", *SMALL, *places)
+        assert ran.returncode == 2
+        assert ran.stderr.endswith(f"error: {planned.stderr}")
+        assert planned.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_cluster_may_have_the_data_that_is_not_here(tmp_path: Path) -> None:
+    far = ("--engine", "ray", "--address", "127.0.0.1:1", "--out", str(tmp_path))
+    ran = harness("run", "nmnist", *SMALL, *far)
+    assert ran.returncode == 2  # it got as far as the cluster, which is not there
+    assert "nmnist" not in ran.stderr
 
 
 @pytest.fixture(scope="module")

@@ -58,6 +58,7 @@ from harness.cli.standings import (
     forecast_of,
     left_out,
     needs_in_words,
+    no_data_for,
     one_line,
     partly_in_words,
     published_in,
@@ -65,7 +66,7 @@ from harness.cli.standings import (
     summary,
     tell_overruled,
 )
-from harness.contracts.errors import SpecError, StoreError
+from harness.contracts.errors import DataError, SpecError, StoreError
 
 if TYPE_CHECKING:
     from harness.contracts.cell import Cell
@@ -119,7 +120,9 @@ def plan(  # noqa: PLR0913  one option a filter
     known = published_in(suite, results)
     tell_overruled(suite, axes, known)
     standings = standings_of(suite, axes, known, data_root, out, results)
-    due = any(one.is_due for one in standings)
+    due = [one.cell for one in standings if one.is_due]
+    if words := no_data_for(due, data_root):
+        print(words, file=sys.stderr)
     forecast = forecast_of(known, standings) if due else None
     ahead, lines = list[float | None](), []
     for one in standings:
@@ -237,8 +240,8 @@ def run(  # noqa: PLR0913  one option a filter
     left = [one for one in standings if one.has_failed and one.cell not in due]
     failures = 0
     if due:
-        for each in asked if engine == "local" else ():
-            require_device(each, gpus_per_cell)
+        if engine == "local":  # else other machines have devices and data
+            _require_here(due, asked, data_root, together=gpus_per_cell)
         simulators.require(cell.backend for cell in due)
         conditions = conditions_of(
             asked[0], data_root, out, deterministic=deterministic, threads=threads
@@ -329,8 +332,7 @@ def tune(  # noqa: PLR0913  one option a filter
     _tell_search(found, due, forecast, asked[0])
     failures = 0
     if due:
-        for each in asked:
-            require_device(each)
+        _require_here(due, asked, data_root)
         simulators.require(cell.backend for cell in due)
         conditions = conditions_of(asked[0], data_root, out, deterministic=True, threads=1)
         cells = [*due_teachers(due, data_root, out, results), *due]
@@ -350,6 +352,16 @@ def tune(  # noqa: PLR0913  one option a filter
     print(f"{sum(map(bool, choices))} choices -> {path}", file=sys.stderr)
     if failures:
         raise typer.Exit(Exit.SOME_FAILED)
+
+
+def _require_here(
+    due: "Sequence[Cell]", devices: tuple[str, ...], data_root: Path | None, *, together: int = 1
+) -> None:
+    """Refuse once what every cell would fail for."""
+    for each in devices:
+        require_device(each, together)
+    if words := no_data_for(due, data_root):
+        raise DataError(words)
 
 
 def _places(

@@ -88,6 +88,14 @@ def due_teachers(
     return [one.cell for one in found if one.is_due or not teachers.ready(store, one.cell)]
 
 
+def no_data_for(due: "Sequence[Cell]", data_root: Path | None) -> str:
+    """Return which data set of ``due`` is not here, and the remedy; nothing if all are."""
+    from harness.engine.freshness import no_data
+
+    found = (no_data(dataset, data_root) for dataset in sorted({cell.dataset for cell in due}))
+    return next(filter(None, found), "")
+
+
 def forecast_of(known: "Published", standings: "Sequence[Standing]") -> "Forecast":
     """Return what rows tell of times and memory: those made here first."""
     from harness.engine.forecast import Forecast

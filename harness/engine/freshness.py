@@ -120,13 +120,25 @@ def fast_fingerprint(cell: Cell, device: str, devices: int = 1, /) -> str | None
     return None if plain else _fast()
 
 
-@cache
 def data_fingerprint(dataset: str, data_root: Path | None, /) -> str | None:
-    """Return the data's fingerprint; None where there is none, which a run will explain."""
+    """Return the data's fingerprint; None where there is none, as ``no_data`` explains."""
+    return _data(dataset, data_root)[0]
+
+
+def no_data(dataset: str, data_root: Path | None, /) -> str:
+    """Return why a data set is not here, by names and sizes, and the remedy; nothing if it is."""
+    fingerprint, why = _data(dataset, data_root)
+    nowhere = "here, and neither --data-root nor SNN_DISTILL_DATA says where to look"
+    place = f"whole under {data_root}" if data_root else nowhere
+    return "" if fingerprint else f"{dataset} is not {place}: {why}"
+
+
+@cache
+def _data(dataset: str, data_root: Path | None) -> tuple[str | None, str]:
     try:
-        return catalogue.load(dataset).provenance(data_root).fingerprint
-    except HarnessError:
-        return None
+        return catalogue.load(dataset).provenance(data_root).fingerprint, ""
+    except HarnessError as error:
+        return None, str(error)
 
 
 def has_moved(row: Row, verified: Verified, /) -> bool:

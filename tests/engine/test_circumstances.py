@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from harness.contracts.dataset import DatasetProvenance
 from harness.contracts.row import Provenance, Row
+from harness.data import catalogue
 from harness.engine import grid
-from harness.engine.freshness import data_fingerprint, fingerprints, standings
+from harness.engine.freshness import data_fingerprint, fingerprints, no_data, standings
 from harness.engine.grid import Axes
 from harness.engine.proofs import Verified
 from harness.results import Published
@@ -46,3 +48,18 @@ def test_what_is_unlike_a_usual_run_is_told_and_makes_nothing_stale(
     store.save(row)
     (found,) = standings([cell], store, Published(), Verified(), data_root=None)
     assert (found.state, found.why) == ("fresh", words)
+
+
+def test_data_is_looked_for_once_and_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Path | None] = []
+
+    class Unopened:
+        def provenance(self, root: Path | None, /) -> DatasetProvenance:
+            looks.append(root)
+            return DatasetProvenance(fingerprint="f")
+
+    monkeypatch.setattr(catalogue, "load", lambda _: Unopened())
+    assert (data_fingerprint("any", tmp_path), no_data("any", tmp_path)) == ("f", "")
+    assert looks == [tmp_path]
