@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import discovery
+from harness import discovery, results
 from harness.contracts.row import Row
 from harness.contracts.values import to_plain
 from harness.engine.compare import TIMES
@@ -142,6 +142,15 @@ def test_without_its_data_a_run_begins_no_cell(
         assert ran.stderr.endswith(f"error: {planned.stderr}")
         assert planned.stderr.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("verb", ["reproduce", "reverify"])
+def test_without_its_data_no_row_is_called_other_than_it_was(verb: str) -> None:
+    row = next(iter(results.published("nmnist").rows.values()))
+    told = harness(verb, *((row.cell_id,) if verb == "reproduce" else ("nmnist", "--sample", "1")))
+    assert told.returncode == 2
+    assert told.stderr.startswith("error: nmnist is not here, and neither --data-root nor")
+    assert told.stdout == ""
 
 
 def test_a_cluster_may_have_the_data_that_is_not_here(tmp_path: Path) -> None:

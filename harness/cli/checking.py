@@ -23,6 +23,7 @@ from harness.cli.options import (
     conditions_of,
 )
 from harness.cli.parsing import axes_of, slots_of
+from harness.cli.standings import require_data
 from harness.contracts.errors import SpecError, StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
 
@@ -120,6 +121,7 @@ def reproduce(
     row = find(cell_id, runs=out, published=results)
     if row is None:
         raise SpecError(f"no row {cell_id!r} under {out} or {results}; `plan` lists them")
+    require_data([row.cell], data_root)
     threads, deterministic = row.provenance.threads or 1, row.provenance.deterministic is not False
     conditions = conditions_of(device, data_root, out, deterministic=deterministic, threads=threads)
     found = run_again(row, conditions, timeout_s=timeout)
@@ -159,6 +161,7 @@ def reverify(
             f"nothing to do: no code of {suite} moved", file=sys.stderr if as_json else sys.stdout
         )
         raise typer.Exit(Exit.NOTHING_TO_DO)
+    require_data([row.cell for row in rows], data_root)
     outcomes: Counter[str] = Counter()
     for found in engine.note(rows, out, results, data_root, slots=slots):
         outcomes[found.outcome] += 1

@@ -62,11 +62,12 @@ from harness.cli.standings import (
     one_line,
     partly_in_words,
     published_in,
+    require_data,
     standings_of,
     summary,
     tell_overruled,
 )
-from harness.contracts.errors import DataError, SpecError, StoreError
+from harness.contracts.errors import SpecError, StoreError
 
 if TYPE_CHECKING:
     from harness.contracts.cell import Cell
@@ -360,8 +361,7 @@ def _require_here(
     """Refuse once what every cell would fail for."""
     for each in devices:
         require_device(each, together)
-    if words := no_data_for(due, data_root):
-        raise DataError(words)
+    require_data(due, data_root)
 
 
 def _places(

@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.contracts.errors import DataError
+
 if TYPE_CHECKING:
     from harness.contracts.cell import Cell
     from harness.engine.forecast import Forecast
@@ -94,6 +96,12 @@ def no_data_for(due: "Sequence[Cell]", data_root: Path | None) -> str:
 
     found = (no_data(dataset, data_root) for dataset in sorted({cell.dataset for cell in due}))
     return next(filter(None, found), "")
+
+
+def require_data(cells: "Sequence[Cell]", data_root: Path | None) -> None:
+    """Refuse once what each of ``cells`` would fail for."""
+    if words := no_data_for(cells, data_root):
+        raise DataError(words)
 
 
 def forecast_of(known: "Published", standings: "Sequence[Standing]") -> "Forecast":
