@@ -11,6 +11,10 @@ SUITE = replace(
     seeds=(0,),
     methods=("ann2snn", "hybrid_conversion", "qcfs", "threshold_balancing"),
     baseline="qcfs",
+    caution=(
+        "A smoke test: 8x8 digits, six epochs, one seed, nothing tuned. It shows how accuracy and "
+        "operations grow with T, not which conversion is best."
+    ),
     remarks={
         "hybrid_conversion": "trained in no more than 100 steps, whatever T is.",
         "qcfs": (
