@@ -14,6 +14,7 @@ from pydantic import Field
 from harness.contracts.errors import SpecError
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
+from harness.contracts.unlabelled import UnlabelledText
 from harness.contracts.values import Plain, identifying, spell, value
 
 TEACHERS = "teachers"  # the suite that teachers are cells of
@@ -90,6 +91,8 @@ class Cell:
         recipe: The training budget.
         neuron: In every slot; None for an artificial network.
         encoder: A file under ``suites/encoders/``, or None for a constant current.
+        unlabelled: What its method reads before it learns the task; None gives it the training
+            samples once more, if it reads any.
         judged: The split that the numbers are of; a trial of the tuning has the validation's.
         spelt: The parameters that its label spells out, because somebody set them; who reads
             a row back does not know, and nothing depends on it.
@@ -110,6 +113,7 @@ class Cell:
     recipe: Recipe
     neuron: NeuronSpec | None
     encoder: str | None = field(default=None, metadata={"later": True})
+    unlabelled: UnlabelledText | None = field(default=None, metadata={"later": True})
     judged: Literal["test", "validation"] = field(default="test", metadata={"later": True})
     spelt: Annotated[tuple[str, ...], Field(exclude=True)] = field(default=(), compare=False)
 
@@ -197,6 +201,8 @@ def _around(shared: tuple[Any, ...]) -> tuple[str, ...]:
     told["precision"] = recipe.precision
     told["teacher"] = None if teacher is None else teacher.identity()
     told["neuron"] = None if told["neuron"] is None else identifying(told["neuron"])
+    if "unlabelled" in told:
+        told["unlabelled"] = identifying(told["unlabelled"])
     texts, between = {name: _canonical(part) for name, part in told.items()}, ["{"]
     for place, name in enumerate(sorted([*texts, *_FREE])):
         between[-1] += f"{',' * bool(place)}{_canonical(name)}:"

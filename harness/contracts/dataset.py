@@ -9,6 +9,7 @@ from typing_extensions import TypeVar
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.inputs import Classes, Image, Input, Pair
+from harness.contracts.unlabelled import UnlabelledText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -225,12 +226,14 @@ class Splits(Generic[Part]):
         validation: What thresholds may be fitted on.
         test: Touched once a cell, at the end.
         vocabulary: Of a text the token of every number, padding first; empty if unknown.
+        unlabelled: What may be learnt from before the task, as the suite says; None if nothing.
     """
 
     train: Part
     validation: Part
     test: Part
     vocabulary: tuple[str, ...] = ()
+    unlabelled: Samples | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +275,32 @@ class Dataset(Protocol[Part]):
 
         Raises:
             DataError: Names the file, the checksum expected and found, and the remedy.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unlabelled:
+    """Unlabelled text, opened and verified.
+
+    Attributes:
+        samples: Their labels are all -1.
+        note: How much it is and what was left out, for row and table.
+    """
+
+    samples: Samples
+    note: str
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """What a data set of sentences offers besides: to read others as it reads its own."""
+
+    def unlabelled(self, root: Path | None, text: UnlabelledText, /) -> Unlabelled:
+        """Open ``text``, without what is in the validation or test part here.
+
+        Raises:
+            DataError: If it is no such text; names the file, the line and the remedy.
         """
         ...
 

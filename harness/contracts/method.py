@@ -65,6 +65,8 @@ class MethodCard:
         control: Whether it proposes nothing, and others have to be told from it.
         needs: What of a task its formulas mean: ``classes``, one a sample and told by a
             softmax; ``maps``, features with a height and a width. Elsewhere it is skipped.
+        reads_unlabelled: Whether it learns something before the task that needs no labels, from
+            the suite's unlabelled text if it names one.
     """
 
     title: str
@@ -82,6 +84,7 @@ class MethodCard:
     departures: tuple[str, ...] = ()
     control: bool = False
     needs: tuple[str, ...] = ()
+    reads_unlabelled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

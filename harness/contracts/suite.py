@@ -7,6 +7,7 @@ from dataclasses import field
 from harness.contracts.errors import SpecError
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
+from harness.contracts.unlabelled import UnlabelledText
 from harness.contracts.values import value
 
 
@@ -67,6 +68,8 @@ class Suite:
         neuron: In every slot of every student.
         encoder: How static images become trains, a file under ``suites/encoders/``; None
             shows the normalised image as a constant current.
+        unlabelled: What methods read that learn something before the task; None gives them its
+            own training samples once more.
         methods: None means every method there is.
         baseline: The method over which gains are counted.
         remarks: By method, what a reader of the leaderboard must know of its numbers.
@@ -87,6 +90,7 @@ class Suite:
     seeds: tuple[int, ...]
     neuron: NeuronSpec = field(default_factory=NeuronSpec)
     encoder: str | None = None
+    unlabelled: UnlabelledText | None = None
     methods: tuple[str, ...] | None = None
     baseline: str = "direct"
     remarks: dict[str, str] = field(default_factory=dict)

@@ -28,7 +28,7 @@ from harness.contracts.values import to_plain
 from harness.data.streaming import some, unaugmented
 from harness.engine.measure import TeacherVerdict, measure
 from harness.engine.proofs import PARTS
-from harness.engine.resolve import opened, resolve
+from harness.engine.resolve import opened, opened_for, resolve
 from harness.engine.teachers import cell_of
 from harness.engine.train import Trained, train
 from harness.evaluation.evaluate import evaluate, projected
@@ -47,7 +47,7 @@ def canary_of(cell: Cell, data_root: Path | None, /) -> Canary:
         DataError: If the data is not here.
     """
     with computing("float64"):
-        return _canary(cell, opened(cell.dataset, data_root, cell.timesteps), data_root)
+        return _canary(cell, opened_for(cell, data_root), data_root)
 
 
 def _canary(cell: Cell, splits: Splits[Any], data_root: Path | None) -> Canary:

@@ -28,7 +28,7 @@ from harness.engine.checkpoints import followed, keeping
 from harness.engine.jobs import Conditions, Order
 from harness.engine.measure import Measured, TeacherVerdict, measure, quality
 from harness.engine.provenance import provenance
-from harness.engine.resolve import Resolved, opened, resolve
+from harness.engine.resolve import Resolved, opened_for, resolve
 from harness.engine.scoring import arrays_in
 from harness.engine.teachers import WEIGHTS, cell_of, verified_weights
 from harness.engine.train import Trained, train
@@ -129,7 +129,7 @@ def _taught(
     """Do what every device of a cell does."""
     cell, conditions = order.cell, order.conditions
     found = resolve(cell)
-    splits = opened(cell.dataset, conditions.data_root, cell.timesteps)
+    splits = opened_for(cell, conditions.data_root)
     teacher = reference = teacher_sha256 = note = answers = None
     if cell.teacher is not None:
         store = Store(conditions.runs)

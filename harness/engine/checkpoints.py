@@ -69,7 +69,7 @@ def _of(order: Order, teacher_sha256: str | None) -> dict[str, str]:
     return {
         "cell": cell.cell_id,
         "code": fingerprints(cell)["train"],
-        "data": str(data_fingerprint(cell.dataset, conditions.data_root)),
+        "data": str(data_fingerprint(cell.dataset, conditions.data_root, cell.unlabelled)),
         "teacher": str(teacher_sha256),
         "device": kind if devices == 1 else f"{devices} x {kind}",
         "threads": str(conditions.threads),

@@ -15,7 +15,8 @@ from harness import discovery, fingerprint
 from harness.contracts.cell import Cell
 from harness.contracts.errors import HarnessError, StoreError
 from harness.contracts.row import Row, Stage
-from harness.data import catalogue
+from harness.contracts.unlabelled import UnlabelledText
+from harness.data import catalogue, unlabelled
 from harness.engine.grid import load_suite
 from harness.engine.proofs import Verified
 from harness.engine.teachers import cell_of
@@ -68,7 +69,11 @@ def _roots(cell: Cell) -> Mapping[Stage, tuple[str, ...]]:
 
     Plug-ins are loaded by name, which no import shows; so they are named here.
     """
-    return _roots_of(cell.suite, cell.dataset, cell.model, cell.encoder, cell.method, cell.backend)
+    roots = _roots_of(cell.suite, cell.dataset, cell.model, cell.encoder, cell.method, cell.backend)
+    if cell.unlabelled is None:
+        return roots
+    read = [discovery.module_of("datasets", name) for name in cell.unlabelled.datasets]
+    return {**roots, "train": (*roots["train"], *read)}
 
 
 @cache
@@ -120,22 +125,30 @@ def fast_fingerprint(cell: Cell, device: str, devices: int = 1, /) -> str | None
     return None if plain else _fast()
 
 
-def data_fingerprint(dataset: str, data_root: Path | None, /) -> str | None:
-    """Return the data's fingerprint; None where there is none, as ``no_data`` explains."""
-    return _data(dataset, data_root)[0]
+def data_fingerprint(
+    dataset: str, data_root: Path | None, text: UnlabelledText | None = None, /
+) -> str | None:
+    """Return that of the data, and of ``text``; None without either, as ``no_data`` explains."""
+    return _data(dataset, data_root, text)[0]
 
 
-def no_data(dataset: str, data_root: Path | None, /) -> str:
-    """Return why a data set is not here, by names and sizes, and the remedy; nothing if it is."""
-    fingerprint, why = _data(dataset, data_root)
+def no_data(
+    dataset: str, data_root: Path | None, text: UnlabelledText | None = None, /
+) -> str:
+    """Return why data or ``text`` is not here, by names and sizes, and the remedy; else nothing."""
+    fingerprint, why = _data(dataset, data_root, text)
     nowhere = "here, and neither --data-root nor SNN_DISTILL_DATA says where to look"
     place = f"whole under {data_root}" if data_root else nowhere
     return "" if fingerprint else f"{dataset} is not {place}: {why}"
 
 
 @cache
-def _data(dataset: str, data_root: Path | None) -> tuple[str | None, str]:
+def _data(
+    dataset: str, data_root: Path | None, text: UnlabelledText | None
+) -> tuple[str | None, str]:
     try:
+        if text is not None:
+            return unlabelled.fingerprint(dataset, data_root, text), ""
         return catalogue.load(dataset).provenance(data_root).fingerprint, ""
     except HarnessError as error:
         return None, str(error)
@@ -253,7 +266,7 @@ class _Judge:
         for stage in stages_moved(row, self.verified):
             then = row.provenance.train_fp if stage == "train" else row.provenance.measure_fp
             yield f"{_NAMES[stage]} moved{self._between(then, stage, row.cell) if then else ''}"
-        here = data_fingerprint(row.cell.dataset, self.data_root)
+        here = data_fingerprint(row.cell.dataset, self.data_root, row.cell.unlabelled)
         if here is not None and here != row.provenance.data_fp:
             yield "data changed"
 
@@ -290,7 +303,7 @@ class _Judge:
             yield told
         if row.provenance.fast_fp not in (None, _fast()):
             yield "made by fast paths that have moved since"
-        if data_fingerprint(row.cell.dataset, self.data_root) is None:
+        if data_fingerprint(row.cell.dataset, self.data_root, row.cell.unlabelled) is None:
             yield "its data is not here to be compared"
         yield from _unusual(row)
 

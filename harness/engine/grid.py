@@ -89,6 +89,9 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
     )
     if suite.encoder is not None:
         discovery.module_of("encoders", suite.encoder)
+    text = suite.unlabelled
+    _known("datasets", text.datasets if text else ())
+    reading = [method for method in methods if text and _reads_unlabelled(method)]
     teacher = identity_of(suite, card.split, store, published)
     start = {START: axes.start} if axes.start else {}
     tuned = _tuned(recipe_name, axes, published)
@@ -126,6 +129,7 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
             **chosen(method, model, point),
             neuron=suite.neuron,
             encoder=suite.encoder,
+            unlabelled=text if method in reading else None,
         )
         for model, timesteps, backend, method in grid
         for point in asked_at[method]
@@ -184,6 +188,11 @@ def _methods(suite: Suite, axes: Axes) -> Sequence[str]:
             f"--set {absent[0]}: that method is not among those asked for; name it in --methods"
         )
     return chosen
+
+
+def _reads_unlabelled(method: str) -> bool:
+    card = discovery.method_card(method)
+    return card is not None and card.reads_unlabelled
 
 
 def _meaning(dataset: str) -> Iterator[str]:

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 from harness import discovery, fingerprint
 from harness.contracts.cell import Cell
-from harness.contracts.errors import DataError
+from harness.contracts.errors import HarnessError
 from harness.contracts.row import Provenance, Row, Status
-from harness.data import catalogue
+from harness.data import catalogue, unlabelled
 from harness.engine.freshness import data_fingerprint, fast_fingerprint, fingerprints
 from harness.engine.jobs import Order
 
@@ -31,7 +31,7 @@ def provenance(
         train_fp=fps["train"],
         measure_fp=fps["measure"],
         fast_fp=fast_fingerprint(cell, conditions.device, conditions.devices),
-        data_fp=data_fingerprint(cell.dataset, conditions.data_root),
+        data_fp=data_fingerprint(cell.dataset, conditions.data_root, cell.unlabelled),
         versions=dict(fingerprint.versions(discovery.packages_of(cell.backend))),
         backend_version=backend_version,
         device=conditions.device,
@@ -72,7 +72,12 @@ def _encoding(cell: Cell) -> str:
 
 
 def _data_notes(cell: Cell, order: Order) -> tuple[str, ...]:
+    root = order.conditions.data_root
     try:
-        return catalogue.load(cell.dataset).provenance(order.conditions.data_root).notes
-    except DataError:  # the row's own error tells it
+        notes = catalogue.load(cell.dataset).provenance(root).notes
+        if cell.unlabelled is None:
+            return notes
+        text = unlabelled.opened(cell.dataset, root, cell.unlabelled)
+    except HarnessError:  # the row's own error tells it
         return ()
+    return *notes, f"{cell.method} is given {text.note}"

@@ -19,7 +19,7 @@ from harness.contracts.model import Model, taken_by
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.task import Task
-from harness.data import catalogue
+from harness.data import catalogue, unlabelled
 from harness.data.encoding import Encoder, Presentation, direct
 from harness.engine.meaning import unmeant
 from harness.neurons.activation import activation
@@ -151,6 +151,20 @@ def opened(dataset: str, data_root: Path | None, timesteps: int, /) -> Splits[An
         DataError: If the data is missing or damaged.
     """
     return catalogue.load(dataset).load(data_root, timesteps=timesteps)
+
+
+def opened_for(cell: Cell, data_root: Path | None, /) -> Splits[Any]:
+    """Return the splits of a cell, with the unlabelled text that its method is given.
+
+    Raises:
+        UnsupportedError: If its data set can read no text.
+        DataError: If something is missing or damaged.
+    """
+    splits = opened(cell.dataset, data_root, cell.timesteps)
+    if cell.unlabelled is None:
+        return splits
+    text = unlabelled.opened(cell.dataset, data_root, cell.unlabelled)
+    return replace(splits, unlabelled=text.samples)
 
 
 def task_of(dataset: str, /) -> Task:

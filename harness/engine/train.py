@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, count, islice
 from typing import Any
 
 import torch
 
 from harness.contracts.dataset import DatasetCard, Samples, Source, Splits
-from harness.contracts.errors import UnsupportedError
+from harness.contracts.errors import DataError, UnsupportedError
 from harness.contracts.inputs import Tokens
 from harness.contracts.method import Progress
 from harness.contracts.recipe import Recipe
@@ -87,7 +88,8 @@ def train(
     torch.manual_seed(torch_seed(found.cell.seed, "method"))
     began_s = time.monotonic()
     kept = answers(teacher, lesson.steps) if answers and teacher else None
-    lesson = replace(lesson, answers=kept, keeper=keeper, task=found.task)
+    text = _text(found, splits, lesson, presentation)
+    lesson = replace(lesson, answers=kept, keeper=keeper, task=found.task, unlabelled=text)
     goes_on = keeper is not None and keeper.progress is not None and keeper.progress.samples > 0
     own = found.track in {"scratch", "self"} and not goes_on  # else it was looked at before
     start = Start(student.network) if teacher and own else None
@@ -149,6 +151,36 @@ def lesson_of(
     )
 
 
+def _text(
+    found: Resolved, splits: Splits[Any], lesson: Lesson, presentation: Presentation
+) -> "_Reread | None":
+    """Return the batches of the unlabelled text, as many and as large as those of ``lesson``.
+
+    Raises:
+        DataError: If it does not fill one.
+    """
+    if splits.unlabelled is None:
+        return None
+    size = lesson.budget_samples // max(1, lesson.steps)
+    if len(splits.unlabelled) < size:
+        raise DataError(
+            f"{found.cell.unlabelled} has {len(splits.unlabelled)} sentences that are not held "
+            f"out, and a batch {size}; name more text in the suite's `unlabelled`"
+        )
+    feed = batches_for(
+        replace(found.recipe, batch_size=size, train_samples=None),
+        splits.unlabelled,
+        found.card,
+        seed=found.cell.seed,
+        device=lesson.device,
+        rank=lesson.team.rank,
+        world_size=lesson.team.size,
+    )
+    epochs = found.recipe.epochs
+    whole = _Epochs(feed=feed, presentation=presentation, epochs=epochs)
+    return _Reread(whole=whole, epochs=epochs, batches=lesson.steps // max(1, epochs))
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Epochs:
     """Batches ready for a student, epoch by epoch."""
@@ -158,9 +190,10 @@ class _Epochs:
     epochs: int
 
     def __iter__(self) -> Iterator[Iterator[Batch]]:
-        return (self._epoch(epoch) for epoch in range(self.epochs))
+        return (self.epoch(epoch) for epoch in range(self.epochs))
 
-    def _epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of one, from 0."""
         stimulus_of = self.presentation.begin(f"epoch/{epoch}")
         for indices, images, labels in self.feed.epoch(epoch):
             yield Batch(
@@ -170,3 +203,20 @@ class _Epochs:
                 images=images,
                 drawn=images,
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reread:
+    """A text read over and over, cut into ``epochs`` of so many ``batches``."""
+
+    whole: _Epochs
+    epochs: int
+    batches: int
+
+    def __iter__(self) -> Iterator[Iterator[Batch]]:
+        return (self._cut(epoch * self.batches) for epoch in range(self.epochs))
+
+    def _cut(self, first: int) -> Iterator[Batch]:
+        reading, gone = divmod(first, len(self.whole.feed))
+        batches = chain.from_iterable(map(self.whole.epoch, count(reading)))
+        return islice(batches, gone, gone + self.batches)

@@ -26,6 +26,7 @@ class Given:
         weights: Whether the student had weights of the teacher.
         modules: What was trained beside the student and thrown away, a phrase each.
         extra_passes: Through the training samples for another network than the student.
+        unlabelled: What of other text it could read without labels; empty if nothing.
         values: Learning rate and parameters that are neither the suite's nor the method's
             default, each with its value.
     """
@@ -37,6 +38,7 @@ class Given:
     modules: tuple[str, ...] | None
     extra_passes: float | None
     values: tuple[str, ...]
+    unlabelled: str = ""
 
     def __str__(self) -> str:
         """Say it in one line; empty if what was given is unknown."""
@@ -53,6 +55,8 @@ class Given:
             yield _plural(len(self.modules), "extra module")
         if self.extra_passes:
             yield _plural(self.extra_passes, "extra pass")
+        if self.unlabelled:
+            yield f"unlabelled text ({self.unlabelled})"
         if self.values:
             yield f"set: {', '.join(self.values)}"
 
@@ -90,6 +94,7 @@ def given(
         modules=None if card is None else card.extras,
         extra_passes=_passes(measured, samples_a_pass, "extra_samples"),
         values=(*_rate(cell, recipe), *chosen(cell)),
+        unlabelled=str(cell.unlabelled or ""),
     )
 
 

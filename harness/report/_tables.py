@@ -142,7 +142,7 @@ def _line(line: Line) -> dict[str, Any]:
         "probability_of_best": line.best,
         "training_over_baseline": line.cost,
         "energy_over_baseline": line.energy_cost,
-        "given": vars(line.given),
+        "given": {name: part for name, part in vars(line.given).items() if part != ""},
         **_measured(line),
         "energy_pj": line.energies,
         "energy_over_artificial": line.ratios,

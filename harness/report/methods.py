@@ -150,6 +150,8 @@ def _needs(card: MethodCard) -> str:
         teacher += " with stages"
     if card.teacher_learns:
         teacher += " that learns"
+    if card.reads_unlabelled:
+        teacher += ", unlabelled text if the suite names one"
     return teacher if card.track == "conversion" else f"labels, {teacher}"
 
 

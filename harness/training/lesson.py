@@ -213,6 +213,8 @@ class Lesson:
         task: What an answer is held against labels, and against the teacher's, with.
         team: With whom each batch is shared.
         pad: The token that is none, of texts; None where samples are no texts.
+        unlabelled: Epochs as many and as long, of the suite's unlabelled text; None has none.
+        labelled: Whether batches come with their labels, else with -1 in the place of each.
     """
 
     recipe: Recipe
@@ -228,6 +230,8 @@ class Lesson:
     task: Losses = field(default_factory=ClassLosses)
     team: Team = ALONE
     pad: int | None = None
+    unlabelled: Iterable[Iterable[Batch]] | None = None
+    labelled: bool = True
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield every batch of every epoch.
@@ -267,7 +271,9 @@ class Lesson:
         places = torch.arange(self.steps, device=self.device).unsqueeze(1)
         for number, batch in self._batches(gone):
             self.account.draw(self.team.size * len(batch.labels), self.purpose)
-            yield replace(batch, place=places[number] if number < self.steps else None)
+            labels = batch.labels if self.labelled else torch.full_like(batch.labels, -1)
+            place = places[number] if number < self.steps else None
+            yield replace(batch, labels=labels, place=place)
             if self.keeper:
                 last = number + 1 == self.steps
                 self.keeper.step(self.purpose, number + 1, kept, last=last)
@@ -301,12 +307,16 @@ class Lesson:
         """How many batches were given so far, for this purpose: 1 in the first step."""
         return self.samples // max(1, self._batch_samples)
 
-    def further(self, purpose: str) -> "Lesson":
+    def further(self, purpose: str, *, unlabelled: bool = False) -> "Lesson":
         """Return the same lesson for something that is not the student: another network.
 
-        Each purpose may be had once; the row tells them and their samples.
+        Each purpose may be had once; the row tells them and their samples. ``unlabelled`` keeps
+        the labels back, and is of the suite's unlabelled text if it names one.
         """
-        return replace(self, purpose=purpose)
+        again = replace(self, purpose=purpose, labelled=self.labelled and not unlabelled)
+        if not unlabelled or self.unlabelled is None:
+            return again
+        return replace(again, epochs=self.unlabelled, answers=None)
 
     @property
     def guide(self) -> Teacher:

