@@ -21,6 +21,8 @@ from harness.contracts.ledger import Ledger
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.row import EarlyExit, Elsewhere, Metrics, Provenance, Row, Status
+from harness.contracts.unlabelled import UnlabelledText
+from harness.contracts.values import to_plain
 from harness.energy import panel
 
 CELL = Cell(
@@ -68,22 +70,30 @@ def test_identity_is_the_canonical_json_written_out_by_hand() -> None:
     params=st.dictionaries(st.text(max_size=5), plain, max_size=3),
     seed=st.integers(0, 10**9),
     encoder=st.none() | st.text(max_size=5),
+    text=st.none() | st.builds(UnlabelledText, datasets=st.just(("circles", "squares"))),
     judged=st.sampled_from(["test", "validation"]),
     words=st.text(max_size=5),
 )
 @settings(max_examples=50, deadline=None)
 def test_identity_is_canonical_json_whatever_a_cell_holds(
-    params: dict[str, Any], seed: int, encoder: str | None, judged: Any, words: str
+    params: dict[str, Any],
+    seed: int,
+    encoder: str | None,
+    text: UnlabelledText | None,
+    judged: Any,
+    words: str,
 ) -> None:
     teacher = TeacherIdentity(dataset="squares", model=words, weights_sha256="ab")
     cell = replace(
         CELL, params=params, seed=seed, encoder=encoder, judged=judged, method=words, suite=words
     )
+    cell = replace(cell, unlabelled=text)
     for one in (cell, replace(cell, teacher=teacher), replace(cell, backend=None, neuron=None)):
         told = json.loads(one.identity())
         assert json.dumps(told, sort_keys=True, separators=(",", ":")) == one.identity()
         assert (told["params"], told["seed"], told["method"]) == (one.params, seed, words)
         assert told.get("encoder") == encoder
+        assert told.get("unlabelled") == (text and to_plain(text))
         assert told.get("judged", "test") == judged
         assert "judged" not in told or judged != "test"
         assert told["teacher"] == (one.teacher and one.teacher.identity())

@@ -1,12 +1,10 @@
 """Sets of sentences: layouts, splits, tokens, and files that are not what they should be."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,49 +24,17 @@ from harness.contracts.inputs import Tokens
 from harness.data import catalogue
 from harness.data.preview import readable, sheet
 from suites.datasets import _text, mr, sst2, sst5, waimai
-from suites.datasets._text import Characters, Corpus, Sentence, WordPieces, divided, drawn_index
-from tests.data.publishing import RUNNER, published, refusal
+from suites.datasets._text import Characters, Sentence, WordPieces, divided, drawn_index
+from tests.data.publishing import RUNNER, refusal
+from tests.data.sentences import TAB, corpus, needs_tokenizers, put, real, vocabulary
 
 NAMES = ["chnsenticorp", "mr", "sst2", "sst5", "subj", "waimai"]
-needs_tokenizers = pytest.mark.skipif(
-    find_spec("tokenizers") is None, reason="Hugging Face's tokenizers is not installed"
-)
-
-
-def corpus(module: Any) -> Corpus:
-    found = module.DATASET
-    assert isinstance(found, Corpus)
-    return found
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SNN_DISTILL_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-def put(root: Path, like: Corpus, *contents: bytes) -> Corpus:
-    """Write a corpus with these files and return the data set that knows them."""
-    paths = [file.path for file in like.card.files]
-    for path, content in zip(paths, contents, strict=True):
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(content)
-    files = tuple(published(*item) for item in zip(paths, contents, strict=True))
-    return replace(like, card=replace(like.card, files=files))
-
-
-def vocabulary(root: Path, *words: str) -> WordPieces:
-    """Write a vocabulary and return the tokeniser that reads it."""
-    content = "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]).encode() + b"\n"
-    tokeniser = WordPieces(
-        length=6, md5=hashlib.md5(content, usedforsecurity=False).hexdigest(), folder="text/v"
-    )
-    (root / "text/v").mkdir(parents=True)
-    (root / "text/v/vocab.txt").write_bytes(content)
-    return tokeniser
-
-
-TAB = b"a fine film\t1\nAwful !\t0\n"
 
 
 @needs_tokenizers
@@ -378,16 +344,6 @@ def test_a_committed_index_divides_without_overlap(name: str) -> None:
     assert test == sorted(test)
     for part in (validation, test):
         assert abs(len(part) - index["sentences"] / 10) < 0.01 * index["sentences"]
-
-
-def real(name: str) -> tuple[Corpus, Path]:
-    import os
-
-    root = Path(os.environ.get("SNN_DISTILL_DATA", "no data root"))
-    found = corpus(import_module(f"suites.datasets.{name}"))
-    if not (root / found.card.files[0].path).is_file():
-        pytest.skip(f"no {found.card.title} under SNN_DISTILL_DATA")
-    return found, root
 
 
 SIZES = {

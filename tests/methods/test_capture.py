@@ -290,6 +290,24 @@ def test_more_than_the_lesson_holds_is_refused_and_a_further_pass_is_told() -> N
     assert course.account.samples["an assistant"] == 3 * SAMPLES
 
 
+def test_a_pass_without_labels_has_none_and_is_of_the_text_if_there_is_one() -> None:
+    guide = teacher()
+    (batches,) = lesson(guide, steps=2).epochs
+    own = list(batches)
+    course = replace(lesson(guide, steps=2), answers=Answers(guide, 2))
+    for text, expected in ((None, own), ([own[::-1]], own[::-1])):
+        heard = replace(course, account=Account(limit=2 * SAMPLES), unlabelled=text)
+        further = heard.further("reading", unlabelled=True)
+        found = list(further)
+        assert all((batch.labels == -1).all() for batch in found)
+        assert all(torch.equal(a.images, b.images) for a, b in zip(found, expected, strict=True))
+        # The teacher's answers are kept by step: those of other batches are others.
+        assert (further.answers is None) == (text is not None)
+        assert heard.account.samples == {"reading": 2 * SAMPLES}
+        assert all((batch.labels >= 0).all() for batch in heard.further("an assistant"))
+        assert [batch.labels.tolist() for batch in heard] == [one.labels.tolist() for one in own]
+
+
 @pytest.mark.parametrize("name", on_images())
 def test_kept_answers_are_what_every_method_would_have_been_told(name: str) -> None:
     method = cast(Method, discovery.load("methods", name))

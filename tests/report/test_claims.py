@@ -17,6 +17,7 @@ from harness.contracts.cell import TeacherIdentity
 from harness.contracts.errors import HarnessError, SpecError
 from harness.contracts.method import Claim, MethodCard
 from harness.contracts.row import Row
+from harness.contracts.unlabelled import UnlabelledText
 from harness.report import (
     Leaderboard,
     _board,
@@ -315,6 +316,21 @@ def test_a_start_from_the_teachers_weights_is_given() -> None:
     row = with_cell(right("direct", 364), params={"start_from": "teacher"})
     (found,) = lines([row]).values()
     assert str(found.given) == "teacher's weights"
+
+
+def test_unlabelled_text_is_given_and_told_where_there_is_some() -> None:
+    text = UnlabelledText(datasets=("sst5", "mr"), file="more.txt", sha256="0" * 64)
+    rows = [right("direct", 360), with_cell(right("mine", 364), unlabelled=text)]
+    board = leaderboard(rows, suite=SUITE, teachers=[teacher()])
+    told = {one.method: str(one.given) for setting in board.settings for one in setting.lines}
+    assert "unlabelled text (sst5, mr, more.txt)" in told["mine"]
+    assert "text" not in told["direct"]
+    given = {
+        one["method"]: one["given"].get("unlabelled")
+        for setting in json.loads(to_json(board, command=""))["settings"]
+        for one in setting["lines"]
+    }
+    assert given == {"direct": None, "mine": "sst5, mr, more.txt"}
 
 
 def test_costs_are_over_the_baselines() -> None:
