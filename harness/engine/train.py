@@ -159,9 +159,9 @@ def _text(
     Raises:
         DataError: If it does not fill one.
     """
-    if splits.unlabelled is None:
+    if splits.unlabelled is None or not lesson.steps:
         return None
-    size = lesson.budget_samples // max(1, lesson.steps)
+    size = lesson.budget_samples // lesson.steps
     if len(splits.unlabelled) < size:
         raise DataError(
             f"{found.cell.unlabelled} has {len(splits.unlabelled)} sentences that are not held "
@@ -178,7 +178,7 @@ def _text(
     )
     epochs = found.recipe.epochs
     whole = _Epochs(feed=feed, presentation=presentation, epochs=epochs)
-    return _Reread(whole=whole, epochs=epochs, batches=lesson.steps // max(1, epochs))
+    return _Reread(whole=whole, epochs=epochs, batches=lesson.steps // epochs)
 
 
 @dataclass(frozen=True, kw_only=True)

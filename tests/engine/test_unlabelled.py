@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness import discovery
 from harness.contracts.cell import Cell
 from harness.contracts.errors import DataError, UnknownPluginError
 from harness.contracts.inputs import Tokens
@@ -43,8 +44,8 @@ from tests.methods.test_resuming import CutOffError, Cutting
 
 CPU = torch.device("cpu")
 WORDS = [f"w{number}" for number in range(40)]
-RECIPE = Recipe(epochs=3, batch_size=4, optimiser="adam", learning_rate=0.01)
-BATCHES = 2  # an epoch: eight sentences
+RECIPE = Recipe(epochs=3, batch_size=4, train_samples=8, optimiser="adam", learning_rate=0.01)
+BATCHES = 2  # an epoch: all eight sentences
 
 
 def cells(**given: Any) -> dict[str, Cell]:
@@ -67,6 +68,13 @@ def test_the_text_is_in_the_cells_of_methods_that_read_it(monkeypatch: pytest.Mo
     for name in ("direct", "logit_kd"):
         assert named[name].identity() == without[name].identity()
     assert "unlabelled" not in without["spikebert"].identity()
+
+
+@pytest.mark.parametrize("name", discovery.names("methods"))
+def test_a_method_that_reads_text_says_so(name: str) -> None:
+    said = discovery.method_card(name)
+    source = discovery.source_of(discovery.module_of("methods", name)).read_text("utf-8")
+    assert (said is not None and said.reads_unlabelled) == ("unlabelled=True" in source)
 
 
 def test_a_row_of_such_a_cell_is_read_back() -> None:
