@@ -12,8 +12,8 @@ SUITE = replace(
     unlabelled=UnlabelledText(datasets=("sst2", "sst5", "mr", "subj")),
     remarks={
         "spikebert": (
-            "its first stage reads 14,542 unlabelled sentences of SST-2, SST-5, MR and Subj, at most "
-            "once each; in `sst2_quick` it reads those of SST-2, at the same budget."
+            "its first stage reads 14,542 unlabelled sentences of SST-2, SST-5, MR and Subj, at "
+            "most once each; in `sst2_quick` it reads those of SST-2, at the same budget."
         ),
     },
 )
