@@ -273,7 +273,7 @@ class Corpus:
         )
 
     def _foreign(self, root: Path | None, text: UnlabelledText) -> Iterator[Sentence]:
-        """Yield all sentences of ``text``, none of them with its label."""
+        """Yield all sentences of ``text``, whose labels nobody looks at."""
         for name in text.datasets:
             other = catalogue.load(name)
             if not isinstance(other, Corpus):
@@ -286,7 +286,7 @@ class Corpus:
                     f"{name} is read in {theirs} and {self.card.title} in {ours}; name sets that "
                     "are read alike"
                 )
-            yield from (replace(one, label=-1) for one in other.sentences(root)[0])
+            yield from other.sentences(root)[0]
         if text.file is not None:
             path, content = content_of(root, text)
             for number, line in _lines(_decoded(content, "utf-8", path)):

@@ -258,7 +258,7 @@ def learned(
 
 
 @needs_tokenizers
-@pytest.mark.parametrize("after", [1, 2, 3, 5, 6, 8])
+@pytest.mark.parametrize("after", [3, 5, 8])
 def test_the_first_stage_goes_on_where_it_was_cut_off(root: Path, after: int) -> None:
     asked = small("spikebert", "sst5")
     losses, weights = learned(asked, root, None)
