@@ -20,7 +20,7 @@ from harness.contracts.row import Provenance, Row
 from harness.contracts.unlabelled import UnlabelledText
 from harness.data import catalogue, unlabelled
 from harness.engine import cell as engine
-from harness.engine import freshness, grid
+from harness.engine import checkpoints, freshness, grid
 from harness.engine.canary import canary_of
 from harness.engine.grid import Axes
 from harness.engine.jobs import Conditions, Order
@@ -186,6 +186,12 @@ def test_a_text_that_is_shorter_than_an_epoch_is_read_on(root: Path) -> None:
 
 
 @needs_tokenizers
+def test_a_recipe_that_trains_nothing_reads_nothing(root: Path) -> None:
+    asked = small("spikebert", "sst2", "sst5")
+    assert heard(replace(asked, recipe=replace(RECIPE, epochs=0)), root) == []
+
+
+@needs_tokenizers
 def test_no_label_reaches_the_method_with_or_without_a_text(root: Path) -> None:
     for asked in (small("spikebert", "sst2", "sst5"), small("spikebert")):
         batches = heard(asked, root)
@@ -305,6 +311,12 @@ def test_a_row_tells_the_text_and_is_computed_again(root: Path) -> None:
         seed=0,
     )
     assert again(asked_again).wrong is None
+
+
+@needs_tokenizers
+def test_a_checkpoint_is_of_one_text(root: Path) -> None:
+    asked = [small("spikebert", *names) for names in ((), ("sst5",), ("sst2", "sst5"))]
+    assert len({checkpoints._of(order(one, root), None)["data"] for one in asked}) == 3
 
 
 @needs_tokenizers
