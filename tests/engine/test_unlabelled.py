@@ -74,7 +74,7 @@ def test_the_text_is_in_the_cells_of_methods_that_read_it(monkeypatch: pytest.Mo
 def test_a_method_that_reads_text_says_so(name: str) -> None:
     said = discovery.method_card(name)
     source = discovery.source_of(discovery.module_of("methods", name)).read_text("utf-8")
-    assert (said is not None and said.reads_unlabelled) == ("unlabelled=True" in source)
+    assert (said is not None and said.reads_unlabelled) == (", unlabelled=True" in source)
 
 
 def test_a_row_of_such_a_cell_is_read_back() -> None:
