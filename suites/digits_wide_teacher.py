@@ -11,8 +11,8 @@ SUITE = replace(
     timesteps=(2, 4),
     methods=("direct", "distilling_spikes", "logit_kd"),
     caution=(
-        "A smoke test: 8x8 digits, six epochs. All three were tuned alike, by eight trials at T = 4 "
-        "on one seed and 179 validation samples. A teacher of four times the channels is about a "
+        "A smoke test: 8x8 digits, six epochs. All three were tuned alike, by eight trials at T = "
+        "4 on one seed and 179 validation samples. A teacher of four times the channels is about a "
         "point better than its student here, so there is little to distil."
     ),
     remarks={

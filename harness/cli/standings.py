@@ -91,10 +91,11 @@ def due_teachers(
 
 
 def no_data_for(due: "Sequence[Cell]", data_root: Path | None) -> str:
-    """Return which data set of ``due`` is not here, and the remedy; nothing if all are."""
+    """Return which data set or text of ``due`` is not here, and the remedy; nothing if all are."""
     from harness.engine.freshness import no_data
 
-    found = (no_data(dataset, data_root) for dataset in sorted({cell.dataset for cell in due}))
+    asked = dict.fromkeys((cell.dataset, cell.unlabelled) for cell in due)
+    found = (no_data(dataset, data_root, text) for dataset, text in asked)
     return next(filter(None, found), "")
 
 

@@ -132,9 +132,7 @@ def data_fingerprint(
     return _data(dataset, data_root, text)[0]
 
 
-def no_data(
-    dataset: str, data_root: Path | None, text: UnlabelledText | None = None, /
-) -> str:
+def no_data(dataset: str, data_root: Path | None, text: UnlabelledText | None = None, /) -> str:
     """Return why data or ``text`` is not here, by names and sizes, and the remedy; else nothing."""
     fingerprint, why = _data(dataset, data_root, text)
     nowhere = "here, and neither --data-root nor SNN_DISTILL_DATA says where to look"
