@@ -133,7 +133,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for name, one in (("sst2", ours), ("sst5", theirs))
     }
     monkeypatch.setattr(catalogue, "load", known.__getitem__)
-    for remembered in (unlabelled.opened, opened, freshness.data_fingerprint):
+    for remembered in (unlabelled.opened, opened, freshness._data):
         remembered.cache_clear()
     return tmp_path
 
@@ -332,7 +332,7 @@ def test_a_changed_text_makes_a_row_stale(root: Path) -> None:
     store.save(Row(cell=asked, status="ok", metrics=METRICS, provenance=made))
 
     def standing() -> tuple[str, str]:
-        freshness.data_fingerprint.cache_clear()
+        freshness._data.cache_clear()
         (found,) = freshness.standings([asked], store, Published(), Verified(), data_root=root)
         return found.state, found.why
 
