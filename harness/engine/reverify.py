@@ -16,7 +16,7 @@ from harness import discovery, fingerprint
 from harness.contracts.errors import HarnessError, StoreError, UnsupportedError
 from harness.contracts.row import Row, Stage
 from harness.engine import proofs, worker
-from harness.engine.freshness import fingerprints, has_moved
+from harness.engine.freshness import data_fingerprint, fingerprints, has_moved
 from harness.engine.processes import Job, News, run_jobs
 from harness.engine.proofs import PARTS, Proof, key_of
 from harness.engine.teachers import cell_of
@@ -49,8 +49,8 @@ def verify(row: Row, data_root: Path | None, /) -> Verification:
     """Compute the canary of ``row`` anew and compare it with the one it holds."""
     from harness.engine.canary import canary_of, differing
 
-    if row.canary is None and row.status != "skipped":
-        return Verification(row=row, outcome="no canary", words="run its cell again")
+    if (incomparable := _incomparable(row, data_root)) is not None:
+        return incomparable
     try:
         now = canary_of(row.cell, data_root)
         if row.canary is None:
@@ -73,6 +73,17 @@ def verify(row: Row, data_root: Path | None, /) -> Verification:
         words=words,
         proofs=tuple(_proof(row, stage) for stage, parts in moved.items() if not parts),
     )
+
+
+def _incomparable(row: Row, data_root: Path | None) -> Verification | None:
+    """Return why no canary of ``row`` can be compared, if none can."""
+    if row.canary is None and row.status != "skipped":
+        return Verification(row=row, outcome="no canary", words="run its cell again")
+    then = row.provenance.data_fp
+    here = data_fingerprint(row.cell.dataset, data_root, row.cell.unlabelled)
+    if None not in (then, here) and then != here:
+        return Verification(row=row, outcome="no verdict", words="its data is another here")
+    return None
 
 
 def _proof(row: Row, stage: Stage) -> Proof:

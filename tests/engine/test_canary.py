@@ -99,6 +99,14 @@ def test_only_the_stage_that_moved_is_not_proved(monkeypatch: pytest.MonkeyPatch
     assert [proof.stage for proof in found.proofs] == ["train"]
 
 
+def test_other_data_is_no_moved_code() -> None:
+    made = row(cell("direct"), canary_of(cell("direct"), None))
+    elsewhere = replace(made, provenance=replace(made.provenance, data_fp="another"))
+    found = reverify.verify(elsewhere, None)
+    assert (found.outcome, found.words) == ("no verdict", "its data is another here")
+    assert not found.proofs
+
+
 def test_a_row_without_a_canary_cannot_be_verified() -> None:
     assert reverify.verify(row(cell("direct"), None), None).outcome == "no canary"
 
