@@ -188,7 +188,25 @@ def test_a_size_changes_at_its_pace() -> None:
     follower.follow(answer[None], np.zeros((96, 96, 3), np.uint8))
     # Sides twice as long and of the same ratio: exp(-.04 (2 - 1)) of .52.
     pace = 0.52 * np.exp(-0.04)
-    assert follower.size == pytest.approx([16 * (1 + pace)] * 2)
+    assert follower.size == pytest.approx([16 * (1 + pace)] * 2, abs=2**-11)  # on its grid
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_last_bits_of_an_answer_lead_nowhere(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    answer = rng.normal(size=(GRID * GRID, 6))
+    answer[[6, 8, 16, 18]] = answer[6] + [9, 9, 0, 0, 0, 0]  # alike, and as far from the middle
+    wherever = []
+    for noise in (0, *rng.normal(scale=1e-12, size=(4, *answer.shape))):
+        follower = Follower(
+            template=np.zeros((TEMPLATE, TEMPLATE, 3), np.uint8),
+            centre=np.array([48.3, 47.9]),
+            size=np.array([16.7, 15.1]),
+            search_px=SEARCH,
+        )
+        follower.follow((answer * (1 + noise))[None], np.zeros((96, 96, 3), np.uint8))
+        wherever.append([*follower.centre, *follower.size])
+    assert wherever == [wherever[0]] * 5
 
 
 def test_the_window_keeps_a_tracker_from_jumping() -> None:

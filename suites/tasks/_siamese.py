@@ -19,6 +19,9 @@ _WINDOW = 0.21  # weight of the cosine window, against jumps
 _PENALTY = 0.04  # on changes of size and ratio
 _PACE = 0.52  # of the size, times how sure the tracker is
 _LEAST_PX = 4.0  # no side is less
+# What follows from a box is asked of the next search: on grids, so that the last bits, in which
+# processors differ, lead nowhere.
+_PARTS_OF_A_PX, _PARTS_OF_A_SCORE = 2.0**10, 2.0**20
 
 
 @dataclass(kw_only=True)
@@ -85,14 +88,14 @@ class Follower:
         scores = _sigmoid(answer[:, 0]) * _sigmoid(answer[:, 1])
         steady = np.exp(-_PENALTY * (self._change(sizes, self.size * scale) - 1))
         weighed = (1 - _WINDOW) * steady * scores + _WINDOW * _window(len(answer))
-        best = int(weighed.argmax())
+        best = int((weighed * _PARTS_OF_A_SCORE).round().argmax())
         shift = _points(len(answer))[best] + (distances[best, 2:] - distances[best, :2]) / 2
         pace = _PACE * float(steady[best] * scores[best])
         size = (1 - pace) * self.size + pace * sizes[best] / scale
         bounds = np.array(frame, dtype=np.float64)
         return (
-            np.clip(self.centre + shift / scale, 0, bounds),
-            np.clip(size, _LEAST_PX, np.maximum(bounds, _LEAST_PX)),
+            np.clip(_on_grid(self.centre + shift / scale), 0, bounds),
+            np.clip(_on_grid(size), _LEAST_PX, np.maximum(bounds, _LEAST_PX)),
         )
 
     def _change(self, sizes: Floats, last: Floats) -> Floats:
@@ -101,6 +104,10 @@ class Follower:
         ratio = sizes[:, 0] / sizes[:, 1] * (last[1] / last[0])
         whole: Floats = np.maximum(reach, 1 / reach) * np.maximum(ratio, 1 / ratio)
         return whole
+
+
+def _on_grid(pixels: Floats) -> Floats:
+    return np.round(pixels * _PARTS_OF_A_PX) / _PARTS_OF_A_PX
 
 
 def _sigmoid(values: Floats) -> Floats:
