@@ -168,7 +168,7 @@ class _OutOfReach:
 def test_a_trial_cannot_see_test_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = opened("digits", None, 2)
     blind = replace(splits, test=_OutOfReach())
-    monkeypatch.setattr(cell_engine, "opened", lambda *_: blind)
+    monkeypatch.setattr(cell_engine, "opened_for", lambda *_: blind)
     (search,) = _searches(tmp_path, Axes(methods=("direct",), backends=("reference",)), trials=1)
     (trial,) = search.cells
     short = replace(trial.recipe, epochs=1, train_samples=64, precision="float32")
