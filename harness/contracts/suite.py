@@ -63,6 +63,8 @@ class Suite:
         models: Students, files under ``suites/models/``.
         teacher: The same for every method.
         recipes: By name; the first is the default.
+        tuned_at: By recipe, the one whose trials choose its learning rates and weights; those
+            that are not named have trials of their own.
         timesteps: The grid's axis T.
         seeds: The grid's axis seed.
         neuron: In every slot of every student.
@@ -90,6 +92,7 @@ class Suite:
     seeds: tuple[int, ...]
     neuron: NeuronSpec = field(default_factory=NeuronSpec)
     encoder: str | None = None
+    tuned_at: dict[str, str] = field(default_factory=dict)
     unlabelled: UnlabelledText | None = None
     methods: tuple[str, ...] | None = None
     baseline: str = "direct"
@@ -102,5 +105,12 @@ class Suite:
     def __post_init__(self) -> None:
         if not self.recipes:
             raise SpecError("Suite.recipes must name at least one recipe")
+        for name in {**self.tuned_at, **dict.fromkeys(self.tuned_at.values())}:
+            if name not in self.recipes:
+                raise SpecError(f"Suite.tuned_at names {name!r}, which Suite.recipes has not")
         if bad := [steps for steps in self.timesteps if steps < 1]:
             raise SpecError(f"Suite.timesteps must be at least 1, got {bad[0]!r}")
+
+    def tuned_where(self, recipe: str, /) -> str:
+        """Return the recipe whose trials choose for ``recipe``."""
+        return self.tuned_at.get(recipe, recipe)

@@ -94,7 +94,7 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
     reading = [method for method in methods if text and _reads_unlabelled(method)]
     teacher = identity_of(suite, card.split, store, published)
     start = {START: axes.start} if axes.start else {}
-    tuned = _tuned(recipe_name, axes, published)
+    tuned = _tuned(suite.tuned_where(recipe_name), axes, published)
     tried_with = {one.seed for one in tuned.values()}
     if tried_with & {*seeds}:
         raise SpecError(
@@ -155,7 +155,7 @@ def _tuned(recipe_name: str, axes: Axes, published: Published) -> dict[tuple[str
 def overruled(name: str, axes: Axes, published: Published, /) -> list[str]:
     """Return which settings stand in the place of a value that tuning chose, a sentence each."""
     suite = load_suite(name)
-    tuned = _tuned(_recipe_name(suite, name, axes.recipe), axes, published)
+    tuned = _tuned(suite.tuned_where(_recipe_name(suite, name, axes.recipe)), axes, published)
     return [
         f"{method}.{key} on {model} is as set, not the {tuned[method, model].params[key]!r} that "
         "tuning chose; the learning rate stays the tuned one"

@@ -517,12 +517,13 @@ def _asked(
 
 def _authors(suite: str, rows: Iterable[Row], tunings: Iterable[Tuning]) -> set[str]:
     """Return the cells of learning rate and parameters by default, where tuning chose others."""
-    recipes = grid.load_suite(suite).recipes
+    asked = grid.load_suite(suite)
+    recipes = asked.recipes
     chosen = {(one.method, one.model, one.recipe_name): one for one in tunings}
     parameters = cache(discovery.method_parameters)
 
     def is_theirs(cell: Cell) -> bool:
-        one = chosen.get((cell.method, cell.model, cell.recipe_name))
+        one = chosen.get((cell.method, cell.model, asked.tuned_where(cell.recipe_name)))
         defaults = parameters(cell.method)
         own = {name: part for name, part in cell.params.items() if name != START}
         plain = own == defaults and cell.recipe == recipes[cell.recipe_name]

@@ -55,6 +55,11 @@ def searches(
     asked = load_suite(suite)
     if SEED in asked.seeds:
         raise SpecError(f"suite {suite!r} has the seed {SEED}, which is kept for tuning")
+    if axes.recipe in asked.tuned_at:
+        raise SpecError(
+            f"{axes.recipe!r} of suite {suite!r} takes the choices of "
+            f"{asked.tuned_at[axes.recipe]!r}: tune that"
+        )
     middle = asked.timesteps[len(asked.timesteps) // 2]
     plain = cells(
         suite,

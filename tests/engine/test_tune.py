@@ -16,7 +16,7 @@ from harness.engine import cell as cell_engine
 from harness.engine import grid, tune
 from harness.engine.grid import Axes
 from harness.engine.jobs import Conditions, Order
-from harness.engine.publish import publish
+from harness.engine.publish import _authors, publish
 from harness.engine.resolve import opened
 from harness.engine.tune import SEED, WITH_WEIGHT, WITHOUT, chosen, frozen, points, searches
 from harness.results import Published
@@ -142,6 +142,33 @@ def test_what_is_frozen_is_read_back_and_boards_go_by_it_unless_told_not_to(
     assert untouched == grid.cells("digits", TWO, Store(tmp_path), Published())
 
 
+def test_a_budget_can_take_the_choices_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(grid.load_suite("digits"), tuned_at={"long": "short"})
+    for module in (grid, tune):
+        monkeypatch.setattr(module, "load_suite", lambda _: asked)
+    known = Published(tunings=(Tuning(**CHOICE),))
+    long = replace(TWO, recipe="long")
+    found = grid.cells("digits", long, Store(tmp_path), known)
+    assert {(cell.method, cell.recipe.learning_rate) for cell in found} == {
+        ("direct", 0.1),
+        ("logit_kd", 0.3),
+    }
+    assert {cell.recipe.epochs for cell in found} == {asked.recipes["long"].epochs}
+    with pytest.raises(SpecError, match="'long' of suite 'digits' takes the choices of 'short'"):
+        _searches(tmp_path, long)
+    set_ = replace(long, settings={"logit_kd": {"temperature": (2.0,)}})
+    assert "not the 12.0 that tuning chose" in grid.overruled("digits", set_, known)[0]
+
+
+def test_a_budget_that_is_not_there_chooses_for_none() -> None:
+    digits = grid.load_suite("digits")
+    for wrong in ({"long": "shrot"}, {"shrot": "short"}):
+        with pytest.raises(SpecError, match=r"Suite\.tuned_at names 'shrot'"):
+            replace(digits, tuned_at=wrong)
+
+
 def test_a_new_choice_takes_the_place_of_the_old_and_of_no_other() -> None:
     old, other = Tuning(**CHOICE), Tuning(**{**CHOICE, "method": "direct", "params": {}})
     new = replace(old, learning_rate=0.9)
@@ -211,3 +238,14 @@ def test_the_authors_constants_are_published_beside_the_choice(tmp_path: Path) -
     with (tmp_path / "results" / "digits" / "leaderboard.csv").open(encoding="utf-8") as file:
         told = [(line["method"], line["learning_rate"]) for line in csv.DictReader(file)]
     assert sorted(told) == [("direct", "0.1"), ("logit_kd", "0.3"), ("logit_kd (authors')", "0.1")]
+
+
+def test_the_authors_constants_stand_beside_a_choice_of_another_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(grid.load_suite("digits"), tuned_at={"long": "short"})
+    monkeypatch.setattr(grid, "load_suite", lambda _: asked)
+    one = replace(TWO, recipe="long", as_chosen=False)
+    theirs = grid.cells("digits", one, Store(tmp_path), Published())
+    marked = _authors("digits", [_row(cell, 90) for cell in theirs], [Tuning(**CHOICE)])
+    assert marked == {cell.cell_id for cell in theirs if cell.method == "logit_kd"}
