@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -37,8 +37,8 @@ class Order:
         track: Of the methods.
         timesteps: T.
         backend: The simulator.
-        methods: That have all seeds at both.
-        seeds: That all of them have.
+        methods: That have all these seeds at both.
+        seeds: That at least ``LEAST_METHODS`` have at both.
         tau: Kendall's tau-b of the mean accuracies; None where a budget orders nothing.
         interval: Of tau, when seeds are drawn anew; None below ``LEAST_SEEDS``.
         within: Mean tau of the two halves of the seeds within one budget: what noise
@@ -96,7 +96,8 @@ def _told(order: Order) -> str:
     if order.tau is None:
         return f"{head}undefined: one of the two orders nothing."
     if order.interval is None or order.within is None:
-        return f"{head}{order.tau:.2f}, of too few seeds to say whether the order holds."
+        seeds = f"{len(order.seeds)} seed{'s' if len(order.seeds) > 1 else ''}"
+        return f"{head}{order.tau:.2f} over {seeds}, too few to say whether the order holds."
     low, high = order.interval
     return (
         f"{head}{order.tau:.2f} ({low:.2f} to {high:.2f} over {len(order.seeds)} seeds): the order "
@@ -136,13 +137,17 @@ def _orders(settings: Sequence[Setting]) -> Iterable[Order]:
 
 
 def _order(small: Setting, large: Setting, table: tuple[int, str], track: Track) -> Order | None:
-    first, second = (_known(one.tables[table], track) for one in (small, large))
-    methods = sorted(first.keys() & second.keys())
-    if len(methods) < LEAST_METHODS:
+    known = [_known(one.tables[table], track) for one in (small, large)]
+    common = {
+        method: known[0][method].keys() & known[1][method].keys()
+        for method in sorted(known[0].keys() & known[1].keys())
+    }
+    met = Counter(seed for seeds in common.values() for seed in seeds)
+    seeds = sorted(seed for seed, methods in met.items() if methods >= LEAST_METHODS)
+    methods = [method for method, own in common.items() if own.issuperset(seeds)]
+    if not seeds or len(methods) < LEAST_METHODS:
         return None
-    found = [[one[name].by_seed() for name in methods] for one in (first, second)]
-    seeds = sorted(set.intersection(*(set(by_seed) for one in found for by_seed in one)))
-    scores = np.array([[[by_seed[seed] for seed in seeds] for by_seed in one] for one in found])
+    scores = np.array([[[one[name][seed] for seed in seeds] for name in methods] for one in known])
     return Order(
         first=small.cell.recipe_name,
         second=large.cell.recipe_name,
@@ -158,12 +163,10 @@ def _order(small: Setting, large: Setting, table: tuple[int, str], track: Track)
     )
 
 
-def _known(lines: Iterable[Line], track: Track) -> dict[str, Line]:
-    """Return the lines of a track that have all their seeds, by method."""
+def _known(lines: Iterable[Line], track: Track) -> dict[str, dict[int, float]]:
+    """Return the scores of a track's methods, by method and seed."""
     return {
-        line.method: line
-        for line in lines
-        if line.track == track and not line.authors and len(line.answers) == len(line.asked)
+        line.method: line.by_seed() for line in lines if line.track == track and not line.authors
     }
 
 

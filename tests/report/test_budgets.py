@@ -126,14 +126,30 @@ def test_below_three_seeds_and_ten_methods_nothing_is_claimed() -> None:
     board = leaderboard(_rows(RISING, RISING, seeds=2), suite=suite)
     (few,) = orders(board)
     assert (few.interval, few.within, few.holds) == (None, None, False)
-    assert "of too few seeds" in sentence(board)
+    assert "is 1.00 over 2 seeds, too few to say whether the order holds." in sentence(board)
     fewer = [row for row in _rows(RISING, RISING) if row.cell.method != "m00"]
     assert sentence(leaderboard(fewer, suite=SUITE)) == NOT_ASKED
 
 
-def test_what_lacks_a_seed_or_answers_another_question_is_not_compared() -> None:
-    rows = [row for row in _rows(RISING, RISING) if row.cell.seed < 2 or row.cell.method != "m00"]
-    assert not orders(leaderboard(rows, suite=SUITE))
+def test_seeds_that_are_not_run_yet_do_not_hide_the_order_of_those_that_are() -> None:
+    rows = [row for row in _rows(RISING, RISING) if row.cell.recipe_name == "default"]
+    long = [row for row in _rows(RISING, RISING) if row.cell.recipe_name == "long"]
+    first = [row for row in long if row.cell.seed == 0]
+    found = _order([*rows, *first])
+    assert (found.methods, found.seeds, found.tau) == (tuple(METHODS), (0,), 1.0)
+    board = leaderboard([*rows, *first], suite=SUITE)
+    assert "1.00 over 1 seed, too few" in sentence(board)
+    # A second seed of nine methods is too few to be asked; of ten it counts, and a method
+    # that lacks it is left out.
+    second = [row for row in long if row.cell.seed == 1]
+    assert _order([*rows, *first, *second[1:]]).seeds == (0,)
+    assert _order([*rows, *first, *second]).seeds == (0, 1)
+    eleventh = [_at(recipe, "m10", 300, 0) for recipe in ("default", "long")]
+    assert _order([*rows, *first, *eleventh]).methods == (*METHODS, "m10")
+    assert _order([*rows, *first, *second, *eleventh]).methods == tuple(METHODS)
+
+
+def test_what_answers_another_question_is_not_compared() -> None:
     other = [
         with_cell(row, recipe=replace(row.cell.recipe, batch_size=8))
         if row.cell.recipe_name == "long"
