@@ -305,7 +305,7 @@ def test_an_empty_folder_and_none_are_refused(tmp_path: Path) -> None:
     for wrong in (tmp_path, tmp_path / "none"):
         with pytest.raises(DataError, match=r"holds nothing|is missing"):
             layouts.shots_in(wrong)
-    with pytest.raises(DataError, match="no data root was given"):
+    with pytest.raises(DataError, match="Tracking, small needs a data root; point"):
         QUICK.load(None)
 
 

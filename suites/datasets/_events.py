@@ -182,8 +182,5 @@ def subset_of(card: DatasetCard, found: int, published: int, kind: str) -> tuple
 
 def remedy(card: DatasetCard, /) -> str:
     """Return where to get a data set and where to put it, as the end of a message."""
-    into = f" so that it holds {card.archives[0].into}/" if card.archives else ""
-    return (
-        f"get {card.title} from {card.url} and point --data-root or SNN_DISTILL_DATA at a "
-        f"folder{into}"
-    )
+    where = f"the folder that holds {card.archives[0].into}/" if card.archives else "a folder"
+    return f"get {card.title} from {card.url} and point --data-root or SNN_DISTILL_DATA at {where}"

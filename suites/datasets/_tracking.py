@@ -99,12 +99,13 @@ class TrackingSet:
         return self.card.input
 
     def _rooted(self, root: Path | None) -> Path:
-        if root is None or not root.is_dir():
-            raise DataError(
-                f"{self.card.title}: {'no data root was given' if root is None else root} "
-                f"{'' if root is None else 'is no folder'}; point --data-root or SNN_DISTILL_DATA "
-                f"at one with {self.folder}/ and tracking/"
-            )
+        remedy = (
+            f"point --data-root or SNN_DISTILL_DATA at a folder with {self.folder}/ and tracking/"
+        )
+        if root is None:
+            raise DataError(f"{self.card.title} needs a data root; {remedy}")
+        if not root.is_dir():
+            raise DataError(f"the data root {root} is no folder; {remedy}")
         return root
 
 

@@ -183,10 +183,11 @@ def _source(root: Path | None) -> Path:
         for name in ARCHIVES:
             if (root / name).is_file():
                 return root / name
+    where = "no data root was given" if root is None else f"there are none under {root}"
     raise DataError(
-        f"{CARD.title} is made from the labels of THUMOS14, and there are none under {root}: "
-        f"neither {thumos14_oad.LAYOUT.folders[0]}/{LABELS}/ nor {ARCHIVES[0]}; get the labels "
-        f"a frame from {CARD.url}"
+        f"{CARD.title} is made from the labels of THUMOS14, and {where}; get the labels a frame "
+        f"from {CARD.url} and point --data-root or SNN_DISTILL_DATA at the folder that holds "
+        f"{thumos14_oad.LAYOUT.folders[0]}/{LABELS}/ or {ARCHIVES[0]}"
     )
 
 
