@@ -30,14 +30,18 @@ those compare. How to read the columns:
   A teacher that *learns* is changed and can teach nobody else.
 - **signal** what of the teacher is used.
 - **extras** what is trained beside the student and thrown away; inference never pays for it.
-- **cost** the median of training time over that of the suite's baseline, in pairs of cells that
-  differ in the method and its tuning alone. Inference costs what the student's does, whatever
-  the method, but for methods that exchange its neurons or norms.
 - **loss** *exact*: formulas and constants are the authors'; *reconstructed*: what the sources do
   not say is ours, and listed below.
 - **setting** *authors*: neurons, norms, start and read-out are theirs as well; *ours*: the loss
   stands on the suite's student, so that a published number is no expectation.
 - **claims** how many published results are listed below, each with where to read it."""
+
+_COSTS = """\
+## What training costs
+
+The median of training time over that of the suite's baseline, in pairs of cells that differ in the
+method and its tuning alone; a dash where no row tells. Inference costs what the student's does,
+whatever the method, but for methods that exchange its neurons or norms."""
 
 _TRACKS: Mapping[Track, tuple[str, str]] = {
     "scratch": (
@@ -79,9 +83,9 @@ def page(results: Path) -> str:
     costs = {
         suite: found for suite in discovery.names("suites") if (found := _costs(results, suite))
     }
-    tables = (part for track in _TRACKS for part in _table(track, known, costs))
+    tables = (part for track in _TRACKS for part in _table(track, known))
     sections = (part for name, card in known.items() for part in _section(name, card))
-    return "\n\n".join([_HEAD, *tables, "## Each by itself", *sections]) + "\n"
+    return "\n\n".join([_HEAD, *tables, *_costing(costs), "## Each by itself", *sections]) + "\n"
 
 
 def _costs(folder: Path, suite: str) -> dict[str, float]:
@@ -107,16 +111,23 @@ def _question(row: Row) -> Hashable:
     return *asked, cell.encoder, made.cpu, made.gpu, made.threads, made.cells_on_device
 
 
-def _table(
-    track: Track,
-    cards: Mapping[str, MethodCard],
-    costs: Mapping[str, Mapping[str, float]],
-) -> Iterable[str]:
+def _costing(costs: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
+    """Yield the heading and the table of what training costs, a column a suite, if rows tell."""
+
+    def column(suite: str) -> Column[str]:
+        return Column(suite, lambda name: _ratio(costs[suite].get(name)))
+
+    if told := sorted({name for found in costs.values() for name in found}):
+        yield _COSTS
+        yield table(told, [_text("method", _linked), *map(column, costs)])
+
+
+def _linked(name: str) -> str:
+    return f"[`{name}`](#{name})"
+
+
+def _table(track: Track, cards: Mapping[str, MethodCard]) -> Iterable[str]:
     """Yield the heading, the explanation and the table of a track, if a method is in it."""
-
-    def cost(found: Mapping[str, float]) -> Callable[[str], str]:
-        return lambda name: _ratio(found.get(name))
-
     members = [name for name, card in cards.items() if card.track == track]
     if not members:
         return
@@ -126,12 +137,11 @@ def _table(
     yield table(
         members,
         [
-            _text("method", lambda name: f"[`{name}`](#{name})"),
+            _text("method", _linked),
             _text("idea", lambda name: cards[name].title),
             _text("needs", lambda name: _needs(cards[name])),
             _text("signal", lambda name: ", ".join(cards[name].signals) or "none"),
             _text("extras", lambda name: "; ".join(cards[name].extras) or "none"),
-            *(_text(f"cost, {suite}", cost(found)) for suite, found in costs.items()),
             _text("loss", lambda name: cards[name].loss),
             _text("setting", lambda name: cards[name].setting),
             _text("claims", lambda name: str(len(cards[name].claims))),
