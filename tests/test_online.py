@@ -1,6 +1,7 @@
 """What a chunk of a video costs, against windows, and that both answer alike."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,14 @@ from harness.contracts.dataset import Samples
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.inputs import Classes, Features
 from harness.contracts.neuron import NeuronSpec
+from harness.data.encoding import Presentation
 from harness.data.windows import Windows
+from harness.evaluation.cost import Running
 from harness.evaluation.online import compare, video, watch
 from harness.training import Student
 from suites.models._oad_transformer import OadTransformer
 from suites.models._spiking_oad import SpikingOad
+from suites.tasks.online_action_detection import TASK
 
 TOPOLOGY = SpikingOad(
     width=8, heads=2, ratio=2, dilations=(1, 2), blocks=1, near=3, far=2, stride=2, work=3, ahead=2
@@ -131,3 +135,41 @@ def test_a_video_is_found_among_windows() -> None:
         video(samples, 2)
     with pytest.raises(UnsupportedError, match="no windows"):
         video(Samples(inputs=np.zeros((2, 3)), labels=np.zeros(2)), 0)
+
+
+def running(learner: Student, inputs: Any) -> Running:
+    samples = Samples(inputs=inputs, labels=np.zeros((len(inputs), 5), dtype=np.int64))
+    shown = Presentation(mean=(), std=())
+    return Running(learner, samples, shown, torch.device("cpu"), "float64", TASK)
+
+
+def test_a_row_tells_what_a_frame_of_the_first_video_costs() -> None:
+    learner, first = student(), frames(80)
+    windows = Windows(
+        frames=np.concatenate([first, frames(9)]),
+        newest=np.array([79, 88, 40]),
+        first=np.array([0, 80, 0]),
+        last=np.array([79, 88, 79]),
+        offsets=OFFSETS,
+    )
+    found = running(learner, windows).watched
+    assert found is not None
+    alone = watch(learner, first[:64], chunk=1)  # more say little more
+    assert np.array_equal(found.operations, alone.operations)
+    assert len(found.latency_ms) == 64
+
+
+def test_what_is_shown_no_video_frame_by_frame_tells_of_no_frame() -> None:
+    still = np.zeros((2, LENGTH, WIDTH))
+    assert running(student(), still).watched is None
+    of_windows = OadTransformer(
+        width=8, heads=2, inner=8, groups=2, queries=2, stride=2, work=4, ahead=2
+    )
+    windows = Windows(
+        frames=frames(4),
+        newest=np.array([3]),
+        first=np.array([0]),
+        last=np.array([3]),
+        offsets=OFFSETS,
+    )
+    assert running(student(of_windows), windows).watched is None

@@ -88,6 +88,11 @@ class Metrics:
         latency_ms_b1: Median wall clock of a batch of one.
         latency_ms_b1_iqr: Its interquartile range.
         throughput_sps: Samples a second, best batch.
+        operations_a_frame: Synaptic operations of a frame of a test video that is shown frame by
+            frame, what is past being carried; None where samples are no windows of videos.
+        operations_a_window: Of a test window, which tells all that it shows anew.
+        latency_ms_frame: Median wall clock of such a frame.
+        latency_ms_frame_iqr: Its interquartile range.
         train_seconds: Wall clock of the training.
         train_samples: Seen in training, with repetition.
         extra_samples: Those drawn for another network than the student, by purpose.
@@ -118,6 +123,10 @@ class Metrics:
     latency_ms_b1: Amount | None = None
     latency_ms_b1_iqr: Amount | None = None
     throughput_sps: Amount | None = None
+    operations_a_frame: Amount | None = None
+    operations_a_window: Amount | None = None
+    latency_ms_frame: Amount | None = None
+    latency_ms_frame_iqr: Amount | None = None
     train_seconds: Amount | None = None
     train_samples: Count | None = None
     extra_samples: dict[str, Count] = field(default_factory=dict)

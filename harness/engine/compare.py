@@ -21,6 +21,8 @@ from harness.store import read_bytes, read_row
 TIMES = (
     "latency_ms_b1",
     "latency_ms_b1_iqr",
+    "latency_ms_frame",
+    "latency_ms_frame_iqr",
     "throughput_sps",
     "train_seconds",
     "peak_memory_bytes",

@@ -19,6 +19,7 @@ from harness.engine.train import Trained
 from harness.evaluation.cost import Running, early_exits
 from harness.evaluation.decisions import OverTime
 from harness.evaluation.evaluate import Verdict, evaluate
+from harness.evaluation.online import synaptic
 
 # What is asked of the other simulators, one of which is slow on purpose.
 _ASKED_ELSEWHERE = 1000
@@ -92,6 +93,7 @@ def measure(
             **quality(verdict),
             **_beside(verdict, reference),
             **spiking,
+            **_online(running, ledger),
             "cross_backend": {name: answer for name, (answer, _) in others.items()},
             "cross_backend_samples": None if asked is None or not others else len(asked),
         },
@@ -120,6 +122,16 @@ def _settling(found: OverTime) -> dict[str, float]:
     return {
         "mean_steps_to_decide": found.mean_settling_steps,
         "mean_cutoff_steps": found.mean_cutoff_steps,
+    }
+
+
+def _online(running: Running, windows: Ledger) -> dict[str, Any]:
+    """Return the columns about a video that is shown frame by frame, if it can be."""
+    if running.watched is None:
+        return {}
+    return {
+        "operations_a_frame": float(running.watched.operations.mean()),
+        "operations_a_window": float(synaptic(windows).mean()),
     }
 
 

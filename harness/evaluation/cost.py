@@ -3,10 +3,12 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.contracts.dataset import Samples, Source
@@ -15,15 +17,18 @@ from harness.contracts.recipe import Precision
 from harness.contracts.row import EarlyExit
 from harness.contracts.task import Driven, Task
 from harness.data.encoding import Presentation
+from harness.data.windows import Windows
 from harness.evaluation.decisions import first_spikes
 from harness.evaluation.early_exit import ALLOWED_DROPS, Exits, Rule, apply, fit_thresholds, spent
 from harness.evaluation.evaluate import Asking, Verdict
+from harness.evaluation.online import Streaming, Watched, video, watch
 from harness.meter import measure
-from harness.training.lesson import autocast
+from harness.training.lesson import autocast, computing
 from harness.training.student import AT_ONCE, Student
 
 _BATCHES = (64, 256)
 _METERED_BATCH = 256
+_FRAMES_WATCHED = 64
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,18 @@ class Running:
         )
         return asking.verdict(), ledger
 
+    @cached_property
+    def watched(self) -> Watched | None:
+        """A test video, frame by frame, if the student can be shown one so."""
+        samples, network = self.samples, self.student.network
+        if not (isinstance(samples, Samples) and isinstance(samples.inputs, Windows)):
+            return None
+        if not isinstance(network, Streaming):
+            return None
+        frames, _ = video(samples, 0)
+        with computing(self.precision):
+            return watch(self.student, frames[:_FRAMES_WATCHED], chunk=1)
+
     def speed(self) -> dict[str, Any]:
         """Return the columns about wall clock and size; batch of one and best batch apart."""
         times = self._times(self._first(1))
@@ -95,7 +112,9 @@ class Running:
         # A task that waits for the last answer has no larger batch.
         sizes = [1] if isinstance(self.task, Driven) else fitting or [1]
         best = max(size / float(np.median(self._times(self._first(size)))) for size in sizes)
+        online = {} if self.watched is None else _by_frame(self.watched.latency_ms)
         return {
+            **online,
             "parameter_count": sum(weight.numel() for weight in self.student.parameters()),
             "latency_ms_b1": float(median),
             "latency_ms_b1_iqr": float(high - low),
@@ -120,6 +139,11 @@ class Running:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter() - begun
+
+
+def _by_frame(latency_ms: NDArray[np.float64]) -> dict[str, float]:
+    low, median, high = np.percentile(latency_ms, [25, 50, 75])
+    return {"latency_ms_frame": float(median), "latency_ms_frame_iqr": float(high - low)}
 
 
 def is_worth_one_more(times: Sequence[float], /) -> bool:

@@ -146,6 +146,7 @@ def _section(setting: Setting, notes: Mapping[str, int], group: Group | None) ->
     if headline is not None:
         yield f"Spikes, operations and energy estimate are a sample's; energy is `{headline}`."
     yield from _further(setting)
+    yield from _online(setting)
     yield from _curves(setting)
     yield from _exits(setting)
     yield from _simulators(simulators)
@@ -349,6 +350,36 @@ def _further(setting: Setting) -> Iterable[str]:
     if setting.further:
         yield "### Other metrics of the task"
         yield table(setting.lines, [_T, _SIMULATOR, _METHOD, *map(other, setting.further)])
+
+
+def _online(setting: Setting) -> Iterable[str]:
+    """Yield what a frame costs where videos are shown frame by frame."""
+    lines = [line for line in setting.lines if line.average("operations_a_frame") is not None]
+    if not lines:
+        return
+
+    def milliseconds(figure: str) -> Callable[[Line], str]:
+        return lambda line: words.figure(line.timing(figure))
+
+    def operations(figure: str) -> Callable[[Line], str]:
+        return lambda line: words.quantity(line.average(figure))
+
+    yield "### Frame by frame"
+    yield (
+        "What a network costs that is shown a test video a frame at a time and carries what is "
+        "past, beside a window, which tells its newest frame anew from all that it shows: synaptic "
+        "operations (AC, MAC and products of spikes) and median wall clock."
+    )
+    yield table(
+        lines,
+        [
+            *(_T, _SIMULATOR, _METHOD),
+            Column("operations a frame", operations("operations_a_frame")),
+            Column("operations a window", operations("operations_a_window")),
+            Column("ms a frame", milliseconds("latency_ms_frame")),
+            Column("ms a window", milliseconds("latency_ms_b1")),
+        ],
+    )
 
 
 def _curves(setting: Setting) -> Iterable[str]:

@@ -26,6 +26,16 @@ from harness.report._words import of_metric, visible
 _Column = tuple[str, str, str, dict[str, Any]]
 _NUMBER = {"number": True}
 _COUNTED = {"number": True, "counted": True}
+# Only where videos are shown frame by frame.
+_ONLINE: list[_Column] = [
+    (
+        "frame_operations",
+        "operations a frame",
+        "Synaptic operations of a frame of a video shown frame by frame, what is past carried.",
+        _COUNTED,
+    ),
+    ("frame_ms", "frame (ms)", "Median wall clock of such a frame.", _NUMBER),
+]
 COLUMNS: tuple[_Column, ...] = (
     ("method", "method", "Its file under suites/methods, with parameters where they differ.", {}),
     ("whose", "whose", "Yours, made here, or published.", {}),
@@ -272,8 +282,10 @@ def _columns(board: Leaderboard) -> list[_Column]:
         )
         for place, name in enumerate(names)
     ]
+    lines = (line for setting in board.settings for line in setting.lines)
+    online = any(line.average("operations_a_frame") is not None for line in lines)
     after = 1 + next(place for place, column in enumerate(COLUMNS) if column[0] == "accuracy")
-    return [*COLUMNS[:after], *others, *COLUMNS[after:]]
+    return [*COLUMNS[:after], *others, *(_ONLINE if online else ()), *COLUMNS[after:]]
 
 
 def _definitions(board: Leaderboard) -> str:

@@ -277,10 +277,20 @@ def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
         "synops": _digits(line.operations()),
         **{name: _scaled(line.average(figure), by) for name, (figure, by) in _MEASURED.items()},
         **{name: _scaled(line.timing(figure), by) for name, (figure, by) in _TIMED.items()},
+        **_online(line),
         "energies": [_digits(line.energies.get(model)) for model in models],
         **_steps(line),
         **_layers([answer.row.ledger for answer in line.answers]),
     }
+
+
+def _online(line: Line) -> Record:
+    """Return what a frame costs, where videos are shown frame by frame."""
+    operations = line.average("operations_a_frame")
+    if operations is None:
+        return {}
+    took = _scaled(line.timing("latency_ms_frame"), 1.0)
+    return {"frame_operations": _digits(operations), "frame_ms": took}
 
 
 def _marked(label: str) -> str:

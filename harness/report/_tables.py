@@ -32,6 +32,9 @@ _TIMED = (
     "train_seconds",
     "peak_memory_bytes",
 )
+# Of videos that are shown frame by frame alone.
+_ONLINE = ("operations_a_frame", "operations_a_window")
+_ONLINE_TIMED = ("latency_ms_frame", "latency_ms_frame_iqr")
 _MEAN = ("mean", "deviation", "low", "high", "n")
 _COMPARISON = (*_MEAN, "verdict", "provisional", "p_t")
 
@@ -220,7 +223,10 @@ def _measured(line: Line) -> dict[str, float | None]:
     averaged = {name: line.average(name) for name in (*_AVERAGED, *COUNTED)}
     company = [answer.row.provenance.cells_on_device for answer in line.answers]
     most = max((cells for cells in company if cells is not None), default=None)
-    told = {} if most is None else {"cells_on_device": most}
+    told: dict[str, float | None] = {} if most is None else {"cells_on_device": most}
+    if line.average("operations_a_frame") is not None:
+        averaged |= {name: line.average(name) for name in _ONLINE}
+        told |= {name: line.timing(name) for name in _ONLINE_TIMED}
     return averaged | {name: line.timing(name) for name in _TIMED} | told
 
 

@@ -53,6 +53,29 @@ def test_the_tasks_other_metrics_stand_in_every_table_under_their_names(tmp_path
     assert "Other metrics" not in words_of_a_board_without_any(tmp_path / "none")
 
 
+def test_what_a_frame_costs_stands_where_videos_are_shown_frame_by_frame(tmp_path: Path) -> None:
+    online = {
+        "operations_a_frame": 1500.0,
+        "operations_a_window": 45_000.0,
+        "latency_ms_frame": 2.5,
+        "latency_ms_frame_iqr": 0.25,
+        "latency_ms_b1": 40.0,
+    }
+    rows = [with_metrics(row, **online) if row.metrics else row for row in board_rows()]
+    paths = report.write_board(board(rows), tmp_path, command="again", page=True)
+    texts = {path.suffix: path.read_text() for path in paths}
+    section = texts[".md"].partition("### Frame by frame")[2]
+    assert "| operations a frame | operations a window | ms a frame | ms a window |" in section
+    assert "| 2 | alpha | direct | 1.5 k | 45 k | 2.5 | 40 |" in section
+    assert "operations_a_frame,operations_a_window,latency_ms_b1" in texts[".csv"]
+    assert '"latency_ms_frame": 2.5' in texts[".json"]
+    assert '"key":"frame_operations","title":"operations a frame"' in texts[".html"]
+    assert '"frame_ms":[2.5,' in texts[".html"]
+    plain = report.write_board(board(board_rows()), tmp_path / "plain", command="", page=True)
+    told = "".join(path.read_text() for path in plain)
+    assert not [word for word in ("a frame", "a_frame", "frame_ms") if word in told]
+
+
 def words_of_a_board_without_any(folder: Path) -> str:
     return "".join(
         path.read_text()
