@@ -25,6 +25,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks._processes import answer_of, growth_mb
 from benchmarks._timing import LESS, MORE, TIMES_AS_FAST, alternating
@@ -76,6 +77,8 @@ class Measured:
     Attributes:
         step_ms: Median over rounds.
         native_times: The native step's median over this one; more is better.
+        convolutions_ms: What torch's convolutions take of a step, forward and back, median of
+            three; None on a GPU. Nothing of ours makes them faster.
         memory_mb: What a step takes at its peak; None if it was not measured.
     """
 
@@ -84,6 +87,7 @@ class Measured:
     precision: Precision
     step_ms: float
     native_times: float
+    convolutions_ms: float | None
     memory_mb: float | None
 
 
@@ -289,6 +293,11 @@ def measure(
             action()
     taken = alternating(actions, rounds)
     of_native = statistics.median(taken[NATIVE])
+    convolved = {
+        name: statistics.median(convolving_ms(step) for _ in range(3))
+        for name, step in contenders.items()
+        if setting.device == "cpu"
+    }
     del contenders, actions
     for name in CONTENDERS:
         median = statistics.median(taken[name])
@@ -298,8 +307,18 @@ def measure(
             precision=precision,
             step_ms=1000 * median / steps,
             native_times=of_native / median,
+            convolutions_ms=convolved.get(name),
             memory_mb=_memory(peer, name, setting, precision) if memory else None,
         )
+
+
+def convolving_ms(step: Step) -> float:
+    """Return how long torch convolves in a step on the processor."""
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        step()
+    names = {"aten::convolution", "aten::convolution_backward"}
+    spent_us = sum(one.cpu_time_total for one in seen.key_averages() if one.key in names)
+    return float(spent_us) / 1000
 
 
 def _memory(peer: str, contender: str, setting: Setting, precision: Precision) -> float | None:
@@ -330,13 +349,17 @@ def peak(peer: str, contender: str, setting: Setting, precision: Precision) -> f
 
 def table(found: Sequence[Measured]) -> Iterator[str]:
     """Yield the lines of a Markdown table."""
-    yield f"| peer | contender | precision | ms, {LESS} | {TIMES_AS_FAST} | MB, {LESS} |"
-    yield "| --- | --- | --- | ---: | ---: | ---: |"
+    yield (
+        f"| peer | contender | precision | ms, {LESS} | of which convolutions "
+        f"| {TIMES_AS_FAST} | MB, {LESS} |"
+    )
+    yield "| --- | --- | --- | ---: | ---: | ---: | ---: |"
     for one in found:
-        memory = "" if one.memory_mb is None else f"{one.memory_mb:.0f}"
+        known = (one.convolutions_ms, one.memory_mb)
+        convolutions, memory = ("" if each is None else f"{each:.0f}" for each in known)
         yield (
             f"| {one.peer} | {one.contender} | {one.precision} | {one.step_ms:.1f} "
-            f"| {one.native_times:.2f} | {memory} |"
+            f"| {convolutions} | {one.native_times:.2f} | {memory} |"
         )
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import torch
 import typer
+from torch.profiler import ProfilerActivity, profile
 
 import benchmarks
 from benchmarks import _gate_work, _timing, gpu, peers, perf_gate, table
@@ -170,6 +171,27 @@ def test_the_native_gradient_is_ours(
     assert 0 <= peers.gradients_apart(peer, tiny, dtype=dtype) <= tolerance
 
 
+def test_of_a_step_convolutions_are_told_apart() -> None:
+    weight, image = torch.ones(8, 8, 3, 3, requires_grad=True), torch.ones(8, 8, 16, 16)
+
+    def multiply() -> None:
+        for _ in range(20):
+            image @ image
+
+    def convolve() -> None:
+        torch.nn.functional.conv2d(image, weight).sum().backward()
+
+    def both() -> None:
+        multiply()
+        convolve()
+
+    assert peers.convolving_ms(multiply) == 0
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        both()
+    whole = sum(one.self_cpu_time_total for one in seen.key_averages()) / 1000
+    assert 0 < peers.convolving_ms(both) < whole
+
+
 def test_another_network_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "gradients_apart", lambda *_, compiled: 1e-3 if compiled else 0.0)
     with pytest.raises(ValueError, match=r"spikingjelly and ours, compiled differ by 1\.0e-03"):
@@ -210,7 +232,7 @@ def test_a_contender_is_measured_against_the_native_step(monkeypatch: pytest.Mon
         (peers.COMPILED, 3.0, 2000.0),
     ]
     *_, last = peers.table(found)
-    assert last == "| norse | ours, compiled | float32 | 2000.0 | 3.00 |  |"
+    assert last == "| norse | ours, compiled | float32 | 2000.0 | 0 | 3.00 |  |"
 
 
 # The table after a run of asv.
