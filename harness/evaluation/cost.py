@@ -101,7 +101,7 @@ class Running:
         if not isinstance(network, Streaming):
             return None
         frames, _ = video(samples, 0)
-        with computing(self.precision):
+        with computing(self.precision), autocast(self.device, self.precision):
             return watch(self.student, frames[:_FRAMES_WATCHED], chunk=1)
 
     def speed(self) -> dict[str, Any]:
