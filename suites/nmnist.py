@@ -5,7 +5,7 @@ from dataclasses import replace
 from harness.contracts.recipe import Recipe
 from harness.contracts.suite import Suite, TeacherSpec
 
-# `tune nmnist --methods direct --trials 4 --timesteps 4` on the 1,000 recordings of docs/data.md:
+# `tune nmnist --methods direct --trials 4 --timesteps 4` on the 1,000 recordings of its data:
 # 86.3 % of the validation samples at 0.1, 88.4 at 0.3, 83.2 at 0.9, 51.6 at 2.7.
 _SHORT = Recipe(epochs=4, batch_size=32, learning_rate=0.3, augmentation=("roll",))
 
