@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.contracts.errors import DataError
+from harness.contracts.errors import DataError, StoreError
 
 if TYPE_CHECKING:
     from harness.contracts.cell import Cell
@@ -73,21 +73,35 @@ def standings_of(
 def due_teachers(
     due: "Sequence[Cell]", data_root: Path | None, out: Path, results: Path
 ) -> "list[Cell]":
-    """Return the teachers of ``due`` that have to be trained first."""
+    """Return the teachers of ``due`` that have to be trained first.
+
+    Raises:
+        StoreError: If one is to be imported and has not been, or is stale: its students would
+            be, too, as soon as they were made.
+    """
     from harness.engine import freshness, proofs, teachers
     from harness.results import Published
     from harness.store import Store
 
     store = Store(out)
     identities = {cell.teacher for cell in due if cell.teacher}
-    for identity in identities:
-        if identity.recipe is None and not teachers.ready(store, teachers.cell_of(identity)):
-            raise teachers.not_imported(identity.model, identity.dataset, store)
-    cells = [teachers.cell_of(identity) for identity in identities if identity.recipe]
+    asked = {teachers.cell_of(identity).cell_id: identity for identity in identities}
+    cells = map(teachers.cell_of, asked.values())
     found = freshness.standings(
         cells, store, Published(), proofs.read(results, out), data_root=data_root
     )
-    return [one.cell for one in found if one.is_due or not teachers.ready(store, one.cell)]
+    due_here = [one for one in found if one.is_due or not teachers.ready(store, one.cell)]
+    for one in due_here:
+        identity = asked[one.cell.cell_id]
+        if identity.recipe is None:
+            if one.row is None:
+                raise teachers.not_imported(identity.model, identity.dataset, store)
+            raise StoreError(
+                f"the imported {one.cell.label} in {out} is {one.state} ({one.why}), and so would "
+                "its students be; import it again: python -m harness teacher import FILE "
+                f"--model {identity.model} --dataset {identity.dataset} --out {out}"
+            )
+    return [one.cell for one in due_here]
 
 
 def no_data_for(due: "Sequence[Cell]", data_root: Path | None) -> str:

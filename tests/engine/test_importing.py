@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 
 from harness import discovery
 from harness.cli import app
+from harness.cli.standings import due_teachers
 from harness.contracts.cell import TeacherIdentity
 from harness.contracts.dataset import Dataset, DatasetCard
-from harness.contracts.errors import SpecError
+from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.model import Model
 from harness.engine import cell, grid
 from harness.engine.grid import Axes
@@ -138,6 +139,23 @@ def test_a_teacher_and_the_rows_of_its_students_tell_what_it_saw(
         log_path=tmp_path / "log.txt",
     )
     assert cell.run(order, lambda _: None).provenance.teacher_note == told
+
+
+def test_one_that_is_stale_is_refused_before_its_students_are_made_in_vain(tmp_path: Path) -> None:
+    teacher = imported(tmp_path, saw="nothing")
+    axes = Axes(methods=("logit_kd",), timesteps=(1,), seeds=(0,), backends=("norse",))
+    asked = grid.cells("digits", axes, Store(tmp_path), Published())[0]
+    due = [replace(asked, teacher=teacher)]
+    assert due_teachers(due, None, tmp_path, tmp_path / "results") == []
+    row = Store(tmp_path).load(cell_of(teacher))
+    assert row is not None
+    moved = replace(row, provenance=replace(row.provenance, measure_fp="0" * 16))
+    Store(tmp_path).save(moved)
+    with pytest.raises(StoreError, match=r"is stale \(measuring code moved.*import it again"):
+        due_teachers(due, None, tmp_path, tmp_path / "results")
+    elsewhere = tmp_path / "elsewhere"
+    with pytest.raises(StoreError, match=r"is not in .*elsewhere; import it: "):
+        due_teachers(due, None, elsewhere, tmp_path / "results")
 
 
 @pytest.mark.parametrize(
