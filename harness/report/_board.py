@@ -39,8 +39,9 @@ Item = TypeVar("Item")
 Key = TypeVar("Key")
 
 # What a cell may differ in and still be averaged over or set beside another.
-_FREE = {"method", "params", "backend", "timesteps", "seed"}
-_SHARED = attrgetter(*(item.name for item in fields(Cell) if item.name not in _FREE))
+# What lines of a table may differ in; text that a method reads is what it is given, as logits are.
+FREE = {"method", "params", "unlabelled", "backend", "timesteps", "seed"}
+_SHARED = attrgetter(*(item.name for item in fields(Cell) if item.name not in FREE))
 
 TRACKS: tuple[Track, ...] = get_args(Track)
 # Whom the methods of a track are set beside; the others beside the suite's baseline.
@@ -805,7 +806,9 @@ def _backend(cell: Cell) -> str:
 
 def _method(cell: Cell) -> str:
     rate = cell.recipe.learning_rate
-    return _canonical({"method": cell.method, "params": cell.params, "learning_rate": rate})
+    read = {"unlabelled": str(cell.unlabelled)} if cell.unlabelled else {}
+    asked = {"method": cell.method, "params": cell.params, "learning_rate": rate}
+    return _canonical(asked | read)
 
 
 def _shared_of() -> Callable[[Row], str]:
@@ -821,7 +824,7 @@ def _shared_of() -> Callable[[Row], str]:
 
 
 def _shared(cell: Cell) -> str:
-    shared = {k: part for k, part in identifying(cell).items() if k not in _FREE}
+    shared = {k: part for k, part in identifying(cell).items() if k not in FREE}
     return _canonical(shared | {"recipe": recipe_of(cell)})
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from harness.contracts.method import Track
 from harness.contracts.values import identifying
-from harness.report._board import TRACKS, Leaderboard, Line, Setting
+from harness.report._board import FREE, TRACKS, Leaderboard, Line, Setting
 from harness.statistics import ALPHA, Interval
 
 LEAST_METHODS = 10
@@ -23,7 +23,7 @@ LEAST_SEEDS = 3
 HOLDS_FROM = 0.5
 _RESAMPLES = 2_000
 # What two settings may differ in and still ask the same question of two budgets.
-_BUDGET = {"recipe", "recipe_name", "method", "params", "backend", "timesteps", "seed"}
+_BUDGET = {"recipe", "recipe_name", *FREE}
 
 
 @dataclass(frozen=True, kw_only=True)

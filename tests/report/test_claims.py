@@ -322,7 +322,11 @@ def test_unlabelled_text_is_given_and_told_where_there_is_some() -> None:
     text = UnlabelledText(datasets=("sst5", "mr"), file="more.txt", sha256="0" * 64)
     rows = [right("direct", 360), with_cell(right("mine", 364), unlabelled=text)]
     board = leaderboard(rows, suite=SUITE, teachers=[teacher()])
-    told = {one.method: str(one.given) for setting in board.settings for one in setting.lines}
+    [setting] = board.settings  # one table, and one baseline
+    told = {one.method: str(one.given) for one in setting.lines}
+    [mine] = (one for one in setting.lines if one.method == "mine")
+    assert mine.gain is not None
+    assert mine.gain.difference.value == pytest.approx(4 / 400)
     assert "unlabelled text (sst5, mr, more.txt)" in told["mine"]
     assert "text" not in told["direct"]
     given = {
