@@ -286,7 +286,10 @@ def run(  # noqa: PLR0913  one option a filter
 def tune(  # noqa: PLR0913  one option a filter
     suite: str,
     *,
-    trials: Annotated[int, typer.Option(help="Of every method, 1 to 8.")] = 8,
+    trials: Annotated[int, typer.Option(help="Points of every method, 1 to 8.")] = 8,
+    repeats: Annotated[
+        int, typer.Option(help="Seeds that each point is tried with; the best mean is chosen.")
+    ] = 1,
     methods: Names = None,
     timesteps: Numbers = None,
     backends: Names = None,
@@ -320,7 +323,7 @@ def tune(  # noqa: PLR0913  one option a filter
     asked = devices_of(device, devices)
     slots = slots_of(jobs, asked[0], devices=len(asked))
     store, known = Store(out), published(suite, results=results)
-    found = engine.searches(suite, axes, store, known, trials=trials)
+    found = engine.searches(suite, axes, store, known, trials=trials, repeats=repeats)
 
     def stand() -> "list[Standing]":
         trials = [cell for search in found for cell in search.cells]

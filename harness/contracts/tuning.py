@@ -36,12 +36,14 @@ class Tuning:
         method: A file under ``suites/methods/``.
         model: A file under ``suites/models/``.
         recipe_name: One of the suite's.
-        seed: Of every trial; no seed of a board.
+        seed: Of the trials, the first of ``repeats``; none of them is a board's.
         timesteps: At which it was tried. The choice holds for all.
         backend: On which; simulators give the same decisions.
         learning_rate: Chosen.
         params: Those of the method that were varied, as chosen.
-        trials: In their order; the first is the suite's recipe with the method's defaults.
+        trials: In their order, those of one point together; the first point is the suite's recipe
+            with the method's defaults.
+        repeats: With how many seeds every point was tried; the best mean is chosen.
     """
 
     method: str
@@ -53,6 +55,12 @@ class Tuning:
     learning_rate: float
     params: Plain = field(default_factory=dict)
     trials: tuple[Trial, ...] = ()
+    repeats: int = 1
+
+    @property
+    def seeds(self) -> range:
+        """Of the trials of every point."""
+        return range(self.seed, self.seed + self.repeats)
 
     def recipe(self, suites: Recipe, /) -> Recipe:
         """Return the suite's recipe with the learning rate that was chosen."""

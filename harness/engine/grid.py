@@ -95,10 +95,10 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
     teacher = identity_of(suite, card.split, store, published)
     start = {START: axes.start} if axes.start else {}
     tuned = _tuned(suite.tuned_where(recipe_name), axes, published)
-    tried_with = {one.seed for one in tuned.values()}
-    if tried_with & {*seeds}:
+    tried_with = {seed for one in tuned.values() for seed in one.seeds}
+    if both := tried_with & {*seeds}:
         raise SpecError(
-            f"seed {min(tried_with)} chose learning rates and weights of {name!r} and cannot judge "
+            f"seed {min(both)} chose learning rates and weights of {name!r} and cannot judge "
             "them, too; take another, or --untuned"
         )
 

@@ -494,7 +494,7 @@ def _asked(
     """
     asked = set()
     recipes = grid.load_suite(suite).recipes
-    tried_with = {one.seed for one in before.tunings}
+    tried_with = {seed for one in before.tunings for seed in one.seeds}
     for recipe, start, as_chosen in product(recipes, STARTS, (True, False)):
         cells = [row.cell for row in rows if row.cell.recipe_name == recipe]
         axes = Axes(

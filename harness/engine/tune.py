@@ -4,12 +4,14 @@ After AlgoPerf (Dahl et al., arXiv 2306.07179): the search is part of the compar
 method, baseline and controls included, is tried at the same points of two numbers, the
 learning rate and the weight of its loss (``MethodCard.weight``); one that has no such
 weight is tried at more learning rates instead. A trial trains with a seed that no board
-has and is judged on the validation split; test data is not loaded into its answer. The
+has and is judged on the validation split; test data is not loaded into its answer. A point
+may be tried with several seeds: few validation samples and one seed choose by chance. The
 best is frozen beside the published rows, and boards are run with it at fresh seeds.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 from harness import discovery
@@ -32,17 +34,32 @@ WITHOUT = tuple((3.0**power, 1.0) for power in (0, 1, -1, 2, -2, 0.5, -0.5, 1.5)
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """All trials of one method on one model, in their order."""
+    """All trials of one method on one model, in their order.
+
+    Attributes:
+        method: That is tried.
+        model: On which.
+        cells: Of the trials, those of one point together.
+        repeats: How many these are: one a seed.
+    """
 
     method: str
     model: str
     cells: tuple[Cell, ...]
+    repeats: int = 1
 
 
 def searches(
-    suite: str, axes: Axes, store: Store, published: Published, /, *, trials: int
+    suite: str,
+    axes: Axes,
+    store: Store,
+    published: Published,
+    /,
+    *,
+    trials: int,
+    repeats: int = 1,
 ) -> list[Search]:
-    """Return what is to be tried of every method that ``axes`` choose.
+    """Return what is to be tried of every method that ``axes`` choose: so many points and seeds.
 
     It is tried at the suite's middle T on the last of its simulators, or at the first T and
     on the last simulator that ``axes`` name.
@@ -52,9 +69,11 @@ def searches(
     """
     if not 1 <= trials <= len(WITH_WEIGHT):
         raise SpecError(f"--trials must be in 1..{len(WITH_WEIGHT)}, got {trials}")
-    asked = load_suite(suite)
-    if SEED in asked.seeds:
-        raise SpecError(f"suite {suite!r} has the seed {SEED}, which is kept for tuning")
+    if repeats < 1:
+        raise SpecError(f"--repeats must be at least 1, got {repeats}")
+    asked, kept = load_suite(suite), range(SEED, SEED + repeats)
+    if taken := {*kept} & {*asked.seeds}:
+        raise SpecError(f"suite {suite!r} has the seed {min(taken)}, which is kept for tuning")
     if axes.recipe in asked.tuned_at:
         raise SpecError(
             f"{axes.recipe!r} of suite {suite!r} takes the choices of "
@@ -77,7 +96,12 @@ def searches(
         Search(
             method=cell.method,
             model=cell.model,
-            cells=tuple(_trial(cell, *point) for point in points(cell.method)[:trials]),
+            cells=tuple(
+                replace(_trial(cell, *point), seed=seed)
+                for point in points(cell.method)[:trials]
+                for seed in kept
+            ),
+            repeats=repeats,
         )
         for cell in plain
     ]
@@ -110,14 +134,17 @@ def _rounded(number: float) -> float:
 def chosen(search: Search, store: Store, /) -> Tuning | None:
     """Return the choice, or None while a trial has no row of its own.
 
-    The best on the validation split is chosen, of equals the earliest; what diverged or
-    failed is no choice, and a method of which nothing succeeded keeps its defaults.
+    The point with the best mean on the validation split is chosen, of equals the earliest; one
+    that diverged or failed at a seed is no choice, and a method of which nothing succeeded
+    keeps its defaults.
     """
     found = [store.load(cell) for cell in search.cells]
     if any(row is None or row.status == "machine" for row in found):
         return None
     trials = [_told(row) for row in found if row is not None]
-    best = max(trials, key=lambda trial: -1.0 if trial.accuracy is None else trial.accuracy)
+    many = search.repeats
+    by_point = [trials[at : at + many] for at in range(0, len(trials), many)]
+    best, *_ = max(by_point, key=_mean)
     first = search.cells[0]
     return Tuning(
         method=search.method,
@@ -129,7 +156,13 @@ def chosen(search: Search, store: Store, /) -> Tuning | None:
         learning_rate=best.learning_rate,
         params=best.params,
         trials=tuple(trials),
+        repeats=search.repeats,
     )
+
+
+def _mean(point: Sequence[Trial]) -> float:
+    known = [trial.accuracy for trial in point if trial.accuracy is not None]
+    return round(fmean(known), 12) if len(known) == len(point) else -1.0
 
 
 def _told(row: Row) -> Trial:

@@ -72,10 +72,13 @@ def test_a_suite_that_uses_the_searchs_seed_and_too_many_trials_are_refused(
 ) -> None:
     with pytest.raises(SpecError, match=r"--trials must be in 1\.\.8, got 9"):
         _searches(tmp_path, trials=9)
+    with pytest.raises(SpecError, match="--repeats must be at least 1, got 0"):
+        searches("digits", TWO, Store(tmp_path), Published(), trials=1, repeats=0)
     digits = grid.load_suite("digits")
-    monkeypatch.setattr(tune, "load_suite", lambda _: replace(digits, seeds=(0, SEED)))
-    with pytest.raises(SpecError, match="seed 1000, which is kept for tuning"):
-        _searches(tmp_path)
+    monkeypatch.setattr(tune, "load_suite", lambda _: replace(digits, seeds=(0, SEED + 1)))
+    assert _searches(tmp_path)
+    with pytest.raises(SpecError, match="seed 1001, which is kept for tuning"):
+        searches("digits", TWO, Store(tmp_path), Published(), trials=1, repeats=2)
 
 
 def _row(cell: Cell, right: int | None, status: Status = "ok") -> Row:
@@ -97,6 +100,36 @@ def test_the_best_on_validation_is_chosen_and_of_equals_the_earliest(tmp_path: P
     assert found.learning_rate == 0.3
     assert [trial.accuracy for trial in found.trials] == [0.7, 0.8, None, 0.8]
     assert [trial.status for trial in found.trials] == ["ok", "ok", "diverged", "ok"]
+
+
+def test_the_best_mean_over_seeds_is_chosen_of_points_that_succeeded_at_all(tmp_path: Path) -> None:
+    store, axes = Store(tmp_path), Axes(methods=("direct",))
+    (search,) = searches("digits", axes, store, Published(), trials=4, repeats=2)
+    assert [cell.seed for cell in search.cells] == [SEED, SEED + 1] * 4
+    rates = [cell.recipe.learning_rate for cell in search.cells]
+    assert rates == [0.1, 0.1, 0.3, 0.3, 0.0333, 0.0333, 0.9, 0.9]
+    # Means 75, 85 and 80; the last has the best seed of all and another that diverged.
+    for cell, right in zip(search.cells, (90, 60, 85, 85, 70, 90, 99, None), strict=True):
+        assert chosen(search, store) is None
+        store.save(_row(cell, right, "diverged"))
+    found = chosen(search, store)
+    assert found is not None
+    assert (found.learning_rate, found.repeats, [*found.seeds]) == (0.3, 2, [SEED, SEED + 1])
+    assert len(found.trials) == 8
+    with pytest.raises(SpecError, match=f"seed {SEED + 1} chose learning rates and weights"):
+        grid.cells("digits", replace(axes, seeds=(SEED + 1,)), store, Published(tunings=(found,)))
+
+
+def test_equal_means_are_equal_in_whatever_order_seeds_were_right(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (search,) = searches(
+        "digits", Axes(methods=("direct",)), store, Published(), trials=2, repeats=3
+    )
+    for cell, right in zip(search.cells, (10, 20, 30, 30, 20, 10), strict=True):
+        store.save(_row(cell, right, "diverged"))
+    found = chosen(search, store)
+    assert found is not None
+    assert found.learning_rate == 0.1  # the earliest of equals
 
 
 def test_a_method_of_which_nothing_succeeded_keeps_its_defaults(tmp_path: Path) -> None:
