@@ -93,14 +93,15 @@ def due_teachers(
     due_here = [one for one in found if one.is_due or not teachers.ready(store, one.cell)]
     for one in due_here:
         identity = asked[one.cell.cell_id]
-        if identity.recipe is None:
-            if one.row is None:
-                raise teachers.not_imported(identity.model, identity.dataset, store)
-            raise StoreError(
-                f"the imported {one.cell.label} in {out} is {one.state} ({one.why}), and so would "
-                "its students be; import it again: python -m harness teacher import FILE "
-                f"--model {identity.model} --dataset {identity.dataset} --out {out}"
-            )
+        if identity.recipe is not None:
+            continue
+        if one.state != "stale" or not teachers.ready(store, one.cell):
+            raise teachers.not_imported(identity.model, identity.dataset, store)
+        raise StoreError(
+            f"the imported {one.cell.label} in {out} is stale ({one.why}), and so would its "
+            "students be; import it again: python -m harness teacher import FILE "
+            f"--model {identity.model} --dataset {identity.dataset} --out {out}"
+        )
     return [one.cell for one in due_here]
 
 

@@ -74,11 +74,6 @@ def searches(
     asked, kept = load_suite(suite), range(SEED, SEED + repeats)
     if taken := {*kept} & {*asked.seeds}:
         raise SpecError(f"suite {suite!r} has the seed {min(taken)}, which is kept for tuning")
-    if axes.recipe in asked.tuned_at:
-        raise SpecError(
-            f"{axes.recipe!r} of suite {suite!r} takes the choices of "
-            f"{asked.tuned_at[axes.recipe]!r}: tune that"
-        )
     middle = asked.timesteps[len(asked.timesteps) // 2]
     plain = cells(
         suite,
@@ -92,6 +87,11 @@ def searches(
         store,
         published,
     )
+    for name in {cell.recipe_name for cell in plain}:
+        if (where := asked.tuned_where(name)) != name:
+            raise SpecError(
+                f"{name!r} of suite {suite!r} takes the choices of {where!r}: tune that"
+            )
     return [
         Search(
             method=cell.method,

@@ -23,7 +23,7 @@ from harness.engine import cell, grid
 from harness.engine.grid import Axes
 from harness.engine.importing import better, import_checkpoint, presentations
 from harness.engine.jobs import Conditions, Order
-from harness.engine.teachers import cell_of
+from harness.engine.teachers import WEIGHTS, cell_of
 from harness.results import Published
 from harness.store import Store
 
@@ -152,6 +152,10 @@ def test_one_that_is_stale_is_refused_before_its_students_are_made_in_vain(tmp_p
     moved = replace(row, provenance=replace(row.provenance, measure_fp="0" * 16))
     Store(tmp_path).save(moved)
     with pytest.raises(StoreError, match=r"is stale \(measuring code moved.*import it again"):
+        due_teachers(due, None, tmp_path, tmp_path / "results")
+    Store(tmp_path).save(row)
+    (Store(tmp_path).folder(row.cell) / WEIGHTS).unlink()
+    with pytest.raises(StoreError, match=r"is not in .*; import it: "):
         due_teachers(due, None, tmp_path, tmp_path / "results")
     elsewhere = tmp_path / "elsewhere"
     with pytest.raises(StoreError, match=r"is not in .*elsewhere; import it: "):

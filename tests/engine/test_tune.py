@@ -191,6 +191,10 @@ def test_a_budget_can_take_the_choices_of_another(
     assert {cell.recipe.epochs for cell in found} == {asked.recipes["long"].epochs}
     with pytest.raises(SpecError, match="'long' of suite 'digits' takes the choices of 'short'"):
         _searches(tmp_path, long)
+    first = replace(asked, tuned_at={"short": "long"})  # nobody names it: it is the first
+    monkeypatch.setattr(tune, "load_suite", lambda _: first)
+    with pytest.raises(SpecError, match="'short' of suite 'digits' takes the choices of 'long'"):
+        _searches(tmp_path, TWO)
     set_ = replace(long, settings={"logit_kd": {"temperature": (2.0,)}})
     assert "not the 12.0 that tuning chose" in grid.overruled("digits", set_, known)[0]
 
