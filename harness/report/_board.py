@@ -202,6 +202,11 @@ class Line:
         made = (answer.row.provenance for answer in self.answers)
         return frozenset((at.device, at.cpu, at.gpu, at.threads, at.cells_on_device) for at in made)
 
+    @property
+    def is_online(self) -> bool:
+        """Whether it is told what a frame costs of a video that is shown frame by frame."""
+        return self.average("operations_a_frame") is not None
+
     def timing(self, figure: str) -> float | None:
         """Return the mean of a wall-clock metric; None if it mixes kinds of machine."""
         return self.average(figure) if len(self.machines) == 1 else None

@@ -292,10 +292,11 @@ def _trust(line: Line) -> str:
     return line.trust if line.trust in ("claimed", "verified") else words.UNKNOWN
 
 
-def _columns(headline: str | None) -> list[Column[Line]]:
-    def average(figure: str, text: Callable[[float | None], str]) -> Callable[[Line], str]:
-        return lambda line: text(line.average(figure))
+def _average(figure: str, text: Callable[[float | None], str]) -> Callable[[Line], str]:
+    return lambda line: text(line.average(figure))
 
+
+def _columns(headline: str | None) -> list[Column[Line]]:
     return [
         Column("whose", lambda line: "yours" if line.mine else words.UNKNOWN, left=True),
         Column("trust", _trust, left=True),
@@ -307,12 +308,12 @@ def _columns(headline: str | None) -> list[Column[Line]]:
         Column("over baseline", lambda line: words.difference(line.gain)),
         Column("verdict", lambda line: words.verdict(line.gain), left=True),
         Column("P(best)", lambda line: words.figure(line.best)),
-        Column("agreement %", average("agreement", words.percent)),
-        Column("settling time (steps)", average("mean_steps_to_decide", words.figure)),
-        Column("spikes", average("spikes_per_sample", words.quantity)),
-        Column("firing rate", average("firing_rate", words.figure)),
-        Column("AC", average("acs_per_sample", words.quantity)),
-        Column("MAC", average("macs_per_sample", words.quantity)),
+        Column("agreement %", _average("agreement", words.percent)),
+        Column("settling time (steps)", _average("mean_steps_to_decide", words.figure)),
+        Column("spikes", _average("spikes_per_sample", words.quantity)),
+        Column("firing rate", _average("firing_rate", words.figure)),
+        Column("AC", _average("acs_per_sample", words.quantity)),
+        Column("MAC", _average("macs_per_sample", words.quantity)),
         Column("energy estimate", lambda line: words.energy(line.energies.get(headline or ""))),
         Column("given", lambda line: words.text(str(line.given)) or words.UNKNOWN, left=True),
         Column("training (times)", lambda line: words.figure(line.cost)),
@@ -354,15 +355,12 @@ def _further(setting: Setting) -> Iterable[str]:
 
 def _online(setting: Setting) -> Iterable[str]:
     """Yield what a frame costs where videos are shown frame by frame."""
-    lines = [line for line in setting.lines if line.average("operations_a_frame") is not None]
+    lines = [line for line in setting.lines if line.is_online]
     if not lines:
         return
 
     def milliseconds(figure: str) -> Callable[[Line], str]:
         return lambda line: words.figure(line.timing(figure))
-
-    def operations(figure: str) -> Callable[[Line], str]:
-        return lambda line: words.quantity(line.average(figure))
 
     yield "### Frame by frame"
     yield (
@@ -374,8 +372,8 @@ def _online(setting: Setting) -> Iterable[str]:
         lines,
         [
             *(_T, _SIMULATOR, _METHOD),
-            Column("operations a frame", operations("operations_a_frame")),
-            Column("operations a window", operations("operations_a_window")),
+            Column("operations a frame", _average("operations_a_frame", words.quantity)),
+            Column("operations a window", _average("operations_a_window", words.quantity)),
             Column("ms a frame", milliseconds("latency_ms_frame")),
             Column("ms a window", milliseconds("latency_ms_b1")),
         ],

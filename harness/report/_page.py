@@ -283,7 +283,7 @@ def _columns(board: Leaderboard) -> list[_Column]:
         for place, name in enumerate(names)
     ]
     lines = (line for setting in board.settings for line in setting.lines)
-    online = any(line.average("operations_a_frame") is not None for line in lines)
+    online = any(line.is_online for line in lines)
     after = 1 + next(place for place, column in enumerate(COLUMNS) if column[0] == "accuracy")
     return [*COLUMNS[:after], *others, *(_ONLINE if online else ()), *COLUMNS[after:]]
 

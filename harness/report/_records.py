@@ -286,11 +286,12 @@ def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
 
 def _online(line: Line) -> Record:
     """Return what a frame costs, where videos are shown frame by frame."""
-    operations = line.average("operations_a_frame")
-    if operations is None:
+    if not line.is_online:
         return {}
-    took = _scaled(line.timing("latency_ms_frame"), 1.0)
-    return {"frame_operations": _digits(operations), "frame_ms": took}
+    return {
+        "frame_operations": _digits(line.average("operations_a_frame")),
+        "frame_ms": _digits(line.timing("latency_ms_frame")),
+    }
 
 
 def _marked(label: str) -> str:

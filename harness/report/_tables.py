@@ -224,7 +224,7 @@ def _measured(line: Line) -> dict[str, float | None]:
     company = [answer.row.provenance.cells_on_device for answer in line.answers]
     most = max((cells for cells in company if cells is not None), default=None)
     told: dict[str, float | None] = {} if most is None else {"cells_on_device": most}
-    if line.average("operations_a_frame") is not None:
+    if line.is_online:
         averaged |= {name: line.average(name) for name in _ONLINE}
         told |= {name: line.timing(name) for name in _ONLINE_TIMED}
     return averaged | {name: line.timing(name) for name in _TIMED} | told
