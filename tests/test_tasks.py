@@ -38,13 +38,15 @@ def test_a_task_is_one_file_and_methods_that_do_not_mean_it_say_so(tmp_path: Pat
     }
     learned = [rows[name]["metrics"] for name in ("direct", "logit_kd")]
     for metrics in learned:
-        assert metrics["metric"] == "hit"
-        assert metrics["score"] > 0.75  # the mean of all centres hits 0.645
+        assert metrics["metric"] == "distance"
+        assert metrics["scale"]["unit"] == "px"
+        assert metrics["score"] < 0.4  # that of the mean of all centres is 0.466
         assert metrics["score_low"] < metrics["score"] < metrics["score_high"]
         assert [other["differing"] for other in metrics["cross_backend"].values()] == [0, 0]
     assert rows["tet"]["status"] == "skipped"
     assert "tet needs classes, which point on Image has not" in rows["tet"]["error"]
-    _harness("report", "digits_centre", cwd=project)
+    told = _harness("report", "digits_centre", cwd=project)
+    assert "distance px" in told
 
 
 _OF_CLASSES = {

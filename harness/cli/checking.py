@@ -95,9 +95,10 @@ def compare(
         return
     print(found.line(then))
     for one in found.differences:
-        spread = "one seed" if one.half_width is None else f"seeds ± {100 * one.half_width:.2f}"
-        points = 100 * (one.now - one.then)
-        print(f"{one.cell_id} {one.label}: {points:+.2f} points ({spread})")
+        half, by = one.half_width, one.scale.factor
+        spread = "one seed" if half is None else f"seeds ± {by * half:.2f}"
+        moved = f"{by * (one.now - one.then):+.2f} {one.scale.points}"
+        print(f"{one.cell_id} {one.label}: {moved} ({spread})")
     for label, before, after in found.status:
         print(f"{label}: {before}, now {after}")
     if found.only_then or found.only_now:
@@ -130,7 +131,7 @@ def reproduce(
         told = {"cell_id": cell_id, "likeness": found.likeness, "words": found.words}
         print(json.dumps(told | {"then": then, "now": now}))
     else:
-        print(f"{row.cell.label}: {found.likeness}; accuracy {then}, here {now}", found.words)
+        print(f"{row.cell.label}: {found.likeness}; score {then}, here {now}", found.words)
     if found.likeness == "different":
         raise typer.Exit(Exit.SOME_FAILED)
 

@@ -188,9 +188,11 @@ def _tell(what: str, judged: "Judged", claim: str | None, *, as_json: bool) -> N
         print(json.dumps({"what": what, **columns}))
         return
     score, samples = judged.verdict.score, len(judged.verdict.labels)
+    value, low, high = map(
+        judged.verdict.task.metric.scale.told, (score.value, score.low, score.high)
+    )
     print(
-        f"{what}: {100 * score.value:.2f} % of {samples} test samples "
-        f"({100 * score.low:.2f} to {100 * score.high:.2f}) after "
+        f"{what}: {value} on {samples} test samples ({low} to {high}) after "
         f"{len(judged.verdict.logits)} steps"
     )
     if judged.standing is not None:

@@ -86,10 +86,11 @@ def import_teacher(  # noqa: PLR0913  options of a verb
         saw=saw,
     )
     if as_json:
-        print(json.dumps({"score": found.accuracy, "folder": str(found.folder)}))
+        print(json.dumps({"score": found.score.value, "folder": str(found.folder)}))
     else:
+        scored = found.scale.told(found.score.value)
         print(
-            f"{model} on {dataset}: {100 * found.accuracy:.2f} % of {found.n_test} test samples, "
+            f"{model} on {dataset}: {scored} on {found.n_test} test samples, "
             f"with the normalisation of {found.normalisation}; kept in {found.folder}"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from pydantic import Field
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
 from harness.contracts.ledger import Ledger
+from harness.contracts.task import FRACTION, Scale
 from harness.contracts.values import from_json, to_plain, value
 
 # "machine": what failed is where it ran, which says nothing of the cell; it is run again.
@@ -52,11 +54,11 @@ class Elsewhere:
     """What the same weights answer on another simulator.
 
     Attributes:
-        score: There.
+        score: There, in the row's metric.
         differing: Test samples that it decides otherwise.
     """
 
-    score: Fraction
+    score: float
     differing: Count
 
 
@@ -65,7 +67,7 @@ class Metrics:
     """What a finished cell measured. None is unknown, never 0.
 
     Attributes:
-        score: In the task's metric, a fraction, after the last epoch, on the fixed test split.
+        score: In the task's metric, after the last epoch, on the fixed test split.
         score_low: Lower end of its 95 % interval over the task's independent units, such as
             samples (Wilson) or videos (bootstrap).
         score_high: Upper end.
@@ -98,20 +100,21 @@ class Metrics:
         extra_samples: Those drawn for another network than the student, by purpose.
         peak_memory_bytes: Of the process, or of the device if there is one.
         metric: The name of the task's.
-        further: Its other metrics by name, fractions too.
+        scale: What numbers it has, and which are better.
+        further: The task's other metrics by name, fractions all.
     """
 
-    score: Fraction
-    score_low: Fraction
-    score_high: Fraction
+    score: float
+    score_low: float
+    score_high: float
     n_test: Annotated[int, Field(ge=1)]
-    teacher_score: Fraction | None = None
-    ann_score: Fraction | None = None
+    teacher_score: float | None = None
+    ann_score: float | None = None
     agreement: Fraction | None = None
-    score_by_step: tuple[Fraction, ...] | None = None
-    score_by_step_low: tuple[Fraction, ...] | None = None
-    score_by_step_high: tuple[Fraction, ...] | None = None
-    score_area: Fraction | None = None
+    score_by_step: tuple[float, ...] | None = None
+    score_by_step_low: tuple[float, ...] | None = None
+    score_by_step_high: tuple[float, ...] | None = None
+    score_area: float | None = None
     mean_steps_to_decide: Amount | None = None
     mean_cutoff_steps: Amount | None = None
     first_spike_steps: Amount | None = None
@@ -132,9 +135,17 @@ class Metrics:
     extra_samples: dict[str, Count] = field(default_factory=dict)
     peak_memory_bytes: Count | None = None
     metric: Annotated[str, Field(pattern=r"^[A-Za-z0-9@ .-]{1,40}$")] = "accuracy"
+    scale: Scale = FRACTION
     further: dict[str, Fraction] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, score in self._scores():
+            if not self.scale.holds(score):
+                raise SpecError(
+                    f"Metrics.{name} must lie in {self.scale}, as {self.metric} does; got {score!r}"
+                )
+        if self.metric == "accuracy" and self.scale != FRACTION:
+            raise SpecError("accuracy is a fraction; give a metric of another scale another name")
         if not self.score_low <= self.score <= self.score_high:
             raise SpecError(
                 "an interval holds its estimate; got "
@@ -145,6 +156,23 @@ class Metrics:
                 f"Metrics.score_by_step must end with score {self.score!r}, "
                 f"got {self.score_by_step[-1]!r}"
             )
+
+    def _scores(self) -> Iterator[tuple[str, float]]:
+        """Yield all that is told in the metric, by field."""
+        for name in (
+            "score_low",
+            "score",
+            "score_high",
+            "teacher_score",
+            "ann_score",
+            "score_area",
+        ):
+            if (score := getattr(self, name)) is not None:
+                yield name, score
+        for name in ("score_by_step_low", "score_by_step", "score_by_step_high"):
+            yield from ((name, score) for score in getattr(self, name) or ())
+        for name, answer in self.cross_backend.items():
+            yield f"cross_backend.{name}.score", answer.score
 
 
 @value
@@ -305,6 +333,8 @@ class Row:
         plain: dict[str, Any] = to_plain(self)
         for name in ("metrics", "provenance"):
             plain[name] = _known(plain[name])
+        if self.metrics is not None and self.metrics.scale == FRACTION:
+            del plain["metrics"]["scale"]
         return json.dumps(_known(plain, but="cell"), sort_keys=True, allow_nan=False)
 
     @staticmethod

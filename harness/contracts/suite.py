@@ -105,7 +105,7 @@ class Suite:
     def __post_init__(self) -> None:
         if not self.recipes:
             raise SpecError("Suite.recipes must name at least one recipe")
-        for name in {**self.tuned_at, **dict.fromkeys(self.tuned_at.values())}:
+        for name in (*self.tuned_at, *self.tuned_at.values()):
             if name not in self.recipes:
                 raise SpecError(f"Suite.tuned_at names {name!r}, which Suite.recipes has not")
         if bad := [steps for steps in self.timesteps if steps < 1]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
+
+from pydantic import Field
+
+from harness.contracts.errors import SpecError
+from harness.contracts.values import value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -13,19 +18,73 @@ if TYPE_CHECKING:
     from harness.contracts.dataset import Samples, Source
 
 
+@value
+class Scale:
+    """What numbers a metric has: fractions of which more is better, unless it says otherwise.
+
+    Attributes:
+        unit: ``%`` is a fraction, which tables tell in per cent; ``px`` is told as it is.
+        higher_is_better: Whether it is.
+        least: The lowest there can be.
+        most: The highest; None is without end.
+    """
+
+    unit: Annotated[str, Field(pattern=r"^(%|[A-Za-zµ][A-Za-zµ0-9/ ]{0,19})$")] = "%"
+    higher_is_better: bool = True
+    least: float = 0.0
+    most: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        if self.unit == "%" and (self.least, self.most) != (0.0, 1.0):
+            raise SpecError(
+                f"a metric in % is a fraction, from 0 to 1, and not from {self.least} to "
+                f"{self.most}; give its numbers another unit"
+            )
+        if self.most is not None and not self.least < self.most:
+            raise SpecError(f"a metric needs least < most, got {self.least} and {self.most}")
+
+    @property
+    def factor(self) -> float:
+        """What tables multiply its numbers by."""
+        return 100.0 if self.unit == "%" else 1.0
+
+    @property
+    def points(self) -> str:
+        """What tables tell differences in."""
+        return "points" if self.unit == "%" else self.unit
+
+    def told(self, score: float, /) -> str:
+        """Return a score with its unit, to two decimals, as command lines tell it."""
+        return f"{self.factor * score:.2f} {self.unit}"
+
+    def merit(self, score: float, /) -> float:
+        """Return a number that is higher for what is better."""
+        return score if self.higher_is_better else -score
+
+    def holds(self, score: float, /) -> bool:
+        """Return whether there can be such a score."""
+        return self.least <= score and (self.most is None or score <= self.most)
+
+    def __str__(self) -> str:
+        return f"{self.least:g} to {'infinity' if self.most is None else format(self.most, 'g')}"
+
+
+FRACTION = Scale()
+
+
 @dataclass(frozen=True, kw_only=True)
 class MetricSpec:
-    """A task's headline: a fraction, of which more is better.
+    """A task's headline.
 
     Attributes:
         name: Short, for a column: ``accuracy``, ``mAP``.
         title: In words.
-        unit: What the fraction is of, in per cent: ``% of sentences``.
+        scale: Its unit, which direction is better, and its bounds.
     """
 
     name: str
     title: str
-    unit: str = "%"
+    scale: Scale = FRACTION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +96,7 @@ class Score:
         low: Lower end of its 95 % interval over independent units.
         high: Upper end.
         units: How many of these there are: samples, videos, sequences.
-        further: Other metrics by name, fractions too.
+        further: Other metrics by name, fractions all.
     """
 
     value: float

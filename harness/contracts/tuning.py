@@ -18,7 +18,7 @@ class Trial:
         params: Those of the method that were varied.
         cell_id: Of the row.
         status: How it ended.
-        accuracy: On the validation split, a fraction; None without a number.
+        accuracy: On the validation split, in the task's metric; None without a number.
     """
 
     learning_rate: float

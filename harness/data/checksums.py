@@ -138,10 +138,7 @@ def find(root: Path | None, card: DatasetCard, /, *, folders: Sequence[str]) -> 
     Raises:
         DataError: If none does; says where the data set can be had.
     """
-    if root is None:
-        raise DataError(f"{card.title} needs a data root; {remedy(card)}")
-    if not root.is_dir():
-        raise DataError(f"the data root {root} is no folder; {remedy(card)}")
+    root = rooted(root, card.title, remedy(card))
     for folder in (root / name for name in folders):
         if any(_beside(folder, published) for published in card.files):
             return Place(folder=folder, card=card, variants=declared_variants(folder))
@@ -167,6 +164,19 @@ def declared_variants(folder: Path, /) -> dict[str, Variant]:
         raise DataError(in_words(str(path), error)) from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def rooted(root: Path | None, title: str, how: str, /) -> Path:
+    """Return the data root, which is needed; ``how`` is what to do about it if it is not there.
+
+    Raises:
+        DataError: If there is none.
+    """
+    if root is None:
+        raise DataError(f"{title} needs a data root; {how}")
+    if not root.is_dir():
+        raise DataError(f"the data root {root} is no folder; {how}")
+    return root
 
 
 def remedy(card: DatasetCard, /) -> str:

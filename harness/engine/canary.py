@@ -157,7 +157,9 @@ def _hashes(ledger: Ledger) -> Iterator[str]:
 def _by_first_name(metrics: Metrics) -> dict[str, Any]:
     """Return metrics by the names they were first published under, which order canaries."""
     return {
-        FIRST.get(name, name): item for name, item in to_plain(metrics).items() if name != "metric"
+        FIRST.get(name, name): item
+        for name, item in to_plain(metrics).items()
+        if name not in ("metric", "scale")
     }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from harness import statistics
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row
+from harness.contracts.task import FRACTION, Scale
 from harness.contracts.values import to_plain
 from harness.results import FILE_BYTES, TUNING
 from harness.store import read_bytes, read_row
@@ -40,6 +41,7 @@ class Difference:
         now: On the second.
         half_width: Half of the 95 % interval over seeds on the first side; None if there
             is one seed.
+        scale: What numbers they are.
     """
 
     cell_id: str
@@ -47,6 +49,7 @@ class Difference:
     then: float
     now: float
     half_width: float | None
+    scale: Scale
 
     @property
     def within(self) -> bool | None:
@@ -86,7 +89,8 @@ class Agreement:
         inside = sum(one.within is True for one in self.differences)
         return (
             f"agreement with {there}: {same}{counts}; {len(self.differences)} differ, by up to "
-            f"{100 * abs(largest.now - largest.then):.2f} points, {inside} of them by less than "
+            f"{largest.scale.factor * abs(largest.now - largest.then):.2f} "
+            f"{largest.scale.points}, {inside} of them by less than "
             "half of the interval over seeds"
         )
 
@@ -105,6 +109,7 @@ def compare(then: Mapping[str, Row], now: Mapping[str, Row], /) -> Agreement:
             then=_accuracy(a),
             now=_accuracy(b),
             half_width=spread.get(_over_seeds(a)),
+            scale=a.metrics.scale if a.metrics else FRACTION,
         )
         for a, b in scored
         if _accuracy(a) != _accuracy(b)

@@ -5,6 +5,7 @@ A terminal has no room for a leaderboard: simulators are averaged over, seeds to
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from statistics import fmean
@@ -12,6 +13,7 @@ from statistics import fmean
 from harness import statistics
 from harness.contracts.cell import Cell
 from harness.contracts.row import Row
+from harness.contracts.task import FRACTION
 from harness.contracts.values import spell
 from harness.report._labels import told_apart
 from harness.report._words import accuracy, visible
@@ -20,7 +22,7 @@ _REASONS, _WIDTH = 5, 100
 
 
 def table(rows: Iterable[Row], /, *, mine: Collection[str] = ()) -> list[str]:
-    """Return a line a method, best first: mean accuracy in per cent by T, over seeds.
+    """Return a line a method, best first: mean score in the task's metric by T, over seeds.
 
     Half of the 95 % t interval stands with it where there are two seeds; where cells ended
     without a number, how many of how many have one. Lines with a row of ``mine`` are marked.
@@ -33,16 +35,17 @@ def table(rows: Iterable[Row], /, *, mine: Collection[str] = ()) -> list[str]:
     steps = sorted({row.cell.timesteps for row in rows})
     yours = {labels[row.cell_id] for row in rows if row.cell_id in mine}
     ordered = sorted(by_place, key=lambda name: (-_best(by_place[name].values()), name))
-    metric = next((row.metrics.metric for row in rows if row.metrics), "accuracy")
-    lines = [["", f"{metric} %", *(f"T = {step}" for step in steps)]]
+    told = next((row.metrics for row in rows if row.metrics), None)
+    metric = f"{told.metric} {told.scale.unit}" if told else "accuracy %"
+    lines = [["", metric, *(f"T = {step}" for step in steps)]]
     for name in ordered:
-        told = (_told(by_place[name].get(step, [])) for step in steps)
-        lines.append(["yours" if name in yours else "", visible(name), *told])
+        found = (_told(by_place[name].get(step, [])) for step in steps)
+        lines.append(["yours" if name in yours else "", visible(name), *found])
     return _aligned(lines if yours else [line[1:] for line in lines])
 
 
 def best(rows: Iterable[Row], asked: Collection[tuple[int, int]], /, *, many: int = 3) -> list[str]:
-    """Return the methods with the highest mean accuracy at those ``(T, seed)``.
+    """Return the methods with the best mean score at those ``(T, seed)``.
 
     One that has no number at some of them is none.
     """
@@ -50,7 +53,8 @@ def best(rows: Iterable[Row], asked: Collection[tuple[int, int]], /, *, many: in
     for row in rows:
         place = row.cell.timesteps, row.cell.seed
         if row.metrics and place in asked:
-            found[row.cell.method][place].append(row.metrics.score)
+            merit = row.metrics.scale.merit(row.metrics.score)
+            found[row.cell.method][place].append(merit)
     means = {
         method: fmean(fmean(values) for values in places.values())
         for method, places in found.items()
@@ -96,7 +100,12 @@ def _labels(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _best(places: Iterable[Sequence[Row]]) -> float:
-    return max((fmean(found) for rows in places if (found := _scores(rows))), default=-1.0)
+    return max(map(_merit, places), default=-math.inf)
+
+
+def _merit(rows: Sequence[Row]) -> float:
+    scales = (row.metrics.scale for row in rows if row.metrics)
+    return next((scale.merit(fmean(_scores(rows))) for scale in scales), -math.inf)
 
 
 def _scores(rows: Sequence[Row]) -> list[float]:
@@ -113,9 +122,10 @@ def _told(rows: Sequence[Row]) -> str:
     lacking = f" ({len(known)} of {len(rows)})" if len(known) < len(rows) else ""
     if not known:
         return "/".join(sorted({row.status for row in rows})) or "—"
-    step = min(1 / metrics.n_test for metrics in known)
+    scale = known[0].scale
+    step = min(1 / metrics.n_test for metrics in known) if scale == FRACTION else 0.0
     widest = max((one.score_high - one.score_low) / 2 for one in known)
-    return accuracy(statistics.mean_over_seeds(found, resolution=step), widest) + lacking
+    return accuracy(statistics.mean_over_seeds(found, resolution=step), widest, scale) + lacking
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:

@@ -18,6 +18,7 @@ from harness.contracts.cell import TeacherIdentity
 from harness.contracts.dataset import DatasetCard, Samples, Source
 from harness.contracts.errors import SpecError
 from harness.contracts.row import Metrics, Row
+from harness.contracts.task import Scale, Score
 from harness.data import catalogue
 from harness.data.encoding import Presentation, direct
 from harness.engine.canary import canary_of
@@ -52,13 +53,15 @@ class Imported:
     """What an import found.
 
     Attributes:
-        accuracy: On the test split, a fraction.
+        score: On the test split.
+        scale: What numbers that is.
         n_test: Samples in it.
         normalisation: What images were normalised by, in words.
         folder: Where the teacher now lies.
     """
 
-    accuracy: float
+    score: Score
+    scale: Scale
     n_test: int
     normalisation: str
     folder: Path
@@ -213,7 +216,8 @@ def _imported(
     store.save(row)
     store.point_to_teacher(dataset, model, sha256)
     return Imported(
-        accuracy=measured.verdict.score.value,
+        score=measured.verdict.score,
+        scale=measured.verdict.task.metric.scale,
         n_test=len(measured.verdict.labels),
         normalisation=chosen,
         folder=folder,

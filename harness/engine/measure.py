@@ -105,6 +105,7 @@ def quality(verdict: Verdict) -> dict[str, Any]:
     steps = verdict.scores
     return {
         "metric": verdict.task.metric.name,
+        "scale": verdict.task.metric.scale,
         "score": verdict.score.value,
         "score_low": verdict.score.low,
         "score_high": verdict.score.high,

@@ -95,7 +95,8 @@ def _words(event: CellEnded) -> str:
     if row.metrics is None:
         log = "" if row.status == "skipped" else f" ({row.provenance.log_path})"
         return f"{row.status:8} {name}: {visible(str(row.error))}{log}"
-    return f"{row.status:8} {name}: {100 * row.metrics.score:.2f} % in {event.seconds:.1f} s"
+    scored = row.metrics.scale.told(row.metrics.score)
+    return f"{row.status:8} {name}: {scored} in {event.seconds:.1f} s"
 
 
 def _columns(event: CellEnded) -> dict[str, object]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness import discovery
 from harness.contracts.errors import SpecError, StoreError, UnknownPluginError
 from harness.contracts.row import Metrics, Row
-from harness.contracts.task import Task
+from harness.contracts.task import FRACTION, Task
 from harness.data import catalogue
 from harness.engine.packed import Arrays, from_npz, one_line
 from harness.evaluation.decisions import over_time
@@ -140,15 +140,16 @@ def _wrong(metrics: Metrics, found: _Decided) -> Iterator[str]:
         yield f"n_test {metrics.n_test}, but there are predictions of {len(found.labels)} samples"
         return
     figures = _of_classes(found) if found.task == _CLASSES else _of_task(found)
-    steps = figures["score_by_step"]
+    metric, scale, steps = figures.pop("metric"), figures.pop("scale"), figures["score_by_step"]
     by_step = metrics.score_by_step or (metrics.score,)
-    if figures["metric"] != metrics.metric or not _same(by_step, steps[-len(by_step) :]):
+    asked = (metric, scale) == (metrics.metric, metrics.scale)
+    if not asked or not _same(by_step, steps[-len(by_step) :]):
         yield (
             f"{metrics.metric} {metrics.score!r} of {metrics.n_test} samples, but the predictions "
-            f"beside it give {figures['metric']} {steps[-1]!r}, or differ in an earlier step"
+            f"beside it give {metric} {steps[-1]!r}, or differ in an earlier step"
         )
         return
-    yield from _unlike(metrics, {name: one for name, one in figures.items() if name != "metric"})
+    yield from _unlike(metrics, figures)
 
 
 def _of_classes(found: _Decided) -> dict[str, Any]:
@@ -157,6 +158,7 @@ def _of_classes(found: _Decided) -> dict[str, Any]:
     intervals = [step.interval for step in developed.accuracy]
     return {
         "metric": "accuracy",
+        "scale": FRACTION,
         "score_by_step": tuple(step.value for step in developed.accuracy),
         "score_low": intervals[-1].low,
         "score_high": intervals[-1].high,
@@ -177,6 +179,7 @@ def _of_task(found: _Decided) -> dict[str, Any]:
     values = tuple(score.value for score in scores)
     return {
         "metric": task.metric.name,
+        "scale": task.metric.scale,
         "score_by_step": values,
         "score_low": scores[-1].low,
         "score_high": scores[-1].high,

@@ -9,6 +9,7 @@ may be tried with several seeds: few validation samples and one seed choose by c
 best is frozen beside the published rows, and boards are run with it at fresh seeds.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -18,6 +19,7 @@ from harness import discovery
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
 from harness.contracts.row import Row
+from harness.contracts.task import FRACTION, Scale
 from harness.contracts.tuning import Trial, Tuning
 from harness.engine.grid import Axes, cells, load_suite
 from harness.results import Published
@@ -144,7 +146,8 @@ def chosen(search: Search, store: Store, /) -> Tuning | None:
     trials = [_told(row) for row in found if row is not None]
     many = search.repeats
     by_point = [trials[at : at + many] for at in range(0, len(trials), many)]
-    best, *_ = max(by_point, key=_mean)
+    scale = next((row.metrics.scale for row in found if row and row.metrics), FRACTION)
+    best, *_ = max(by_point, key=lambda point: _merit(point, scale))
     first = search.cells[0]
     return Tuning(
         method=search.method,
@@ -160,9 +163,9 @@ def chosen(search: Search, store: Store, /) -> Tuning | None:
     )
 
 
-def _mean(point: Sequence[Trial]) -> float:
-    known = [trial.accuracy for trial in point if trial.accuracy is not None]
-    return round(fmean(known), 12) if len(known) == len(point) else -1.0
+def _merit(point: Sequence[Trial], scale: Scale) -> float:
+    known = [scale.merit(trial.accuracy) for trial in point if trial.accuracy is not None]
+    return round(fmean(known), 12) if len(known) == len(point) else -math.inf
 
 
 def _told(row: Row) -> Trial:

@@ -15,6 +15,7 @@ from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.ledger import Ledger
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Precision
+from harness.contracts.values import to_plain
 from harness.data import catalogue
 from harness.data.encoding import Presentation, direct
 from harness.engine.measure import quality
@@ -50,6 +51,7 @@ class Judged:
         bills = {name: line.bill.total_pj for name, line in energy.panel(summed).lines.items()}
         return {
             **quality(self.verdict),
+            "scale": to_plain(self.verdict.task.metric.scale),
             "standing": self.standing,
             "counts": total,
             "energy_pj": bills,

@@ -142,12 +142,14 @@ def write_figures(board: Leaderboard, folder: Path, /, *, kind: Kind) -> list[Pa
 
     tables = figures.tables(board)
     paths = []
-    for figure in figures.figures():
+    for figure in figures.figures(board.scale):
         rows = figures.chosen(figure, tables)
         if figures.is_empty(figure, rows):
             continue
         paths.append(folder / f"{figure.name}.{kind}")
-        _write_bytes(paths[-1], figures.render(figure, rows, kind, metric=board.metric))
+        _write_bytes(
+            paths[-1], figures.render(figure, rows, kind, metric=board.metric, scale=board.scale)
+        )
     return paths
 
 
@@ -169,11 +171,11 @@ def write_figure(
     """
     from harness.report import _figures as figures
 
-    figure = next(one for one in figures.figures() if one.name == name)
+    figure = next(one for one in figures.figures(board.scale) if one.name == name)
     rows = figures.chosen(figure, figures.tables(board, energy_model=energy_model))
     if figures.is_empty(figure, rows):
         raise SpecError(f"no row has what {figure.title.lower()} shows; there is nothing to draw")
-    _write_bytes(path, figures.render(figure, rows, kind, metric=board.metric))
+    _write_bytes(path, figures.render(figure, rows, kind, metric=board.metric, scale=board.scale))
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from harness.contracts.errors import SpecError
 from harness.contracts.method import Fidelity, Track
 from harness.contracts.row import Metrics, Row
 from harness.contracts.suite import Suite
+from harness.contracts.task import FRACTION, Scale
 from harness.contracts.values import Plain, identifying, spell
 from harness.report import _words as words
 from harness.report._answers import (
@@ -81,7 +83,7 @@ class Line:
         accuracy: Mean over seeds; None if no seed has a number.
         by_step: Likewise after each step; empty if unknown.
         baseline: Whose method that gain is over: the track's baseline.
-        gain: Over the baseline, seed by seed; None for the baseline itself, or without it.
+        gain: How much better than the baseline, seed by seed; None for that itself, or without it.
         gain_p_holm: Its p of the t test, adjusted for the track's methods in its table.
         group: Within its track, see ``harness.statistics.significance_groups``; None below
             two seeds.
@@ -89,7 +91,7 @@ class Line:
         trust: How far the least trusted of its rows is to be believed.
         authors: Whether it has its authors' constants where tuning chose others: it stands
             beside the tuned entry, in no group and no ranking.
-        best: Probability of the highest mean of its track; None below six common seeds.
+        best: Probability of the best mean of its track; None below six common seeds.
         given: What the student had beyond labels and the budget.
         cost: Training time over that of the suite's baseline on the same machine.
         energy_cost: Energy estimate of a sample over that baseline's, by the usual model.
@@ -188,9 +190,23 @@ class Line:
         )
         return metrics, figures, exits, ended, judged
 
+    @property
+    def scale(self) -> Scale:
+        """What numbers its scores are, and which are better."""
+        return self.answers[0].metrics.scale if self.answers else FRACTION
+
+    @property
+    def merit(self) -> float:
+        """Its mean score if more is better, else less that; below all without a number."""
+        return self.scale.merit(self.accuracy.value) if self.accuracy else -math.inf
+
     def by_seed(self) -> dict[int, float]:
-        """Return the test accuracy of each seed that has one."""
+        """Return the test score of each seed that has one."""
         return {answer.row.cell.seed: answer.metrics.score for answer in self.answers}
+
+    def merits(self) -> dict[int, float]:
+        """Return those as numbers that are higher for what is better."""
+        return {seed: self.scale.merit(score) for seed, score in self.by_seed().items()}
 
     def average(self, figure: str) -> float | None:
         """Return the mean of a metric or count over seeds; None if any does not know it."""
@@ -251,6 +267,7 @@ class Contest:
 
     Attributes:
         is_complete: Whether those are all that were asked for.
+        scale: What numbers the scores are.
     """
 
     method: str
@@ -261,6 +278,7 @@ class Contest:
     second_accuracy: float
     comparison: Comparison
     is_complete: bool
+    scale: Scale
 
     @property
     def is_equal(self) -> bool:
@@ -295,7 +313,7 @@ class Setting:
 
     Attributes:
         cell: Any of its cells; all but method, parameters, simulator, T and seed is shared.
-        lines: By T, simulator, track and falling accuracy; those without a number last.
+        lines: By T, simulator and track, the best first; those without a number last.
         contests: Simulators against each other.
         transfers: The same weights on other simulators.
         rounding: How much of the variance over seeds is there in the same cells with another
@@ -322,6 +340,11 @@ class Setting:
     def metric(self) -> str:
         """What the scores are, by name."""
         return next((answer.metrics.metric for answer in self.answers), "accuracy")
+
+    @property
+    def scale(self) -> Scale:
+        """What numbers they are, and which are better."""
+        return next((answer.metrics.scale for answer in self.answers), FRACTION)
 
     @cached_property
     def together(self) -> Setting:
@@ -365,6 +388,11 @@ class Leaderboard:
         return self.settings[0].metric if self.settings else "accuracy"
 
     @property
+    def scale(self) -> Scale:
+        """What numbers they are, and which are better."""
+        return self.settings[0].scale if self.settings else FRACTION
+
+    @property
     def failures(self) -> tuple[Failure, ...]:
         """Every cell without numbers."""
         lines = (line for setting in self.settings for line in setting.lines)
@@ -381,8 +409,8 @@ class Leaderboard:
             budget = found.setdefault(setting.cell.recipe_name, {})
             for line in (line for line in setting.lines if not line.authors):
                 blocks = budget.setdefault(line.method, {})
-                for seed, accuracy in line.by_seed().items():
-                    blocks.setdefault((number, line.timesteps, seed), []).append(accuracy)
+                for seed, merit in line.merits().items():
+                    blocks.setdefault((number, line.timesteps, seed), []).append(merit)
         ranked = {
             budget: statistics.ranking(
                 {
@@ -658,7 +686,7 @@ def _judged(lines: Sequence[Line], suite: Suite, beside: Mapping[Track, str]) ->
         ours = [replace(line, baseline=name) for line in by_track[track]]
         ours = _with_groups(ours, resolution)
         judged += _with_gains(ours, base, resolution) if base else ours
-    return sorted(judged, key=lambda line: (TRACKS.index(line.track), *_falling_accuracy(line)))
+    return sorted(judged, key=lambda line: (TRACKS.index(line.track), *_best_first(line)))
 
 
 def is_of(line: Line, method: str, /) -> bool:
@@ -698,7 +726,7 @@ def _with_costs(lines: Sequence[Line], baseline: str) -> list[Line]:
 
 def _with_groups(lines: Sequence[Line], resolution: float) -> list[Line]:
     """Return the lines of one track with their groups and probabilities of being best."""
-    scores = {line.method: line.by_seed() for line in lines if line.answers and not line.authors}
+    scores = {line.method: line.merits() for line in lines if line.answers and not line.authors}
     groups = statistics.significance_groups(scores, resolution=resolution)
     best = statistics.probability_of_best(scores)
     return [
@@ -708,11 +736,11 @@ def _with_groups(lines: Sequence[Line], resolution: float) -> list[Line]:
 
 def _with_gains(lines: Sequence[Line], base: Line, resolution: float) -> list[Line]:
     """Return the lines with their gain over ``base``, seed by seed."""
-    scores = base.by_seed()
+    scores = base.merits()
     gains = [
         None
         if line.authors or (line.method, line.backend) == (base.method, base.backend)
-        else statistics.compare_common(line.by_seed(), scores, resolution=resolution)
+        else statistics.compare_common(line.merits(), scores, resolution=resolution)
         for line in lines
     ]
     tested = [(i, gain.p_t) for i, gain in enumerate(gains) if gain and gain.p_t is not None]
@@ -739,6 +767,7 @@ def _contests(lines: Sequence[Line]) -> Iterable[Contest]:
             yield Contest(
                 method=_marked(method, len(common), len(asked)),
                 is_complete=len(common) == len(asked),
+                scale=first.scale,
                 timesteps=timesteps,
                 first=first.backend,
                 second=second.backend,
@@ -843,12 +872,12 @@ def _canonical(value: Mapping[str, Any]) -> str:
 
 
 def resolution_of(metrics: Iterable[Metrics], /) -> float:
-    """Return the step in which accuracies come: one test sample."""
-    return min((1 / one.n_test for one in metrics), default=0.0)
+    """Return the step in which accuracies come: one test sample; 0 of what is no fraction."""
+    return min((1 / one.n_test for one in metrics if one.scale == FRACTION), default=0.0)
 
 
-def _falling_accuracy(line: Line) -> tuple[float, str]:
-    return (-line.accuracy.value if line.accuracy else 1.0), line.method
+def _best_first(line: Line) -> tuple[float, str]:
+    return -line.merit, line.method
 
 
 def _by(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:

@@ -17,6 +17,7 @@ import altair as alt
 import vl_convert
 
 from harness.contracts.method import Track
+from harness.contracts.task import FRACTION, Scale
 from harness.report import _records as records
 from harness.report._board import Leaderboard
 from harness.report._records import Record
@@ -61,14 +62,19 @@ class Figure:
 
 
 @cache
-def figures() -> tuple[Figure, ...]:
-    """Return every figure there is."""
+def figures(scale: Scale = FRACTION, /) -> tuple[Figure, ...]:
+    """Return every figure there is, of scores that are such numbers."""
+    up = _Upwards(scale)
     return (
-        _trade_off("energy", "energy estimate a sample (J, log scale)", "energy_pj", unit=1e-12),
-        _trade_off("operations", "synaptic operations a sample (AC + MAC, log scale)", "synops"),
-        _trade_off("latency", "latency of one sample (s, log scale)", "latency_ms", unit=1e-3),
-        _over_timesteps(),
-        _anytime(),
+        _trade_off(
+            up, "energy", "energy estimate a sample (J, log scale)", "energy_pj", unit=1e-12
+        ),
+        _trade_off(
+            up, "operations", "synaptic operations a sample (AC + MAC, log scale)", "synops"
+        ),
+        _trade_off(up, "latency", "latency of one sample (s, log scale)", "latency_ms", unit=1e-3),
+        _over_timesteps(up),
+        _anytime(up),
         _ranks(),
         _rates(),
         _simulators(),
@@ -116,10 +122,16 @@ def chosen(figure: Figure, found: Mapping[Source, Sequence[Record]], /) -> list[
 
 
 def render(
-    figure: Figure, rows: Sequence[Record], kind: Format, /, *, metric: str = "accuracy"
+    figure: Figure,
+    rows: Sequence[Record],
+    kind: Format,
+    /,
+    *,
+    metric: str = "accuracy",
+    scale: Scale = FRACTION,
 ) -> bytes:
     """Return a figure with its records as a file, on white."""
-    spec = json.loads(of_metric(json.dumps(_filled(figure, rows)), metric))
+    spec = json.loads(of_metric(json.dumps(_filled(figure, rows)), metric, scale))
     if kind == "svg":
         return str(vl_convert.vega_to_svg(spec)).encode()
     if kind == "pdf":
@@ -134,11 +146,23 @@ def _filled(figure: Figure, rows: Sequence[Record]) -> dict[str, Any]:
         {**one, "values": list(rows)} if one["name"] == figure.source else one
         for one in spec["data"]
     ]
+    spec = with_tracks(spec, rows)
     spec["background"] = "white"
     spec["marks"] = [
         _placed(spec, one) if one.get("name") == "names" else one for one in spec["marks"]
     ]
     return spec
+
+
+def with_tracks(spec: Mapping[str, Any], rows: Iterable[Record], /) -> dict[str, Any]:
+    """Return a figure in Vega whose legend has the tracks of ``rows`` alone, in their colours."""
+    there = {one.get("track") for one in rows}
+    shown = [track for track in _TRACKS if track in there]
+    legends = [
+        {**one, "values": shown} if one.get("title") == "track" else one
+        for one in spec.get("legends", ())
+    ]
+    return {**spec, "legends": legends} if legends else dict(spec)
 
 
 def _placed(spec: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,73 +236,112 @@ def is_empty(figure: Figure, rows: Iterable[Record], /) -> bool:
     return not any(all(one.get(name) not in (None, []) for name in figure.needs) for one in rows)
 
 
-_CAPTION = (
-    "Points are means over seeds, bars their 95 % intervals (over test samples for one seed); "
-    "accuracy is drawn by the logarithm of the error, so that 99 and 98 % are about as far apart "
-    "as 80 and 60. A ring marks your own. "
-)
+@dataclass(frozen=True)
+class _Upwards:
+    """How scores are drawn so that what is better is higher: by what is missing of the best."""
+
+    scale: Scale
+
+    def error(self, field: str = "accuracy") -> str:
+        """Return in Vega's words a number that is lower for what is better."""
+        if not self.scale.higher_is_better:
+            return f"datum.{field}"
+        return f"{100 * self._is_fraction} - datum.{field}"
+
+    def errors(self) -> dict[str, str]:
+        """Return those of the mean and the ends of its interval."""
+        ends = {f"error_{end}": self.error(f"accuracy_{end}") for end in ("low", "high")}
+        return {"error": self.error(), **ends}
+
+    def axis(self, field: str = "error") -> alt.Y:
+        """Return the axis of scores; of fractions, by the logarithm of 1 % and the error."""
+        alike: dict[str, Any] = {"reverse": True, "nice": False, "zero": False, "padding": 8}
+        told = self.error("value")
+        if self._is_fraction:
+            scale = alt.Scale(type="symlog", constant=1, **alike)
+            axis = alt.Axis(values=alt.ExprRef(_TICKS), labelExpr=told, labelOverlap="greedy")
+        else:
+            scale, axis = alt.Scale(**alike), alt.Axis(labelExpr=f"format({told}, '~g')")
+        return alt.Y(f"{field}:Q", title="test accuracy (%)", scale=scale, axis=axis)
+
+    def caption(self) -> str:
+        """Return how points are read."""
+        logarithm = (
+            "; accuracy is drawn by the logarithm of the error, so that 99 and 98 % are about as "
+            "far apart as 80 and 60"
+        )
+        return (
+            "Points are means over seeds, bars their 95 % intervals (over test samples for one "
+            f"seed){logarithm * self._is_fraction}. A ring marks your own. "
+        )
+
+    @property
+    def _is_fraction(self) -> bool:
+        return self.scale.unit == "%"
 
 
 _FRONT = "The line is the Pareto front: nothing shown is both cheaper and more accurate. "
 
 
-def _trade_off(name: str, title: str, field: str, *, unit: float = 1.0) -> Figure:
+def _trade_off(up: _Upwards, name: str, title: str, field: str, *, unit: float = 1.0) -> Figure:
     """Return accuracy against a cost, ``unit`` times a field, with the Pareto front of both."""
     base = (
         alt.Chart(alt.NamedData("lines"))
         .transform_filter(f"isValid(datum.accuracy) && datum.{field} > 0")
-        .transform_calculate(**_ERRORS, price=f"datum.{field} * {unit}")
+        .transform_calculate(**up.errors(), price=f"datum.{field} * {unit}")
     )
     log = alt.Scale(type="log", nice=False, padding=24)
     x = alt.X("price:Q", title=title, scale=log, axis=alt.Axis(format="~s"))
-    front = _front(base, "price", x)
+    front = _front(base, "price", x, up)
     bars = base.mark_rule(opacity=0.35).encode(
-        x=x, y=_error("error_low"), y2="error_high", color=_colour()
+        x=x, y=up.axis("error_low"), y2="error_high", color=_colour()
     )
     points = (
         base.properties(name="points")
         .mark_point(filled=True, size=55, opacity=0.9)
         .encode(
             x=x,
-            y=_error("error"),
+            y=up.axis(),
             color=_colour(),
             shape=_shape(),
             tooltip=_tooltip(alt.Tooltip("price:Q", title=title, format=".4~s")),
         )
     )
-    yours = _yours(base, x, _error("error"))
+    yours = _yours(base, x, up.axis())
     return Figure(
         name=name,
         needs=("accuracy", field),
         title=f"Accuracy against {title.partition(' (')[0]}",
-        caption=_CAPTION + _FRONT + "Names stand where there is room; point at a mark for others.",
+        caption=up.caption()
+        + _FRONT
+        + "Names stand where there is room; point at a mark for others.",
         source="lines",
         spec=_compiled(alt.layer(front, bars, points, yours), named="name", sides=_OFF_THE_FRONT),
     )
 
 
-def _front(base: alt.Chart, field: str, x: alt.X) -> alt.Chart:
+def _front(base: alt.Chart, field: str, x: alt.X, up: _Upwards) -> alt.Chart:
     """Return the line through all that nothing is both cheaper and more accurate than."""
     cheapest_first: list[alt.SortField | dict[str, str]] = [
         alt.SortField(field),
-        alt.SortField("accuracy", order="descending"),
+        alt.SortField("error"),
     ]
-    # The best so far, and the best before: two windows, for Vega's maximum over none is NaN.
+    # The best so far, and the best before: two windows, for Vega's minimum over none is NaN.
     front: alt.Chart = (
-        base.transform_window(sort=cheapest_first, frame=[None, 0], best="max(accuracy)")
+        base.transform_window(sort=cheapest_first, frame=[None, 0], best="min(error)")
         .transform_window(sort=cheapest_first, before="lag(best)")
-        .transform_filter("!isValid(datum.before) || datum.best > datum.before")
+        .transform_filter("!isValid(datum.before) || datum.best < datum.before")
         .mark_line(interpolate="step-after", color=_INK, opacity=0.6, strokeWidth=1)
-        .encode(x=x, y=_error("error"))
+        .encode(x=x, y=up.axis())
     )
     return front
 
 
-def _over_timesteps() -> Figure:
+def _over_timesteps(up: _Upwards) -> Figure:
     base = (
         alt.Chart(alt.NamedData("lines"))
         .transform_filter("isValid(datum.accuracy)")
-        .transform_calculate(**_ERRORS)
+        .transform_calculate(**up.errors())
     )
     x = alt.X(
         "T:Q",
@@ -287,23 +350,23 @@ def _over_timesteps() -> Figure:
         axis=alt.Axis(values=[2**power for power in range(13)], format="d"),
     )
     detail = ["method:N", "simulator:N", "dataset:N", "model:N", "budget:N"]
-    front = _front(base, "T", x)
+    front = _front(base, "T", x, up)
     lines = base.mark_line(opacity=0.5, strokeWidth=1).encode(
-        x=x, y=_error("error"), color=_colour(), detail=detail
+        x=x, y=up.axis(), color=_colour(), detail=detail
     )
     bars = base.mark_rule(opacity=0.25).encode(
-        x=x, y=_error("error_low"), y2="error_high", color=_colour()
+        x=x, y=up.axis("error_low"), y2="error_high", color=_colour()
     )
     points = (
         base.properties(name="points")
         .mark_point(filled=True, size=40)
-        .encode(x=x, y=_error("error"), color=_colour(), shape=_shape(), tooltip=_tooltip())
+        .encode(x=x, y=up.axis(), color=_colour(), shape=_shape(), tooltip=_tooltip())
     )
     return Figure(
         name="timesteps",
         needs=("accuracy",),
         title="Accuracy against timesteps",
-        caption=_CAPTION + _FRONT,
+        caption=up.caption() + _FRONT,
         source="lines",
         spec=_compiled(
             alt.layer(front, lines, bars, points), named="label", sides=("right", "left")
@@ -311,12 +374,12 @@ def _over_timesteps() -> Figure:
     )
 
 
-def _anytime() -> Figure:
+def _anytime(up: _Upwards) -> Figure:
     base = (
         alt.Chart(alt.NamedData("lines"))
         .transform_flatten(["step", "step_accuracy"])
         .transform_filter("isValid(datum.step_accuracy)")
-        .transform_calculate(error="100 - datum.step_accuracy")
+        .transform_calculate(error=up.error("step_accuracy"))
     )
     x = alt.X(
         "step:Q",
@@ -325,27 +388,27 @@ def _anytime() -> Figure:
         scale=alt.Scale(padding=_ROOM, nice=False, zero=False),
     )
     lines = base.mark_line(opacity=0.6, strokeWidth=1).encode(
-        x=x, y=_error("error"), color=_colour(), detail=["id:N"]
+        x=x, y=up.axis(), color=_colour(), detail=["id:N"]
     )
     tooltip = _tooltip(
         alt.Tooltip("step:Q", title="steps seen"),
         alt.Tooltip("step_accuracy:Q", title="accuracy then (%)", format=".2f"),
     )
     points = base.mark_point(filled=True, size=30).encode(
-        x=x, y=_error("error"), color=_colour(), shape=_shape(), tooltip=tooltip
+        x=x, y=up.axis(), color=_colour(), shape=_shape(), tooltip=tooltip
     )
     ends = (
         base.transform_filter("datum.step == datum.T")
         .properties(name="points")
         .mark_point(opacity=0)
-        .encode(x=x, y=_error("error"))
+        .encode(x=x, y=up.axis())
     )
     return Figure(
         name="anytime",
         needs=("step",),
         title="Accuracy after each step",
-        caption="One pass, stopped after 1, 2, ... T steps; means over seeds. Accuracy is drawn by "
-        "the logarithm of the error.",
+        caption="One pass, stopped after 1, 2, ... T steps; means over seeds."
+        f"{' Accuracy is drawn by the logarithm of the error.' * (up.scale.unit == '%')}",
         source="lines",
         spec=_compiled(alt.layer(lines, points, ends), named="label", sides=_RIGHT),
         longest=True,
@@ -636,11 +699,6 @@ def _yours(base: alt.Chart, x: alt.X, y: alt.Y) -> alt.Chart:
     return rings.encode(x=x, y=y)
 
 
-_ERRORS = {
-    "error": "100 - datum.accuracy",
-    "error_low": "100 - datum.accuracy_low",
-    "error_high": "100 - datum.accuracy_high",
-}
 # Where scores lie close together, few of the last would be left.
 _TICKS = (
     "span(domain('y')) < 5 ? sequence(0, 100, 0.5) : span(domain('y')) < 15 ? sequence(0, 100) : "
@@ -656,20 +714,6 @@ _LEGEND = alt.Legend(orient="top", columns=3, symbolOpacity=1)
 
 def _every(angle: int) -> alt.Axis:
     return alt.Axis(labelAngle=angle, labelLimit=240, labelOverlap=False)
-
-
-def _error(field: str) -> alt.Y:
-    """Return the axis of accuracy, by the logarithm of 1 % and the error."""
-    return alt.Y(
-        f"{field}:Q",
-        title="test accuracy (%)",
-        scale=alt.Scale(type="symlog", constant=1, reverse=True, nice=False, zero=False, padding=8),
-        axis=alt.Axis(
-            values=alt.ExprRef(_TICKS),
-            labelExpr="100 - datum.value",
-            labelOverlap="greedy",
-        ),
-    )
 
 
 def _colour() -> alt.Color:

@@ -25,7 +25,7 @@ _ANY = re.compile("|".join(map(re.escape, _SPECIAL)))
 def to_latex(board: Leaderboard, /, *, command: str) -> str:
     r"""Return a ``tabular`` a section, for ``\usepackage{booktabs}``; a dash is unknown."""
     parts = [f"% {_escaped(command)}", *(_tabular(setting) for setting in board.settings)]
-    return words.of_metric("\n\n".join(parts), board.metric) + "\n"
+    return words.of_metric("\n\n".join(parts), board.metric, board.scale) + "\n"
 
 
 def _tabular(setting: Setting) -> str:
@@ -58,7 +58,7 @@ def _row(cells: Iterable[str]) -> str:
 def _accuracy(line: Line | None) -> str:
     if line is None or line.accuracy is None:
         return "--"
-    told = words.accuracy(line.accuracy, line.widest_wilson).replace("±", r"\pm")
+    told = words.accuracy(line.accuracy, line.widest_wilson, line.scale).replace("±", r"\pm")
     lacking = "" if len(line.answers) == len(line.asked) else rf"\,({line.outcome()})"
     number = rf"\mathbf{{{told}}}" if line.is_first else told
     return f"${number}${lacking}"

@@ -82,7 +82,7 @@ def render(board: Leaderboard, /, *, command: str, group: Group | None = None) -
         *_notes_section(notes),
         f"## Regenerate\n\n```\n{command}\n```",
     ]
-    return words.of_metric("\n\n".join(parts), board.metric) + "\n"
+    return words.of_metric("\n\n".join(parts), board.metric, board.scale) + "\n"
 
 
 def _baselines(board: Leaderboard) -> str:
@@ -101,7 +101,10 @@ def supported(board: Leaderboard, /) -> str:
         "where tuning chose others; in no group, no comparison and no ranking."
     )
     has_second = any(line.authors for setting in board.settings for line in setting.lines)
-    return " ".join([power(board), budgets.sentence(board), *([second] if has_second else [])])
+    less = f"Of {board.metric} less is better: a gain is what a method has less than its baseline."
+    has_less = not board.scale.higher_is_better
+    further = [told for told, is_so in ((less, has_less), (second, has_second)) if is_so]
+    return " ".join([power(board), budgets.sentence(board), *further])
 
 
 def power(board: Leaderboard, /) -> str:
@@ -189,14 +192,17 @@ def circumstances(setting: Setting, /) -> Iterable[str]:
     encodings = sorted({where.encoding for where in made if where.encoding})
     yield f"Input encoding: {'; '.join(encodings) or cell.encoder or 'a constant current'}"
     teachers = [one.teacher_score for one in metrics if one.teacher_score is not None]
-    scored = f", test {setting.metric} {_range(teachers, words.percent)} %" if teachers else ""
+
+    def all_of(scores: Sequence[float]) -> str:
+        return f"{_range(scores, lambda one: words.score(one, setting.scale))} {setting.scale.unit}"
+
+    scored = f", test {setting.metric} {all_of(teachers)}" if teachers else ""
     yield f"Teacher: {_teacher(cell.teacher)}{scored}"
     for note in sorted({where.teacher_note for where in made if where.teacher_note}):
         yield f"Teacher note: {note}"
     artificial = [one.ann_score for one in metrics if one.ann_score is not None]
     if artificial:
-        ours = _range(artificial, words.percent)
-        yield f"The student's topology as an artificial network: {ours} %"
+        yield f"The student's topology as an artificial network: {all_of(artificial)}"
     seeds = sorted({seed for line in setting.lines for seed in line.asked})
     yield f"Seeds: {', '.join(map(str, seeds))}"
     yield f"Test samples: {_range([one.n_test for one in metrics], str) or words.UNKNOWN}"
@@ -256,8 +262,7 @@ def _overview(setting: Setting) -> str:
     tables = setting.tables
     best: dict[str, float] = {}
     for line in setting.lines:
-        value = line.accuracy.value if line.accuracy else 0.0
-        best[line.method] = max(value, best.get(line.method, 0.0))
+        best[line.method] = max(line.merit, best.get(line.method, line.merit))
 
     def glance(lines: Sequence[Line]) -> Callable[[str], str]:
         by_method = {line.method: line for line in lines}
@@ -277,7 +282,7 @@ def _glance(line: Line | None) -> str:
         return words.UNKNOWN
     if line.accuracy is None:
         return line.outcome()
-    text = words.accuracy(line.accuracy, line.widest_wilson)
+    text = _accuracy(line)
     lacking = f" ({line.outcome()})" if len(line.answers) < len(line.asked) else ""
     return f"**{text}**{lacking}" if line.is_first else f"{text}{lacking}"
 
@@ -303,9 +308,9 @@ def _columns(headline: str | None) -> list[Column[Line]]:
         Column("track", lambda line: line.track, left=True),
         Column("group", _group),
         Column("method", lambda line: named(line.method), left=True),
-        Column("accuracy %", lambda line: words.accuracy(line.accuracy, line.widest_wilson)),
+        Column("accuracy %", _accuracy),
         Column("Wilson half-width", _wilson),
-        Column("over baseline", lambda line: words.difference(line.gain)),
+        Column("over baseline", lambda line: words.difference(line.gain, line.scale)),
         Column("verdict", lambda line: words.verdict(line.gain), left=True),
         Column("P(best)", lambda line: words.figure(line.best)),
         Column("agreement %", _average("agreement", words.percent)),
@@ -328,8 +333,12 @@ def _group(line: Line) -> str:
     return f"{line.group}{'?' * (len(line.answers) < MIN_SEEDS_FOR_CLAIMS)}"
 
 
+def _accuracy(line: Line) -> str:
+    return words.accuracy(line.accuracy, line.widest_wilson, line.scale)
+
+
 def _wilson(line: Line) -> str:
-    half = 100 * line.widest_wilson
+    half = line.scale.factor * line.widest_wilson
     return f"{half:.{words.decimals(half)}f}" if line.answers else words.UNKNOWN
 
 
@@ -387,7 +396,9 @@ def _curves(setting: Setting) -> Iterable[str]:
         return
 
     def after(step: int) -> Callable[[Line], str]:
-        return lambda line: words.percent(line.by_step[step].value) if step < line.timesteps else ""
+        return lambda line: (
+            words.score(line.by_step[step].value, line.scale) if step < line.timesteps else ""
+        )
 
     longest = max(len(line.by_step) for line in lines)
     steps = [Column(str(step + 1), after(step)) for step in range(longest)]
@@ -457,10 +468,10 @@ _CONTEST: tuple[Column[Contest], ...] = (
     _T,
     Column("method", lambda one: named(one.method), left=True),
     Column("first", lambda one: one.first, left=True),
-    Column("accuracy %", lambda one: _percent(one.first_accuracy)),
+    Column("accuracy %", lambda one: words.score(one.first_accuracy, one.scale, places=2)),
     Column("second", lambda one: one.second, left=True),
-    Column("accuracy %", lambda one: _percent(one.second_accuracy)),
-    Column("first - second", lambda one: words.difference(one.comparison)),
+    Column("accuracy %", lambda one: words.score(one.second_accuracy, one.scale, places=2)),
+    Column("first - second", lambda one: words.difference(one.comparison, one.scale)),
     Column("", _winner, left=True),
 )
 _TRANSFER: tuple[Column[Transfer], ...] = (

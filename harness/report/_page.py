@@ -202,7 +202,7 @@ def page(board: Leaderboard, /, *, command: str, figures_in: Path | None = None)
         "js": own.joinpath("_page.js").read_text("utf-8"),
     }
     shell = Template(own.joinpath("_page.html").read_text("utf-8"))
-    return of_metric(shell.substitute(parts), board.metric)
+    return of_metric(shell.substitute(parts), board.metric, board.scale)
 
 
 def _claims(board: Leaderboard) -> str:
@@ -238,7 +238,9 @@ def _data(board: Leaderboard) -> str:
     cells, made = records.cells(board)
     usual = usual_energy(models)
     drawable = [
-        one for one in figures.figures() if not figures.is_empty(one, figures.chosen(one, tables))
+        one
+        for one in figures.figures(board.scale)
+        if not figures.is_empty(one, figures.chosen(one, tables))
     ]
     lines = tables["lines"]
     said = {"whose"} if any(line["whose"] == "yours" for line in lines) else set()
@@ -256,7 +258,11 @@ def _data(board: Leaderboard) -> str:
         "cells": _columnar(cells),
         "made": made,
         "remarks": board.suite.remarks,
-        "figures": [{name: getattr(one, name) for name in _OF_FIGURES} for one in drawable],
+        "figures": [
+            {name: getattr(one, name) for name in _OF_FIGURES}
+            | {"spec": figures.with_tracks(one.spec, tables[one.source])}
+            for one in drawable
+        ],
     }
     text = json.dumps(whole, separators=(",", ":"), allow_nan=False)
     # ASCII, and nothing that could end the element it stands in.
@@ -289,7 +295,8 @@ def _columns(board: Leaderboard) -> list[_Column]:
 
 
 def _definitions(board: Leaderboard) -> str:
-    told = [*_GENERAL, *((title, words) for _, title, words, _ in _columns(board))]
+    general = [one for one in _GENERAL if one[0] != "points" or board.scale.unit == "%"]
+    told = [*general, *((title, words) for _, title, words, _ in _columns(board))]
     entries = (
         f"<dt>{html.escape(title)}</dt><dd>{html.escape(words)}</dd>" for title, words in told
     )

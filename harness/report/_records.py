@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
 from harness.contracts.ledger import Ledger
+from harness.contracts.task import Scale
 from harness.contracts.values import to_plain
 from harness.report import _words as words
 from harness.report._answers import PricedRow, usual_energy
@@ -91,7 +93,7 @@ def cells(board: Leaderboard, /) -> tuple[list[Record], list[Record]]:
 
 
 def contests(board: Leaderboard, /) -> list[Record]:
-    """Return a record a method, T and pair of simulators: their difference in points."""
+    """Return a record a method, T and pair of simulators: their difference, in points or units."""
     tracks = {line.method: line.track for setting in board.settings for line in setting.lines}
     return [
         {
@@ -103,7 +105,7 @@ def contests(board: Leaderboard, /) -> list[Record]:
             "dataset": setting.cell.dataset,
             "model": setting.cell.model,
             "budget": setting.cell.recipe_name,
-            **_interval("difference", one.comparison.difference),
+            **_interval("difference", one.comparison.difference, one.scale),
         }
         for setting in board.settings
         for one in setting.contests
@@ -226,7 +228,7 @@ def _scores(setting: Setting) -> dict[tuple[int, str], float]:
     found: dict[tuple[int, str], list[float]] = {}
     for line in setting.lines:
         if line.accuracy is not None and not line.authors:
-            found.setdefault((line.timesteps, line.method), []).append(line.accuracy.value)
+            found.setdefault((line.timesteps, line.method), []).append(line.merit)
     return {key: fmean(values) for key, values in found.items()}
 
 
@@ -262,13 +264,13 @@ def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
         "params": json.dumps(line.params, sort_keys=True),
         "outcome": line.outcome(),
         "state": _state(line),
-        "accuracy_text": words.accuracy(line.accuracy, line.widest_wilson),
+        "accuracy_text": words.accuracy(line.accuracy, line.widest_wilson, line.scale),
         **_accuracy(line),
         "group": line.group,
         "best": _digits(line.best),
         "baseline": line.baseline,
-        "gain_text": words.difference(line.gain),
-        **_interval("gain", gain),
+        "gain_text": words.difference(line.gain, line.scale),
+        **_interval("gain", gain, line.scale),
         "verdict": words.verdict(line.gain),
         "p_holm": _digits(line.gain_p_holm),
         "given": str(line.given) or None,
@@ -312,11 +314,13 @@ def _accuracy(line: Line) -> Record:
         return dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high"))
     interval = mean.interval or line.wilson()[0]
     # An interval over seeds knows no bounds, and a figure must not show more than all.
-    bounded = Interval(max(0.0, interval.low), min(1.0, interval.high))
+    scale = line.scale
+    most = math.inf if scale.most is None else scale.most
+    bounded = Interval(max(scale.least, interval.low), min(most, interval.high))
     return {
-        "accuracy": _scaled(mean.value, 100),
-        "accuracy_low": _scaled(bounded.low, 100),
-        "accuracy_high": _scaled(bounded.high, 100),
+        "accuracy": _scaled(mean.value, scale.factor),
+        "accuracy_low": _scaled(bounded.low, scale.factor),
+        "accuracy_high": _scaled(bounded.high, scale.factor),
     }
 
 
@@ -325,7 +329,7 @@ def _steps(line: Line) -> Record:
     means = line.by_step if line.timesteps > 1 else ()
     return {
         "step": list(range(1, len(means) + 1)),
-        "step_accuracy": [_scaled(mean.value, 100) for mean in means],
+        "step_accuracy": [_scaled(mean.value, line.scale.factor) for mean in means],
     }
 
 
@@ -371,9 +375,9 @@ def _cell(answer: PricedRow, line: str, places: dict[str, int]) -> Record:
         "id": row.cell_id,
         "seed": row.cell.seed,
         "status": row.status,
-        "accuracy": _scaled(metrics.score, 100),
-        "low": _scaled(metrics.score_low, 100),
-        "high": _scaled(metrics.score_high, 100),
+        "accuracy": _scaled(metrics.score, metrics.scale.factor),
+        "low": _scaled(metrics.score_low, metrics.scale.factor),
+        "high": _scaled(metrics.score_high, metrics.scale.factor),
         "n_test": metrics.n_test,
         "weights": (own["weights_sha256"] or "")[:16],
         "log": own["log_path"],
@@ -382,14 +386,14 @@ def _cell(answer: PricedRow, line: str, places: dict[str, int]) -> Record:
     }
 
 
-def _interval(name: str, mean: Mean | None) -> Record:
+def _interval(name: str, mean: Mean | None, scale: Scale) -> Record:
     if mean is None:
         return dict.fromkeys((name, f"{name}_low", f"{name}_high"))
     low, high = mean.interval or (None, None)
     return {
-        name: _scaled(mean.value, 100),
-        f"{name}_low": _scaled(low, 100),
-        f"{name}_high": _scaled(high, 100),
+        name: _scaled(mean.value, scale.factor),
+        f"{name}_low": _scaled(low, scale.factor),
+        f"{name}_high": _scaled(high, scale.factor),
     }
 
 

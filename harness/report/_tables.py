@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from io import StringIO
 from typing import Any
 
-from harness.contracts.values import identifying
+from harness.contracts.task import FRACTION
+from harness.contracts.values import identifying, to_plain
 from harness.report import claims
 from harness.report._answers import COUNTED, PricedRow
 from harness.report._board import Contest, Leaderboard, Line, Setting, recipe_of
@@ -113,6 +114,7 @@ def _shared(setting: Setting) -> dict[str, Any]:
         "recipe": {"name": cell.recipe_name, **recipe_of(cell)},
         "neuron": cell.neuron and identifying(cell.neuron),
         "encoder": cell.encoder,
+        **({} if setting.scale == FRACTION else {"scale": to_plain(setting.scale)}),
     }
 
 
@@ -231,7 +233,9 @@ def _measured(line: Line) -> dict[str, float | None]:
 
 
 def _contest(contest: Contest) -> dict[str, Any]:
-    rest = {name: value for name, value in vars(contest).items() if name != "comparison"}
+    rest = {
+        name: value for name, value in vars(contest).items() if name not in ("comparison", "scale")
+    }
     return rest | {"difference": _comparison(contest.comparison)}
 
 

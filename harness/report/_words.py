@@ -9,13 +9,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from harness.contracts.task import FRACTION, Scale
 from harness.statistics import Comparison, Mean
 
 _WILSON = re.compile(r"Wilson(?= half-width)|Wilson interval(?= of a single)")
 # Where our own text names the metric; fields and rules of accuracy are something else.
 _ACCURACY = re.compile(
-    r"(?:[Tt]est )?\b[Aa]ccuracy(?= (?:%|\(%\)|in per cent|then|against|after each|is drawn))"
+    r"(?:[Tt]est )?\b[Aa]ccuracy"
+    r"(?= (?:%|\(%\)|in per cent|then|against|after each|is drawn|on the first))"
 )
+# Where it names the metric's unit, the metric's name before it.
+_UNIT = r"(?<=\b{name} )(?:(\()%(?=\))|%|(in )per cent)|(?<=\b{name} then \()%"
+_POINTS = re.compile(r"(?<=\()points(?=[,)])|(?<=in )percentage points")
 
 UNKNOWN = "—"
 # What Markdown would read as markup, HTML in it included; underscores within words are text.
@@ -44,35 +49,47 @@ def percent(fraction: float | None, /, *, places: int = 1) -> str:
     return UNKNOWN if fraction is None else f"{100 * fraction:.{places}f}"
 
 
-def accuracy(mean: Mean | None, single: float, /) -> str:
-    """Return a mean accuracy in per cent with its half-width; ``single`` is one seed's."""
+def score(value: float | None, scale: Scale = FRACTION, /, *, places: int = 1) -> str:
+    """Return a score without its unit: in per cent to so many places, or to three digits."""
+    return percent(value, places=places) if scale.unit == "%" else figure(value)
+
+
+def accuracy(mean: Mean | None, single: float, scale: Scale = FRACTION, /) -> str:
+    """Return a mean score in its unit with its half-width; ``single`` is one seed's."""
     if mean is None:
         return UNKNOWN
-    if mean.interval is None:
-        return percent(mean.value, places=decimals(100 * single))
-    half = 100 * mean.interval.half_width
-    return f"{percent(mean.value, places=decimals(half))} ± {half:.{decimals(half)}f}"
+    half = scale.factor * (mean.interval.half_width if mean.interval else single)
+    places = decimals(half)
+    told = f"{scale.factor * mean.value:.{places}f}"
+    return f"{told} ± {half:.{places}f}" if mean.interval else told
 
 
-def of_metric(text: str, name: str, /) -> str:
+def of_metric(text: str, name: str, scale: Scale = FRACTION, /) -> str:
     """Return text of ours about accuracies as one about scores in the metric ``name``.
 
     Their intervals are no longer Wilson's, which are those of a fraction of samples.
     """
-    return text if name == "accuracy" else _WILSON.sub("interval", _ACCURACY.sub(name, text))
+    if name == "accuracy":
+        return text
+    text = _WILSON.sub("interval", _ACCURACY.sub(name, text))
+    if scale.unit == "%":
+        return text
+    unit = re.compile(_UNIT.format(name=re.escape(name)))
+    text = unit.sub(lambda found: f"{found[1] or found[2] or ''}{scale.unit}", text)
+    return _POINTS.sub(scale.unit, text)
 
 
-def difference(found: Comparison | None, /) -> str:
-    """Return a mean difference in percentage points with its half-width."""
-    return UNKNOWN if found is None else points(found.difference)
+def difference(found: Comparison | None, scale: Scale = FRACTION, /) -> str:
+    """Return a mean difference in points, or in the metric's unit, with its half-width."""
+    return UNKNOWN if found is None else points(found.difference, scale)
 
 
-def points(mean: Mean, /) -> str:
-    """Return a mean of differences in percentage points with its half-width."""
-    value = 100 * mean.value
+def points(mean: Mean, scale: Scale = FRACTION, /) -> str:
+    """Return a mean of differences in points, or in the metric's unit, with its half-width."""
+    value = scale.factor * mean.value
     if mean.interval is None:
-        return f"{value:+z.1f}"
-    half = 100 * mean.interval.half_width
+        return f"{value:+z.1f}" if scale.unit == "%" else f"{value:+.3g}"
+    half = scale.factor * mean.interval.half_width
     return f"{value:+z.{decimals(half)}f} ± {half:.{decimals(half)}f}"
 
 

@@ -63,7 +63,7 @@ def shown(board: Leaderboard, /) -> Shown | None:
     lines = [line for setting in board.settings for line in setting.lines if line.accuracy]
     if not lines or not _are_boxes(board.suite.dataset):
         return None
-    best = max(lines, key=lambda line: line.accuracy.value if line.accuracy else 0.0)
+    best = max(lines, key=lambda line: line.merit)
     first = min(best.answers, key=lambda answer: answer.row.cell.seed)
     return Shown(line=best, row=first.row)
 

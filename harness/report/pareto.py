@@ -62,7 +62,7 @@ def pareto(board: Leaderboard, cost: Cost, /, *, model: str | None = None) -> li
         )
     figure = _figure(cost, model or usual_energy(known) or "")
     costs = [figure(line) for line in lines]
-    scores = [line.accuracy.value if line.accuracy else 0.0 for line in lines]
+    scores = [line.merit for line in lines]
     front = _front([*zip(costs, scores, strict=True)])
     points = [
         Point(line=line, cell=line.answers[0].row.cell, cost=price, on_front=is_on)
@@ -84,11 +84,15 @@ def to_markdown(points: Sequence[Point], cost: Cost, /) -> str:
         Column("budget", lambda one: words.text(one.cell.recipe_name), left=True),
         *([] if cost == "timesteps" else [Column[Point]("T", lambda one: str(one.line.timesteps))]),
         Column("simulator", lambda one: words.text(one.line.backend), left=True),
-        Column("accuracy %", lambda one: words.accuracy(one.line.accuracy, one.line.widest_wilson)),
+        Column("accuracy %", lambda one: _accuracy(one.line)),
         Column(_TITLES[cost], lambda one: text(one.cost)),
         Column("seeds", lambda one: one.line.outcome(), left=True),
     ]
     return table(points, columns)
+
+
+def _accuracy(line: Line) -> str:
+    return words.accuracy(line.accuracy, line.widest_wilson, line.scale)
 
 
 def to_plain(point: Point, /) -> dict[str, Any]:
@@ -135,6 +139,5 @@ def _front(points: Sequence[tuple[float | None, float]]) -> list[bool]:
 
 def _order(point: Point) -> tuple[Any, ...]:
     line = point.line
-    score = line.accuracy.value if line.accuracy else 0.0
     price = float("inf") if point.cost is None else point.cost
-    return price, -score, line.method, line.timesteps, line.backend
+    return price, -line.merit, line.method, line.timesteps, line.backend

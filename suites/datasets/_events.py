@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.contracts.dataset import DatasetCard, DatasetProvenance, Finding, Samples, Splits
 from harness.contracts.errors import DataError
+from harness.data.checksums import rooted
 from harness.data.events.cache import Decoder, cached_frames, cut
 from harness.data.events.framing import Events, Framing, frames
 from harness.data.events.recording import Recording
@@ -134,10 +135,7 @@ def folder_of(
     Raises:
         DataError: If none does; says what was looked for and where to get it.
     """
-    if root is None:
-        raise DataError(f"{card.title} needs a data root; {remedy(card)}")
-    if not root.is_dir():
-        raise DataError(f"the data root {root} is no folder; {remedy(card)}")
+    root = rooted(root, card.title, remedy(card))
     for folder in (root / name for name in folders):
         if any((folder / name).exists() for name in holds):
             return folder

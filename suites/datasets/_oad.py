@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from harness.contracts.dataset import DatasetCard, DatasetProvenance, Finding, Samples
 from harness.contracts.errors import DataError
+from harness.data.checksums import rooted
 from harness.data.windows import Windows
 
 RATE_HZ = 4.0
@@ -289,8 +290,7 @@ class Layout:
         Raises:
             DataError: If none does.
         """
-        if root is None:
-            raise DataError(f"{self.card.title} needs a data root; {self.remedy}")
+        root = rooted(root, self.card.title, self.remedy)
         for name in self.folders:
             if (root / name / LABELS).is_dir():
                 return root / name

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harness.contracts.dataset import DatasetCard, DatasetProvenance, Finding, Samples, Splits
 from harness.contracts.errors import DataError
 from harness.contracts.inputs import Pair
+from harness.data.checksums import rooted
 from harness.data.frames import (
     Frames,
     Pixels,
@@ -99,14 +100,8 @@ class TrackingSet:
         return self.card.input
 
     def _rooted(self, root: Path | None) -> Path:
-        remedy = (
-            f"point --data-root or SNN_DISTILL_DATA at a folder with {self.folder}/ and tracking/"
-        )
-        if root is None:
-            raise DataError(f"{self.card.title} needs a data root; {remedy}")
-        if not root.is_dir():
-            raise DataError(f"the data root {root} is no folder; {remedy}")
-        return root
+        how = f"point --data-root or SNN_DISTILL_DATA at a folder with {self.folder}/ and tracking/"
+        return rooted(root, self.card.title, how)
 
 
 def _part(folder: Path, listed: Callable[[], tuple[Shot, ...]], expected: str) -> Iterator[Finding]:

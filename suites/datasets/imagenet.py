@@ -18,6 +18,7 @@ from harness.contracts.dataset import (
 )
 from harness.contracts.errors import DataError
 from harness.contracts.inputs import Image
+from harness.data.checksums import rooted
 from suites.datasets import _folder
 from suites.datasets._folder import ImageFiles, by_label, by_synset, class_folders
 from suites.datasets._synsets import ILSVRC2012
@@ -104,10 +105,7 @@ class ImageNet:
 
     def _folder(self, root: Path | None) -> Path:
         """Return the first folder that holds class folders, or ``train/`` with such."""
-        if root is None:
-            raise DataError(f"ImageNet needs a data root; {_REMEDY}")
-        if not root.is_dir():
-            raise DataError(f"the data root {root} is no folder; {_REMEDY}")
+        root = rooted(root, "ImageNet", _REMEDY)
         for folder in (root / name for name in self.folders):
             if class_folders(folder / "train") or class_folders(folder):
                 return folder

@@ -15,6 +15,7 @@ from harness.contracts.dataset import (
 )
 from harness.contracts.errors import DataError
 from harness.contracts.inputs import Image
+from harness.data.checksums import rooted
 from suites.datasets import _folder
 from suites.datasets._folder import ImageFiles, by_label, by_synset, class_folders
 from suites.datasets._splits import divided
@@ -73,8 +74,7 @@ class TinyImageNet:
             f"python -m harness data fetch tiny_imagenet, or unzip {self.card.url}, and point "
             "--data-root or SNN_DISTILL_DATA at the folder that holds tiny-imagenet-200/"
         )
-        if root is None:
-            raise DataError(f"Tiny ImageNet needs a data root; {remedy}")
+        root = rooted(root, "Tiny ImageNet", remedy)
         for folder in (root / name for name in self.folders):
             if not class_folders(folder / "train"):
                 continue

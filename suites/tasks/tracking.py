@@ -27,9 +27,7 @@ class Tracking(BoxLosses):
     pixels of the frame, ``[T, N, 4]``; labels likewise, ``[N, 4]``.
     """
 
-    metric: ClassVar = MetricSpec(
-        name="success", title="area under the success curve, in one pass", unit="%"
-    )
+    metric: ClassVar = MetricSpec(name="success", title="area under the success curve, in one pass")
     gives: ClassVar = ("boxes",)
 
     def drive(

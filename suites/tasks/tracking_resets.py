@@ -26,7 +26,7 @@ class TrackingResets(BoxLosses):
     """
 
     metric: ClassVar = MetricSpec(
-        name="EAO", title="expected average overlap over 100 to 356 frames", unit="%"
+        name="EAO", title="expected average overlap over 100 to 356 frames"
     )
     gives: ClassVar = ("boxes",)
 

@@ -21,6 +21,7 @@ from harness.contracts.ledger import Ledger
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.row import EarlyExit, Elsewhere, Metrics, Provenance, Row, Status
+from harness.contracts.task import Scale
 from harness.contracts.unlabelled import UnlabelledText
 from harness.contracts.values import to_plain
 from harness.energy import panel
@@ -221,12 +222,12 @@ def test_an_ok_row_has_numbers_and_no_reason() -> None:
     [
         ({"score": math.nan}, r"Metrics\.score.*finite"),
         ({"score": None}, r"Metrics\.score.*valid number"),
-        ({"score": 90.0}, r"Metrics\.score.*or equal to 1, got 90\.0"),
+        ({"score": 90.0}, r"Metrics\.score must lie in 0 to 1, as accuracy does; got 90\.0"),
         ({"score_low": 0.91}, "an interval holds its estimate"),
         ({"n_test": 0}, r"Metrics\.n_test.*or equal to 1, got 0"),
         ({"agreement": 7.0}, r"Metrics\.agreement.*or equal to 1, got 7\.0"),
         ({"score_by_step": (0.5, math.nan)}, r"score_by_step\.1.*finite"),
-        ({"score_by_step": (1.2, 0.9)}, r"score_by_step\.0.*or equal to 1, got 1\.2"),
+        ({"score_by_step": (1.2, 0.9)}, r"score_by_step must lie in 0 to 1.* got 1\.2"),
         ({"score_by_step": (0.5, 0.8)}, r"score_by_step must end with score 0\.9"),
         ({"train_seconds": -1.0}, r"Metrics\.train_seconds.*or equal to 0, got -1"),
         ({"silent_samples": -1}, r"Metrics\.silent_samples.*or equal to 0, got -1"),
@@ -240,8 +241,38 @@ def test_metrics_refuse_what_is_no_measurement(changes: dict[str, Any], message:
 def test_parts_of_metrics_refuse_what_is_no_measurement() -> None:
     with pytest.raises(SpecError, match=r"correct must be at most its 10 samples, got 11"):
         EarlyExit(threshold=0.5, correct=11, samples=10, steps=12)
-    with pytest.raises(SpecError, match=r"Elsewhere\.score.*or equal to 1, got 7"):
-        Elsewhere(score=7.0, differing=0)
+    with pytest.raises(SpecError, match=r"cross_backend\.norse\.score must lie in 0 to 1.* got 7"):
+        replace(METRICS, cross_backend={"norse": Elsewhere(score=7.0, differing=0)})
+
+
+PIXELS = Scale(unit="px", higher_is_better=False, most=None)
+APART = {"metric": "distance", "scale": PIXELS, "score_by_step": None, "score_low": 3.0}
+
+
+def test_a_metric_of_another_scale_has_its_bounds_and_survives_its_file() -> None:
+    far = replace(METRICS, **APART, score=3.5, score_high=4.0, teacher_score=120.0)
+    row = replace(ROW, metrics=far)
+    assert Row.from_json(row.to_json()) == row
+    assert json.loads(row.to_json())["metrics"]["scale"] == {
+        "unit": "px",
+        "higher_is_better": False,
+        "least": 0.0,
+        "most": None,
+    }
+    assert "scale" not in json.loads(ROW.to_json())["metrics"]
+    with pytest.raises(SpecError, match=r"teacher_score must lie in 0 to infinity, as distance"):
+        replace(far, teacher_score=-0.1)
+    with pytest.raises(SpecError, match="accuracy is a fraction; give a metric of another scale"):
+        replace(far, metric="accuracy")
+
+
+def test_a_scale_refuses_bounds_and_units_that_tables_would_tell_wrong() -> None:
+    with pytest.raises(SpecError, match=r"a metric in % is a fraction.* from 0.0 to 100.0"):
+        Scale(most=100.0)
+    with pytest.raises(SpecError, match=r"least < most, got 2.0 and 1.0"):
+        Scale(unit="px", least=2.0)
+    with pytest.raises(SpecError, match=r"Scale\.unit"):
+        Scale(unit="<b>px</b>", most=None)
 
 
 def test_a_rows_metrics_are_of_its_steps_and_its_ledgers_samples() -> None:

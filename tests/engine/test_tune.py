@@ -11,6 +11,7 @@ from harness import discovery, results
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
 from harness.contracts.row import Metrics, Row, Status
+from harness.contracts.task import Scale
 from harness.contracts.tuning import Trial, Tuning
 from harness.engine import cell as cell_engine
 from harness.engine import grid, tune
@@ -130,6 +131,19 @@ def test_equal_means_are_equal_in_whatever_order_seeds_were_right(tmp_path: Path
     found = chosen(search, store)
     assert found is not None
     assert found.learning_rate == 0.1  # the earliest of equals
+
+
+def test_where_less_is_better_the_least_is_chosen(tmp_path: Path) -> None:
+    store, pixels = Store(tmp_path), Scale(unit="px", higher_is_better=False, most=None)
+    (search,) = _searches(tmp_path, Axes(methods=("direct",)), trials=3)
+    for cell, apart in zip(search.cells, (4.0, 2.5, 3.0), strict=True):
+        found = {"score": apart, "score_low": apart, "score_high": apart, "n_test": 100}
+        metrics = Metrics(**found, metric="distance", scale=pixels)
+        store.save(Row(cell=cell, status="ok", metrics=metrics))
+    choice = chosen(search, store)
+    assert choice is not None
+    assert choice.learning_rate == 0.3
+    assert [trial.accuracy for trial in choice.trials] == [4.0, 2.5, 3.0]
 
 
 def test_a_method_of_which_nothing_succeeded_keeps_its_defaults(tmp_path: Path) -> None:

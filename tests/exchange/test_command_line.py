@@ -73,7 +73,7 @@ def test_a_student_goes_out_and_comes_back(
     assert back["n_test"] == len(few)
     accuracy = f"{100 * back['score']:.2f}"
     words = typed("import", file, *asked[:-1], "--claims", accuracy)
-    assert f"{accuracy} % of 20 test samples" in words
+    assert f"{accuracy} % on 20 test samples" in words
     assert f"verified: {accuracy} %" in words
     assert "horowitz_45nm_fp32:cached: " in words
 
