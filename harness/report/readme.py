@@ -54,7 +54,7 @@ def refreshed(text: str, root: Path, /) -> str:
 
 def board(root: Path, /) -> str:
     """Return the digits' board in short: of each track the best, the baseline, the controls."""
-    lines = _lines(root, "digits")
+    lines = [line for line in _lines(root, "digits") if not line["authors"]]
     baseline = _suite("digits").baseline
     simulators = sorted({line["backend"] for line in lines})
     by_method: dict[str, dict[int, _Line]] = {}
@@ -79,7 +79,7 @@ def board(root: Path, /) -> str:
     seeds = sorted({seed for line in lines for seed in line["seeds_asked"]})
     told = (
         f"{len(by_method)} methods on {' and '.join(simulators)} at T = "
-        f"{', '.join(map(str, steps))} with {len(seeds)} seeds, {_rows(root, 'digits')} rows. Test "
+        f"{', '.join(map(str, steps))} with {len(seeds)} seeds, {_rows(root, 'digits')} rows in all. Test "
         "accuracy in per cent, mean ± half of the 95 % t interval over seeds, "
         f"on {simulators[0]}: of each kind the best {_BEST} at their best T, the baseline "
         f"`{baseline}` and the controls. *Given* is what the student starts from: only methods of "
