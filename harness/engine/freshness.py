@@ -26,7 +26,7 @@ from harness.store import Store
 
 State = Literal["fresh", "published", "stale", "missing", "failed", "skipped", "damaged"]
 # What no canary takes: it is held to the plain path by equality tests.
-FAST_PATHS = ("harness.neurons.compiled", "harness.training.several")
+FAST_PATHS = ("harness.neurons.compiled", "harness.training.convolving", "harness.training.several")
 _NAMES: Mapping[Stage, str] = {"train": "training code", "measure": "measuring code"}
 
 

@@ -24,6 +24,7 @@ from harness.data.encoding import Encoder, Presentation, direct
 from harness.engine.meaning import unmeant
 from harness.neurons.activation import activation
 from harness.seeds import torch_seed
+from harness.training.convolving import by_products
 from harness.training.student import Student, no_simulator
 
 # What opens splits or holds them.
@@ -98,6 +99,8 @@ class Resolved:
         )
         if isinstance(self.method, Realises):
             self.method.realise(student)
+        if self.recipe.compiled:
+            by_products(student.network)
         return student
 
     def on(self, name: str) -> "Resolved | None":

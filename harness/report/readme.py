@@ -79,8 +79,8 @@ def board(root: Path, /) -> str:
     seeds = sorted({seed for line in lines for seed in line["seeds_asked"]})
     told = (
         f"{len(by_method)} methods on {' and '.join(simulators)} at T = "
-        f"{', '.join(map(str, steps))} with {len(seeds)} seeds, {_rows(root, 'digits')} rows in all. Test "
-        "accuracy in per cent, mean ± half of the 95 % t interval over seeds, "
+        f"{', '.join(map(str, steps))} with {len(seeds)} seeds, {_rows(root, 'digits')} rows in "
+        "all. Test accuracy in per cent, mean ± half of the 95 % t interval over seeds, "
         f"on {simulators[0]}: of each kind the best {_BEST} at their best T, the baseline "
         f"`{baseline}` and the controls. *Given* is what the student starts from: only methods of "
         "one kind compare. The verdict is the paired t test's over seeds, not adjusted for many. "
