@@ -492,18 +492,20 @@ def _asked(
     As tuning chose, or with the authors' constants, which stand beside it. Methods of
     ``settings`` are asked at these, too.
     """
-    asked = set()
-    recipes = grid.load_suite(suite).recipes
     tried_with = {seed for one in before.tunings for seed in one.seeds}
-    for recipe, start, as_chosen in product(recipes, STARTS, (True, False)):
-        cells = [row.cell for row in rows if row.cell.recipe_name == recipe]
+    by_recipe: dict[str, list[Cell]] = {name: [] for name in grid.load_suite(suite).recipes}
+    for row in rows:
+        by_recipe.get(row.cell.recipe_name, []).append(row.cell)
+    of_any_seed = set()
+    for (recipe, cells), start, as_chosen in product(by_recipe.items(), STARTS, (True, False)):
+        seeds = tuple({cell.seed for cell in cells} - tried_with)
         axes = Axes(
             # A method, model or simulator may be no more.
             methods=_known("methods", {cell.method for cell in cells}),
             models=_known("models", {cell.model for cell in cells}),
             backends=_known("backends", {str(cell.backend) for cell in cells}),
             timesteps=tuple({cell.timesteps for cell in cells}),
-            seeds=tuple({cell.seed for cell in cells} - tried_with),
+            seeds=seeds,
             recipe=recipe,
             start=start,
             as_chosen=as_chosen,
@@ -511,8 +513,13 @@ def _asked(
         set_ = {name: settings[name] for name in settings if name in (axes.methods or ())}
         for one in (axes, replace(axes, methods=tuple(set_), settings=set_)):
             if cells and one.methods:
-                asked |= {cell.cell_id for cell in grid.cells(suite, one, store, before)}
-    return asked
+                found = grid.cells(suite, replace(one, seeds=seeds[:1]), store, before)
+                of_any_seed |= {cell.around_seed for cell in found}
+    return {
+        row.cell_id
+        for row in rows
+        if row.cell.seed not in tried_with and row.cell.around_seed in of_any_seed
+    }
 
 
 def _authors(suite: str, rows: Iterable[Row], tunings: Iterable[Tuning]) -> set[str]:
