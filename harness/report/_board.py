@@ -6,10 +6,9 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from operator import attrgetter
 from statistics import fmean
 from typing import Any, TypeVar, get_args
 
@@ -25,6 +24,7 @@ from harness.report._answers import (
     BASELINES,
     COUNTED,
     Baseline,
+    ByModel,
     Priced,
     PricedRow,
     answers,
@@ -41,7 +41,6 @@ Key = TypeVar("Key")
 # What a cell may differ in and still be averaged over or set beside another.
 # What lines of a table may differ in; text that a method reads is what it is given, as logits are.
 FREE = {"method", "params", "unlabelled", "backend", "timesteps", "seed"}
-_SHARED = attrgetter(*(item.name for item in fields(Cell) if item.name not in FREE))
 
 TRACKS: tuple[Track, ...] = get_args(Track)
 # Whom the methods of a track are set beside; the others beside the suite's baseline.
@@ -109,17 +108,21 @@ class Answers(tuple[PricedRow, ...]):
         return self._averages[figure]
 
     @cached_property
+    def by_seed(self) -> dict[int, float]:
+        """The test accuracy of each seed."""
+        return {answer.row.cell.seed: answer.metrics.score for answer in self}
+
+    @cached_property
     def _averages(self) -> dict[str, float | None]:
         return {}
 
-    def _by_model(
-        self, of: Callable[[Priced], Mapping[str, Sequence[float | None]]]
-    ) -> dict[str, float]:
-        known = [(of(one.priced), one.place) for one in self if one.priced]
+    def _by_model(self, of: Callable[[Priced], Sequence[ByModel]]) -> dict[str, float]:
+        known = [(one.priced, one.place) for one in self if one.priced]
         if not known or len(known) < len(self):
             return {}
-        means = ((model, [its[model][place] for its, place in known]) for model in known[0][0])
-        return {model: mean for model, all_ in means if (mean := average(all_)) is not None}
+        columns = zip(*(of(priced)[place] for priced, place in known), strict=True)
+        means = zip(known[0][0].models, map(average, columns), strict=True)
+        return {model: mean for model, mean in means if mean is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +247,7 @@ class Line:
 
     def by_seed(self) -> dict[int, float]:
         """Return the test accuracy of each seed that has one."""
-        return {answer.row.cell.seed: answer.metrics.score for answer in self.answers}
+        return self.answers.by_seed
 
     def average(self, figure: str) -> float | None:
         """Return the mean of a metric or count over seeds; None if any does not know it."""
@@ -483,7 +486,7 @@ def leaderboard(
     beside = {track: baseline or baseline_of(track, suite) for track in TRACKS}
     redrawn = _by(again, lambda row: row.cell_id)
     priced = {answer.row.cell_id: answer for answer in answers(found, teachers)}
-    by_setting = _by(found, _shared_of())
+    by_setting = _by(found, _of_any_seed(_shared))
     budgets = list(suite.recipes)
 
     def place(key: str) -> tuple[int, str]:
@@ -546,7 +549,8 @@ def _setting(
     authors: Collection[str],
     spelt: Mapping[str, Collection[str]],
 ) -> Setting:
-    methods = {row.cell_id: _method(row.cell) for row in rows}
+    method = _of_any_seed(_method)
+    methods = {row.cell_id: method(row) for row in rows}
     labels = _labels(rows, methods, authors, spelt)
     a_pass = _samples_a_pass(rows)
     by_line = _by(
@@ -866,16 +870,16 @@ def _method(cell: Cell) -> str:
     return _canonical(asked | read)
 
 
-def _shared_of() -> Callable[[Row], str]:
-    """Return what tells what a row's cell shares, spelt once for cells that do."""
-    spelt: dict[tuple[Any, ...], str] = {}
+def _of_any_seed(spelt: Callable[[Cell], str]) -> Callable[[Row], str]:
+    """Return what ``spelt`` says of a row's cell, once for cells that differ in the seed alone."""
+    known: dict[tuple[str, str], str] = {}
 
-    def shared(row: Row) -> str:
-        if (parts := _SHARED(row.cell)) not in spelt:
-            spelt[parts] = _shared(row.cell)
-        return spelt[parts]
+    def of(row: Row) -> str:
+        if (but_seed := row.cell.around_seed) not in known:
+            known[but_seed] = spelt(row.cell)
+        return known[but_seed]
 
-    return shared
+    return of
 
 
 def _shared(cell: Cell) -> str:

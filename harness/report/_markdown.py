@@ -218,7 +218,8 @@ def circumstances(setting: Setting, /) -> Iterable[str]:
 
 def _ran_on(made: Sequence[Provenance]) -> str:
     """Return which machines and which versions of which libraries made the rows."""
-    machines = sorted({_machine(where) for where in made})
+    kinds = {(at.gpu, at.cells_on_device, *at.processor.items()): at for at in made}
+    machines = sorted({_machine(at) for at in kinds.values()})
     found: dict[str, set[str]] = {}
     for name, version in {item for where in made for item in where.versions.items()}:
         found.setdefault(name, set()).add(version)
