@@ -302,7 +302,9 @@ class Layer:
         return {reading: _sums_of(tables) for reading, tables in every}
 
 
-_BUT_COUNTS = attrgetter("name", "kind", "operand", "steps", "neurons", "folded", "shape", "partial")
+_BUT_COUNTS = attrgetter(
+    "name", "kind", "operand", "steps", "neurons", "folded", "shape", "partial"
+)
 
 
 @value
@@ -425,10 +427,13 @@ class Ledger:
             yield from self.layers.described()
             return
         for layer in self.layers.values():
-            yield _BUT_COUNTS(layer), {
-                reading: {category: count for category, count in sums.items() if count}
-                for reading, sums in layer.every_sum.items()
-            }
+            yield (
+                _BUT_COUNTS(layer),
+                {
+                    reading: {category: count for category, count in sums.items() if count}
+                    for reading, sums in layer.every_sum.items()
+                },
+            )
 
     def mean(self, category: str, /, *, encode: Encode = "per_step") -> float | None:
         """Return a sample's share of a category; None if nobody counted it."""
@@ -635,11 +640,14 @@ class _ToldLayers(Mapping[str, Layer]):
         for name, told in self.plain.items():
             kept = told["kind"], told["operand"], told["steps"], told.get("neurons", 0)
             rest = told.get("folded", False), told.get("shape"), self.partial
-            yield (name, *kept, *rest), {
-                reading: {c: count for c, steps in told[key].items() if (count := sum(steps))}
-                for reading, key in _TOLD
-                if key in told
-            }
+            yield (
+                (name, *kept, *rest),
+                {
+                    reading: {c: count for c, steps in told[key].items() if (count := sum(steps))}
+                    for reading, key in _TOLD
+                    if key in told
+                },
+            )
 
     def refuse_misshapen(self, samples: int, steps: int) -> None:
         """Refuse now what making them would refuse later."""

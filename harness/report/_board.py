@@ -553,9 +553,7 @@ def _setting(
     methods = {row.cell_id: method(row) for row in rows}
     labels = _labels(rows, methods, authors, spelt)
     a_pass = _samples_a_pass(rows)
-    by_line = _by(
-        rows, lambda row: (row.cell.timesteps, _backend(row.cell), methods[row.cell_id])
-    )
+    by_line = _by(rows, lambda row: (row.cell.timesteps, _backend(row.cell), methods[row.cell_id]))
     lines = [
         replace(
             _line(by_line[key], labels[key[-1]], priced, suite, a_pass),
