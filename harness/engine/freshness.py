@@ -76,7 +76,7 @@ def _roots(cell: Cell) -> Mapping[Stage, tuple[str, ...]]:
 
 
 @cache
-def _roots_of(  # noqa: PLR0913  what ``_LOADED`` names
+def _roots_of(  # noqa: PLR0917  what ``_LOADED`` names
     suite: str,
     dataset: str,
     model: str,

@@ -61,7 +61,7 @@ class Failure:
     cell_id: str
 
 
-class Answers(tuple[PricedRow, ...]):
+class Answers(tuple[PricedRow, ...]):  # noqa: SLOT001  what is computed is kept in its dict
     """The seeds of a line that have numbers; what follows from all of them is computed once."""
 
     @cached_property
