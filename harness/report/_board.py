@@ -104,7 +104,12 @@ class Answers(tuple[PricedRow, ...]):  # noqa: SLOT001  what is computed is kept
     def average(self, figure: str) -> float | None:
         """Return the mean of a metric or count over seeds; None if any does not know it."""
         if figure not in self._averages:
-            self._averages[figure] = average([answer.figure(figure) for answer in self])
+            known = (
+                [answer.figure(figure) for answer in self]
+                if figure in COUNTED
+                else [getattr(one, figure) for one in self.metrics]
+            )
+            self._averages[figure] = average(known)
         return self._averages[figure]
 
     @cached_property
