@@ -236,6 +236,7 @@ def _parameters(kind: Kind, name: str) -> dict[str, Any]:
     return fields | {str(word.arg): _value(word.value, name) for word in given}
 
 
+@cache
 def packages_of(backend: str | None) -> tuple[str, ...]:
     """Return the distributions a simulator needs: its folder's ``requirements.txt``."""
     if backend is None:

@@ -52,10 +52,10 @@ def report(  # noqa: PLR0913  one option an output
 
     Nothing under results/ changes; `publish` does that.
     """
+    gc.disable()  # half a million small values that all live to the end, and what is imported
     from harness.engine import publish as engine
     from harness.engine.settings import settings_of
 
-    gc.disable()  # half a million small values that all live to the end
     if check:
         _tell_outdated(engine.outdated(suite, folder=results, data_root=data_root), as_json=as_json)
         return
@@ -98,9 +98,9 @@ def publish(
 
     Nothing published is lost; what was added, replaced and left is said.
     """
+    gc.disable()
     from harness.engine import publish as engine
 
-    gc.disable()
     found = engine.publish(
         suite,
         runs=None if tables else out,

@@ -130,7 +130,7 @@ class Cell:
 
     def at_seeds(self, seeds: Iterable[int], /) -> Iterator[Cell]:
         """Yield the same question for each seed; nothing else is checked or spelt again."""
-        before, after = self._around_seed
+        before, after = self.around_seed
         begun, rest = hashlib.sha256(before.encode()), after.encode()
         for seed in seeds:
             if type(seed) is not int or seed < 0:
@@ -144,12 +144,12 @@ class Cell:
 
     def identity(self) -> str:
         """Return the canonical JSON: keys sorted, no whitespace, floats by ``repr``."""
-        before, after = self._around_seed
+        before, after = self.around_seed
         return f"{before}{self.seed}{after}"
 
     @cached_property
-    def _around_seed(self) -> tuple[str, str]:
-        """The canonical JSON before the seed, and what follows it."""
+    def around_seed(self) -> tuple[str, str]:
+        """The canonical JSON before the seed, and what follows it: alike for all its seeds."""
         between = _around(tuple([getattr(self, name) for name in _SHARED]))
         start, backend, params, seed, end = between
         before = (start, _canonical(self.backend), backend, _canonical(self.params), params)

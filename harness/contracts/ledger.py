@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import Hashable, ItemsView, Iterator, Mapping, ValuesView
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, get_args
 
 import numpy as np
@@ -61,6 +62,7 @@ Reading = Literal["per_step", "cached", "explicit"]
 _READINGS: tuple[Reading, ...] = get_args(Reading)
 Axes = tuple[PositiveInt, ...]
 Tables = Mapping[Category, "NDArray[np.int64]"]  # [samples, steps]; what is absent is 0
+Sums = Mapping[Reading | None, Mapping[str, int]]
 
 
 @value
@@ -258,7 +260,7 @@ class Layer:
 
     def sums(self, reading: Reading | None = None, /) -> Mapping[str, int]:
         """Return the sum of each category that occurs."""
-        return self._sums[reading if reading in self.readings else None]
+        return self.every_sum[reading if reading in self.readings else None]
 
     def per_sample(self) -> dict[Category, NDArray[np.int64]]:
         """Return each category that occurs, ``[samples]``.
@@ -294,9 +296,15 @@ class Layer:
         )
 
     @cached_property
-    def _sums(self) -> Mapping[Reading | None, Mapping[str, int]]:
+    def every_sum(self) -> Sums:
+        """Likewise, by reading."""
         every = ((None, self.tally), *self.readings.items())
         return {reading: _sums_of(tables) for reading, tables in every}
+
+
+_BUT_COUNTS = attrgetter(
+    "name", "kind", "operand", "steps", "neurons", "folded", "shape", "partial"
+)
 
 
 @value
@@ -409,6 +417,23 @@ class Ledger:
         layers = self.layers.values()
         frames = (layer.sums().get("dense_valid", 0) / layer.steps for layer in layers)
         return sum(frames) / self.samples
+
+    def described(self) -> Iterator[tuple[Hashable, Sums]]:
+        """Yield of each layer all but its counts, and by reading the sums that are not 0.
+
+        Of a ledger from JSON no layer is made for that.
+        """
+        if isinstance(self.layers, _ToldLayers):
+            yield from self.layers.described()
+            return
+        for layer in self.layers.values():
+            yield (
+                _BUT_COUNTS(layer),
+                {
+                    reading: {category: count for category, count in sums.items() if count}
+                    for reading, sums in layer.every_sum.items()
+                },
+            )
 
     def mean(self, category: str, /, *, encode: Encode = "per_step") -> float | None:
         """Return a sample's share of a category; None if nobody counted it."""
@@ -575,6 +600,12 @@ class _Told(Mapping[Category, "NDArray[np.int64]"]):
         return len(self.numbers)
 
 
+_TOLD: tuple[tuple[Reading | None, str], ...] = (
+    (None, "counts"),
+    *((reading, reading) for reading in _READINGS),
+)
+
+
 class _ToldLayers(Mapping[str, Layer]):
     """Layers as JSON has them: they are made when one is asked for, and then kept."""
 
@@ -603,6 +634,20 @@ class _ToldLayers(Mapping[str, Layer]):
 
     def items(self) -> ItemsView[str, Layer]:
         return self.made.items()
+
+    def described(self) -> Iterator[tuple[Hashable, Sums]]:
+        """Yield what making the layers would give, and make none."""
+        for name, told in self.plain.items():
+            kept = told["kind"], told["operand"], told["steps"], told.get("neurons", 0)
+            rest = told.get("folded", False), told.get("shape"), self.partial
+            yield (
+                (name, *kept, *rest),
+                {
+                    reading: {c: count for c, steps in told[key].items() if (count := sum(steps))}
+                    for reading, key in _TOLD
+                    if key in told
+                },
+            )
 
     def refuse_misshapen(self, samples: int, steps: int) -> None:
         """Refuse now what making them would refuse later."""

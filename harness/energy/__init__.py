@@ -77,17 +77,24 @@ def operations_pj(counts: Mapping[Encode, Mapping[str, int]], model_name: str, /
     known = _prices(model_name)
     if known is None:
         return None
-    each = (
-        known[encode].get(category, 0.0) * count
+    each = [
+        price * count
         for encode, operations in counts.items()
+        if (of := known[encode])
         for category, count in operations.items()
-    )
+        if (price := of.get(category))
+    ]
     return sum(each, start=0.0)
 
 
 @cache
 def _prices(model_name: str) -> Prices | None:
-    return prices(_model(model_name), model_name)
+    """Return what is not free."""
+    known = prices(_model(model_name), model_name)
+    return known and {
+        encode: {category: price for category, price in of.items() if price}
+        for encode, of in known.items()
+    }
 
 
 @cache

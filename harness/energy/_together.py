@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from harness.contracts.ledger import Layer, Ledger, Reading
 from harness.energy._bill import occurs
 
-_MADE = attrgetter("name", "kind", "operand", "steps", "neurons", "folded", "shape", "partial")
+Counted = Mapping[Reading | None, Mapping[str, NDArray[np.float64]]]
 
 
 def together(ledgers: Iterable[Ledger], /) -> Iterator[tuple[Ledger, list[int]]]:
@@ -21,11 +20,14 @@ def together(ledgers: Iterable[Ledger], /) -> Iterator[tuple[Ledger, list[int]]]
 
     Its counts are ``[ledger]``, floats, which hold integers to 2^53, and 0 in all or in none.
     """
-    found: dict[Hashable, list[tuple[int, Ledger]]] = {}
+    found: dict[Hashable, tuple[Ledger, list[list[int]], list[int]]] = {}
     for place, ledger in enumerate(ledgers):
-        found.setdefault(_make(ledger), []).append((place, ledger))
-    for alike in found.values():
-        yield _stacked([ledger for _, ledger in alike]), [place for place, _ in alike]
+        make, counts = _make_and_counts(ledger)
+        _, every, places = found.setdefault(make, (ledger, [], []))
+        every.append(counts)
+        places.append(place)
+    for first, every, places in found.values():
+        yield _stacked(first, every), places
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,7 +38,7 @@ class _Stacked(Layer):
         counted: What ``sums`` returns, by reading.
     """
 
-    counted: Mapping[Reading | None, Mapping[str, NDArray[np.float64]]]
+    counted: Counted
 
     @property
     def leaks(self) -> bool:
@@ -44,49 +46,39 @@ class _Stacked(Layer):
         return bool(self.neurons) and occurs(self.sums().get("neuron_mul"))
 
     @cached_property
-    def _sums(self) -> Mapping[Reading | None, Mapping[str, NDArray[np.float64]]]:  # type: ignore[override]  # arrays, for all the arithmetic upon them
+    def every_sum(self) -> Counted:  # type: ignore[override]  # arrays, for all the arithmetic upon them
         return self.counted
 
 
-def _make(ledger: Ledger) -> Hashable:
-    """Return all of a ledger but its counts, and which of these are 0."""
-    layers = [
-        (
-            _MADE(one),
-            *(
-                (reading, *(category for category, count in one.sums(reading).items() if count))
-                for reading in _readings(one)
-            ),
-        )
-        for one in ledger.layers.values()
+def _make_and_counts(ledger: Ledger) -> tuple[Hashable, list[int]]:
+    """Return all of a ledger but its counts, with which of these are not 0; and those."""
+    make: list[Hashable] = [ledger.samples, ledger.steps, ledger.policy, ledger.coverage]
+    make += [ledger.uncounted, ledger.not_counted]
+    counts: list[int] = []
+    for layer, sums in ledger.described():
+        make.append(layer)
+        for reading, counted in sums.items():
+            make.append((reading, *counted))
+            counts += counted.values()
+    return tuple(make), counts
+
+
+def _stacked(first: Ledger, counts: Sequence[Sequence[int]]) -> Ledger:
+    """Return ``first`` with the counts of all ledgers of its make."""
+    columns = iter(np.array(counts, np.float64).T)
+    counted = [
+        {
+            reading: {category: next(columns) for category in occurring}
+            for reading, occurring in sums.items()
+        }
+        for _, sums in first.described()
     ]
-    told = ledger.samples, ledger.steps, ledger.policy, ledger.coverage
-    return (*told, ledger.uncounted, ledger.not_counted, *layers)
-
-
-def _readings(layer: Layer) -> tuple[Reading | None, ...]:
-    return (None, *layer.readings)
-
-
-def _stacked(ledgers: Sequence[Ledger]) -> Ledger:
-    first = ledgers[0]
     layers = {
         name: _Stacked(
             **{item.name: getattr(layer, item.name) for item in fields(Layer)}
             | {"tally": {}, "readings": {reading: {} for reading in layer.readings}},
-            counted={
-                reading: _columns([one.layers[name].sums(reading) for one in ledgers])
-                for reading in _readings(layer)
-            },
+            counted=each,
         )
-        for name, layer in first.layers.items()
+        for (name, layer), each in zip(first.layers.items(), counted, strict=True)
     }
     return replace(first, layers=layers)
-
-
-def _columns(sums: Sequence[Mapping[str, int]]) -> dict[str, NDArray[np.float64]]:
-    """Return what occurs in the first, and so in all, ``[ledger]``."""
-    occurring = [category for category, count in sums[0].items() if count]
-    return {
-        category: np.array([one[category] for one in sums], np.float64) for category in occurring
-    }

@@ -8,8 +8,9 @@ same (``harness.engine.reverify``), and stale otherwise.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from operator import attrgetter
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from harness import discovery, fingerprint
 from harness.contracts.cell import Cell
@@ -25,6 +26,8 @@ from harness.results import Published, Trust
 from harness.store import Store
 
 State = Literal["fresh", "published", "stale", "missing", "failed", "skipped", "damaged"]
+# What a cell loads by name, which no import shows.
+_LOADED = attrgetter("suite", "dataset", "model", "encoder", "method", "backend", "unlabelled")
 # What no canary takes: it is held to the plain path by equality tests.
 FAST_PATHS = ("harness.neurons.compiled", "harness.training.convolving", "harness.training.several")
 _NAMES: Mapping[Stage, str] = {"train": "training code", "measure": "measuring code"}
@@ -69,16 +72,18 @@ def _roots(cell: Cell) -> Mapping[Stage, tuple[str, ...]]:
 
     Plug-ins are loaded by name, which no import shows; so they are named here.
     """
-    roots = _roots_of(cell.suite, cell.dataset, cell.model, cell.encoder, cell.method, cell.backend)
-    if cell.unlabelled is None:
-        return roots
-    read = [discovery.module_of("datasets", name) for name in cell.unlabelled.datasets]
-    return {**roots, "train": (*roots["train"], *read)}
+    return _roots_of(*_LOADED(cell))
 
 
 @cache
-def _roots_of(
-    suite: str, dataset: str, model: str, encoder: str | None, method: str, backend: str | None
+def _roots_of(  # noqa: PLR0917  what ``_LOADED`` names
+    suite: str,
+    dataset: str,
+    model: str,
+    encoder: str | None,
+    method: str,
+    backend: str | None,
+    text: UnlabelledText | None,
 ) -> Mapping[Stage, tuple[str, ...]]:
     of_both = [
         discovery.module_of("datasets", dataset),
@@ -91,15 +96,21 @@ def _roots_of(
     simulator = [discovery.module_of("backends", backend)] if backend else []
     asked = load_suite(suite).witnesses if simulator else ()
     witnesses = [discovery.module_of("backends", name) for name in asked]
+    read = [discovery.module_of("datasets", name) for name in text.datasets] if text else []
     return {
-        "train": ("harness.engine.train", *of_both, *simulator),
+        "train": ("harness.engine.train", *of_both, *simulator, *read),
         "measure": ("harness.engine.measure", *of_both, *sorted({*simulator, *witnesses})),
     }
 
 
-def fingerprints(cell: Cell, /) -> dict[Stage, str]:
+def fingerprints(cell: Cell, /) -> Mapping[Stage, str]:
     """Return the fingerprint of each stage, as the code of ``cell`` stands now."""
-    return {stage: _fingerprint(*roots) for stage, roots in _roots(cell).items()}
+    return _fingerprints_of(*_LOADED(cell))
+
+
+@cache
+def _fingerprints_of(*loaded: Any) -> Mapping[Stage, str]:
+    return {stage: _fingerprint(*roots) for stage, roots in _roots_of(*loaded).items()}
 
 
 @cache

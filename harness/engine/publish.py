@@ -492,18 +492,22 @@ def _asked(
     As tuning chose, or with the authors' constants, which stand beside it. Methods of
     ``settings`` are asked at these, too.
     """
-    asked = set()
-    recipes = grid.load_suite(suite).recipes
     tried_with = {seed for one in before.tunings for seed in one.seeds}
-    for recipe, start, as_chosen in product(recipes, STARTS, (True, False)):
-        cells = [row.cell for row in rows if row.cell.recipe_name == recipe]
+    seeds_of: dict[str, set[int]] = {name: set() for name in grid.load_suite(suite).recipes}
+    for row in rows:
+        seeds_of.get(row.cell.recipe_name, set()).add(row.cell.seed)
+    each = _of_any_seed(rows)
+    of_any_seed = set()
+    for (recipe, own), start, as_chosen in product(seeds_of.items(), STARTS, (True, False)):
+        cells = [cell for cell in each.values() if cell.recipe_name == recipe]
+        seeds = tuple(own - tried_with)
         axes = Axes(
             # A method, model or simulator may be no more.
             methods=_known("methods", {cell.method for cell in cells}),
             models=_known("models", {cell.model for cell in cells}),
             backends=_known("backends", {str(cell.backend) for cell in cells}),
             timesteps=tuple({cell.timesteps for cell in cells}),
-            seeds=tuple({cell.seed for cell in cells} - tried_with),
+            seeds=seeds,
             recipe=recipe,
             start=start,
             as_chosen=as_chosen,
@@ -511,11 +515,16 @@ def _asked(
         set_ = {name: settings[name] for name in settings if name in (axes.methods or ())}
         for one in (axes, replace(axes, methods=tuple(set_), settings=set_)):
             if cells and one.methods:
-                asked |= {cell.cell_id for cell in grid.cells(suite, one, store, before)}
-    return asked
+                found = grid.cells(suite, replace(one, seeds=seeds[:1]), store, before)
+                of_any_seed |= {cell.around_seed for cell in found}
+    return {
+        row.cell_id
+        for row in rows
+        if row.cell.seed not in tried_with and row.cell.around_seed in of_any_seed
+    }
 
 
-def _authors(suite: str, rows: Iterable[Row], tunings: Iterable[Tuning]) -> set[str]:
+def _authors(suite: str, rows: Sequence[Row], tunings: Iterable[Tuning]) -> set[str]:
     """Return the cells of learning rate and parameters by default, where tuning chose others."""
     asked = grid.load_suite(suite)
     recipes = asked.recipes
@@ -537,7 +546,13 @@ def _authors(suite: str, rows: Iterable[Row], tunings: Iterable[Tuning]) -> set[
             )
         )
 
-    return {row.cell_id for row in rows if is_theirs(row.cell)}
+    theirs = {key for key, cell in _of_any_seed(rows).items() if is_theirs(cell)}
+    return {row.cell_id for row in rows if row.cell.around_seed in theirs}
+
+
+def _of_any_seed(rows: Iterable[Row]) -> dict[tuple[str, str], Cell]:
+    """Return one cell of those that differ in the seed alone, by what they share."""
+    return {row.cell.around_seed: row.cell for row in rows}
 
 
 def _known(kind: discovery.Kind, names: set[str]) -> tuple[str, ...]:
@@ -550,7 +565,7 @@ def _order(row: Row) -> tuple[object, ...]:
 
 
 def _teachers(
-    rows: Iterable[Row],
+    rows: Sequence[Row],
     before: Published,
     old: Mapping[str, str],
     own: Mapping[str, Row],
@@ -560,7 +575,8 @@ def _teachers(
 
     ``old`` and ``new`` say which of these are stale.
     """
-    cells = {cell_of(row.cell.teacher).cell_id for row in rows if row.cell.teacher}
+    taught = [cell.teacher for cell in _of_any_seed(rows).values()]
+    cells = {cell_of(teacher).cell_id for teacher in taught if teacher}
     named = {row.provenance.teacher_sha256 for row in rows}
     found = {
         name: [

@@ -18,6 +18,7 @@ Baseline = Literal["dense", "effective", "twin"]
 # before the first neuron is computed once.
 USUAL_ENERGY = "horowitz_45nm_fp32:cached"
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
+_ENCODES: tuple[Encode, ...] = get_args(Encode)
 
 # Figures that ledgers give, with the category without which they are unknown.
 COUNTED = {
@@ -30,19 +31,24 @@ COUNTED = {
 }
 
 
+ByModel = tuple[float | None, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Priced:
     """What ledgers that differ in counts alone come to, a number each; None is unknown.
 
     Attributes:
-        energies: Picojoules a sample, by energy model.
-        ratios: Those over the artificial network's, by baseline and energy model.
+        models: The energy models, in the order of what follows.
+        energies: Picojoules a sample by each of them, by ledger.
+        ratios: Those over the artificial network's, by baseline.
         counted: What the ledgers give, by figure.
         assumptions: Of each energy model.
     """
 
-    energies: Mapping[str, Sequence[float | None]]
-    ratios: Mapping[Baseline, Mapping[str, Sequence[float | None]]]
+    models: tuple[str, ...]
+    energies: Sequence[ByModel]
+    ratios: Mapping[Baseline, Sequence[ByModel]]
     counted: Mapping[str, Sequence[float | None]]
     assumptions: Mapping[str, tuple[str, ...]]
 
@@ -99,11 +105,15 @@ def _priced(ledger: Ledger, artificial: Ledger | None, many: int) -> Priced:
         found: list[float | None] = [None] * many
         return found if value is None else np.broadcast_to(value, many).tolist()
 
+    def by_ledger(by_model: Iterable[float | None]) -> list[ByModel]:
+        return list(zip(*map(each, by_model), strict=True))
+
     lines = energy.panel(ledger, artificial=artificial).lines
     return Priced(
-        energies={model: each(line.bill.total_pj) for model, line in lines.items()},
+        models=tuple(lines),
+        energies=by_ledger(line.bill.total_pj for line in lines.values()),
         ratios={
-            baseline: {model: each(line.ratio[baseline]) for model, line in lines.items()}
+            baseline: by_ledger(line.ratio[baseline] for line in lines.values())
             for baseline in BASELINES
         },
         assumptions={model: line.bill.assumptions for model, line in lines.items()},
@@ -121,7 +131,7 @@ def usual_energy(models: Collection[str], /) -> str | None:
 
 def exit_energy_pj(exits: EarlyExit, model: str) -> float | None:
     """Return the energy estimate of a sample until its early exit; None if unknown."""
-    spent = {name: exits.spent[name] for name in get_args(Encode) if name in exits.spent}
+    spent = {name: exits.spent[name] for name in _ENCODES if name in exits.spent}
     total = energy.operations_pj(spent, model) if spent else None
     return None if total is None else total / exits.samples
 

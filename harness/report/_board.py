@@ -7,10 +7,9 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from operator import attrgetter
 from statistics import fmean
 from typing import Any, TypeVar, get_args
 
@@ -27,6 +26,7 @@ from harness.report._answers import (
     BASELINES,
     COUNTED,
     Baseline,
+    ByModel,
     Priced,
     PricedRow,
     answers,
@@ -43,7 +43,6 @@ Key = TypeVar("Key")
 # What a cell may differ in and still be averaged over or set beside another.
 # What lines of a table may differ in; text that a method reads is what it is given, as logits are.
 FREE = {"method", "params", "unlabelled", "backend", "timesteps", "seed"}
-_SHARED = attrgetter(*(item.name for item in fields(Cell) if item.name not in FREE))
 
 TRACKS: tuple[Track, ...] = get_args(Track)
 # Whom the methods of a track are set beside; the others beside the suite's baseline.
@@ -62,6 +61,75 @@ class Failure:
     error: str
     log_path: str | None
     cell_id: str
+
+
+class Answers(tuple[PricedRow, ...]):  # noqa: SLOT001  what is computed is kept in its dict
+    """The seeds of a line that have numbers; what follows from all of them is computed once."""
+
+    @cached_property
+    def metrics(self) -> tuple[Metrics, ...]:
+        """What each seed measured."""
+        return tuple(answer.metrics for answer in self)
+
+    @cached_property
+    def energies(self) -> dict[str, float]:
+        """The mean energy estimate of a sample in pJ, by energy model that has one."""
+        return self._by_model(lambda one: one.energies)
+
+    @cached_property
+    def ratios(self) -> dict[Baseline, dict[str, float]]:
+        """The mean of that over the artificial network's, by baseline and energy model."""
+
+        def over(baseline: Baseline) -> dict[str, float]:
+            return self._by_model(lambda one: one.ratios[baseline])
+
+        return {each: over(each) for each in BASELINES}
+
+    @cached_property
+    def further(self) -> dict[str, Mean]:
+        """The mean over seeds of each of the task's other metrics, by name."""
+        known = [one.further for one in self.metrics]
+        names = [name for name in known[0] if all(name in one for one in known)] if known else []
+        return {name: statistics.mean_over_seeds([one[name] for one in known]) for name in names}
+
+    @cached_property
+    def machines(self) -> frozenset[tuple[str | int | None, ...]]:
+        """The kinds of machine that they ran on, and how much of each they had."""
+        made = (answer.row.provenance for answer in self)
+        return frozenset((at.device, at.cpu, at.gpu, at.threads, at.cells_on_device) for at in made)
+
+    @cached_property
+    def wilson(self) -> tuple[Interval, ...]:
+        """The interval over test samples of each seed."""
+        return tuple(Interval(one.score_low, one.score_high) for one in self.metrics)
+
+    def average(self, figure: str) -> float | None:
+        """Return the mean of a metric or count over seeds; None if any does not know it."""
+        if figure not in self._averages:
+            known = (
+                [answer.figure(figure) for answer in self]
+                if figure in COUNTED
+                else [getattr(one, figure) for one in self.metrics]
+            )
+            self._averages[figure] = average(known)
+        return self._averages[figure]
+
+    @cached_property
+    def by_seed(self) -> dict[int, float]:
+        """The test score of each seed."""
+        return {answer.row.cell.seed: answer.metrics.score for answer in self}
+
+    @cached_property
+    def _averages(self) -> dict[str, float | None]:
+        return {}
+
+    def _by_model(self, of: Callable[[Priced], Sequence[ByModel]]) -> dict[str, float]:
+        known = [(one.priced, one.place) for one in self if one.priced]
+        if not known or len(known) < len(self):
+            return {}
+        columns = zip(*(of(priced)[place] for priced, place in known), strict=True)
+        means = zip(known[0][0].models, map(average, columns), strict=True)
+        return {model: mean for model, mean in means if mean is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +174,7 @@ class Line:
     backend: str
     timesteps: int
     asked: tuple[int, ...]
-    answers: tuple[PricedRow, ...]
+    answers: Answers
     failures: tuple[Failure, ...]
     accuracy: Mean | None
     given: Given
@@ -135,28 +203,22 @@ class Line:
     @property
     def metrics(self) -> tuple[Metrics, ...]:
         """What each seed measured."""
-        return tuple(answer.metrics for answer in self.answers)
+        return self.answers.metrics
 
-    @cached_property
+    @property
     def energies(self) -> dict[str, float]:
         """The mean energy estimate of a sample in pJ, by energy model that has one."""
-        return self._by_model(lambda one: one.energies)
+        return self.answers.energies
 
-    @cached_property
+    @property
     def ratios(self) -> dict[Baseline, dict[str, float]]:
         """The mean of that over the artificial network's, by baseline and energy model."""
+        return self.answers.ratios
 
-        def over(baseline: Baseline) -> dict[str, float]:
-            return self._by_model(lambda one: one.ratios[baseline])
-
-        return {each: over(each) for each in BASELINES}
-
-    @cached_property
+    @property
     def further(self) -> dict[str, Mean]:
         """The mean over seeds of each of the task's other metrics, by name."""
-        known = [one.further for one in self.metrics]
-        names = [name for name in known[0] if all(name in one for one in known)] if known else []
-        return {name: statistics.mean_over_seeds([one[name] for one in known]) for name in names}
+        return self.answers.further
 
     def operations(self) -> float | None:
         """Return accumulates and products of a sample; None if either is unknown."""
@@ -202,7 +264,7 @@ class Line:
 
     def by_seed(self) -> dict[int, float]:
         """Return the test score of each seed that has one."""
-        return {answer.row.cell.seed: answer.metrics.score for answer in self.answers}
+        return self.answers.by_seed
 
     def merits(self) -> dict[int, float]:
         """Return those as numbers that are higher for what is better."""
@@ -210,13 +272,12 @@ class Line:
 
     def average(self, figure: str) -> float | None:
         """Return the mean of a metric or count over seeds; None if any does not know it."""
-        return average([answer.figure(figure) for answer in self.answers])
+        return self.answers.average(figure)
 
-    @cached_property
+    @property
     def machines(self) -> frozenset[tuple[str | int | None, ...]]:
         """The kinds of machine that its seeds ran on, and how much of each they had."""
-        made = (answer.row.provenance for answer in self.answers)
-        return frozenset((at.device, at.cpu, at.gpu, at.threads, at.cells_on_device) for at in made)
+        return self.answers.machines
 
     @property
     def is_online(self) -> bool:
@@ -235,7 +296,7 @@ class Line:
 
     def wilson(self) -> tuple[Interval, ...]:
         """Return the interval over test samples of each seed."""
-        return tuple(Interval(one.score_low, one.score_high) for one in self.metrics)
+        return self.answers.wilson
 
     @property
     def widest_wilson(self) -> float:
@@ -250,15 +311,6 @@ class Line:
             told.append(f"{missing} missing")
         found = str(len(self.answers))
         return ", ".join([f"{found}/{len(self.asked)}", *told]) if told else found
-
-    def _by_model(
-        self, of: Callable[[Priced], Mapping[str, Sequence[float | None]]]
-    ) -> dict[str, float]:
-        known = [(of(one.priced), one.place) for one in self.answers if one.priced]
-        if not known or len(known) < len(self.answers):
-            return {}
-        means = ((model, [its[model][place] for its, place in known]) for model in known[0][0])
-        return {model: mean for model, all_ in means if (mean := average(all_)) is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -467,7 +519,7 @@ def leaderboard(
     beside = {track: baseline or baseline_of(track, suite) for track in TRACKS}
     redrawn = _by(again, lambda row: row.cell_id)
     priced = {answer.row.cell_id: answer for answer in answers(found, teachers)}
-    by_setting = _by(found, _shared_of())
+    by_setting = _by(found, _of_any_seed(_shared))
     budgets = list(suite.recipes)
 
     def place(key: str) -> tuple[int, str]:
@@ -530,9 +582,11 @@ def _setting(
     authors: Collection[str],
     spelt: Mapping[str, Collection[str]],
 ) -> Setting:
-    labels = _labels(rows, authors, spelt)
+    method = _of_any_seed(_method)
+    methods = {row.cell_id: method(row) for row in rows}
+    labels = _labels(rows, methods, authors, spelt)
     a_pass = _samples_a_pass(rows)
-    by_line = _by(rows, lambda row: (row.cell.timesteps, _backend(row.cell), _method(row.cell)))
+    by_line = _by(rows, lambda row: (row.cell.timesteps, _backend(row.cell), methods[row.cell_id]))
     lines = [
         replace(
             _line(by_line[key], labels[key[-1]], priced, suite, a_pass),
@@ -610,7 +664,7 @@ def _line(
 ) -> Line:
     rows = sorted(rows, key=lambda row: row.cell.seed)
     cell = rows[0].cell
-    found = tuple(priced[row.cell_id] for row in rows if row.cell_id in priced)
+    found = Answers(priced[row.cell_id] for row in rows if row.cell_id in priced)
     measured = [answer.metrics for answer in found]
     step = resolution_of(measured)
     curves = [curve for answer in found if (curve := answer.metrics.score_by_step)]
@@ -810,16 +864,19 @@ def _marked(method: str, found: int, asked: int) -> str:
 
 
 def _labels(
-    rows: Sequence[Row], authors: Collection[str], spelt: Mapping[str, Collection[str]]
+    rows: Sequence[Row],
+    methods: Mapping[str, str],
+    authors: Collection[str],
+    spelt: Mapping[str, Collection[str]],
 ) -> dict[str, str]:
     """Return a name for each method and parameters; parameters where they differ, or as told."""
-    found = {_method(row.cell): row.cell for row in rows if row.cell_id not in authors}
+    found = {methods[row.cell_id]: row.cell for row in rows if row.cell_id not in authors}
     by_method = _by(found.values(), lambda cell: cell.method)
     labels = {
         key: _label(cell, by_method[cell.method], spelt.get(cell.method, ()))
         for key, cell in found.items()
     }
-    theirs = {_method(row.cell): row.cell for row in rows if row.cell_id in authors}
+    theirs = {methods[row.cell_id]: row.cell for row in rows if row.cell_id in authors}
     return labels | {
         key: f"{cell.method} (authors'{', from teacher' * cell.starts_from_teacher})"
         for key, cell in theirs.items()
@@ -845,16 +902,16 @@ def _method(cell: Cell) -> str:
     return _canonical(asked | read)
 
 
-def _shared_of() -> Callable[[Row], str]:
-    """Return what tells what a row's cell shares, spelt once for cells that do."""
-    spelt: dict[tuple[Any, ...], str] = {}
+def _of_any_seed(spelt: Callable[[Cell], str]) -> Callable[[Row], str]:
+    """Return what ``spelt`` says of a row's cell, once for cells that differ in the seed alone."""
+    known: dict[tuple[str, str], str] = {}
 
-    def shared(row: Row) -> str:
-        if (parts := _SHARED(row.cell)) not in spelt:
-            spelt[parts] = _shared(row.cell)
-        return spelt[parts]
+    def of(row: Row) -> str:
+        if (but_seed := row.cell.around_seed) not in known:
+            known[but_seed] = spelt(row.cell)
+        return known[but_seed]
 
-    return shared
+    return of
 
 
 def _shared(cell: Cell) -> str:
@@ -867,8 +924,7 @@ def recipe_of(cell: Cell, /) -> dict[str, Any]:
     return {k: part for k, part in identifying(cell.recipe).items() if k != "learning_rate"}
 
 
-def _canonical(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, sort_keys=True)
+_canonical = json.JSONEncoder(sort_keys=True).encode
 
 
 def resolution_of(metrics: Iterable[Metrics], /) -> float:

@@ -224,12 +224,12 @@ def circumstances(setting: Setting, /) -> Iterable[str]:
 
 def _ran_on(made: Sequence[Provenance]) -> str:
     """Return which machines and which versions of which libraries made the rows."""
-    machines = sorted({_machine(where) for where in made})
-    names = sorted({name for where in made for name in where.versions})
-    versions = [
-        f"{name} {' and '.join(sorted({at.versions[name] for at in made if name in at.versions}))}"
-        for name in names
-    ]
+    kinds = {(at.gpu, at.cells_on_device, *at.processor.items()): at for at in made}
+    machines = sorted({_machine(at) for at in kinds.values()})
+    found: dict[str, set[str]] = {}
+    for name, version in {item for where in made for item in where.versions.items()}:
+        found.setdefault(name, set()).add(version)
+    versions = [f"{name} {' and '.join(sorted(found[name]))}" for name in sorted(found)]
     several = f"{len(machines)} kinds of machine: " if len(machines) > 1 else ""
     told = ", ".join(versions) or "libraries unknown"
     return f"Ran on {several}{'; '.join(machines) or words.UNKNOWN}. With {told}"

@@ -76,7 +76,10 @@ def _laid_out(part: Any, *, depth: int) -> str:
         return "{\n" + ",\n".join(items) + "\n}"
     if depth and isinstance(part, list):
         return "[\n" + ",\n".join(_laid_out(item, depth=depth - 1) for item in part) + "\n]"
-    return json.dumps(part, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return _encoded(part)
+
+
+_encoded = json.JSONEncoder(sort_keys=True, allow_nan=False, ensure_ascii=False).encode
 
 
 def _setting(setting: Setting) -> dict[str, Any]:

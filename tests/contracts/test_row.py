@@ -116,6 +116,14 @@ def test_a_cell_at_another_seed_is_the_one_that_is_made_with_it(seed: int) -> No
     assert CELL.cell_id == replace(CELL).cell_id
 
 
+@pytest.mark.parametrize("other", [{"timesteps": 9}, {"backend": "other"}, {"params": {"seed": 3}}])
+def test_cells_share_what_is_around_their_seed_if_they_differ_in_it_alone(
+    other: dict[str, Any],
+) -> None:
+    assert replace(CELL, seed=3).around_seed == CELL.around_seed
+    assert replace(CELL, **other).around_seed != CELL.around_seed
+
+
 @pytest.mark.parametrize("seed", [-1, 1.0, True, "1", None])
 def test_a_cell_is_at_no_seed_that_is_none(seed: Any) -> None:
     with pytest.raises(SpecError, match=r"Cell\.seed"):

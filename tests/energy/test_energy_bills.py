@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from harness.contracts.errors import UnknownPluginError
 from harness.contracts.ledger import CATEGORIES, Encode, Ledger, Shape, Uncounted
-from harness.energy import BREAK_EVENS, bill, model_names, operations_pj, panel, together
+from harness.energy import BREAK_EVENS, _model, bill, model_names, operations_pj, panel, together
 from harness.energy import devices as device_table
 from harness.energy import yan_2024 as yan
 from harness.energy._bill import twin_bits
+from harness.energy._operations import prices
 from tests.energy.ledgers import made, random_ledger
 
 # Two inputs, two integrate-and-fire neurons, two outputs, T = 4, one sample. Input (1, .5)
@@ -248,6 +249,15 @@ def test_a_convention_is_priced_by_the_models_that_follow_it() -> None:
     assert operations_pj({}, "horowitz_45nm_fp32:cached") == 0.0
 
 
+@given(st.dictionaries(st.sampled_from(CATEGORIES), st.integers(0, 2**60)))
+def test_what_is_free_moves_no_digit_of_a_price(counts: dict[str, int]) -> None:
+    for name in BY_OPERATION:
+        told = prices(_model(name), name)
+        assert told is not None
+        each = (of.get(item, 0.0) * count for of in told.values() for item, count in counts.items())
+        assert operations_pj(dict.fromkeys(told, counts), name) == sum(each, start=0.0)
+
+
 MAKES = (
     *(random_ledger(seed) for seed in range(4)),
     *(random_ledger(seed, samples=6) for seed in range(2)),
@@ -277,6 +287,35 @@ def test_ledgers_of_one_make_cost_together_what_each_costs_alone(name: str) -> N
             assert {kind: its(ratio) for kind, ratio in line.ratio.items()} == alone.ratio
             assert line.bill.assumptions == alone.bill.assumptions
     assert sorted(seen) == list(range(len(MAKES)))
+
+
+COUNTS = st.sampled_from([0, 1, 7, 10, 2**40])
+LEDGERS = st.builds(
+    lambda mac, cached, ac, leaks, spikes: made(
+        1,
+        4,
+        fc1=LAYERS["fc1"] | {"mac": mac, "cached": {"mac": cached}},
+        neurons=LAYERS["neurons"] | {"neuron_mul": leaks, "spikes": spikes},
+        fc2=LAYERS["fc2"] | {"ac": ac},
+    ),
+    *[COUNTS] * 5,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(LEDGERS, min_size=1, max_size=12))
+def test_ledgers_from_json_cost_together_what_each_costs_alone(ledgers: list[Ledger]) -> None:
+    read = [Ledger.from_plain(one.to_plain()) for one in ledgers]
+    makes = list(together(read))
+    assert sorted(place for _, places in makes for place in places) == list(range(len(ledgers)))
+    for all_, places in makes:
+        lines = panel(all_).lines
+        for at, place in enumerate(places):
+            alone = panel(ledgers[place]).lines
+            its = {name: line.bill.total_pj for name, line in lines.items()}
+            assert {name: _of(pj, at=at, many=len(places)) for name, pj in its.items()} == {
+                name: line.bill.total_pj for name, line in alone.items()
+            }
 
 
 def _of(numbers: float | None, *, at: int, many: int) -> float | None:
