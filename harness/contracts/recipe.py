@@ -24,7 +24,8 @@ class Recipe:
         precision: Of forward and backward. ``float64`` is of everything, and ends each step
             on a grid (``harness.training.descent``), which other processors repeat to the
             decision; under ``bfloat16`` weights and optimiser stay float32.
-        compiled: Whether neurons run through ``torch.compile``.
+        compiled: Whether neurons run through ``torch.compile``, and convolutions as products
+            of matrices where the processor is faster so.
     """
 
     epochs: int
