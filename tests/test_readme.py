@@ -38,6 +38,8 @@ def test_the_board_follows_the_rows_and_an_unknown_number_is_a_dash(tmp_path: Pa
         for line in setting["lines"]
         if (line["method"], line["timesteps"], line["backend"]) == (method, 1, "norse")
     ]
+    # A second entry is no method of its own, however good.
+    lines.append({**lines[1], "method": "logit_kd (authors')", "authors": True})
     folder = tmp_path / "results" / "digits"
     folder.mkdir(parents=True)
     setting["lines"] = lines
@@ -49,7 +51,7 @@ def test_the_board_follows_the_rows_and_an_unknown_number_is_a_dash(tmp_path: Pa
     # Three of a kind and the baseline, which has no number here; the fourth is left out.
     assert [row[0].removeprefix("| ") for row in rows] == ["logit_kd", "supersnn", "dkd", "direct"]
     assert [row[2].strip("| ") for row in rows] == ["75.0 ± 1.0", "50.0 ± 1.0", "25.0 ± 1.0", "—"]
-    assert "5 methods on norse at T = 1 with 5 seeds, 3 rows." in told
+    assert "5 methods on norse at T = 1 with 5 seeds, 3 rows in all." in told
 
 
 def _mean(accuracy: float | None) -> dict[str, float] | None:

@@ -3,7 +3,7 @@
 import gc
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +12,7 @@ import typer
 from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Exit, Out, Results
 
 if TYPE_CHECKING:
+    from harness.contracts.row import Row
     from harness.engine.freshness import Standing
     from harness.engine.publish import Publication
 
@@ -146,19 +147,37 @@ def _tell_machine(found: "Publication") -> None:
 
 
 def _tell_mine(suite: str, found: "Publication") -> None:
-    """Show one's own methods with the suite's baseline and the best of the same tracks."""
+    """Show one's own methods with the suite's baseline and the best of the same tracks.
+
+    Each training budget has a table. Second entries of others stay on the board.
+    """
+    second = found.authors - found.mine
+    budgets: dict[str, list[Row]] = {}
+    for row in found.rows:
+        if row.cell_id not in second:
+            budgets.setdefault(row.cell.recipe_name, []).append(row)
+    for rows in budgets.values():
+        _tell_budget(suite, rows, found.mine, several=len(budgets) > 1)
+
+
+def _tell_budget(
+    suite: str, rows: "Iterable[Row]", mine: Collection[str], *, several: bool
+) -> None:
     from harness.engine import glance, grid
     from harness.report._labels import track_of
 
-    yours = {row.cell.method for row in found.rows if row.cell_id in found.mine}
+    yours = [row.cell for row in rows if row.cell_id in mine]
     if not yours:
         return
-    asked = {(row.cell.timesteps, row.cell.seed) for row in found.rows if row.cell_id in found.mine}
-    tracks = {track_of(method) for method in yours}
-    rows = [row for row in found.rows if (row.cell.timesteps, row.cell.seed) in asked]
+    asked = {(cell.timesteps, cell.seed) for cell in yours}
+    tracks = {track_of(cell.method) for cell in yours}
+    rows = [row for row in rows if (row.cell.timesteps, row.cell.seed) in asked]
     alike = [row for row in rows if track_of(row.cell.method) in tracks]
-    shown = {*yours, grid.load_suite(suite).baseline, *glance.best(alike, asked)}
-    print(*glance.table((r for r in rows if r.cell.method in shown), mine=found.mine), sep="\n")
+    methods = {cell.method for cell in yours}
+    shown = {*methods, grid.load_suite(suite).baseline, *glance.best(alike, asked)}
+    if several:
+        print(f"training budget {yours[0].recipe_name}:")
+    print(*glance.table((r for r in rows if r.cell.method in shown), mine=mine), sep="\n")
 
 
 def _tell_files(found: "Publication", changed: Iterable[str]) -> None:

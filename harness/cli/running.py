@@ -286,10 +286,16 @@ def run(  # noqa: PLR0913  one option a filter
 def tune(  # noqa: PLR0913  one option a filter
     suite: str,
     *,
-    trials: Annotated[int, typer.Option(help="Points of every method, 1 to 8.")] = 8,
+    trials: Annotated[
+        int | None,
+        typer.Option(help="Points of every method, 1 to 8; default as others had, or 8."),
+    ] = None,
     repeats: Annotated[
-        int, typer.Option(help="Seeds that each point is tried with; the best mean is chosen.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            help="Seeds of each point, whose best mean is chosen; default as others had, or 1."
+        ),
+    ] = None,
     methods: Names = None,
     timesteps: Numbers = None,
     backends: Names = None,

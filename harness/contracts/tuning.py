@@ -58,6 +58,11 @@ class Tuning:
     repeats: int = 1
 
     @property
+    def points(self) -> int:
+        """How many were tried."""
+        return len(self.trials) // self.repeats
+
+    @property
     def seeds(self) -> range:
         """Of the trials of every point."""
         return range(self.seed, self.seed + self.repeats)

@@ -71,6 +71,7 @@ class Publication:
     Attributes:
         rows: Those that stand in the tables.
         mine: Identities of those that were made here.
+        authors: Of those with their authors' constants where tuning chose others.
         files: Everything written.
         changes: What one's own rows are to those that are published.
         warnings: What a reader of the tables should know, a sentence each.
@@ -79,6 +80,7 @@ class Publication:
 
     rows: tuple[Row, ...]
     mine: frozenset[str]
+    authors: frozenset[str]
     files: tuple[Path, ...]
     changes: Changes
     warnings: tuple[str, ...]
@@ -292,6 +294,7 @@ def _publication(found: "_Gathered", files: Iterable[Path], warnings: Iterable[s
     return Publication(
         rows=tuple(found.rows),
         mine=frozenset(found.mine),
+        authors=frozenset(found.authors),
         files=tuple(files),
         changes=found.changes,
         warnings=tuple(warnings),

@@ -10,6 +10,7 @@ best is frozen beside the published rows, and boards are run with it at fresh se
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -58,22 +59,27 @@ def searches(
     published: Published,
     /,
     *,
-    trials: int,
-    repeats: int = 1,
+    trials: int | None = None,
+    repeats: int | None = None,
 ) -> list[Search]:
     """Return what is to be tried of every method that ``axes`` choose: so many points and seeds.
 
     It is tried at the suite's middle T on the last of its simulators, or at the first T and
-    on the last simulator that ``axes`` name.
+    on the last simulator that ``axes`` name. Points and seeds are as many as most methods had
+    that were tuned before with this recipe, or else eight and one.
 
     Raises:
         SpecError: If there are not so many points, or the board's seeds hold the search's.
     """
+    asked = load_suite(suite)
+    usual = _usual(published.tunings, axes.recipe or next(iter(asked.recipes)))
+    trials = usual[0] if trials is None else trials
+    repeats = usual[1] if repeats is None else repeats
     if not 1 <= trials <= len(WITH_WEIGHT):
         raise SpecError(f"--trials must be in 1..{len(WITH_WEIGHT)}, got {trials}")
     if repeats < 1:
         raise SpecError(f"--repeats must be at least 1, got {repeats}")
-    asked, kept = load_suite(suite), range(SEED, SEED + repeats)
+    kept = range(SEED, SEED + repeats)
     if taken := {*kept} & {*asked.seeds}:
         raise SpecError(f"suite {suite!r} has the seed {min(taken)}, which is kept for tuning")
     middle = asked.timesteps[len(asked.timesteps) // 2]
@@ -107,6 +113,13 @@ def searches(
         )
         for cell in plain
     ]
+
+
+def _usual(before: Iterable[Tuning], recipe: str) -> tuple[int, int]:
+    """Return how many points and seeds most methods were tried with."""
+    tried = (one for one in before if one.recipe_name == recipe and one.trials)
+    had = Counter((one.points, one.repeats) for one in tried)
+    return max(had, key=had.__getitem__, default=(len(WITH_WEIGHT), 1))
 
 
 def points(method: str) -> Sequence[tuple[float, float]]:

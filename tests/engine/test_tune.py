@@ -133,6 +133,21 @@ def test_equal_means_are_equal_in_whatever_order_seeds_were_right(tmp_path: Path
     assert found.learning_rate == 0.1  # the earliest of equals
 
 
+def test_a_method_that_comes_later_is_tried_as_often_as_those_before(tmp_path: Path) -> None:
+    axes = Axes(methods=("direct",))
+    trial = Trial(learning_rate=0.1, params={}, cell_id="", status="ok", accuracy=0.5)
+    had = Tuning(**{**CHOICE, "trials": (trial,) * 6, "repeats": 3})
+    known = Published(tunings=(had, replace(had, recipe_name="long", repeats=1)))
+    (as_others,) = searches("digits", axes, Store(tmp_path), known)
+    assert [cell.seed for cell in as_others.cells] == [SEED, SEED + 1, SEED + 2] * 2
+    (long,) = searches("digits", replace(axes, recipe="long"), Store(tmp_path), known)
+    assert (len(long.cells), long.repeats) == (6, 1)
+    (told,) = searches("digits", axes, Store(tmp_path), known, trials=1, repeats=1)
+    assert len(told.cells) == 1
+    (first,) = searches("digits", axes, Store(tmp_path), Published())
+    assert (len(first.cells), first.repeats) == (8, 1)
+
+
 def test_where_less_is_better_the_least_is_chosen(tmp_path: Path) -> None:
     store, pixels = Store(tmp_path), Scale(unit="px", higher_is_better=False, most=None)
     (search,) = _searches(tmp_path, Axes(methods=("direct",)), trials=3)

@@ -6,7 +6,9 @@ from io import StringIO
 
 import pytest
 
+from harness.cli.publishing import _tell_mine
 from harness.contracts.row import Row
+from harness.engine.publish import Changes, Publication
 from harness.report import Leaderboard, leaderboard, render, to_csv
 from tests.report.rows import SUITE, right, with_cell
 
@@ -82,3 +84,27 @@ def test_the_table_for_programs_says_which_they_are() -> None:
         "better": "False",
         "logit_kd (authors')": "True",
     }
+
+
+def test_the_terminal_sets_ones_own_beside_rows_of_the_same_budget_and_no_second_entry(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mine = right("logit_kd", 380)
+    tuned, theirs = right("direct", 360), with_cell(right("direct", 400), params={"weight": 9.0})
+    longer = with_cell(right("direct", 392), recipe_name="long")
+    rows = (mine, tuned, theirs, longer)
+    _tell_mine(
+        "digits",
+        Publication(
+            rows=rows,
+            mine=frozenset({mine.cell_id}),
+            authors=frozenset({theirs.cell_id}),
+            files=(),
+            changes=Changes(),
+            warnings=(),
+            refused=(),
+        ),
+    )
+    told = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert told[0] == ["training", "budget", "default:"]
+    assert told[2:] == [["yours", "logit_kd", "95.0"], ["direct", "90.0"]]
