@@ -22,7 +22,9 @@ def by_products(network: nn.Module) -> None:
     They are while gradients are wanted, in bfloat16 on a processor with AMX, and on small maps;
     anywhere else, and whenever nothing is trained, they stay what they are.
     """
-    if not torch.cpu.get_capabilities().get("amx_bf16", False):
+    # Older versions of torch do not say what a processor can.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    if not capabilities.get("amx_bf16"):
         return
     for layer in network.modules():
         if type(layer) is nn.Conv2d and _fits(layer):
