@@ -225,7 +225,7 @@ def test_zeroed_weights_of_a_teacher_are_refused(project: Path) -> None:
 def test_a_row_is_reproduced_in_every_number(project: Path) -> None:
     line = (project / "results" / "digits" / "qcfs.jsonl").read_text().splitlines()[0]
     told = harness(project, "reproduce", json.loads(line)["cell_id"])
-    assert ": identical; accuracy" in told
+    assert ": identical; score" in told
 
 
 def test_modules_are_compared_once_for_all_rows_of_the_same_code(
