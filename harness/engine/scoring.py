@@ -142,8 +142,10 @@ def _wrong(metrics: Metrics, found: _Decided) -> Iterator[str]:
     figures = _of_classes(found) if found.task == _CLASSES else _of_task(found)
     metric, scale, steps = figures.pop("metric"), figures.pop("scale"), figures["score_by_step"]
     by_step = metrics.score_by_step or (metrics.score,)
-    asked = (metric, scale) == (metrics.metric, metrics.scale)
-    if not asked or not _same(by_step, steps[-len(by_step) :]):
+    if metrics.scale != scale:
+        yield f"{metrics.scale!r}, but that of its task is {scale!r}"
+        return
+    if metrics.metric != metric or not _same(by_step, steps[-len(by_step) :]):
         yield (
             f"{metrics.metric} {metrics.score!r} of {metrics.n_test} samples, but the predictions "
             f"beside it give {metric} {steps[-1]!r}, or differ in an earlier step"

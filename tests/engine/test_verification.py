@@ -20,7 +20,7 @@ from harness.contracts.cell import Cell
 from harness.contracts.errors import StoreError
 from harness.contracts.ledger import Ledger
 from harness.contracts.row import Metrics, Provenance, Row
-from harness.contracts.task import MetricSpec, Score
+from harness.contracts.task import MetricSpec, Scale, Score
 from harness.data import catalogue
 from harness.engine import bundle, grid, packed, scoring, trust, verification
 from harness.engine.cell import weights_of
@@ -280,6 +280,7 @@ def test_a_row_of_another_task_is_scored_by_it(points: tuple[Row, dict[str, Any]
     for change, words in (
         ({"score": 0.8, "score_by_step": (0.375, 0.8)}, "beside it give within 0.75"),
         ({"metric": "accuracy"}, "beside it give within 0.75"),
+        ({"scale": Scale(higher_is_better=False)}, "but that of its task is Scale(unit='%', h"),
         ({"further": {"worst": 0.6}}, "further {'worst': 0.6}, but"),
         ({"further": {}}, "further {}, but"),
         ({"score_area": 0.6}, "score_area 0.6, but"),
