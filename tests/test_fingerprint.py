@@ -411,6 +411,7 @@ GLUE = {
     "harness.engine.proofs": "judges rows",
     "harness.engine.warden": "ends the process",
     "harness.engine.worker": "turns what happens into a row",
+    "harness.training.convolving": "taken by compiled recipes alone, whose rows tell it",
     "harness.fingerprint": "judges rows",
     "harness.results": "reads and writes rows",
     "harness.store": "reads and writes rows",
