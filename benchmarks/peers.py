@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
-from itertools import accumulate, product, repeat, takewhile
+from itertools import product, repeat
 from pathlib import Path
 from typing import Any, cast
 
@@ -326,9 +326,10 @@ def convolving_ms(step: Step) -> float:
 
 def _convolves(event: Any) -> bool:
     """Return whether an event is a convolution, and no part of one."""
-    parents = takewhile(bool, accumulate(repeat(event), lambda one, _: one.cpu_parent))
-    names = [one.name for one in parents]
-    return names[0] in _CONVOLUTIONS and not {*names[1:]} & _CONVOLUTIONS
+    parent = event.cpu_parent
+    while parent is not None and parent.name not in _CONVOLUTIONS:
+        parent = parent.cpu_parent
+    return parent is None and event.name in _CONVOLUTIONS
 
 
 def _memory(peer: str, contender: str, setting: Setting, precision: Precision) -> float | None:

@@ -3,7 +3,7 @@
 import gc
 import json
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -161,7 +161,7 @@ def _tell_mine(suite: str, found: "Publication") -> None:
 
 
 def _tell_budget(
-    suite: str, rows: "Iterable[Row]", mine: Collection[str], *, several: bool
+    suite: str, rows: "Sequence[Row]", mine: Collection[str], *, several: bool
 ) -> None:
     from harness.engine import glance, grid
     from harness.report._labels import track_of

@@ -13,8 +13,8 @@ from statistics import fmean
 from harness import statistics
 from harness.contracts.cell import Cell
 from harness.contracts.row import Row
-from harness.contracts.task import FRACTION
 from harness.contracts.values import spell
+from harness.report._board import resolution_of
 from harness.report._labels import told_apart
 from harness.report._words import accuracy, visible
 
@@ -122,10 +122,9 @@ def _told(rows: Sequence[Row]) -> str:
     lacking = f" ({len(known)} of {len(rows)})" if len(known) < len(rows) else ""
     if not known:
         return "/".join(sorted({row.status for row in rows})) or "—"
-    scale = known[0].scale
-    step = min(1 / metrics.n_test for metrics in known) if scale == FRACTION else 0.0
+    mean = statistics.mean_over_seeds(found, resolution=resolution_of(known))
     widest = max((one.score_high - one.score_low) / 2 for one in known)
-    return accuracy(statistics.mean_over_seeds(found, resolution=step), widest, scale) + lacking
+    return accuracy(mean, widest, known[0].scale) + lacking
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:

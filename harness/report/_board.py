@@ -262,6 +262,11 @@ class Line:
         """Its mean score if more is better, else less that; below all without a number."""
         return self.scale.merit(self.accuracy.value) if self.accuracy else -math.inf
 
+    @property
+    def told(self) -> str:
+        """Its mean score in the metric's unit, with its half-width."""
+        return words.accuracy(self.accuracy, self.widest_wilson, self.scale)
+
     def by_seed(self) -> dict[int, float]:
         """Return the test score of each seed that has one."""
         return self.answers.by_seed

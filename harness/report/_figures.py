@@ -246,7 +246,7 @@ class _Upwards:
         """Return in Vega's words a number that is lower for what is better."""
         if not self.scale.higher_is_better:
             return f"datum.{field}"
-        return f"{100 * self._is_fraction} - datum.{field}"
+        return f"{100 * self.is_fraction} - datum.{field}"
 
     def errors(self) -> dict[str, str]:
         """Return those of the mean and the ends of its interval."""
@@ -257,7 +257,7 @@ class _Upwards:
         """Return the axis of scores; of fractions, by the logarithm of 1 % and the error."""
         alike: dict[str, Any] = {"reverse": True, "nice": False, "zero": False, "padding": 8}
         told = self.error("value")
-        if self._is_fraction:
+        if self.is_fraction:
             scale = alt.Scale(type="symlog", constant=1, **alike)
             axis = alt.Axis(values=alt.ExprRef(_TICKS), labelExpr=told, labelOverlap="greedy")
         else:
@@ -272,11 +272,12 @@ class _Upwards:
         )
         return (
             "Points are means over seeds, bars their 95 % intervals (over test samples for one "
-            f"seed){logarithm * self._is_fraction}. A ring marks your own. "
+            f"seed){logarithm * self.is_fraction}. A ring marks your own. "
         )
 
     @property
-    def _is_fraction(self) -> bool:
+    def is_fraction(self) -> bool:
+        """Whether they are told in per cent."""
         return self.scale.unit == "%"
 
 
@@ -408,7 +409,7 @@ def _anytime(up: _Upwards) -> Figure:
         needs=("step",),
         title="Accuracy after each step",
         caption="One pass, stopped after 1, 2, ... T steps; means over seeds."
-        f"{' Accuracy is drawn by the logarithm of the error.' * (up.scale.unit == '%')}",
+        f"{' Accuracy is drawn by the logarithm of the error.' * up.is_fraction}",
         source="lines",
         spec=_compiled(alt.layer(lines, points, ends), named="label", sides=_RIGHT),
         longest=True,

@@ -58,7 +58,7 @@ def _row(cells: Iterable[str]) -> str:
 def _accuracy(line: Line | None) -> str:
     if line is None or line.accuracy is None:
         return "--"
-    told = words.accuracy(line.accuracy, line.widest_wilson, line.scale).replace("±", r"\pm")
+    told = line.told.replace("±", r"\pm")
     lacking = "" if len(line.answers) == len(line.asked) else rf"\,({line.outcome()})"
     number = rf"\mathbf{{{told}}}" if line.is_first else told
     return f"${number}${lacking}"

@@ -100,11 +100,13 @@ def supported(board: Leaderboard, /) -> str:
         "*(authors')*: a second entry, with the authors' constants at the suite's learning rate "
         "where tuning chose others; in no group, no comparison and no ranking."
     )
-    has_second = any(line.authors for setting in board.settings for line in setting.lines)
     less = f"Of {board.metric} less is better: a gain is what a method has less than its baseline."
-    has_less = not board.scale.higher_is_better
-    further = [told for told, is_so in ((less, has_less), (second, has_second)) if is_so]
-    return " ".join([power(board), budgets.sentence(board), *further])
+    told = [power(board), budgets.sentence(board)]
+    if not board.scale.higher_is_better:
+        told.append(less)
+    if any(line.authors for setting in board.settings for line in setting.lines):
+        told.append(second)
+    return " ".join(told)
 
 
 def power(board: Leaderboard, /) -> str:
@@ -282,7 +284,7 @@ def _glance(line: Line | None) -> str:
         return words.UNKNOWN
     if line.accuracy is None:
         return line.outcome()
-    text = _accuracy(line)
+    text = line.told
     lacking = f" ({line.outcome()})" if len(line.answers) < len(line.asked) else ""
     return f"**{text}**{lacking}" if line.is_first else f"{text}{lacking}"
 
@@ -308,7 +310,7 @@ def _columns(headline: str | None) -> list[Column[Line]]:
         Column("track", lambda line: line.track, left=True),
         Column("group", _group),
         Column("method", lambda line: named(line.method), left=True),
-        Column("accuracy %", _accuracy),
+        Column("accuracy %", lambda line: line.told),
         Column("Wilson half-width", _wilson),
         Column("over baseline", lambda line: words.difference(line.gain, line.scale)),
         Column("verdict", lambda line: words.verdict(line.gain), left=True),
@@ -331,10 +333,6 @@ def _group(line: Line) -> str:
     if line.group is None:
         return words.UNKNOWN
     return f"{line.group}{'?' * (len(line.answers) < MIN_SEEDS_FOR_CLAIMS)}"
-
-
-def _accuracy(line: Line) -> str:
-    return words.accuracy(line.accuracy, line.widest_wilson, line.scale)
 
 
 def _wilson(line: Line) -> str:

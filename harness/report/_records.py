@@ -264,7 +264,7 @@ def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
         "params": json.dumps(line.params, sort_keys=True),
         "outcome": line.outcome(),
         "state": _state(line),
-        "accuracy_text": words.accuracy(line.accuracy, line.widest_wilson, line.scale),
+        "accuracy_text": line.told,
         **_accuracy(line),
         "group": line.group,
         "best": _digits(line.best),

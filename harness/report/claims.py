@@ -293,8 +293,7 @@ def to_markdown(held: Sequence[Held], /) -> str:
 
 
 def _ours(one: Held) -> str:
-    line = one.ours
-    return words.UNKNOWN if line is None else words.accuracy(line.accuracy, line.widest_wilson)
+    return words.UNKNOWN if one.ours is None else one.ours.told
 
 
 def _difference(one: Held) -> str:

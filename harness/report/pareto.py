@@ -84,15 +84,11 @@ def to_markdown(points: Sequence[Point], cost: Cost, /) -> str:
         Column("budget", lambda one: words.text(one.cell.recipe_name), left=True),
         *([] if cost == "timesteps" else [Column[Point]("T", lambda one: str(one.line.timesteps))]),
         Column("simulator", lambda one: words.text(one.line.backend), left=True),
-        Column("accuracy %", lambda one: _accuracy(one.line)),
+        Column("accuracy %", lambda one: one.line.told),
         Column(_TITLES[cost], lambda one: text(one.cost)),
         Column("seeds", lambda one: one.line.outcome(), left=True),
     ]
     return table(points, columns)
-
-
-def _accuracy(line: Line) -> str:
-    return words.accuracy(line.accuracy, line.widest_wilson, line.scale)
 
 
 def to_plain(point: Point, /) -> dict[str, Any]:

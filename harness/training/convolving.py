@@ -107,13 +107,14 @@ def _windows(
     padding: int,
 ) -> tuple[Tensor, tuple[int, int, int]]:
     """Return all that a kernel sees, ``[pixels, side * side * C]``, and what pixels they are."""
-    padded = pad(images.permute(0, 2, 3, 1), (0, 0, padding, padding, padding, padding))
-    count, height, width, channels = padded.contiguous().shape
+    around = (0, 0, padding, padding, padding, padding)
+    padded = pad(images.permute(0, 2, 3, 1), around).contiguous()
+    count, height, width, channels = padded.shape
     down, across = 1 + (height - side) // stride, 1 + (width - side) // stride
-    line, pixel = width * channels, channels
-    seen = padded.contiguous().as_strided(
+    line = width * channels
+    seen = padded.as_strided(
         (count, down, across, side, side * channels),
-        (height * line, stride * line, stride * pixel, line, 1),
+        (height * line, stride * line, stride * channels, line, 1),
     )
     return seen.reshape(count * down * across, -1), (count, down, across)
 
