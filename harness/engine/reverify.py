@@ -128,18 +128,19 @@ def suspects(suite: str, runs: Path, folder: Path, /, *, sample: int | None) -> 
     Or ``sample`` rows, evenly over all there are, as if theirs had.
     """
     store, known = Store(runs), published(suite, results=folder)
-    here = {row.cell_id: row for row in store.rows(suite) if row.cell.judged == "test"}
-    rows = {**known.rows, **here}  # trials have no canary
-    identities = {row.cell.teacher for row in rows.values() if row.cell.teacher}
-    for cell in map(cell_of, identities):
-        rows |= {
-            row.cell_id: row for row in (known.teachers.get(cell.cell_id), store.load(cell)) if row
-        }
-    ok = [row for row in rows.values() if row.status in {"ok", "skipped"}]
-    if sample is not None:
-        return ok[:: max(1, len(ok) // sample)][:sample]
+    here = [row for row in store.rows(suite) if row.cell.judged == "test"]  # trials have no canary
+    rows = [*known.rows.values(), *here]
+    for cell in map(cell_of, {row.cell.teacher for row in rows if row.cell.teacher}):
+        rows += [row for row in (known.teachers.get(cell.cell_id), store.load(cell)) if row]
     noted = proofs.read(folder, runs)
-    return [row for row in ok if has_moved(row, noted)]
+    # A cell that was run here and published has two rows, of other code; one proof if they agree.
+    found = {
+        tuple(key_of(row, stage) for stage in PARTS): row
+        for row in rows
+        if row.status in {"ok", "skipped"} and (sample is not None or has_moved(row, noted))
+    }
+    ok = list(found.values())
+    return ok if sample is None else ok[:: max(1, len(ok) // sample)][:sample]
 
 
 def note(

@@ -101,3 +101,20 @@ def test_trials_are_not_asked_for_the_canary_that_they_do_not_have(
     found = suspects("digits", tmp_path / "runs", folder, sample=None)
     assert moved.cell_id in {one.cell_id for one in found}
     assert trial.cell_id not in {one.cell_id for one in found}
+
+
+def test_a_published_row_is_asked_though_its_cell_was_run_here_too(
+    folder: Path, tmp_path: Path
+) -> None:
+    file = folder / "digits" / "teachers.jsonl"
+    teacher = Row.from_json(file.read_text())
+    assert teacher.canary is not None
+    old = replace(
+        teacher,
+        canary=replace(teacher.canary, losses=(9.0,)),
+        provenance=replace(teacher.provenance, train_fp="0" * 16),
+    )
+    file.write_text(f"{old.to_json()}\n")
+    Store(tmp_path / "runs").save(teacher)
+    found = suspects("digits", tmp_path / "runs", folder, sample=None)
+    assert old.canary in [one.canary for one in found if one.cell_id == old.cell_id]
