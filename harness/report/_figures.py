@@ -292,7 +292,7 @@ def _trade_off(up: _Upwards, name: str, title: str, field: str, *, unit: float =
         .transform_calculate(**up.errors(), price=f"datum.{field} * {unit}")
     )
     log = alt.Scale(type="log", nice=False, padding=24)
-    x = alt.X("price:Q", title=title, scale=log, axis=alt.Axis(format="~s"))
+    x = alt.X("price:Q", title=title, scale=log, axis=_told("~s"))
     front = _front(base, "price", x, up)
     bars = base.mark_rule(opacity=0.35).encode(
         x=x, y=up.axis("error_low"), y2="error_high", color=_colour()
@@ -524,6 +524,7 @@ def _gain_against_cost() -> Figure:
         "cost:Q",
         title="training time over the suite baseline's (log scale)",
         scale=alt.Scale(type="log", nice=False, padding=24),
+        axis=_told("~g"),
     )
     scale = alt.Scale(type="symlog", constant=1)
     title = "gain over the track's baseline (points, symlog scale)"
@@ -564,9 +565,11 @@ def _gain_against_cost() -> Figure:
 def _budgets() -> Figure:
     base = alt.Chart(alt.NamedData("budgets")).transform_filter("isValid(datum.rank_first)")
     scale = alt.Scale(zero=False, nice=False, padding=24, reverse=True)
-    x = alt.X("rank_first:Q", title="rank at the smallest budget (1 is best)", scale=scale)
+    whole = alt.Axis(tickMinStep=1)
+    small = "rank at the smallest budget (1 is best)"
+    x = alt.X("rank_first:Q", title=small, scale=scale, axis=whole)
     large = "rank at the largest budget (1 is best)"
-    y = alt.Y("rank_second:Q", title=large, scale=scale)
+    y = alt.Y("rank_second:Q", title=large, scale=scale, axis=whole)
     alike = base.mark_line(color=_INK, opacity=0.4, strokeDash=[4, 4], strokeWidth=1).encode(
         x=x, y=alt.Y("rank_first:Q", title=large, scale=scale)
     )
@@ -715,6 +718,16 @@ _LEGEND = alt.Legend(orient="top", columns=3, symbolOpacity=1)
 
 def _every(angle: int) -> alt.Axis:
     return alt.Axis(labelAngle=angle, labelLimit=240, labelOverlap=False)
+
+
+def _told(form: str) -> alt.Axis:
+    """Return a logarithmic axis all of whose labels may stand, as far as there is room.
+
+    Given a format instead, Vega leaves out those that begin with a large digit: between 90 and
+    91 all of them.
+    """
+    told = f"format(datum.value, '{form}')"
+    return alt.Axis(labelExpr=told, labelOverlap="greedy", labelSeparation=6)
 
 
 def _colour() -> alt.Color:

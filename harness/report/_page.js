@@ -9,6 +9,8 @@ const { columns, lines, models, figures } = given;
 const byId = (id) => document.getElementById(id);
 const filters = byId("filters"), picker = byId("figure"), drawer = byId("drawer");
 const UNKNOWN = "—";
+// Seen one at a time at first, for what differs in them is no contest.
+const APART = ["dataset", "model", "budget"];
 const AXES = { whose: "Whose", track: "Track", simulator: "Simulator", T: "T", dataset: "Data set", model: "Model", budget: "Budget", state: "Seeds" };
 
 function element(tag, properties = {}, ...children) {
@@ -44,6 +46,8 @@ for (const key of axes) {
     ...values.map((value) => element("option", { value }, String(value))));
   filters.lastElementChild.before(element("label", {}, AXES[key], select));
 }
+const first = lines.find((line) => line.whose === "yours") ?? lines[0];
+const start = Object.fromEntries(axes.map((key) => [key, APART.includes(key) ? String(first[key]) : ""]));
 byId("methods").append(...[...new Set(lines.map((line) => line.method))].map((value) => element("option", { value })));
 filters.elements.energy.append(...models.map((model, place) => element("option", { value: place, selected: model === given.usual }, model)));
 if (!models.length) filters.elements.energy.parentElement.hidden = true;
@@ -157,7 +161,7 @@ let restoring = false;
 function remember() {
   if (restoring) return;
   const state = new URLSearchParams();
-  for (const key of ["method", ...axes]) if (filters.elements[key].value) state.set(key, filters.elements[key].value);
+  for (const key of ["method", ...axes]) if (filters.elements[key].value !== (start[key] ?? "")) state.set(key, filters.elements[key].value);
   if (models.length && models[filters.elements.energy.value] !== given.usual) state.set("energy", models[filters.elements.energy.value]);
   if (table.search()) state.set("q", table.search());
   if (picker.value !== figures[0]?.name) state.set("figure", picker.value);
@@ -169,7 +173,7 @@ function remember() {
 function restore() {
   restoring = true;
   const state = new URLSearchParams(location.hash.slice(1));
-  for (const key of ["method", ...axes]) filters.elements[key].value = state.get(key) ?? "";
+  for (const key of ["method", ...axes]) filters.elements[key].value = state.get(key) ?? start[key] ?? "";
   if (models.length) filters.elements.energy.value = Math.max(0, models.indexOf(state.get("energy") ?? given.usual));
   picker.value = figures.some((one) => one.name === state.get("figure")) ? state.get("figure") : figures[0]?.name;
   table.search(state.get("q") ?? "");
@@ -197,7 +201,8 @@ table.on("draw", () => {
 });
 filters.addEventListener("submit", (event) => event.preventDefault());
 filters.addEventListener("input", refresh);
-filters.addEventListener("reset", () => setTimeout(() => { history.replaceState(null, "", "#"); restore(); }));
+const all = new URLSearchParams(axes.filter((key) => start[key]).map((key) => [key, ""]));
+filters.addEventListener("reset", () => setTimeout(() => { history.replaceState(null, "", `#${all}`); restore(); }));
 picker.addEventListener("change", () => { remember(); draw(); });
 addEventListener("hashchange", restore);
 let width = innerWidth;

@@ -60,6 +60,8 @@ COLUMNS: tuple[_Column, ...] = (
         {},
     ),
     ("loss", "loss", "Exact: the authors' formulas and constants; else reconstructed.", {}),
+    ("model", "student", "Its network, a file under suites/models.", {}),
+    ("budget", "budget", "The training budget, one of the suite's recipes.", {}),
     ("T", "T", "Timesteps of one inference.", _NUMBER),
     ("simulator", "simulator", "What the student was trained and measured on.", {}),
     (
@@ -171,6 +173,7 @@ _GENERAL = (
     ("points", "Percentage points."),
 )
 
+_SOMETIMES = ("whose", "trust", "model", "budget")
 _OTHERS_SHOWN = 3
 _OF_FIGURES = ("name", "title", "caption", "source", "spec", "least")
 
@@ -243,7 +246,8 @@ def _data(board: Leaderboard) -> str:
         if not figures.is_empty(one, figures.chosen(one, tables))
     ]
     lines = tables["lines"]
-    said = {"whose"} if any(line["whose"] == "yours" for line in lines) else set()
+    said = {key for key in ("model", "budget") if len({line[key] for line in lines}) > 1}
+    said |= {"whose"} if any(line["whose"] == "yours" for line in lines) else set()
     said |= {"trust"} if any(line["trust"] in ("claimed", "verified") for line in lines) else set()
     whole: dict[str, Any] = {
         # Energies are in the lines, and the page takes them from there.
@@ -251,7 +255,7 @@ def _data(board: Leaderboard) -> str:
         "columns": [
             {"key": key, "title": title, **options}
             for key, title, _, options in _columns(board)
-            if key not in ("whose", "trust") or key in said
+            if key not in _SOMETIMES or key in said
         ],
         "models": models,
         "usual": usual,

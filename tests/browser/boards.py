@@ -4,7 +4,16 @@ from dataclasses import replace
 
 from harness.contracts.row import Row
 from harness.report import leaderboard, to_html
-from tests.report.rows import SUITE, board_rows, right, teacher, with_provenance, wrong
+from tests.report.rows import (
+    BUDGET,
+    SUITE,
+    board_rows,
+    right,
+    teacher,
+    with_cell,
+    with_provenance,
+    wrong,
+)
 
 SCRIPT = "<script>window.stolen = 1</script><img src=x onerror='window.stolen = 1'>"
 LINK = "[free](javascript:alert(1)) | a \x1b[31mred\x1b[0m | \ud800"
@@ -19,3 +28,15 @@ def rows() -> list[Row]:
 def page() -> str:
     suite = replace(SUITE, caution=f"Mind {SCRIPT} {LINK}", remarks={"better": SCRIPT})
     return to_html(leaderboard(rows(), suite=suite, teachers=[teacher()]), command="nox -s report")
+
+
+def page_of_two_budgets() -> str:
+    """Return a page on which the longer budget is better, and all energies are close."""
+    small = [
+        right("direct", 300, spikes=2486),
+        right("dist", 310, spikes=2490),
+        right("kd", 320, spikes=2501),
+    ]
+    longer = {"recipe_name": "longer", "recipe": replace(BUDGET, epochs=2 * BUDGET.epochs)}
+    rows = [*small, *(with_cell(row, **longer) for row in small)]
+    return to_html(leaderboard(rows, suite=SUITE, teachers=[teacher()]), command="nox -s report")

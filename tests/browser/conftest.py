@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.boards import page
+from tests.browser.boards import page, page_of_two_budgets
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -33,8 +33,17 @@ if not REQUIRED:
 
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return _written(tmp_path_factory, page())
+
+
+@pytest.fixture(scope="session")
+def address_of_two_budgets(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return _written(tmp_path_factory, page_of_two_budgets())
+
+
+def _written(tmp_path_factory: pytest.TempPathFactory, text: str) -> str:
     file = tmp_path_factory.mktemp("page") / "leaderboard.html"
-    file.write_text(page(), encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
     return file.as_uri()
 
 

@@ -102,6 +102,37 @@ def test_filters_narrow_table_and_figure_alike(page: Page) -> None:
     expect(page.locator("#count")).to_contain_text("9 of 9 rows")
 
 
+def test_budgets_are_seen_one_at_a_time_until_all_are_asked_for(
+    page: Page, address_of_two_budgets: str
+) -> None:
+    marks = "#chart .mark-symbol.role-mark path"
+    budget, count = page.locator("select[name=budget]"), page.locator("#count")
+    expect(budget).to_have_count(0)  # where there is one
+    page.goto(address_of_two_budgets)
+    ready(page)
+    assert budget.input_value() == "default"
+    expect(count).to_contain_text("3 of 6 rows")
+    expect(page.locator(marks)).to_have_count(3)
+    page.click("button[type=reset]")
+    expect(count).to_contain_text("6 of 6 rows")
+    told = page.locator("#board tbody").inner_text()
+    assert (told.count("default"), told.count("longer")) == (3, 3)
+    page.reload()
+    ready(page)
+    expect(count).to_contain_text("6 of 6 rows")
+    budget.select_option("longer")
+    expect(page).to_have_url(re.compile("budget=longer"))
+    expect(count).to_contain_text("3 of 6 rows")
+
+
+def test_costs_that_are_close_are_told_on_the_axis(page: Page, address_of_two_budgets: str) -> None:
+    page.goto(address_of_two_budgets)
+    ready(page)
+    labels = page.locator("#chart .role-axis-label text").filter(has_text=re.compile("[nµp]$"))
+    seen = [text for text in labels.all() if text.get_attribute("opacity") != "0"]
+    assert len({text.text_content() for text in seen}) > 1
+
+
 def test_another_energy_model_reprices_the_table(page: Page) -> None:
     page.fill("input[name=method]", "direct")
     cell = page.locator("#board tbody tr").first.locator("td").nth(14)
