@@ -14,6 +14,10 @@ from harness.contracts.row import Row
 _CONTEXT_BYTES, _SLACK = 7 * 2**27, 1.2
 
 
+# Of a usual cell: as much as that must run until what is seen outweighs what was foreseen.
+_DOUBT = 0.05
+
+
 class Forecast:
     """What rows of the same kind took, from the most alike to the least: a median."""
 
@@ -91,35 +95,53 @@ def _seconds(row: Row) -> float | None:
 
 
 class Outlook:
-    """What is left of a run, by a forecast and by what has ended in it."""
+    """What is left of a run, by a forecast and by how fast the run is beside it."""
 
     def __init__(self, expected_s: dict[str, float | None], /, *, slots: int) -> None:
         """Take the seconds expected of each cell, by its identity."""
         self._left, self._slots = dict(expected_s), max(1, slots)
+        known_s = [seconds for seconds in expected_s.values() if seconds]
+        self._doubt_s = _DOUBT * sum(known_s) / len(known_s) if known_s else 1.0
         self._ended: list[float] = []
-        self._done: dict[str, float] = {}
+        # By cell: the first part that this run told of, and the last, each with when.
+        self._running: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {}
+        self._foreseen_s = self._taken_s = 0.0
 
-    def moved(self, cell_id: str, part: float, /) -> None:
-        """Know that ``part`` of a cell is done."""
-        self._done[cell_id] = part
+    def moved(self, cell_id: str, part: float, now_s: float, /) -> None:
+        """Know that ``part`` of a cell is done at ``now_s``, by any clock."""
+        first, _ = self._running.get(cell_id, ((part, now_s), None))
+        self._running[cell_id] = first, (part, now_s)
 
-    def ended(self, cell_id: str, seconds: float, /) -> None:
-        """Know that a cell has ended."""
-        self._left.pop(cell_id, None)
-        self._done.pop(cell_id, None)
+    def ended(self, cell_id: str, seconds: float, /, *, ok: bool = True) -> None:
+        """Know that a cell has ended, after ``seconds`` here; one that failed tells no speed."""
+        expected_s = self._left.pop(cell_id, None)
+        (before, _), _ = self._running.pop(cell_id, ((0.0, 0.0), None))
         self._ended.append(seconds)
+        if expected_s and ok:
+            self._foreseen_s += expected_s * (1 - before)
+            self._taken_s += seconds
 
     def seconds(self) -> float | None:
         """Return how long the rest will take; None while nobody can say."""
         usual_s = sum(self._ended) / len(self._ended) if self._ended else None
-        rest = []
+        pace, rest = self._pace(), []
         for cell_id, expected_s in self._left.items():
-            whole_s = usual_s if expected_s is None else expected_s
+            whole_s = usual_s if expected_s is None else pace * expected_s
             if whole_s is None:
                 return None
-            rest.append(whole_s * (1 - self._done.get(cell_id, 0.0)))
+            _, (part, _) = self._running.get(cell_id, (None, (0.0, 0.0)))
+            rest.append(whole_s * (1 - part))
         # No cell is divided: the longest may be all that is left.
         return max(sum(rest) / self._slots, max(rest, default=0.0))
+
+    def _pace(self) -> float:
+        """Return what this run takes over what was foreseen: rows of another machine may err."""
+        foreseen_s, taken_s = self._foreseen_s + self._doubt_s, self._taken_s + self._doubt_s
+        for cell_id, ((before, began_s), (part, now_s)) in self._running.items():
+            if expected_s := self._left.get(cell_id):
+                foreseen_s += expected_s * (part - before)
+                taken_s += now_s - began_s
+        return taken_s / foreseen_s
 
 
 def in_words(seconds: float | None, /) -> str:

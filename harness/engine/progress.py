@@ -63,11 +63,12 @@ class _Count:
 
     def add(self, event: Event) -> None:
         if isinstance(event, Started):
-            self._outlook.moved(event.cell_id, fraction(event.progress))
+            self._outlook.moved(event.cell_id, fraction(event.progress), time.monotonic())
         elif isinstance(event, CellEnded):
             self.ended += 1
             self.failed += event.row.status not in _FINE
-            self._outlook.ended(event.cell.cell_id, event.seconds)
+            ok = event.row.status == "ok"
+            self._outlook.ended(event.cell.cell_id, event.seconds, ok=ok)
 
     def seconds(self) -> float:
         """Return how long the run has taken so far."""

@@ -80,13 +80,29 @@ def test_gpu_memory_is_of_the_same_kind_and_has_room_to_spare() -> None:
 def test_what_is_left_is_shared_by_slots_and_never_less_than_the_longest() -> None:
     outlook = Outlook({"a": 10.0, "b": 10.0, "c": 10.0, "d": 10.0}, slots=2)
     assert outlook.seconds() == 20
-    outlook.moved("a", 0.5)
+    outlook.moved("a", 0.5, 0.0)
     assert outlook.seconds() == pytest.approx(17.5)
     for each in "bcd":
         outlook.ended(each, 10.0)
     assert outlook.seconds() == 5
     outlook.ended("a", 10.0)
     assert outlook.seconds() == 0
+
+
+def test_a_run_that_is_faster_than_foreseen_says_so_before_its_first_cell_ends() -> None:
+    outlook = Outlook({"a": 100.0, "b": 100.0}, slots=1)
+    outlook.moved("a", 0.2, 1000.0)  # it goes on where it was
+    assert outlook.seconds() == pytest.approx(180)
+    outlook.moved("a", 0.6, 1010.0)  # 10 s for what was foreseen to take 40
+    assert outlook.seconds() == pytest.approx((40 + 100) * (10 + 5) / (40 + 5))
+    outlook.ended("a", 20.0)
+    assert outlook.seconds() == pytest.approx(100 * (20 + 5) / (80 + 5))
+
+
+def test_a_cell_that_fails_at_once_tells_no_speed() -> None:
+    outlook = Outlook({"a": 100.0, "b": 100.0}, slots=1)
+    outlook.ended("a", 0.1, ok=False)
+    assert outlook.seconds() == 100
 
 
 def test_what_nobody_foresaw_takes_as_long_as_what_has_ended() -> None:
