@@ -233,7 +233,7 @@ def perf_gate(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def gpu(session: nox.Session) -> None:
-    """Ask a GPU what is worth asking: ``nox -s gpu -- [--minutes 10] [--out FOLDER]``."""
+    """Ask a GPU what is worth asking: ``nox -s gpu -- [--minutes 10] [--teacher FILE]``."""
     install(session, "test")
     end_as(session, "-m", "benchmarks.gpu", *session.posargs)
 

@@ -1,6 +1,6 @@
 """Everything a GPU should be asked in a few minutes, in order of worth.
 
-    python -m benchmarks.gpu [--minutes 10] [--out gpu-session]
+    python -m benchmarks.gpu [--minutes 10] [--out gpu-session] [--teacher resnet20-12fca82f.th]
 
 Needs Python, torch with CUDA and what the harness imports, not nox: machines with a GPU are
 often bare. Each part is a process with a limit of its own, writes its words to a log, and
@@ -31,7 +31,8 @@ Status = Literal["ok", "failed", "cut off", "no time"]
 DONE, SOME_FAILED, NO_DEVICE = 0, 1, 3
 LEAST_S = 5.0  # a part with less than that is not begun
 PACKAGES = ("torch", "spikingjelly", "norse", "triton", "kornia", "numpy", "pytest", "tonic")
-# One cell, as whole as there is time.
+# One cell, as whole as there is time, and the teacher that it is measured against.
+TEACHER = ("--model=resnet20", "--dataset=cifar10", "--normalisation=imagenet")
 RUN = (
     *("run", "cifar10_speedrun", "--recipe=speedrun", "--methods=direct", "--timesteps=2"),
     *("--seeds=0", "--backends=spikingjelly", "--device=cuda", "--again", "--timeout={limit}"),
@@ -77,8 +78,8 @@ class Outcome:
         return f"{self.status:8}{self.name:24}{self.seconds:7.1f} s  {self.words}"
 
 
-def parts(out: Path) -> Iterator[Part]:
-    """Yield what is asked, what is worth most first."""
+def parts(out: Path, teacher: Path | None = None) -> Iterator[Part]:
+    """Yield what is asked, what is worth most first; a cell of CIFAR-10 if ``teacher`` is here."""
     python = (sys.executable, "-m")
     ours = (*python, "benchmarks.gpu", "--part")
     yield Part(name="environment", command=(*ours, "environment"), limit_s=60)
@@ -102,7 +103,12 @@ def parts(out: Path) -> Iterator[Part]:
     setting = ("--device=cuda", "--model=resnet18", "--timesteps=4", "--batch=128", "--steps=10")
     peers = (*python, "benchmarks.peers", *setting, f"--json={out / 'peers.json'}")
     yield Part(name="peers", command=peers, limit_s=150)
-    yield Part(name="run", command=(*python, "harness", *RUN, f"--out={out / 'runs'}"), limit_s=240)
+    if teacher is None:
+        return
+    harness, runs = (*python, "harness"), f"--out={out / 'runs'}"
+    imported = ("teacher", "import", str(teacher), *TEACHER, "--saw=all 50,000 images", runs)
+    yield Part(name="teacher", command=(*harness, *imported), limit_s=60)
+    yield Part(name="run", command=(*harness, *RUN, runs), limit_s=240)
 
 
 def tests_for_cuda() -> tuple[str, ...]:
@@ -348,9 +354,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--out", type=Path, default=Path("gpu-session"))
+    parser.add_argument(
+        "--teacher", type=Path, help="The checkpoint for which a cell of CIFAR-10 is run, too."
+    )
     parser.add_argument("--part", help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     out = asked.out.resolve()
+    teacher = asked.teacher and asked.teacher.resolve()
+    if teacher and not teacher.is_file():
+        parser.error(f"--teacher must be a file, got {asked.teacher}")
     if asked.part == "environment":
         environment()
     elif asked.part:
@@ -361,7 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         end_tidily_if_stopped()
         try:
-            outcomes = conduct(list(parts(out)), out, seconds=60 * asked.minutes)
+            outcomes = conduct(list(parts(out, teacher)), out, seconds=60 * asked.minutes)
         finally:
             print(bundle(out))
         return DONE if all(one.status == "ok" for one in outcomes) else SOME_FAILED

@@ -500,7 +500,7 @@ def test_without_a_device_the_session_says_so_in_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(gpu, "has_cuda", lambda: False)
-    monkeypatch.setattr(gpu, "parts", lambda _: [fake("a", "print('begun')")])
+    monkeypatch.setattr(gpu, "parts", lambda *_: [fake("a", "print('begun')")])
     assert gpu.main(["--out", str(tmp_path / "none")]) == gpu.NO_DEVICE
     assert len(capsys.readouterr().out.splitlines()) == 1
     assert not (tmp_path / "none").exists()
@@ -519,7 +519,7 @@ def stop():
 
 out = Path(sys.argv[1])
 gpu.has_cuda = lambda: True
-gpu.parts = lambda _: [gpu.Part(name="a", command=(sys.executable, "-c", sys.argv[2]), limit_s=60)]
+gpu.parts = lambda *_: [gpu.Part(name="a", command=(sys.executable, "-c", sys.argv[2]), limit_s=60)]
 threading.Thread(target=stop, daemon=True).start()
 gpu.main(["--out", str(out)])
 """
@@ -540,15 +540,17 @@ def test_the_session_ends_with_whether_all_went_well(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int, expected: int
 ) -> None:
     monkeypatch.setattr(gpu, "has_cuda", lambda: True)
-    monkeypatch.setattr(gpu, "parts", lambda _: [fake("a", f"raise SystemExit({code})")])
+    monkeypatch.setattr(gpu, "parts", lambda *_: [fake("a", f"raise SystemExit({code})")])
     assert gpu.main(["--out", str(tmp_path)]) == expected
 
 
 def test_everything_that_the_session_asks_of_the_harness_is_understood(tmp_path: Path) -> None:
-    asked = {part.name: part for part in gpu.parts(tmp_path)}
+    asked = {part.name: part for part in gpu.parts(tmp_path, tmp_path / "resnet20.th")}
     assert next(iter(asked)) == "environment"
+    assert list(asked)[-2:] == ["teacher", "run"]  # which none may begin without
+    assert asked.keys() - {part.name for part in gpu.parts(tmp_path)} == {"teacher", "run"}
     ours = [part.command for part in asked.values() if part.command[2] == "harness"]
-    assert len(ours) == 4
+    assert len(ours) == 5
     for command in ours:
         understood(tuple(word.replace("{limit}", "9") for word in command[3:]))
 
