@@ -249,10 +249,14 @@ def end_as(session: nox.Session, *arguments: str) -> None:
 def asked(session: nox.Session) -> tuple[str, list[str], list[str]]:
     """Return the suite, the options of ``run`` alone and those it shares with ``report``."""
     parser = argparse.ArgumentParser(prog=f"nox -s {session.name} --", add_help=False)
-    parser.add_argument("suite", nargs="?", default="digits", choices=SUITES)
     parser.add_argument("--out")
     parser.add_argument("--data-root")
-    known, options = parser.parse_known_args(session.posargs)
+    words = list(session.posargs)
+    # Before all options, for what follows one may be its value.
+    suite = words.pop(0) if words and not words[0].startswith("-") else "digits"
+    if suite not in SUITES:
+        parser.error(f"the first word must be a suite ({', '.join(SUITES)}), got {suite!r}")
+    known, options = parser.parse_known_args(words)
     shared = [f"--out={known.out}"] if known.out else []
     shared += [f"--data-root={known.data_root}"] if known.data_root else []
-    return known.suite, options, shared
+    return suite, options, shared

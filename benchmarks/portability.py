@@ -49,13 +49,14 @@ def every_cell(suite: str, methods: Sequence[str] | None = None) -> list[Cell]:
 
 
 def sample(cells: Sequence[Cell]) -> Iterator[Cell]:
-    """Yield a cell a method; every T and simulator that it means has its turn."""
+    """Yield a cell a method that means any; every T and simulator that it means has its turn."""
     known = published(cells[0].suite).rows.values()
     refused = {row.cell_id for row in known if row.status == "skipped"}
     methods = sorted({cell.method for cell in cells})
     for turn, method in enumerate(methods):
         own = [cell for cell in cells if cell.method == method and cell.cell_id not in refused]
-        yield own[turn % len(own)]
+        if own:
+            yield own[turn % len(own)]
 
 
 def under(limit: str, cells: Sequence[Cell], out: Path) -> None:

@@ -144,6 +144,12 @@ def test_without_its_data_a_run_begins_no_cell(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_sample_of_no_rows_is_refused() -> None:
+    told = harness("reverify", "digits", "--sample", "0")
+    assert told.returncode == 2
+    assert told.stderr == "error: --sample must be positive, got 0; leave it out for the default\n"
+
+
 @pytest.mark.parametrize("verb", ["reproduce", "reverify"])
 def test_without_its_data_no_row_is_called_other_than_it_was(verb: str) -> None:
     row = next(iter(results.published("nmnist").rows.values()))

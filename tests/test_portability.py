@@ -42,6 +42,12 @@ def test_the_sample_has_every_method_once_and_every_step_count_and_simulator() -
     assert next(cell for cell in cells if cell.method == "ttfs").timesteps == 1
 
 
+def test_a_method_whose_every_cell_is_skipped_has_no_turn() -> None:
+    sampled = {cell.method for cell in sample(every_cell("events_quick"))}
+    assert {"ttfs", "tssd"}.isdisjoint(sampled)
+    assert "direct" in sampled
+
+
 def test_weights_are_apart_by_the_largest_difference_over_the_largest_weight(
     tmp_path: Path, cell: Cell
 ) -> None:

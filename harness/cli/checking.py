@@ -1,6 +1,7 @@
 """The verbs that hold students, rows and simulators to what they should be."""
 
 import json
+import math
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -22,7 +23,7 @@ from harness.cli.options import (
     Results,
     conditions_of,
 )
-from harness.cli.parsing import axes_of, slots_of
+from harness.cli.parsing import axes_of, require_positive, slots_of
 from harness.cli.standings import require_data
 from harness.contracts.errors import SpecError, StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
@@ -131,7 +132,9 @@ def reproduce(
         told = {"cell_id": cell_id, "likeness": found.likeness, "words": found.words}
         print(json.dumps(told | {"then": then, "now": now}))
     else:
-        print(f"{row.cell.label}: {found.likeness}; score {then}, here {now}", found.words)
+        scored = row.metrics or found.now.metrics
+        said = f"score {then}, here {now}" if scored else row.status
+        print(f"{row.cell.label}: {found.likeness}; {said}", found.words)
     if found.likeness == "different":
         raise typer.Exit(Exit.SOME_FAILED)
 
@@ -156,6 +159,7 @@ def reverify(
     from harness.engine import reverify as engine
 
     slots = slots_of(jobs, "cpu")
+    require_positive("--sample", math.inf if sample is None else sample)
     rows = engine.suspects(suite, out, results, sample=sample)
     if not rows:
         print(

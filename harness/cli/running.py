@@ -329,6 +329,7 @@ def tune(  # noqa: PLR0913  one option a filter
     asked = devices_of(device, devices)
     slots = slots_of(jobs, asked[0], devices=len(asked))
     store, known = Store(out), published(suite, results=results)
+    incomplete = left_out(suite, axes)
     found = engine.searches(suite, axes, store, known, trials=trials, repeats=repeats)
 
     def stand() -> "list[Standing]":
@@ -340,7 +341,7 @@ def tune(  # noqa: PLR0913  one option a filter
     due = [one.cell for one in standings if one.is_due]
     forecast = forecast_of(known, standings)
     _tell_search(found, due, forecast, asked[0])
-    failures = 0
+    failures, undone = 0, set()
     if due:
         _require_here(due, asked, data_root)
         simulators.require(cell.backend for cell in due)
@@ -356,11 +357,20 @@ def tune(  # noqa: PLR0913  one option a filter
             forecast=forecast,
             as_json=as_json,
         )
-        failures += _tell_undone(stand(), cells, out)
-    choices = [engine.chosen(search, store) for search in found]
-    path = freeze(suite, engine.frozen(known.tunings, filter(None, choices)), results=results)
-    print(f"{sum(map(bool, choices))} choices -> {path}", file=sys.stderr)
-    if failures:
+        after = stand()
+        failures += _tell_undone(after, cells, out)
+        # A row that is there all the same is of other code than the rest of its search.
+        undone = {one.cell.cell_id for one in after if one.is_due}
+    choices = [
+        choice
+        for search in found
+        if undone.isdisjoint(cell.cell_id for cell in search.cells)
+        and (choice := engine.chosen(search, store))
+    ]
+    before = published(suite, results=results).tunings  # others may have frozen theirs meanwhile
+    path = freeze(suite, engine.frozen(before, choices), results=results)
+    print(f"{len(choices)} choices -> {path}", file=sys.stderr)
+    if failures or incomplete:
         raise typer.Exit(Exit.SOME_FAILED)
 
 

@@ -108,7 +108,7 @@ def compare(then: Mapping[str, Row], now: Mapping[str, Row], /) -> Agreement:
             label=a.cell.label,
             then=_accuracy(a),
             now=_accuracy(b),
-            half_width=spread.get(_over_seeds(a)),
+            half_width=spread.get(a.cell.around_seed),
             scale=a.metrics.scale if a.metrics else FRACTION,
         )
         for a, b in scored
@@ -204,18 +204,11 @@ def _counts(row: Row) -> object:
     return row.ledger and row.ledger.to_plain()
 
 
-def _over_seeds(row: Row) -> str:
-    cell = row.cell
-    return (
-        f"{cell.method} {sorted(cell.params.items())} {cell.model} {cell.backend} {cell.timesteps}"
-    )
-
-
-def _half_widths(rows: Iterable[Row]) -> dict[str, float]:
+def _half_widths(rows: Iterable[Row]) -> dict[tuple[str, str], float]:
     """Return half of the interval over seeds, by what is alike but for the seed."""
-    by_question: dict[str, list[float]] = {}
+    by_question: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         if row.metrics:
-            by_question.setdefault(_over_seeds(row), []).append(row.metrics.score)
+            by_question.setdefault(row.cell.around_seed, []).append(row.metrics.score)
     means = {name: statistics.mean_over_seeds(values) for name, values in by_question.items()}
     return {name: one.interval.half_width for name, one in means.items() if one.interval}

@@ -87,9 +87,9 @@ def _few(rows: Sequence[Row]) -> str:
 
 def _labels(rows: Sequence[Row]) -> dict[str, str]:
     """Return a name for what seeds, T and simulators are averaged over, by cell."""
-    cells: dict[str, list[Cell]] = defaultdict(list)
+    cells: dict[tuple[str, str], list[Cell]] = defaultdict(list)
     for row in rows:
-        cells[row.cell.method].append(row.cell)
+        cells[row.cell.method, row.cell.model].append(row.cell)
     several = len({row.cell.model for row in rows}) > 1
     found = {}
     for rivals in cells.values():

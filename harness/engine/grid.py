@@ -78,8 +78,8 @@ def cells(name: str, axes: Axes, store: Store, published: Published, /) -> list[
     recipe_name = _recipe_name(suite, name, axes.recipe)
     recipe = suite.recipes[recipe_name]
     card = catalogue.load(suite.dataset).card
-    broken = unreadable(name, axes)
-    methods = [one for one in _methods(suite, axes) if one not in broken]
+    left_out = unreadable(name, axes)
+    methods = [one for one in _methods(suite, axes) if one not in left_out]
     seeds = axes.seeds or suite.seeds
     grid = product(
         _known("models", axes.models or suite.models),
@@ -171,8 +171,13 @@ def unreadable(name: str, axes: Axes, /) -> dict[str, str]:
 
     One that ``axes`` name is never left out: asking for its cells says what is wrong.
     """
+    return {} if axes.methods else broken(_methods(load_suite(name), axes))
+
+
+def broken(methods: Iterable[str], /) -> dict[str, str]:
+    """Return those of ``methods`` whose file cannot be read, each with what is wrong."""
     found = {}
-    for method in () if axes.methods else _methods(load_suite(name), axes):
+    for method in methods:
         try:
             discovery.method_parameters(method)
         except SpecError as error:

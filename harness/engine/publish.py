@@ -265,7 +265,11 @@ def _pictured(
     from harness.report import boxes  # Pillow
 
     whose = boxes.shown(board)
-    if whose is None or (path := whose.path(folder / FIGURES)).exists():
+    if whose is None:
+        return []
+    path = whose.path(folder / FIGURES)
+    decided_in = store.folder(whose.row.cell) / PREDICTIONS
+    if path.exists() and not (decided_in.exists() and _is_older(path, decided_in)):
         return []
     try:
         decisions, labels = decided(store, whose.row)
@@ -380,7 +384,11 @@ def _gathered(
         stale = partial(
             freshness.stale, verified=proofs.read(folder, store.root), data_root=data_root
         )
-        asked = _asked(suite, [*before.rows.values(), *own], store, before, settings or {})
+        either = [*before.rows.values(), *own]
+        broken = grid.broken(_known("methods", {row.cell.method for row in either}))
+        refused += broken.values()
+        readable = [row for row in either if row.cell.method not in broken]
+        asked = _asked(suite, readable, store, before, settings or {})
         # What is asked no more, of a method that is gone, has no code to be held to.
         ours = [row for row in own if row.cell_id in asked] + [*own_teachers.values()]
         theirs = [row for row in before.rows.values() if row.cell_id in asked]
@@ -470,10 +478,16 @@ def outdated(suite: str, /, *, folder: Path, data_root: Path | None) -> list[str
     """Return the names of leaderboards in ``folder / suite`` that its rows do not give.
 
     They are made again beside copies of the rows; the files themselves stay as they are.
+
+    Raises:
+        StoreError: If nothing is published of it.
     """
+    grid.load_suite(suite)
+    there = folder / suite
+    if not there.is_dir():
+        raise StoreError(f"{folder} holds no rows of {suite}: there is no board to be out of date")
     with TemporaryDirectory() as made:
         again = Path(made)
-        there = folder / suite
         shutil.copytree(there, again / suite)
         for proof in folder.glob("*.jsonl"):
             shutil.copy(proof, again)
@@ -481,6 +495,10 @@ def outdated(suite: str, /, *, folder: Path, data_root: Path | None) -> list[str
         found = publish(suite, runs=None, folder=again, data_root=data_root, page=page)
         tables = [file.name for file in found.files if file.stem == "leaderboard"]
         return [name for name in tables if _bytes(there / name) != _bytes(again / suite / name)]
+
+
+def _is_older(one: Path, other: Path) -> bool:
+    return one.stat().st_mtime_ns < other.stat().st_mtime_ns
 
 
 def _bytes(path: Path) -> bytes | None:

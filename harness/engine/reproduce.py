@@ -27,8 +27,8 @@ class Reproduction:
     Attributes:
         then: The row as known.
         now: The row as made here.
-        likeness: ``identical`` in every number but times; ``within tolerance`` if either
-            accuracy lies in the other's interval over test samples.
+        likeness: ``identical`` in every number but times, or in why there is none; ``within
+            tolerance`` if either accuracy lies in the other's interval over test samples.
         words: Which numbers differ, and which stage of the code moved.
     """
 
@@ -49,11 +49,11 @@ def reproduce(row: Row, conditions: Conditions, /, *, timeout_s: float) -> Repro
         cells = [*_teacher(row, Store(conditions.runs), apart), row.cell]
         here = replace(conditions, runs=apart.root)
         for event in conduct(cells, here, slots=1, timeout_s=timeout_s):
-            if isinstance(event, CellEnded) and event.row.metrics is None:
-                reason = f"{event.cell.label}: {event.row.status}: {event.row.error}"
-                return Reproduction(then=row, now=event.row, likeness="different", words=reason)
-        now = apart.load(row.cell)
-    assert now is not None
+            if isinstance(event, CellEnded):
+                now = event.row
+                if now.metrics is None and (now.status, now.error) != (row.status, row.error):
+                    reason = f"{event.cell.label}: {now.status}: {now.error}"
+                    return Reproduction(then=row, now=now, likeness="different", words=reason)
     return _compared(row, now, conditions.data_root)
 
 
@@ -71,12 +71,15 @@ def _teacher(row: Row, here: Store, apart: Store) -> list[Cell]:
 
 def _compared(then: Row, now: Row, data_root: Path | None) -> Reproduction:
     names = unlike(then, now)
-    if then.metrics is None or now.metrics is None:
-        return Reproduction(then=then, now=now, likeness="different", words=", ".join(names))
     if not names:
         return Reproduction(then=then, now=now, likeness="identical", words="")
-    low, high = then.metrics.score_low, then.metrics.score_high
-    within = low <= now.metrics.score <= high
+    if then.metrics is None or now.metrics is None:
+        return Reproduction(then=then, now=now, likeness="different", words=", ".join(names))
+    ours, theirs = now.metrics, then.metrics
+    within = (
+        theirs.score_low <= ours.score <= theirs.score_high
+        or ours.score_low <= theirs.score <= ours.score_high
+    )
     found = verify(then, data_root)
     code = "the code's meaning did not move" if found.outcome == "same" else found.words
     return Reproduction(

@@ -405,11 +405,14 @@ class Setting:
 
     @cached_property
     def together(self) -> Setting:
-        """The same with one line for all simulators, if they agree in all but time."""
+        """The same with one line for all simulators, if they agree in all but time.
+
+        Its training time over the baseline's is the mean of theirs; a time in ms it has not.
+        """
         by_question = _by(self.lines, lambda line: (line.timesteps, line.method))
         named = ", ".join(sorted({line.backend for line in self.lines}))
         shared = [
-            replace(lines[0], backend=named)
+            replace(lines[0], backend=named, cost=average([line.cost for line in lines]))
             for lines in by_question.values()
             if len({line.backend for line in lines}) == len(named.split(", "))
             and all(line.evidence == lines[0].evidence for line in lines)
@@ -878,7 +881,9 @@ def _labels(
     found = {methods[row.cell_id]: row.cell for row in rows if row.cell_id not in authors}
     by_method = _by(found.values(), lambda cell: cell.method)
     labels = {
-        key: _label(cell, by_method[cell.method], spelt.get(cell.method, ()))
+        key: spell(
+            cell.method, told_apart(cell, by_method[cell.method], spelt.get(cell.method, ()))
+        )
         for key, cell in found.items()
     }
     theirs = {methods[row.cell_id]: row.cell for row in rows if row.cell_id in authors}
@@ -886,14 +891,6 @@ def _labels(
         key: f"{cell.method} (authors'{', from teacher' * cell.starts_from_teacher})"
         for key, cell in theirs.items()
     }
-
-
-def _label(cell: Cell, rivals: Sequence[Cell], spelt: Collection[str]) -> str:
-    told = told_apart(cell, rivals, spelt)
-    rate = cell.recipe.learning_rate
-    if any(rival.recipe.learning_rate != rate for rival in rivals):
-        told["learning rate"] = rate
-    return spell(cell.method, told)
 
 
 def _backend(cell: Cell) -> str:

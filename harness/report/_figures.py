@@ -101,8 +101,8 @@ def tables(board: Leaderboard, /, *, energy_model: str | None = None) -> dict[So
 def chosen(figure: Figure, found: Mapping[Source, Sequence[Record]], /) -> list[Record]:
     """Return the records that a file of ``figure`` shows.
 
-    Simulators that agree are shown once, lines of the suite's first budget alone, and of a table
-    of several T the largest where the figure would be too full.
+    Simulators that agree are shown once, the suite's first budget alone unless the figure is about
+    budgets, and of a table of several T the largest where the figure would be too full.
 
     Args:
         figure: One of ``figures()``.
@@ -111,6 +111,7 @@ def chosen(figure: Figure, found: Mapping[Source, Sequence[Record]], /) -> list[
     rows = list(found[figure.source])
     if figure.source in ("lines", "energies"):
         rows = [one for one in rows if one["id"] == one["alike"]]
+    if figure.source != "budgets":
         rows = [one for one in rows if one["budget"] == rows[0]["budget"]]
     if figure.source == "stability":
         first = min((one.get("simulator", "") for one in rows), default="")

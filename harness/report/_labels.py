@@ -24,10 +24,17 @@ def track_of(method: str, /) -> Track:
 
 
 def told_apart(cell: Cell, rivals: Iterable[Cell], spelt: Collection[str], /) -> Plain:
-    """Return the parameters that a name says: those that a rival has otherwise, or as told."""
-    others = [rival.params for rival in rivals]
-    return {
+    """Return the parameters that a name says: those that a rival has otherwise, or as told.
+
+    The learning rate is one of them.
+    """
+    rivals = list(rivals)
+    told = {
         name: value
         for name, value in cell.params.items()
-        if name in spelt or any(params.get(name) != value for params in others)
+        if name in spelt or any(rival.params.get(name) != value for rival in rivals)
     }
+    rate = cell.recipe.learning_rate
+    if any(rival.recipe.learning_rate != rate for rival in rivals):
+        told["learning rate"] = rate
+    return told

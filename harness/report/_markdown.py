@@ -50,9 +50,10 @@ track's baseline ({baselines}) alone, not adjusted; *within noise*: its 95 % int
 A question mark: fewer than {claims} seeds, provisional. *Wilson half-width*: of the widest 95 %
 Wilson interval of a single network over the test samples. *Given*: what a student had beyond
 labels and the budget. *Training (times)*, *energy (times)*: training time on the same kind of
-machine, and energy estimate of a sample, over those of `{suite}`. **†**: the method's loss is
-reconstructed, for its sources do not say all (docs/methods.md). A dash: unknown, never zero.
-Times, layers and every row: leaderboard.html and leaderboard.csv."""
+machine (of simulators in one line, the mean of theirs), and energy estimate of a sample, over
+those of `{suite}`. **†**: the method's loss is reconstructed, for its sources do not say all
+(docs/methods.md). A dash: unknown, never zero. Times, layers and every row: leaderboard.html and
+leaderboard.csv."""
 
 
 def render(board: Leaderboard, /, *, command: str, group: Group | None = None) -> str:
@@ -118,6 +119,8 @@ def power(board: Leaderboard, /) -> str:
         for track in TRACKS
     ]
     seeds = max((len(line.answers) for lines in tables for line in lines), default=0)
+    if not seeds:
+        return "Here is no number yet."
     if seeds < 2:
         return "Here is one seed, which tells no method from another: no groups, nothing bold."
     methods = max(sum(len(line.answers) > 1 for line in lines) for lines in tables)
@@ -151,7 +154,7 @@ def _section(setting: Setting, notes: Mapping[str, int], group: Group | None) ->
     if headline is not None:
         yield f"Spikes, operations and energy estimate are a sample's; energy is `{headline}`."
     yield from _further(setting)
-    yield from _online(setting)
+    yield from _online(simulators)
     yield from _curves(setting)
     yield from _exits(setting)
     yield from _simulators(simulators)

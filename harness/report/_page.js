@@ -55,7 +55,7 @@ picker.append(...figures.map((one) => element("option", { value: one.name }, one
 
 // Names of methods may hold commas themselves: parameters are told so.
 function asked(text) {
-  const parts = text.split(/,(?![^(]*\))/).map((part) => part.trim()).filter(Boolean);
+  const parts = text.split(/,(?![^([]*[)\]])/).map((part) => part.trim()).filter(Boolean);
   const known = new Set(lines.map((line) => line.method));
   return (method) => !parts.length || parts.some((part) => (known.has(part) ? method === part : method.includes(part)));
 }
@@ -107,6 +107,7 @@ function records(source) {
 }
 async function draw() {
   const figure = figures.find((one) => one.name === picker.value);
+  if (!figure) return;  // no row has a number
   if (shown !== figure) {
     shown = figure;
     view?.finalize();
@@ -129,7 +130,7 @@ function open(line) {
   const mine = given.cells.filter((cell) => cell.line === line.id).sort((a, b) => a.seed - b.seed);
   const failed = mine.filter((cell) => cell.status !== "ok");
   const made = [...new Set(mine.map((cell) => cell.made).filter((place) => place !== null))];
-  const interval = (cell) => (cell.accuracy === null ? cell.status : `${cell.accuracy.toFixed(2)} (${cell.low.toFixed(2)} to ${cell.high.toFixed(2)})`);
+  const interval = (cell) => (cell.accuracy == null ? cell.status : `${cell.accuracy.toFixed(2)} (${cell.low.toFixed(2)} to ${cell.high.toFixed(2)})`);
   const remark = given.remarks[line.file];
   byId("drawer-content").replaceChildren(
     element("h2", { id: "drawer-title" }, `${line.method}, T = ${line.T}, ${line.simulator}`),

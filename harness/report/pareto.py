@@ -43,8 +43,8 @@ class Point:
 def pareto(board: Leaderboard, cost: Cost, /, *, model: str | None = None) -> list[Point]:
     """Return every line that has a number, the cheapest first and the unknown last.
 
-    Simulators that agree are one line. Means are compared as they are: an interval may reach
-    over the front.
+    Simulators that agree are one line, but for latency, in which they do not. Means are compared
+    as they are: an interval may reach over the front.
 
     Args:
         board: Of one data set; its students and budgets are alternatives.
@@ -54,7 +54,8 @@ def pareto(board: Leaderboard, cost: Cost, /, *, model: str | None = None) -> li
     Raises:
         SpecError: If no line has an energy by ``model``.
     """
-    lines = [line for one in board.settings for line in one.together.lines if line.answers]
+    settings = [one if cost == "latency" else one.together for one in board.settings]
+    lines = [line for one in settings for line in one.lines if line.answers]
     known = {name for line in lines for name in line.energies}
     if model is not None and model not in known:
         raise SpecError(

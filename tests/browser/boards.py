@@ -30,6 +30,15 @@ def page() -> str:
     return to_html(leaderboard(rows(), suite=suite, teachers=[teacher()]), command="nox -s report")
 
 
+def page_of_parameters() -> str:
+    """Return a page of methods whose names hold commas, none of which has a number."""
+    rows = [
+        with_cell(wrong("kd", "diverged", "loss is nan", seed=0), params=params)
+        for params in ({"a": 2, "b": 1}, {"a": 2, "b": 3}, {"a": 4, "b": 1})
+    ]
+    return to_html(leaderboard(rows, suite=SUITE, teachers=[teacher()]), command="nox -s report")
+
+
 def page_of_two_budgets() -> str:
     """Return a page on which the longer budget is better, and all energies are close."""
     small = [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.boards import page, page_of_two_budgets
+from tests.browser.boards import page, page_of_parameters, page_of_two_budgets
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -39,6 +39,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def address_of_two_budgets(tmp_path_factory: pytest.TempPathFactory) -> str:
     return _written(tmp_path_factory, page_of_two_budgets())
+
+
+@pytest.fixture(scope="session")
+def address_of_parameters(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return _written(tmp_path_factory, page_of_parameters())
 
 
 def _written(tmp_path_factory: pytest.TempPathFactory, text: str) -> str:

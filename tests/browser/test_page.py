@@ -125,6 +125,19 @@ def test_budgets_are_seen_one_at_a_time_until_all_are_asked_for(
     expect(count).to_contain_text("3 of 6 rows")
 
 
+def test_a_board_without_a_number_tells_why_and_filters_by_whole_names(
+    page: Page, address_of_parameters: str, heard: list[str]
+) -> None:
+    page.goto(address_of_parameters)
+    page.wait_for_selector("html[data-ready=yes]")
+    page.fill("input[name=method]", "kd[a=2, b=1]")
+    assert names(page) == ["kd[a=2, b=1]"]
+    page.locator("button.row").first.click()
+    expect(page.locator("#drawer")).to_contain_text("Seed 0: diverged. loss is nan")
+    page.wait_for_timeout(150)
+    assert heard == []
+
+
 def test_costs_that_are_close_are_told_on_the_axis(page: Page, address_of_two_budgets: str) -> None:
     page.goto(address_of_two_budgets)
     ready(page)

@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from harness import cli, results
+from harness import cli, discovery, results
 from harness.contracts.cell import Cell
+from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Metrics, Provenance, Row, Status
-from harness.engine import freshness, grid
+from harness.engine import freshness, grid, show
 from harness.engine.grid import Axes
-from harness.engine.publish import Publication, beside, publish
+from harness.engine.publish import Publication, beside, outdated, publish
 from harness.engine.settings import settings_of
 from harness.results import Published
 from harness.store import Store
@@ -180,6 +182,22 @@ def test_a_teacher_that_no_row_names_any_more_is_kept(runs: Path, folder: Path) 
     assert set(results.published("digits", results=folder).teachers) == {other.cell_id}
 
 
+def test_damage_elsewhere_hides_no_cell(runs: Path, folder: Path) -> None:
+    one, other = cells(runs, "direct")
+    for cell in (one, other):
+        Store(runs).save(fresh(cell))
+    published(runs, folder)
+    (Store(runs).folder(other) / "row.json").write_text("torn")
+    found = show.find(one.cell_id, runs=runs, published=folder)
+    assert found is not None
+    assert found.cell == one
+    with (folder / "digits" / "direct.jsonl").open("a") as file:
+        file.write("torn\n")
+    assert show.find(one.cell_id, runs=runs / "none", published=folder) == found
+    assert show.find("logit_kd", runs=runs, published=folder) is None
+    assert show.find("*", runs=runs, published=folder) is None
+
+
 def test_what_is_published_is_said_by_kind_and_reason(runs: Path, folder: Path) -> None:
     ours = cells(runs, "direct", "tet", seeds=2)
     results.write(folder / "digits", Published(), [fresh(ours[0]), stale(ours[1])], [], {})
@@ -194,6 +212,40 @@ def test_what_is_published_is_said_by_kind_and_reason(runs: Path, folder: Path) 
     assert "left 1 (direct 1): as published" in lines
     assert any(line.startswith("left 1 (logit_kd 1): answers another question") for line in lines)
     assert any(line.startswith("4 rows -> ") for line in lines)
+
+
+def test_a_method_that_cannot_be_read_is_named_and_leaves_the_others_their_board(
+    runs: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cell in cells(runs, "direct", "logit_kd"):
+        Store(runs).save(fresh(cell))
+    published(runs, folder)
+    real = discovery.method_parameters
+
+    def torn(method: str) -> dict[str, Any]:
+        if method == "logit_kd":
+            raise SpecError("logit_kd.py line 1: '(' was never closed")
+        return real(method)
+
+    monkeypatch.setattr(discovery, "method_parameters", torn)
+    for verb in ("publish", "report"):
+        words = (verb, "digits", "--no-page", "--out", str(runs), "--results", str(folder))
+        told = CliRunner().invoke(cli.app, words)
+        assert told.exit_code == 1
+        assert "refused: logit_kd.py line 1: '(' was never closed" in told.output
+        board = (runs if verb == "report" else folder) / "digits" / "leaderboard.md"
+        assert "direct" in board.read_text()
+    assert {
+        row.cell.method for row in results.published("digits", results=folder).rows.values()
+    } == {
+        "direct",
+        "logit_kd",
+    }
+
+
+def test_what_is_not_published_has_no_board_to_be_out_of_date(folder: Path) -> None:
+    with pytest.raises(StoreError, match="holds no rows of digits_long"):
+        outdated("digits_long", folder=folder, data_root=None)
 
 
 def test_tables_alone_take_no_row(runs: Path, folder: Path) -> None:

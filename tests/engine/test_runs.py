@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import threading
 import time
@@ -21,6 +22,7 @@ from harness.contracts.cell import Cell
 from harness.contracts.errors import DataError, SpecError, StoreError
 from harness.contracts.method import Progress
 from harness.contracts.row import Metrics, Provenance, Row, Status
+from harness.contracts.tuning import Tuning
 from harness.engine import freshness, grid, provenance, worker
 from harness.engine.freshness import Standing
 from harness.engine.grid import Axes
@@ -29,7 +31,7 @@ from harness.engine.proofs import Verified
 from harness.engine.publish import publish
 from harness.engine.scheduler import CellEnded, Event, SetBack, conduct
 from harness.engine.tune import Search, chosen
-from harness.results import Published
+from harness.results import Published, freeze
 from harness.store import Store
 
 Send = Callable[[Any], None]
@@ -520,6 +522,21 @@ def slow_at_other_rates(order: Order, send: Send) -> bool:
     return placed(order, send)
 
 
+def beside_another_search(order: Order, send: Send) -> bool:
+    """Make a trial while another search of the suite ends."""
+    other = Tuning(
+        method="dkd",
+        model="digits_convnet",
+        recipe_name="short",
+        seed=1000,
+        timesteps=1,
+        backend="reference",
+        learning_rate=0.1,
+    )
+    freeze("digits", [other], results=order.conditions.runs / "results")
+    return placed(order, send)
+
+
 def test_a_search_ends_in_its_time_freezes_nothing_half_tried_and_goes_on(tmp_path: Path) -> None:
     words = ("--recipe", "short", "--trials", "3")
     frozen = tmp_path / "results" / "digits" / "tuning.jsonl"
@@ -528,10 +545,24 @@ def test_a_search_ends_in_its_time_freezes_nothing_half_tried_and_goes_on(tmp_pa
     assert "1 of 3 done (resume with the same command)" in told
     assert "0 choices" in told
     assert frozen.read_text() == ""
-    code, told = _run(tmp_path, placed, *words, verb="tune")
+    code, told = _run(tmp_path, beside_another_search, *words, verb="tune")
     assert code == 0, told
     assert "2 trials to run" in told
-    assert len(frozen.read_text().splitlines()) == 1
+    methods = [json.loads(line)["method"] for line in frozen.read_text().splitlines()]
+    assert methods == ["direct", "dkd"]  # what was frozen meanwhile is kept
+
+
+def test_a_search_whose_code_moved_chooses_nothing_by_what_is_left_of_it(tmp_path: Path) -> None:
+    words = ("--recipe", "short", "--trials", "3")
+    code, told = _run(tmp_path, placed, *words, verb="tune")
+    assert code == 0, told
+    for path in tmp_path.glob("digits/*/row.json"):
+        row = Row.from_json(path.read_text())
+        moved = replace(row, provenance=replace(row.provenance, train_fp="0" * 16))
+        path.write_text(moved.to_json())
+    code, told = _run(tmp_path, slow_at_other_rates, *words, "--for", "4s", verb="tune")
+    assert code == 1
+    assert "0 choices" in told
 
 
 def test_a_failure_of_the_machine_is_in_no_table(tmp_path: Path) -> None:

@@ -168,6 +168,16 @@ def test_a_run_ends_with_a_line_a_method_and_a_line_a_reason() -> None:
     assert glance.failures(why) == [f"2 failed: direct: {'x' * 99}y"]
 
 
+def test_entries_that_differ_in_the_learning_rate_alone_have_a_line_each() -> None:
+    [cell] = asked(methods=("direct",))
+    rows = [
+        scored(replace(cell, recipe=replace(cell.recipe, learning_rate=rate)), rate)
+        for rate in (0.25, 0.5)
+    ]
+    names = [line.split("  ")[0] for line in glance.table(rows)]
+    assert names[1:] == ["direct[learning rate=0.5]", "direct[learning rate=0.25]"]
+
+
 def test_the_best_have_all_that_is_asked_for() -> None:
     found = asked(seeds=(0, 1))
     rows = [scored(cell, 0.9 if cell.method == "direct" else 0.5) for cell in found]

@@ -1,10 +1,12 @@
 """Frames with both boxes: a picture of the best row, beside the tables and on the page."""
 
+import os
 import re
 from base64 import b64decode
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -14,9 +16,11 @@ from PIL import Image
 from harness.contracts.dataset import Samples
 from harness.contracts.errors import SpecError
 from harness.data.frames import Frames
+from harness.engine import publish as engine
 from harness.engine.publish import _overlaps
 from harness.evaluation.tracking import corners_of
 from harness.report import Leaderboard, boxes, leaderboard, to_html
+from harness.store import PREDICTIONS, Store
 from tests.report.rows import SUITE, board_rows, teacher
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -119,6 +123,32 @@ def test_a_page_holds_the_picture_of_its_own_row_and_no_other(tmp_path: Path) ->
     assert b64decode(held) == whose.path(tmp_path).read_bytes()
     assert f"of {whose.line.method} (dashed" in page
     assert page == to_html(board(), command="x", figures_in=tmp_path)
+
+
+def test_a_picture_of_an_earlier_run_of_its_cell_is_drawn_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whose = boxes.shown(board())
+    assert whose is not None
+    boxes_, labels = np.ones((12, 4)), np.ones((12, 4))
+    splits = SimpleNamespace(test=sequences(tmp_path))
+    card = engine.catalogue.load("tracking_quick").card
+    data_set = SimpleNamespace(card=card, load=lambda _: splits)
+    monkeypatch.setattr(engine, "decided", lambda *_: (boxes_, labels))
+    monkeypatch.setattr(engine.catalogue, "load", lambda _: data_set)
+    store = Store(tmp_path / "runs")
+    decisions = store.folder(whose.row.cell) / PREDICTIONS
+
+    def again() -> list[Path]:
+        return engine._pictured(board(), tmp_path, store, None)
+
+    (path,) = again()
+    assert again() == []
+    decisions.parent.mkdir(parents=True)
+    decisions.touch()
+    os.utime(path, ns=(0, 0))
+    assert again() == [path]
+    assert again() == []
 
 
 def test_what_is_too_large_for_a_picture_is_in_no_page(tmp_path: Path) -> None:

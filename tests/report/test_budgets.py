@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from harness.contracts.row import Row
+from harness.report import _figures as figures
 from harness.report import leaderboard, render, to_json
 from harness.report._budgets import LEAST_METHODS, Order, _halves, _taus, orders, sentence
 from harness.statistics import Interval, rank_stability
@@ -51,6 +52,15 @@ def test_the_same_order_holds_and_its_reverse_does_not() -> None:
     assert (same.methods, same.seeds) == (tuple(METHODS), (0, 1, 2))
     contrary = _order(_rows(RISING, RISING[::-1]))
     assert (contrary.tau, contrary.holds) == (-1.0, False)
+
+
+def test_a_file_of_ranks_is_of_one_budget() -> None:
+    board = leaderboard(_rows(RISING, RISING, seeds=6), suite=SUITE)
+    tables = figures.tables(board)
+    assert {one["budget"] for one in tables["ranks"]} == {"default", "long"}
+    for figure in figures.figures():
+        shown = {one["budget"] for one in figures.chosen(figure, tables) if "budget" in one}
+        assert shown <= {"default"}, figure.name
 
 
 def test_tau_is_of_the_means_by_pairs() -> None:

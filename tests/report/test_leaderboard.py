@@ -30,6 +30,7 @@ from harness.report import (
     _board,
     _page,
     leaderboard,
+    pareto,
     render,
     to_csv,
     to_json,
@@ -740,6 +741,29 @@ def test_simulators_that_agree_share_a_line_and_no_others_do() -> None:
     assert len({one["alike"] for one in records.lines(board(rows))}) == 3
     assert board(rows).settings[0].together == board(rows).settings[0]
     assert "### T = 2, alpha\n" in page(rows)
+
+
+def test_simulators_that_share_a_line_share_no_time() -> None:
+    rows = [
+        with_metrics(
+            right(method, correct, backend=backend, spikes=4),
+            train_seconds=seconds,
+            latency_ms_b1=seconds,
+        )
+        for backend, times in (("alpha", (2.0, 3.0)), ("beta", (4.0, 10.0)))
+        for method, correct, seconds in zip(("direct", "better"), (350, 360), times, strict=True)
+    ]
+    shared = next(one for one in board(rows).settings[0].together.lines if one.method == "better")
+    assert shared.backend == "alpha, beta"
+    assert shared.cost == (3 / 2 + 10 / 4) / 2
+    found = pareto.pareto(board(rows), "latency")
+    assert [(one.line.method, one.line.backend, one.cost) for one in found] == [
+        ("direct", "alpha", 2),
+        ("better", "alpha", 3),
+        ("direct", "beta", 4),
+        ("better", "beta", 10),
+    ]
+    assert {one.line.backend for one in pareto.pareto(board(rows), "energy")} == {"alpha, beta"}
 
 
 def test_ranks_are_over_t_and_seeds_with_simulators_as_one() -> None:

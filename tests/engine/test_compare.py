@@ -1,0 +1,57 @@
+"""Whether two rows of a cell say the same, and what a difference is held against."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.contracts.row import Row
+from harness.engine import reproduce as engine
+from harness.engine.compare import compare
+from harness.engine.jobs import Conditions
+from harness.engine.reverify import Verification
+from harness.engine.scheduler import CellEnded
+from tests.report.rows import BUDGET, right, with_cell, with_metrics, wrong
+
+
+def test_a_difference_is_held_against_seeds_of_its_own_budget_and_rate() -> None:
+    seeds = [right("direct", 360 + seed, seed=seed) for seed in range(3)]
+    longer = with_cell(seeds[0], recipe_name="longer", recipe=replace(BUDGET, epochs=99))
+    faster = with_cell(seeds[0], recipe=replace(BUDGET, learning_rate=9.0))
+    then = {row.cell_id: row for row in (*seeds, longer, faster)}
+    now = then | {seeds[1].cell_id: right("direct", 364, seed=1), longer.cell_id: longer}
+    (found,) = compare(then, now).differences
+    # Of 360, 361 and 362 in 400: 4.303 * 0.0025 / sqrt 3.
+    assert found.half_width == pytest.approx(4.303 * 0.0025 / 3**0.5, rel=1e-3)
+
+
+def _again(then: Row, now: Row, monkeypatch: pytest.MonkeyPatch) -> engine.Reproduction:
+    ended = CellEnded(cell=now.cell, row=now, seconds=1.0)
+    monkeypatch.setattr(engine, "conduct", lambda *_, **__: iter([ended]))
+    monkeypatch.setattr(engine, "verify", lambda row, _: Verification(row=row, outcome="same"))
+    conditions = Conditions(runs=Path("nothing"), data_root=None)
+    return engine.reproduce(then, conditions, timeout_s=1.0)
+
+
+def test_what_has_no_number_for_the_same_reason_is_reproduced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    skipped = wrong("ttfs", "skipped", "there are no timesteps to repeat")
+    assert _again(skipped, skipped, monkeypatch).likeness == "identical"
+    otherwise = replace(skipped, error="for another reason")
+    assert _again(skipped, otherwise, monkeypatch).likeness == "different"
+    assert _again(skipped, replace(skipped, status="failed"), monkeypatch).likeness == "different"
+
+
+def test_either_interval_may_hold_the_other_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Wilson of 360 in 400 ends at 0.9258, of 371 it begins at 0.8993.
+    then, now = right("direct", 360), right("direct", 371)
+    assert then.metrics is not None
+    assert now.metrics is not None
+    assert then.metrics.score_high < now.metrics.score
+    assert now.metrics.score_low < then.metrics.score
+    assert _again(then, now, monkeypatch).likeness == "within tolerance"
+    assert _again(now, then, monkeypatch).likeness == "within tolerance"
+    assert _again(then, right("direct", 399), monkeypatch).likeness == "different"
+    slower = with_metrics(then, train_seconds=99.0)
+    assert _again(then, slower, monkeypatch).likeness == "identical"
