@@ -1,6 +1,7 @@
 """Arithmetic at 45 nm plus every byte of weight, bias and state, as SpikingJelly 2.0 does.
 
-``E = 4.6 N_mac + 0.9 N_ac + 24.96 pJ/B``. Memory swamps operations: two spikes into a
+``E = 4.6 N_mac + 0.9 N_ac + 24.96 pJ/B``, products of two spikes among the accumulates, which
+fetch no weight. Memory swamps operations: two spikes into a
 linear layer of five outputs cost 9 pJ to add and 998 pJ to fetch. Priced from our exact
 counts: SpikingJelly's own total includes operations of its own bookkeeping.
 """
@@ -31,10 +32,11 @@ class Simple:
 
     def bill(self, ledger: Ledger, /, *, name: str) -> Bill:
         """Return what one sample costs."""
-        counts = {item: ledger.mean(item) for item in ("mac", "ac", "bias_add", "neuron_add")}
+        told = ("mac", "ac", "and_ac", "bias_add", "neuron_add")
+        counts = {item: ledger.mean(item) for item in told}
         known = {item: 0.0 if count is None else count for item, count in counts.items()}
         states = [layer.neurons * layer.steps for layer in ledger.layers.values() if layer.neurons]
-        uncounted = [item for item in ("mac", "ac", "bias_add") if counts[item] is None]
+        uncounted = [item for item in told[:-1] if counts[item] is None]
         grown = occurs(counts["neuron_add"]) and not states
         sizeless = ["the size of neuron layers"] if grown else []
         return Bill(
@@ -42,7 +44,7 @@ class Simple:
             source=SOURCE,
             by_category={
                 "mac": known["mac"] * (FP32_MULTIPLY.value + FP32_ADD.value),
-                "ac": known["ac"] * FP32_ADD.value,
+                "ac": (known["ac"] + known["and_ac"]) * FP32_ADD.value,
                 "weights": (known["mac"] + known["ac"]) * WORD_BYTES * MOVE.value,
                 "biases": known["bias_add"] * WORD_BYTES * MOVE.value,
                 "potentials": 2 * sum(states) * WORD_BYTES * MOVE.value,
@@ -55,7 +57,7 @@ class Simple:
             assumptions=(
                 "45 nm, 32-bit floating point; every weight is fetched for every use",
                 "a constant input is multiplied in every step",
-                "not included: arithmetic of neurons, inputs and outputs",
+                "not included: arithmetic of neurons, pooling, residual sums, inputs and outputs",
             ),
         )
 

@@ -40,8 +40,10 @@ _COSTS = """\
 ## What training costs
 
 The median of training time over that of the suite's baseline, in pairs of cells that differ in the
-method and its tuning alone; a dash where no row tells. Inference costs what the student's does,
-whatever the method, but for methods that exchange its neurons or norms."""
+method and its tuning alone; a dash where no row tells. Methods that ask a teacher for its logits
+alone share them (docs/design.md): the first of a seed pays for all, so that their times say less
+the larger the teacher is. Inference costs what the student's does, whatever the method, but for
+methods that exchange its neurons or norms."""
 
 _TRACKS: Mapping[Track, tuple[str, str]] = {
     "scratch": (
@@ -155,7 +157,7 @@ def _needs(card: MethodCard) -> str:
         return "labels"
     teacher = "a teacher"
     if "weights" in card.signals:
-        teacher += " of the same topology"
+        teacher += " whose weights fit"
     elif {"features", "layers", "relations"} & set(card.signals):
         teacher += " with stages"
     if card.teacher_learns:

@@ -11,7 +11,7 @@ from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend
-from harness.training.losses.projection import same_size, stages_in_common
+from harness.training.losses.projection import last_stage, same_size
 
 CARD = MethodCard(
     title="One affine projector from spikes or membranes to the teacher's last stage",
@@ -22,7 +22,10 @@ CARD = MethodCard(
     loss="reconstructed",
     weight="weight",
     reconstructed=(
-        "the last stage, averaged over time, is the feature",
+        (
+            "the last stage, averaged over time, is the feature; on MS-ResNets that is a sum of "
+            "currents and not of spikes (docs/models.md)"
+        ),
         "the projector is a 1x1 convolution",
         "a norm on both sides, which makes the projector's bias void",
         "all weights, and no distillation of logits",
@@ -46,8 +49,8 @@ CARD = MethodCard(
 class AffineProjector:
     """``CE + weight * |norm(W h) - norm(feature)|^2 + logit_weight * temperature^2 KL``.
 
-    ``h`` is the mean over time of the last stage that both networks have; ``norm`` makes
-    each channel's mean 0 and variance 1 over the batch. The square is a mean, too.
+    ``h`` is the mean over time of the student's last stage, the feature the teacher's; ``norm``
+    makes each channel's mean 0 and variance 1 over the batch. The square is a mean, too.
 
     Attributes:
         feature: What of the last stage: its spikes, or its neurons' membrane before the
@@ -63,10 +66,14 @@ class AffineProjector:
     temperature: float = 4.0
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
-        """Descend, with one projector."""
-        stage = stages_in_common(student, lesson.guide)[-1]
-        tap = stage if self.feature == "spike" else f"{stage}.membrane"
-        alignment = Alignment(student.tap_channels[stage], lesson.guide.tap_channels[stage]).to(
+        """Descend, with one projector.
+
+        Raises:
+            UnsupportedError: If either network has no stage.
+        """
+        own, stage = map(last_stage, (student.tap_channels, lesson.guide.tap_channels))
+        tap = own if self.feature == "spike" else f"{own}.membrane"
+        alignment = Alignment(student.tap_channels[own], lesson.guide.tap_channels[stage]).to(
             lesson.device
         )
 

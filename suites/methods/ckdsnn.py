@@ -122,6 +122,10 @@ CARD = MethodCard(
     signals=("features", "logits"),
     departures=(
         (
+            "on MS-ResNets, whose stages hand on sums of currents, a map is a sum of these, with "
+            "their signs, and not of spikes (docs/models.md)"
+        ),
+        (
             "the authors' code weighs channels by the classifier's weights; Grad-CAM, which the "
             "paper names and a helper of the code has, asks no global average before the classifier"
         ),

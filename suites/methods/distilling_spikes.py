@@ -31,13 +31,13 @@ CARD = MethodCard(
         "window, temperature and weights",
         "neuron, encoding and timesteps",
     ),
-    signals=("weights", "logits of every step of a spiking teacher"),
+    signals=("logits of every step of a spiking teacher",),
     extras=(
         (
-            "a spiking teacher, trained first on all of the lesson: a whole training more, of a "
-            "network of the suite's teacher's size"
+            "a spiking teacher, which begins with the weights of the suite's and is trained first "
+            "on all of the lesson: a whole training more, of a network of its size; with "
+            "`assistant` one more, of a spiking network of that topology"
         ),
-        "with `assistant` a spiking network of that topology: one whole training more",
     ),
     departures=(
         (
@@ -98,7 +98,8 @@ class DistillingSpikes:
         """Train the teacher, then whom it teaches.
 
         Raises:
-            UnsupportedError: If the assistant cannot be built for the student's images.
+            UnsupportedError: If the teacher has no ReLU, or the assistant cannot be built for the
+                student's images.
         """
         source = spiking_teacher(student, lesson)
         first = lesson.further("the spiking teacher")
@@ -150,9 +151,15 @@ class DistillingSpikes:
 
 
 def spiking_teacher(student: Student, lesson: Lesson) -> Student:
-    """Return a copy of the teacher with the student's neurons for its ReLUs, to be trained."""
+    """Return a copy of the teacher with the student's neurons for its ReLUs, to be trained.
+
+    Raises:
+        UnsupportedError: If it has none.
+    """
     network = deepcopy(lesson.guide.network)
     relus = [name for name, module in network.named_modules() if type(module) is nn.ReLU]
+    if not relus:
+        raise UnsupportedError("the teacher has no ReLU that a spiking neuron could stand for")
     for name in relus:
         network.set_submodule(name, student.neuron(student.spec))
     network.to(lesson.device).requires_grad_(requires_grad=True)

@@ -96,12 +96,18 @@ def initialise(student: nn.Module, teacher: nn.Module) -> None:
     and all that follows the last convolution keep their own start. Nothing is rescaled.
 
     Raises:
-        UnsupportedError: If the teacher has no such place, or another kernel there.
+        UnsupportedError: If the student has no convolution, or the teacher no such place, or
+            another kernel there.
     """
     theirs = dict(teacher.named_modules())
-    for name, module in student.named_modules():
-        if "downsample" in name or not isinstance(module, nn.Conv2d | nn.BatchNorm2d):
-            continue
+    own_places = {
+        name: module
+        for name, module in student.named_modules()
+        if "downsample" not in name and isinstance(module, nn.Conv2d | nn.BatchNorm2d)
+    }
+    if not own_places:
+        raise UnsupportedError("the student has no convolution that could begin as the teacher's")
+    for name, module in own_places.items():
         source = theirs.get(_place(name, theirs))
         if source is None or not _fits(module, source):
             raise UnsupportedError(

@@ -10,7 +10,7 @@ from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend
-from harness.training.losses.projection import same_size, stages_in_common
+from harness.training.losses.projection import last_stage, same_size
 
 CARD = MethodCard(
     title="The last feature map, or the softened logits, beside the labels",
@@ -56,7 +56,7 @@ class Kdsnn:
     """One of the paper's two variants.
 
     =========  =======================================================================
-    feature    ``CE + feature_weight / N * sum (align(rate) - F)^2`` of the last stage,
+    feature    ``CE + feature_weight / N * sum (align(rate) - F)^2`` of either's last stage,
                ``align`` a 1x1 convolution if the widths differ (BKDSNN's re-implementation)
     response   ``(1 - a) CE + a temperature^2 KL(teacher || student)``
     =========  =======================================================================
@@ -77,23 +77,23 @@ class Kdsnn:
         """Descend the variant's loss.
 
         Raises:
-            UnsupportedError: If there is no stage to compare.
+            UnsupportedError: If either network has no stage.
         """
         if self.variant == "response":
             return descend(student, lesson, self.response_loss)
-        stage = stages_in_common(student, lesson.guide)[-1]
-        ours, theirs = student.tap_channels[stage], lesson.guide.tap_channels[stage]
-        align = nn.Identity() if ours == theirs else nn.Conv2d(ours, theirs, 1, bias=False)
+        ours, theirs = map(last_stage, (student.tap_channels, lesson.guide.tap_channels))
+        width, wanted = student.tap_channels[ours], lesson.guide.tap_channels[theirs]
+        align = nn.Identity() if width == wanted else nn.Conv2d(width, wanted, 1, bias=False)
         align.to(lesson.device)
 
         def loss(output: Output, answer: Answer, labels: Tensor) -> Tensor:
-            hint = feature_error(align, output.taps[stage].mean(0), answer.taps[stage])
+            hint = feature_error(align, output.taps[ours].mean(0), answer.taps[theirs])
             return (
                 answer.task.supervised(output.logits.mean(0), labels) + self.feature_weight * hint
             )
 
         return descend(
-            student, lesson, loss, also_train=[align], taps=[stage], teacher_taps=[stage]
+            student, lesson, loss, also_train=[align], taps=[ours], teacher_taps=[theirs]
         )
 
     def response_loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:

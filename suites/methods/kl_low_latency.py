@@ -150,6 +150,11 @@ class KlLowLatency:
         """
         shown = lesson
         if self.views_weight:
+            if lesson.team.size > 1:
+                raise UnsupportedError(
+                    "rotated copies stand behind the batch, and several devices would gather them "
+                    "among the others' upright images; run it on one"
+                )
             shown = replace(lesson, epochs=_Turned(lesson.epochs))
         if self.start == "teacher":
             yield from _inherit(student, lesson)

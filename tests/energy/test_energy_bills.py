@@ -139,6 +139,13 @@ def test_two_spikes_into_five_outputs_cost_nine_to_add_and_998_to_fetch() -> Non
     assert found.total_pj == pytest.approx(1007.4)
 
 
+def test_a_product_of_two_spikes_is_added_and_fetches_no_weight() -> None:
+    found = bill(made(1, 1, attention={"and_ac": 10}), "spikingjelly_simple:per_step")
+    assert found.by_category["ac"] == pytest.approx(9.0)
+    assert found.by_category["weights"] == 0
+    assert found.total_pj == pytest.approx(9.0)
+
+
 def test_sigma_and_its_three_verdicts() -> None:
     sigma = 10 / 8  # accumulates over dense products of one frame
     assert [each.side(sigma) for each in BREAK_EVENS] == ["below", "within", "above"]

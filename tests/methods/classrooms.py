@@ -215,7 +215,8 @@ SENTENCES = Classroom(
     input=Tokens(vocabulary=12, length=9),
     output=Classes(2),
     draw=_sentences,
-    refused_by=frozenset({"kd_bntt", "weight_transfer"}),  # no batch norm; another topology
+    # No batch norm; another topology; no convolution; no ReLU.
+    refused_by=frozenset({"kd_bntt", "weight_transfer", "idsnn", "distilling_spikes"}),
 )
 FRAMES = Classroom(
     name="frames",
@@ -231,7 +232,7 @@ FRAMES = Classroom(
     input=Features(width=5, length=16, rate_hz=4),
     output=Classes(3),
     draw=_windows,
-    refused_by=frozenset({"weight_transfer"}),  # another topology
+    refused_by=frozenset({"weight_transfer", "idsnn"}),  # another topology; no such convolution
 )  # fmt: skip
 _SIAMESE = SiamFCpp(widths=(3, 4, 4), kernels=(7, 3, 3), head=1)
 PAIRS = Classroom(

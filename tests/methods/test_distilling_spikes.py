@@ -16,6 +16,7 @@ from harness.training.losses.windows import windowed
 from suites.methods import distilling_spikes
 from suites.methods.distilling_spikes import METHOD, DistillingSpikes, built, spiking_teacher
 from tests.methods import teaching_aids
+from tests.methods.classrooms import SENTENCES
 from tests.methods.small import CLASSES, EVENTS, SAMPLES, lesson, student, teacher
 from tests.methods.teaching_aids import Nobody
 
@@ -236,6 +237,13 @@ def test_an_intermediate_network_learns_between_teacher_and_student(
         made[0].network.get_parameter("fc.bias").fill_(float("nan"))
     assert [progress.samples for progress in training] == [SAMPLES, 2 * SAMPLES]
     assert torch.equal(between[0].network.get_parameter("fc.weight"), taught)
+
+
+def test_a_teacher_without_a_relu_could_not_spike_and_is_refused() -> None:
+    # Found by reading: a BERT answered every step alike and was called the spiking teacher.
+    room = SENTENCES
+    with pytest.raises(UnsupportedError, match="no ReLU that a spiking neuron could stand for"):
+        list(DistillingSpikes().fit(room.student(), room.lesson(room.teacher())))
 
 
 def test_an_assistant_is_another_topology_with_the_students_neurons() -> None:

@@ -15,6 +15,7 @@ from suites.methods.idsnn import METHOD, Idsnn, initialise, tiled
 from suites.models._convnet import ConvNet
 from suites.models._resnet import ResNet
 from suites.models._vgg import VGG
+from tests.methods.classrooms import SENTENCES
 from tests.methods.small import lesson, student, teacher
 from tests.methods.teaching_aids import Nobody
 
@@ -132,6 +133,13 @@ def test_a_teacher_of_another_family_is_refused() -> None:
             _network(VGG(widths=((4,),)), seed=0),
             _network(ResNet(blocks=(1,), widths=(4,)), seed=1),
         )
+
+
+def test_a_network_without_a_convolution_inherits_nothing_and_is_refused() -> None:
+    # Found by reading: on sentences it stood among those that begin with a teacher's weights.
+    room = SENTENCES
+    with pytest.raises(UnsupportedError, match="no convolution that could begin as the teacher's"):
+        METHOD.fit(room.student(), room.lesson(room.teacher()))
 
 
 def test_a_teacher_with_fewer_stages_is_refused() -> None:

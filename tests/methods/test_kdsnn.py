@@ -1,6 +1,8 @@
 """The last feature map and the softened logits, by hand."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,8 +11,10 @@ from torch import nn
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
 from harness.training import Student
-from suites.methods import kdsnn
+from suites.methods import affine_projector, kdsnn
 from suites.methods.kdsnn import METHOD, Kdsnn, feature_error
+from suites.models._bert import Bert
+from tests.methods.classrooms import SENTENCES
 from tests.methods.small import CLASSES, lesson, student, teacher
 from tests.methods.teaching_aids import Said
 from tests.methods.teaching_aids import lesson as tiny_lesson
@@ -125,10 +129,26 @@ def _silent_student() -> Student:
     return learner
 
 
-def test_the_feature_variant_needs_a_stage_that_both_have() -> None:
+@pytest.mark.parametrize("module", [kdsnn, affine_projector], ids=lambda module: module.__name__)
+def test_the_last_stages_meet_however_many_each_network_has(
+    monkeypatch: pytest.MonkeyPatch, module: Any
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def watching(*_: object, **words: object) -> None:
+        asked.update(words)
+
+    monkeypatch.setattr(module, "descend", watching)
+    deep = Bert(blocks=3, width=8, heads=2, hidden=8)
+    room = replace(SENTENCES, theirs=deep)
+    module.METHOD.fit(room.student(), room.lesson(room.teacher()))
+    assert (asked["taps"], asked["teacher_taps"]) == (["stage1"], ["stage3"])
+
+
+def test_the_feature_variant_needs_a_stage_of_either() -> None:
     learner, guide = tiny_student(), tiny_teacher()
     guide.network.tap_channels = {"penultimate": 2}
-    with pytest.raises(UnsupportedError, match="no stage tap in common"):
+    with pytest.raises(UnsupportedError, match="no last map to compare"):
         Kdsnn().fit(learner, tiny_lesson(guide))
     assert list(Kdsnn(variant="response").fit(learner, tiny_lesson(guide)))
 

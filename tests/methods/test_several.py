@@ -32,7 +32,7 @@ REFUSED = {
     "ann2snn": OWN_LOOP,
     "bidirectional": OWN_LOOP,
     "hybrid_conversion": OWN_LOOP,
-    "kl_low_latency": OWN_LOOP,
+    "kl_low_latency": "rotated copies",
     "threshold_balancing": OWN_LOOP,
     "esd": OWN_STATE,  # trains by rates, whose norms know one device
     "hybrid_blockwise": OWN_STATE,  # likewise
