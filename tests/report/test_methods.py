@@ -117,8 +117,8 @@ NEEDS: list[tuple[dict[str, Any], str]] = [
     ({"uses_teacher": False, "signals": ()}, "labels"),
     ({"signals": ("logits",)}, "labels, a teacher"),
     ({"signals": ("relations",)}, "labels, a teacher with stages"),
-    ({"signals": ("weights", "features")}, "labels, a teacher of the same topology"),
-    ({"signals": ("weights",), "track": "conversion"}, "a teacher of the same topology"),
+    ({"signals": ("weights", "features")}, "labels, a teacher whose weights fit"),
+    ({"signals": ("weights",), "track": "conversion"}, "a teacher whose weights fit"),
     (
         {"signals": ("features",), "teacher_learns": True},
         "labels, a teacher with stages that learns",
