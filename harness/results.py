@@ -99,8 +99,17 @@ def published(suite: str, /, *, results: Path = RESULTS, strict: bool = True) ->
         teachers=teachers,
         damaged=tuple(damaged),
         code=_code(folder / _CODE),
-        tunings=tuple(_lines(folder / TUNING, partial(from_json, Tuning))),
+        tunings=tunings(suite, results=results),
     )
+
+
+def tunings(suite: str, /, *, results: Path = RESULTS) -> tuple[Tuning, ...]:
+    """Return what was chosen for ``suite`` by trials.
+
+    Raises:
+        StoreError: If the file is damaged; names the line.
+    """
+    return tuple(_lines(results / suite / TUNING, partial(from_json, Tuning)))
 
 
 def freeze(suite: str, tunings: Iterable[Tuning], /, *, results: Path = RESULTS) -> Path:

@@ -10,6 +10,7 @@ import typer
 from harness import discovery
 from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Names, Numbers, Out, Results
 from harness.cli.parsing import axes_of
+from harness.cli.standings import tell_left_out
 from harness.contracts.errors import SpecError
 
 if TYPE_CHECKING:
@@ -152,8 +153,7 @@ def _with_claims(suite: str | None, out: Path, results: Path) -> list[str]:
         return [suite]
     methods = discovery.names("methods")
     broken = grid.broken(methods)
-    for words in broken.values():
-        typer.echo(f"left out: {words}", err=True)
+    tell_left_out(broken)
     cards = map(discovery.method_card, set(methods) - broken.keys())
     claimed = {claim.dataset for card in cards if card for claim in card.claims}
     return [

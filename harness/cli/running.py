@@ -319,7 +319,7 @@ def tune(  # noqa: PLR0913  one option a filter
     """
     from harness.engine import freshness, proofs
     from harness.engine import tune as engine
-    from harness.results import Published, freeze, published
+    from harness.results import Published, freeze, published, tunings
     from harness.store import Store
 
     axes = axes_of(methods, timesteps, None, backends, models, recipe)
@@ -367,7 +367,7 @@ def tune(  # noqa: PLR0913  one option a filter
         if undone.isdisjoint(cell.cell_id for cell in search.cells)
         and (choice := engine.chosen(search, store))
     ]
-    before = published(suite, results=results).tunings  # others may have frozen theirs meanwhile
+    before = tunings(suite, results=results)  # others may have frozen theirs meanwhile
     path = freeze(suite, engine.frozen(before, choices), results=results)
     print(f"{len(choices)} choices -> {path}", file=sys.stderr)
     if failures or incomplete:

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,9 +32,14 @@ def left_out(suite: str, axes: "Axes") -> bool:
     from harness.engine import grid
 
     broken = grid.unreadable(suite, axes)
+    tell_left_out(broken)
+    return bool(broken)
+
+
+def tell_left_out(broken: Mapping[str, str]) -> None:
+    """Say of each method that cannot be read what is wrong with its file."""
     for words in broken.values():
         print(f"left out: {words}", file=sys.stderr)
-    return bool(broken)
 
 
 def tell_overruled(suite: str, axes: "Axes", known: "Published") -> None:

@@ -32,11 +32,11 @@ class Simple:
 
     def bill(self, ledger: Ledger, /, *, name: str) -> Bill:
         """Return what one sample costs."""
-        told = ("mac", "ac", "and_ac", "bias_add", "neuron_add")
-        counts = {item: ledger.mean(item) for item in told}
+        priced = ("mac", "ac", "and_ac", "bias_add")
+        counts = {item: ledger.mean(item) for item in (*priced, "neuron_add")}
         known = {item: 0.0 if count is None else count for item, count in counts.items()}
         states = [layer.neurons * layer.steps for layer in ledger.layers.values() if layer.neurons]
-        uncounted = [item for item in told[:-1] if counts[item] is None]
+        uncounted = [item for item in priced if counts[item] is None]
         grown = occurs(counts["neuron_add"]) and not states
         sizeless = ["the size of neuron layers"] if grown else []
         return Bill(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from harness.contracts.row import Row
+from harness.contracts.suite import Suite
 from harness.report import leaderboard, to_html
 from tests.report.rows import (
     BUDGET,
@@ -27,7 +28,7 @@ def rows() -> list[Row]:
 
 def page() -> str:
     suite = replace(SUITE, caution=f"Mind {SCRIPT} {LINK}", remarks={"better": SCRIPT})
-    return to_html(leaderboard(rows(), suite=suite, teachers=[teacher()]), command="nox -s report")
+    return _html(rows(), suite)
 
 
 def page_of_parameters() -> str:
@@ -36,7 +37,7 @@ def page_of_parameters() -> str:
         with_cell(wrong("kd", "diverged", "loss is nan", seed=0), params=params)
         for params in ({"a": 2, "b": 1}, {"a": 2, "b": 3}, {"a": 4, "b": 1})
     ]
-    return to_html(leaderboard(rows, suite=SUITE, teachers=[teacher()]), command="nox -s report")
+    return _html(rows)
 
 
 def page_of_two_budgets() -> str:
@@ -48,4 +49,8 @@ def page_of_two_budgets() -> str:
     ]
     longer = {"recipe_name": "longer", "recipe": replace(BUDGET, epochs=2 * BUDGET.epochs)}
     rows = [*small, *(with_cell(row, **longer) for row in small)]
-    return to_html(leaderboard(rows, suite=SUITE, teachers=[teacher()]), command="nox -s report")
+    return _html(rows)
+
+
+def _html(rows: list[Row], suite: Suite = SUITE) -> str:
+    return to_html(leaderboard(rows, suite=suite, teachers=[teacher()]), command="nox -s report")
