@@ -407,7 +407,8 @@ class Setting:
     def together(self) -> Setting:
         """The same with one line for all simulators, if they agree in all but time.
 
-        Its training time over the baseline's is the mean of theirs; a time in ms it has not.
+        Its training time over the baseline's is the mean of theirs; times in ms are to be read
+        of each simulator's own line.
         """
         by_question = _by(self.lines, lambda line: (line.timesteps, line.method))
         named = ", ".join(sorted({line.backend for line in self.lines}))
