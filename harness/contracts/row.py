@@ -95,7 +95,9 @@ class Metrics:
         operations_a_window: Of a test window, which tells all that it shows anew.
         latency_ms_frame: Median wall clock of such a frame.
         latency_ms_frame_iqr: Its interquartile range.
-        train_seconds: Wall clock of the training.
+        train_seconds: Wall clock of the training, as if nobody had trained before.
+        spared_seconds: Part of it: what the teacher's answers took an earlier cell, which kept
+            them for this one; 0 if this one computed its own, None if nobody can tell.
         train_samples: Seen in training, with repetition.
         extra_samples: Those drawn for another network than the student, by purpose.
         peak_memory_bytes: Of the process, or of the device if there is one.
@@ -131,6 +133,7 @@ class Metrics:
     latency_ms_frame: Amount | None = None
     latency_ms_frame_iqr: Amount | None = None
     train_seconds: Amount | None = None
+    spared_seconds: Amount | None = None
     train_samples: Count | None = None
     extra_samples: dict[str, Count] = field(default_factory=dict)
     peak_memory_bytes: Count | None = None

@@ -2,13 +2,15 @@
 
 They are addressed by all that they depend on: the teacher's weights and code, the data, what
 of the recipe decides batches and rounding, the seed, the machine. Equal addresses hold equal
-bits, so a file is never wrong, only superfluous; the oldest go where there are too many.
+bits, so a file is never wrong, only superfluous; the oldest go where there are too many. What
+they took to compute lies beside them: whoever reads them is charged for it.
 """
 
 import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from harness.training.answers import Answers
 from harness.training.lesson import Teacher
 
 FOLDER = "answers"
+_LOGITS, _TOOK = "logits", "seconds"  # in a file
 _LARGEST, _TOGETHER = 2**26, 2**30  # bytes of one file, and of all
 
 
@@ -40,8 +43,10 @@ def answers_of(
     def answers(teacher: Teacher, steps: int) -> Answers:
         if path.exists():
             path.touch()
-            return Answers(teacher, steps, known=load_file(path, device=str(device))["logits"])
-        return Answers(teacher, steps, keep=lambda table: _keep(path, table))
+            found = load_file(path)
+            took_s = float(found[_TOOK]) if _TOOK in found else None
+            return Answers(teacher, steps, known=found[_LOGITS].to(device), took_s=took_s)
+        return Answers(teacher, steps, keep=partial(_keep, path))
 
     return answers
 
@@ -69,10 +74,11 @@ def _batches(cell: Cell) -> Any:
     return to_plain(replace(cell.recipe, **alike, compiled=False))  # type: ignore[arg-type]  # fields of several types
 
 
-def _keep(path: Path, table: Tensor) -> None:
+def _keep(path: Path, table: Tensor, took_s: float | None) -> None:
     if table.nbytes > _LARGEST:
         return
-    held = save({"logits": table.detach().cpu()})
+    took = {} if took_s is None else {_TOOK: torch.tensor(took_s, dtype=torch.float64)}
+    held = save({_LOGITS: table.detach().cpu(), **took})
     write_atomically(path, lambda file: file.write(held))
     known = sorted(path.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
     room = _TOGETHER - sum(file.stat().st_size for file in known)

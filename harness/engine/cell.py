@@ -80,7 +80,8 @@ def _run(order: Order, report: Callable[[Progress], None]) -> Row:
         taught = _taught(order, team, device, report)
     found, splits, trained = taught.found, taught.splits, taught.trained
     spent: dict[str, Any] = {
-        "train_seconds": trained.seconds,
+        "train_seconds": trained.seconds + (trained.spared_s or 0.0),
+        "spared_seconds": trained.spared_s,
         "train_samples": trained.account.samples[""],
         "extra_samples": {to: n for to, n in trained.account.samples.items() if to},
         "peak_memory_bytes": _peak_memory_bytes(device),

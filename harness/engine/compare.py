@@ -26,6 +26,7 @@ TIMES = (
     "latency_ms_frame_iqr",
     "throughput_sps",
     "train_seconds",
+    "spared_seconds",
     "peak_memory_bytes",
 )
 

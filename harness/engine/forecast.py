@@ -86,8 +86,10 @@ def _of_any_rate(recipe: Recipe) -> Recipe:
 
 def _seconds(row: Row) -> float | None:
     """Return what a row's cell took by the clock on the wall, which may have been put back."""
-    made = row.provenance
-    trained_s = row.metrics.train_seconds if row.metrics else None
+    made, metrics = row.provenance, row.metrics
+    trained_s = metrics.train_seconds if metrics else None
+    if metrics and trained_s is not None:
+        trained_s -= metrics.spared_seconds or 0.0
     if made.started_at is None or made.ended_at is None:
         return trained_s
     whole = datetime.fromisoformat(made.ended_at) - datetime.fromisoformat(made.started_at)

@@ -38,6 +38,7 @@ class Trained:
         device: Where it is.
         account: What was drawn from the lesson.
         seconds: Wall clock.
+        spared_s: What the teacher's answers took another cell, from which this one has them.
     """
 
     student: Student
@@ -45,6 +46,7 @@ class Trained:
     device: torch.device
     account: Account
     seconds: float
+    spared_s: float | None = 0.0
 
 
 def train(
@@ -119,6 +121,7 @@ def train(
         device=device,
         account=lesson.account,
         seconds=keeper.seconds if keeper is not None else time.monotonic() - began_s,
+        spared_s=kept.spared_s if kept is not None else 0.0,
     )
 
 

@@ -41,8 +41,9 @@ _COSTS = """\
 
 The median of training time over that of the suite's baseline, in pairs of cells that differ in the
 method and its tuning alone; a dash where no row tells. Methods that ask a teacher for its logits
-alone share them (docs/design.md): the first of a seed pays for all, so that their times say less
-the larger the teacher is. Inference costs what the student's does, whatever the method, but for
+alone share them (docs/design.md); each is charged what they took the one that computed them, but in
+rows made before it was told, and on a GPU, whose kernels are not timed one by one: there the first
+of a seed pays for all. Inference costs what the student's does, whatever the method, but for
 methods that exchange its neurons or norms."""
 
 _TRACKS: Mapping[Track, tuple[str, str]] = {

@@ -4,6 +4,7 @@ Batches depend on seed and epoch alone, so every method that asks a frozen teach
 logits and nothing else gets the same numbers.
 """
 
+import time
 from collections.abc import Callable
 
 import torch
@@ -15,6 +16,8 @@ class Answers:
 
     Attributes:
         teacher: Whose they are. Another that a method puts in its place is asked itself.
+        spared_s: What computing them took another, in seconds, if they were known and asked
+            for; 0 else, and None if nobody could tell.
     """
 
     def __init__(
@@ -23,12 +26,23 @@ class Answers:
         steps: int,
         *,
         known: Tensor | None = None,  # [steps, N, K]
-        keep: Callable[[Tensor], None] = lambda _: None,
+        took_s: float | None = None,
+        keep: Callable[[Tensor, float | None], None] = lambda *_: None,
     ) -> None:
-        """Hand out ``known``, or call ``keep`` with the table once all of it was computed."""
+        """Hand out ``known``, or call ``keep`` once all was computed.
+
+        Args:
+            teacher: Whose they are.
+            steps: Of the lesson.
+            known: The table.
+            took_s: What it took to compute it, in seconds.
+            keep: Is given the table and what it took; None on a device that is not waited for.
+        """
         self.teacher = teacher
+        self.spared_s: float | None = 0.0
         self._steps, self._keep, self._known = steps, keep, known is not None
         self._table = known
+        self._took_s = took_s if self._known else 0.0
 
     def at(
         self,
@@ -37,8 +51,12 @@ class Answers:
     ) -> Tensor:
         """Return the logits ``[N, K]`` of the step ``place``."""
         if self._known and self._table is not None:
+            self.spared_s = self._took_s
             return self._table.index_select(0, place)[0]
+        began_s = time.perf_counter()
         logits = compute()
+        if self._took_s is not None:
+            self._took_s = None if logits.is_cuda else self._took_s + time.perf_counter() - began_s
         if self._table is None:
             self._table = logits.new_full((self._steps, *logits.shape), torch.nan)
         self._table.index_copy_(0, place, logits.unsqueeze(0))
@@ -48,4 +66,5 @@ class Answers:
         """Keep the table if every step of it was asked for."""
         if not self._known and self._table is not None and not self._table.isnan().any():
             self._known = True
-            self._keep(self._table)
+            self._keep(self._table, self._took_s)
+            self._took_s = 0.0  # its own: who asks again was spared nothing

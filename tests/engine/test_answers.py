@@ -71,6 +71,12 @@ def test_another_method_reads_what_the_first_has_kept_and_no_number_moves(
     shared, alone = (_run(second, tmp_path / place) for place in ("shared", "alone"))
     assert asked == [True, False]
     assert _numbers(shared) == _numbers(alone)
+    assert shared.metrics is not None
+    assert alone.metrics is not None
+    assert alone.metrics.spared_seconds == 0
+    assert shared.metrics.spared_seconds == float(load_file(kept)["seconds"])
+    assert shared.metrics.train_seconds is not None
+    assert 0 < shared.metrics.spared_seconds < shared.metrics.train_seconds
 
 
 def test_the_address_changes_with_all_that_logits_depend_on_and_with_nothing_else(
@@ -100,12 +106,12 @@ def test_the_oldest_go_where_there_are_too_many_and_the_largest_are_not_kept(
 ) -> None:
     table = torch.zeros(2, 4, 8)  # 256 bytes, and a header
     for age, name in enumerate(("young", "old")):
-        answers._keep(tmp_path / f"{name}.safetensors", table)
+        answers._keep(tmp_path / f"{name}.safetensors", table, None)
         os.utime(tmp_path / f"{name}.safetensors", (1000 - age, 1000 - age))
     size = (tmp_path / "old.safetensors").stat().st_size
     monkeypatch.setattr(answers, "_TOGETHER", 2 * size)
-    answers._keep(tmp_path / "new.safetensors", table)
+    answers._keep(tmp_path / "new.safetensors", table, None)
     assert {path.stem for path in tmp_path.iterdir()} == {"young", "new"}
     monkeypatch.setattr(answers, "_LARGEST", 255)
-    answers._keep(tmp_path / "large.safetensors", table)
+    answers._keep(tmp_path / "large.safetensors", table, None)
     assert not (tmp_path / "large.safetensors").exists()

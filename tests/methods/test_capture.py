@@ -1,9 +1,11 @@
 """Which steps a CUDA graph can hold, asked on the processor; and that replaying is the same."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from typing import Any, cast
 
 import pytest
@@ -246,7 +248,8 @@ def test_a_teachers_answers_are_computed_once_and_are_the_same() -> None:
     counting = Counting()
     guide = replace(teacher(), network=counting)
     kept: list[Tensor] = []
-    course = replace(lesson(guide, steps=3), answers=Answers(guide, 3, keep=kept.append))
+    answers = Answers(guide, 3, keep=lambda table, _: kept.append(table))
+    course = replace(lesson(guide, steps=3), answers=answers)
     first = _asked(course)
     assert counting.asked == 3
     assert torch.equal(kept[0], torch.stack(first))
@@ -257,6 +260,29 @@ def test_a_teachers_answers_are_computed_once_and_are_the_same() -> None:
     assert counting.asked == 0
     assert torch.equal(torch.stack(_asked(known, "stage1")), kept[0])
     assert counting.asked == 3
+
+
+def test_what_answers_took_is_told_and_who_reads_them_is_charged_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = count()  # each answer takes one second between two looks
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
+    guide = teacher()
+    kept: list[tuple[Tensor, float | None]] = []
+    answers = Answers(guide, 3, keep=lambda *told: kept.append(told))
+    course = replace(lesson(guide, steps=3), answers=answers)
+    _asked(course)
+    ((table, took_s),) = kept
+    assert took_s == 3
+    _asked(course)
+    assert answers.spared_s == 0  # they were its own
+    read = Answers(guide, 3, known=table, took_s=took_s)
+    assert read.spared_s == 0
+    _asked(replace(lesson(guide, steps=3), answers=read))
+    assert read.spared_s == 3
+    untold = Answers(guide, 3, known=table)
+    _asked(replace(lesson(guide, steps=3), answers=untold))
+    assert untold.spared_s is None
 
 
 def test_answers_to_changed_images_are_not_mistaken_for_those_of_the_lesson() -> None:
@@ -272,7 +298,8 @@ def test_answers_to_changed_images_are_not_mistaken_for_those_of_the_lesson() ->
 def test_a_lesson_that_was_not_heard_to_the_end_keeps_no_answers() -> None:
     kept: list[Tensor] = []
     guide = teacher()
-    course = replace(lesson(guide, steps=3), answers=Answers(guide, 3, keep=kept.append))
+    answers = Answers(guide, 3, keep=lambda table, _: kept.append(table))
+    course = replace(lesson(guide, steps=3), answers=answers)
     for batch in course:
         if int(batch.place) != 1:  # type: ignore[arg-type]  # a lesson says it
             assert course.answer(batch).logits is not None

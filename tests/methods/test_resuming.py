@@ -312,7 +312,7 @@ def test_a_teachers_answers_are_kept_only_if_all_were_asked_for() -> None:
 
     def answered(keeper: Keeper | None) -> None:
         heard = course(keeper)
-        answers = Answers(heard.guide, STEPS, keep=kept.append)
+        answers = Answers(heard.guide, STEPS, keep=lambda table, _: kept.append(table))
         for progress in method.fit(ready(method), replace(heard, answers=answers)):
             if keeper is not None:
                 keeper.progress = progress
