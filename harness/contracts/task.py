@@ -35,7 +35,7 @@ class Scale:
     most: float | None = 1.0
 
     def __post_init__(self) -> None:
-        if self.unit == "%" and (self.least, self.most) != (0.0, 1.0):
+        if self.is_fraction and (self.least, self.most) != (0.0, 1.0):
             raise SpecError(
                 f"a metric in % is a fraction, from 0 to 1, and not from {self.least} to "
                 f"{self.most}; give its numbers another unit"
@@ -44,14 +44,19 @@ class Scale:
             raise SpecError(f"a metric needs least < most, got {self.least} and {self.most}")
 
     @property
+    def is_fraction(self) -> bool:
+        """Whether its numbers are fractions, which are told in per cent."""
+        return self.unit == "%"
+
+    @property
     def factor(self) -> float:
         """What tables multiply its numbers by."""
-        return 100.0 if self.unit == "%" else 1.0
+        return 100.0 if self.is_fraction else 1.0
 
     @property
     def points(self) -> str:
         """What tables tell differences in."""
-        return "points" if self.unit == "%" else self.unit
+        return "points" if self.is_fraction else self.unit
 
     def told(self, score: float, /) -> str:
         """Return a score with its unit, to two decimals, as command lines tell it."""

@@ -279,7 +279,7 @@ class _Upwards:
     @property
     def is_fraction(self) -> bool:
         """Whether they are told in per cent."""
-        return self.scale.unit == "%"
+        return self.scale.is_fraction
 
 
 _FRONT = "The line is the Pareto front: nothing shown is both cheaper and more accurate. "

@@ -299,7 +299,7 @@ def _columns(board: Leaderboard) -> list[_Column]:
 
 
 def _definitions(board: Leaderboard) -> str:
-    general = [one for one in _GENERAL if one[0] != "points" or board.scale.unit == "%"]
+    general = [one for one in _GENERAL if one[0] != "points" or board.scale.is_fraction]
     told = [*general, *((title, words) for _, title, words, _ in _columns(board))]
     entries = (
         f"<dt>{html.escape(title)}</dt><dd>{html.escape(words)}</dd>" for title, words in told

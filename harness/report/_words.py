@@ -51,7 +51,7 @@ def percent(fraction: float | None, /, *, places: int = 1) -> str:
 
 def score(value: float | None, scale: Scale = FRACTION, /, *, places: int = 1) -> str:
     """Return a score without its unit: in per cent to so many places, or to three digits."""
-    return percent(value, places=places) if scale.unit == "%" else figure(value)
+    return percent(value, places=places) if scale.is_fraction else figure(value)
 
 
 def accuracy(mean: Mean | None, single: float, scale: Scale = FRACTION, /) -> str:
@@ -72,7 +72,7 @@ def of_metric(text: str, name: str, scale: Scale = FRACTION, /) -> str:
     if name == "accuracy":
         return text
     text = _WILSON.sub("interval", _ACCURACY.sub(name, text))
-    if scale.unit == "%":
+    if scale.is_fraction:
         return text
     unit = re.compile(_UNIT.format(name=re.escape(name)))
     text = unit.sub(lambda found: f"{found[1] or found[2] or ''}{scale.unit}", text)
@@ -88,7 +88,7 @@ def points(mean: Mean, scale: Scale = FRACTION, /) -> str:
     """Return a mean of differences in points, or in the metric's unit, with its half-width."""
     value = scale.factor * mean.value
     if mean.interval is None:
-        return f"{value:+z.1f}" if scale.unit == "%" else f"{value:+.3g}"
+        return f"{value:+z.1f}" if scale.is_fraction else f"{value:+.3g}"
     half = scale.factor * mean.interval.half_width
     return f"{value:+z.{decimals(half)}f} ± {half:.{decimals(half)}f}"
 
