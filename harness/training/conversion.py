@@ -206,14 +206,19 @@ def balance(student: Student, batches: Sequence[Batch], *, scaling: float) -> No
     """Set every threshold to ``scaling`` times the largest current of its layer, in order.
 
     That is the largest over ``batches``, the student's steps and the layer's neurons, where
-    the layers before have their thresholds already (Sengupta et al., Front. Neurosci. 2019).
-    A layer that nothing excites fires at no threshold, and keeps its own.
+    the layers before have their thresholds already (Sengupta et al., Front. Neurosci. 2019),
+    at a ``scaling`` of 1: all are scaled once all are found (Rathi et al., ICLR 2020). A
+    layer that nothing excites fires at no threshold, and keeps its own.
     """
+    found: list[ScaledIntegrator] = []
     for slot in integrators(student.network):
         currents = (_largest_current(student, slot, batch.stimulus) for batch in batches)
         largest = max(currents, default=0.0)
         if largest > 0:
-            slot.scale.fill_(scaling * largest)
+            slot.scale.fill_(largest)
+            found.append(slot)
+    for slot in found:
+        slot.scale.mul_(scaling)
 
 
 @torch.no_grad()

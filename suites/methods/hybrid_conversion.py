@@ -55,10 +55,6 @@ CARD = MethodCard(
             "thresholds are found in as many steps as training has, on the first batches of the "
             "lesson; the authors take 2500 steps"
         ),
-        (
-            "a layer's threshold is found behind layers that `scaling` has lowered already; the "
-            "authors find all of them at 1 and lower them at the end, which gives lower ones"
-        ),
         "a layer answers in the step it is given, theirs one step later",
         "neurons fire at their threshold, theirs above it",
         (
@@ -82,9 +78,9 @@ CARD = MethodCard(
 class HybridConversion:
     """Cross-entropy of the mean logits, from a converted network on.
 
-    Weights are the teacher's. Thresholds are found as ``threshold_balancing`` finds them, each
-    times ``scaling`` before the next; they stay. A spike's derivative depends on its neuron's
-    last spike alone:
+    Weights are the teacher's. Thresholds are found as ``threshold_balancing`` finds them, then
+    all are lowered by ``scaling``; they stay. A spike's derivative depends on its neuron's last
+    spike alone:
 
         ds[t]/dv[t] = (1 / threshold) alpha exp(-beta (t - t_last))
 

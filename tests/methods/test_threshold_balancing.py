@@ -87,12 +87,12 @@ def test_thresholds_are_the_largest_current_that_spikes_cause(steps: int) -> Non
     assert learner(next(iter(course)).stimulus).logits.mean(0)[0].tolist() == [3.0, 0.0]
 
 
-def test_thresholds_are_scaled_before_the_next_layer_is_looked_at() -> None:
-    # At 1 instead of 2 both fire in every step: 1 + 1 = 2, half of that is 1.
+def test_thresholds_are_scaled_once_all_are_found() -> None:
+    # 2 and 4, as at a scaling of 1. Behind a first layer that fires at 1 it were 2 and half of it.
     method = ThresholdBalancing(scaling=0.5)
     learner, course = _chain(method, steps=2, timesteps=4)
     list(method.fit(learner, course))
-    assert [slot.scale.item() for slot in integrators(learner.network)] == [1.0, 1.0]
+    assert [slot.scale.item() for slot in integrators(learner.network)] == [1.0, 2.0]
 
 
 def test_by_default_thresholds_are_the_largest_currents_of_512_samples() -> None:
