@@ -223,9 +223,9 @@ def test_the_window_keeps_a_tracker_from_jumping() -> None:
         follower.follow(answer[None], np.zeros((96, 96, 3), np.uint8))
         return float(follower.centre[0])
 
-    # .79 x .5 + .21 in the middle is .605; far to the left 16 pixels the window has .25.
-    assert moved(0.5) == 48.0  # .79 x .622 + .21 x .25 = .544
-    assert moved(2.0) == 32.0  # .79 x .881 + .21 x .25 = .748
+    # .79 x .5 + .21 in the middle is .605; 16 pixels to the left, at the edge, the window has 0.
+    assert moved(1.0) == 48.0  # .79 x .731 = .577
+    assert moved(2.0) == 32.0  # .79 x .881 = .696
 
 
 def test_a_lost_box_stays_in_the_frame() -> None:

@@ -124,5 +124,5 @@ def _points(points: int) -> Floats:
 
 def _window(points: int) -> Floats:
     """Return the cosine window, 1 in the middle, ``[P]``."""
-    along = np.hanning(isqrt(points) + 2)[1:-1]
+    along = np.hanning(isqrt(points))
     return np.outer(along, along).ravel()
