@@ -30,6 +30,7 @@ from harness.engine.resolve import resolve
 from harness.engine.teachers import cell_of
 from harness.engine.train import train
 from harness.neurons.activation import activation
+from harness.training import Teacher
 from suites.models._bert import Bert
 from suites.models._spikformer_text import SpikformerText
 from tests.meter.neurons import PlainNeuron
@@ -61,6 +62,34 @@ def test_padding_changes_no_answer_and_is_zero_in_every_tap(name: str) -> None:
         assert long.taps[tap].shape == (3, 2, 8, 6, 1)
         assert not long.taps[tap][:, 0, :, 3:].any()
         assert long.taps[tap][:, 0, :, :3].any()
+
+
+@pytest.mark.parametrize("how", ["packs", "training"])
+def test_a_bert_that_leaves_padding_out_answers_and_learns_alike(how: str) -> None:
+    taps = ("embedding", "stage1", "stage2", "penultimate")
+    found = []
+    for quick in (False, True):
+        network: Any = made("bert")
+        setattr(network, how, quick)
+        seen: list[int] = []
+        network.encoder["layer"][1].output.dense.register_forward_pre_hook(
+            lambda _, given, seen=seen: seen.append(given[0].numel() // 12)
+        )
+        answer = network(SENTENCES, 1, taps)
+        answer.logits.square().sum().backward()
+        assert seen == [7 if quick else 12]  # tokens, and places
+        found.append(
+            [answer.logits, *answer.taps.values(), *(w.grad for w in network.parameters())]
+        )
+    plain, packed = found
+    for ours, theirs in zip(packed, plain, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_a_teacher_leaves_padding_out() -> None:
+    network: Any = made("bert")
+    assert not network.packs
+    assert Teacher(network=network, mean=(), std=()).network.packs
 
 
 @pytest.mark.parametrize("name", ["bert", "spiking", "twin"])

@@ -28,7 +28,11 @@ class Output:
 
 
 class Network(Protocol):
-    """What ``Model.build`` returns: a ``torch.nn.Module`` called like this."""
+    """What ``Model.build`` returns: a ``torch.nn.Module`` called like this.
+
+    One that can leave padding out of its work, in a way that no meter follows, has an attribute
+    ``packs``, False: a teacher's is made True.
+    """
 
     tap_channels: Mapping[str, int]
 

@@ -167,7 +167,7 @@ def optimiser_of(
     optimiser: torch.optim.Optimizer = (
         torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=on_gpu or None)
         if recipe.optimiser == "sgd"
-        else torch.optim.AdamW(groups, fused=on_gpu or None, capturable=on_gpu)
+        else torch.optim.AdamW(groups, fused=True, capturable=on_gpu)
     )
     if recipe.precision == "float64":
         optimiser.register_step_post_hook(_to_grid)

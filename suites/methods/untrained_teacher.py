@@ -52,6 +52,9 @@ def afresh(network: nn.Module) -> nn.Module:
         if reset is not None:
             reset()  # of norms the statistics too
     initialise(copy)
+    redraw = getattr(copy, "redraw", None)
+    if redraw is not None:
+        redraw()  # what no layer draws, or draws otherwise
     return copy
 
 

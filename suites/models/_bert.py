@@ -16,7 +16,6 @@ from harness.contracts.model import Output
 from suites.models._signal import Activation
 from suites.models._text import (
     TokenNetwork,
-    draw,
     far_below,
     join_heads,
     keep,
@@ -78,20 +77,53 @@ class _Embeddings(nn.Module):
         return embedded
 
 
+class _Places:
+    """Where a batch has tokens. Packed, what treats each alone is not given the padding.
+
+    Half of a batch of sentences is padding, on which a processor would spend half of its time.
+    A GPU is given all, for the graph of a training step holds no shape that depends on values.
+    """
+
+    def __init__(
+        self,
+        padding: Tensor,  # bool [N, L, 1]
+        *,
+        packed: bool,
+    ) -> None:
+        self.padding = padding
+        packed = packed and not padding.is_cuda
+        self._there = (~padding).flatten().nonzero().squeeze(1) if packed else None
+
+    def tokens(self, signal: Tensor) -> Tensor:
+        """Return of ``signal`` ``[1, N, L, D]`` what is there, ``[tokens, D]``, or all as it is."""
+        if self._there is None:
+            return signal
+        return signal.flatten(0, 2).index_select(0, self._there)
+
+    def sentences(self, signal: Tensor) -> Tensor:
+        """Undo ``tokens``; padding is zero."""
+        if self._there is None:
+            return signal
+        whole = signal.new_zeros(self.padding.numel(), signal.shape[-1])
+        spread = whole.index_copy(0, self._there, signal)
+        return spread.view(1, *self.padding.shape[:2], signal.shape[-1])
+
+
 class _Self(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.heads = heads
 
-    def forward(self, signal: Tensor, padding: Tensor) -> Tensor:
+    def forward(self, signal: Tensor, places: _Places) -> Tensor:
         query, key, value = (
-            split_heads(layer(signal), self.heads) for layer in (self.query, self.key, self.value)
+            split_heads(places.sentences(layer(signal)), self.heads)
+            for layer in (self.query, self.key, self.value)
         )
         scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5  # [1, N, heads, L, L]
-        keys = padding.squeeze(-1)[:, None, None, :]
+        keys = places.padding.squeeze(-1)[:, None, None, :]
         shares = scores.masked_fill(keys, far_below(scores)).softmax(-1)
-        return join_heads(shares @ value)
+        return places.tokens(join_heads(shares @ value))
 
 
 class _Output(nn.Module):
@@ -114,14 +146,23 @@ class _Block(nn.Module):
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, topology.hidden)})
         self.output = _Output(topology.hidden, width)
 
-    def forward(self, signal: Tensor, padding: Tensor) -> Tensor:
-        mixed = self.attention["self"](signal, padding)
+    def forward(self, signal: Tensor, places: _Places) -> Tensor:
+        mixed = self.attention["self"](signal, places)
         signal = self.attention["output"](mixed, signal)
         answer: Tensor = self.output(gelu(self.intermediate["dense"](signal)), signal)
         return answer
 
 
 class _Network(TokenNetwork):
+    """A realisation of the topology.
+
+    Attributes:
+        packs: Whether what treats each token alone is not given the padding. The answers are
+            the same, and a meter cannot tell samples apart; in training it is so anyway.
+    """
+
+    packs = False
+
     def __init__(self, topology: Bert, *, input: Tokens, classes: int) -> None:
         super().__init__(width=topology.width, blocks=topology.blocks, pad=input.pad)
         self.topology = topology
@@ -129,7 +170,11 @@ class _Network(TokenNetwork):
         blocks = nn.ModuleList(_Block(topology) for _ in range(topology.blocks))
         self.encoder = nn.ModuleDict({"layer": blocks})
         self.classifier = nn.Linear(topology.width, classes)
-        draw(self)
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw the linear layers and the embeddings anew."""
+        super().redraw()
         for module in self.embeddings.children():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
@@ -163,13 +208,15 @@ class _Network(TokenNetwork):
     def forward(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
         visit = self.visit(stimulus, timesteps, taps)
         padding = self.absent(stimulus)
-        signal = self.embeddings(stimulus).unsqueeze(0)  # [1, N, L, D]
-        keep(visit, "embedding", signal, padding)
+        places = _Places(padding, packed=self.packs or self.training)
+        embedded = self.embeddings(stimulus).unsqueeze(0)  # [1, N, L, D]
+        keep(visit, "embedding", embedded, padding)
+        signal = places.tokens(embedded)
         blocks = cast("nn.ModuleList", self.encoder["layer"])
         for number, block in enumerate(blocks, start=1):
-            signal = block(signal, padding)
-            keep(visit, f"stage{number}", signal, padding)
-        feature = pooled(signal, padding)
+            signal = block(signal, places)
+            keep(visit, f"stage{number}", places.sentences(signal), padding)
+        feature = pooled(places.sentences(signal), padding)
         visit.keep("penultimate", feature)
         logits: Tensor = self.classifier(feature)
         return Output(logits=logits.expand(timesteps, *logits.shape[1:]), taps=visit.taken)

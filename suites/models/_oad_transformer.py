@@ -22,6 +22,8 @@ from harness.contracts.model import Output
 from suites.models._frames import as_map, check_windows, tokens_of
 from suites.models._signal import Activation, Socket, Visit, add, through
 
+_LEARNED_STD = 0.02
+
 
 @dataclass(frozen=True, kw_only=True)
 class OadTransformer:
@@ -177,6 +179,11 @@ class _OadTransformerNetwork(nn.Module):
         )
         self.tap_channels = self.socket.channels
 
+    def redraw(self) -> None:
+        """Draw anew what no layer draws."""
+        for learned in (self.long_place, self.work_place, self.ahead, self.queries):
+            nn.init.normal_(learned, std=_LEARNED_STD)
+
     def forward(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
         """Answer windows ``[N, L, D]``: logits ``[T, N, work + ahead, K]``.
 
@@ -238,4 +245,4 @@ class _OadTransformerNetwork(nn.Module):
 
 
 def _learned(tokens: int, width: int) -> nn.Parameter:
-    return nn.Parameter(torch.randn(tokens, width) * 0.02)
+    return nn.Parameter(torch.randn(tokens, width) * _LEARNED_STD)

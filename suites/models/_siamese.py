@@ -169,10 +169,16 @@ class _SiamNetwork(nn.Module):
         )
         self.tap_channels = self.socket.channels
         initialise(self)
+        self.redraw()
+
+    @torch.no_grad()
+    def redraw(self) -> None:
+        """Begin with the prior of few positive points, and offsets as they are."""
         prior = self.scores[1].bias
         assert isinstance(prior, nn.Parameter)
-        with torch.no_grad():
-            prior[0] = math.log(_PRIOR / (1 - _PRIOR))
+        prior[0] = math.log(_PRIOR / (1 - _PRIOR))
+        self.scale.fill_(1)
+        self.shift.fill_(0)
 
     def forward(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
         channels, height, width = self.pair.template

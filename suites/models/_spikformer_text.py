@@ -12,7 +12,6 @@ from harness.contracts.model import Output
 from suites.models._signal import Activation, Visit, add
 from suites.models._text import (
     TokenNetwork,
-    draw,
     fire,
     join_heads,
     keep,
@@ -118,7 +117,7 @@ class _Network(TokenNetwork):
         self.blocks = nn.ModuleList(_Block(topology, activation) for _ in range(topology.blocks))
         self.norm = nn.LayerNorm(topology.width)
         self.classifier = nn.Linear(topology.width, classes)
-        draw(self)
+        self.redraw()
 
     @property
     def embedding_table(self) -> Tensor:

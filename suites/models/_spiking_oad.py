@@ -27,6 +27,7 @@ from suites.models._signal import Activation, Socket, Visit, add, through
 # Attention fires at half the threshold of other neurons (Spikformer, ICLR 2023): the suite's
 # neuron has one threshold, so its current is doubled, which is exact.
 _SCALE = 0.125 / 0.5
+_AHEAD_STD = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +197,7 @@ class SpikingOadNetwork(nn.Module):
         self.embed = _normed(input.width, width)
         self.neurons = nn.ModuleList(activation() for _ in topology.dilations)
         self.convolutions = nn.ModuleList(_Causal(width, each) for each in topology.dilations)
-        self.ahead = nn.Parameter(torch.randn(topology.ahead, width) / 2)
+        self.ahead = nn.Parameter(torch.randn(topology.ahead, width) * _AHEAD_STD)
         self.blocks = nn.ModuleList(_Block(topology, activation) for _ in range(topology.blocks))
         self.last = activation()
         self.fc = nn.Linear(width, classes)
@@ -216,6 +217,10 @@ class SpikingOadNetwork(nn.Module):
         self.tap_channels = self.socket.channels
         # Frames of zeros before a video's first, with which chunks answer as windows do.
         self.lead_in = 0 if topology.frames_are_steps else topology.reach
+
+    def redraw(self) -> None:
+        """Draw anew what no layer draws."""
+        nn.init.normal_(self.ahead, std=_AHEAD_STD)
 
     def forward(self, stimulus: Tensor, /, timesteps: int = 1, taps: Sequence[str] = ()) -> Output:
         """Answer windows ``[N, L, D]``: logits ``[T, N, work + ahead, K]``.

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from harness.contracts.errors import SpecError, UnsupportedError
 from suites.models._signal import Socket, Visit, hold
 
+_STD = 0.02  # of BERT's weights at the start
+
 
 class TokenNetwork(nn.Module):
     """A network that reads tokens: its taps, its table of embeddings, its classifier.
@@ -30,6 +32,14 @@ class TokenNetwork(nn.Module):
         names = ("embedding", *(f"stage{number}" for number in range(1, blocks + 1)), "penultimate")
         self.tap_channels: Mapping[str, int] = dict.fromkeys(names, width)
         self.pad = pad
+
+    def redraw(self) -> None:
+        """Draw the linear layers anew, as BERT does: normal, without bias."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=_STD)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     @property
     def embedding_table(self) -> Tensor:
@@ -106,15 +116,6 @@ def no_spikes(activation: nn.Module, name: str) -> None:
             f"{name} teaches and is not simulated: its softmax and GELU have no spikes; students "
             "of tokens are spikformer_text and spikformer_text_tiny"
         )
-
-
-def draw(network: nn.Module, *, std: float = 0.02) -> None:
-    """Draw the linear layers anew, as BERT does: normal, without bias."""
-    for module in network.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=std)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
 
 
 def split_heads(

@@ -10,6 +10,7 @@ from harness.contracts.inputs import Classes, Tokens
 from harness.contracts.ledger import Category, Ledger
 from harness.contracts.neuron import NeuronSpec
 from harness.meter import measure
+from suites.models._bert import Bert
 from suites.models._spikformer_text import SpikformerText
 from tests.meter.neurons import Given, PlainNeuron
 
@@ -20,6 +21,24 @@ def test_a_token_is_looked_up_and_what_reads_it_multiplies() -> None:
     measured = measure(network, torch.tensor([[1, 2, 0], [3, 6, 6]]))
     assert (measured.total.mac, measured.total.ac) == (2 * 3 * 4 * 5, 0)
     assert list(measured.layers) == ["1"]
+
+
+def test_a_bert_is_counted_with_its_padding_by_hand() -> None:
+    # 2 sentences of 4 places, 8 wide. A block: 4 layers 8 x 8 and two of 8 x 12 at every place,
+    # 4 x 8 products of a query with keys; shares of padding are 0, so that each place multiplies
+    # the values of 2 tokens, of 3 in the other sentence. The head sees the mean.
+    network = Bert(blocks=2, width=8, heads=2, hidden=12, places=4).build(
+        nn.ReLU, input=Tokens(vocabulary=20, length=4), output=Classes(3)
+    )
+    measured = measure(network.eval(), torch.tensor([[1, 2, 0, 0], [3, 4, 5, 0]]))
+    kinds = ("linear", "product")
+    block = sum(
+        layer.total.mac
+        for name, layer in measured.layers.items()
+        if name.startswith("encoder.layer.1") and layer.kind in kinds
+    )
+    assert block == 2 * 4 * (4 * 8 * 8 + 2 * 8 * 12 + 4 * 8) + 4 * (2 + 3) * 8
+    assert measured.layers["classifier"].total.mac == 2 * 8 * 3
 
 
 def test_an_embedding_is_looked_up_once_for_all_steps() -> None:

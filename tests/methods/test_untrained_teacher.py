@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from harness import discovery
+from harness.contracts.dataset import Dataset
 from harness.contracts.inputs import Classes, Image
 from harness.contracts.model import Model
 from suites.methods.logit_kd import LogitKd
@@ -16,6 +17,11 @@ from suites.methods.untrained_teacher import METHOD, UntrainedTeacher, afresh
 from tests.methods.small import lesson, student, teacher
 
 MODELS = ("digits_convnet", "vgg9", "resnet20", "ms_resnet20", "sew_resnet20")
+TASKS = {
+    "minilm": "sst2",
+    "oad_transformer": "thumos14_simulated",
+    "siamfcpp_small": "tracking_quick",
+}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -35,6 +41,20 @@ def test_fresh_weights_are_those_of_a_network_that_was_just_built(name: str) -> 
     fresh = afresh(trained).state_dict()
     assert all(torch.equal(fresh[key], start[key]) for key in start)
     assert all((value == 7).all() for value in trained.state_dict().values())
+
+
+@pytest.mark.parametrize(("name", "dataset"), TASKS.items())
+def test_what_no_layer_draws_or_draws_otherwise_is_drawn_anew_too(name: str, dataset: str) -> None:
+    card = cast(Dataset, discovery.load("datasets", dataset)).card
+    model = cast(Model, discovery.load("models", name))
+    trained, start = (model.build(nn.ReLU, input=card.input, output=card.output) for _ in range(2))
+    with torch.no_grad():
+        for weight in trained.parameters():
+            weight.fill_(7)
+    fresh = dict(afresh(trained).named_parameters())
+    for key, weight in start.named_parameters():
+        theirs, ours = (each.square().mean().sqrt().item() for each in (weight, fresh[key]))
+        assert ours == pytest.approx(theirs, rel=0.5), key
 
 
 @pytest.mark.parametrize(
