@@ -57,6 +57,14 @@ def test_a_frame_of_two_classes_is_taught_both() -> None:
     assert loss.item() == pytest.approx(-(told[1] + told[3]).item())  # of one frame, a sum
 
 
+@pytest.mark.parametrize("answered", [2 + AHEAD, 4 + AHEAD])
+def test_a_network_that_answers_other_frames_than_are_labelled_is_refused(answered: int) -> None:
+    target = torch.zeros(2, 3 + AHEAD, 1, dtype=torch.int64)
+    words = f"answers {answered} frames of a window, and the data set labels {3 + AHEAD}; take"
+    with pytest.raises(SpecError, match=words):
+        LOSSES.supervised(logits(2, answered, 4), target)
+
+
 def test_what_is_ahead_weighs_half_and_is_averaged_by_itself() -> None:
     decided = logits(2, 3 + AHEAD, 4)
     target = torch.randint(4, (2, 3 + AHEAD, 1), generator=torch.manual_seed(0))
@@ -201,6 +209,7 @@ def test_transport_rises_over_the_first_fifth_of_the_steps() -> None:
         (thumos14_simulated, "spiking_oad", "oad_transformer"),
         (thumos14_simulated, "spiking_oad_frames", "oad_transformer"),
         (thumos14_oad, "spiking_oad_512", "oad_transformer_mat"),
+        (epic100_oad, "spiking_oad_epic", "oad_transformer_epic"),
     ],
 )
 def test_networks_answer_for_the_frames_that_a_data_set_asks_about(

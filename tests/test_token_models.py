@@ -392,10 +392,24 @@ def test_a_name_on_the_hub_is_kept_like_a_folder(
     assert "--saw are of a checkpoint" in imported(*asked, "--saw", "all")
 
 
+@pytest.mark.usefixtures("sentences")
 def test_a_pickle_is_never_read(folder: Path) -> None:
     (folder / starts.WEIGHTS).rename(folder / "pytorch_model.bin")
     with pytest.raises(SpecError, match="is a pickle, which may run code"):
         starts.kept(folder)
+    said = imported(folder, "--model", "minilm", "--dataset", "sst2")
+    assert (
+        f"pytorch_model.bin is a pickle, which may run code; convert it to {starts.WEIGHTS}" in said
+    )
+
+
+@pytest.mark.usefixtures("sentences")
+def test_a_name_without_its_owner_is_told_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = imported("bert-base-cased", "--model", "minilm", "--dataset", "sst2")
+    assert "owner before it, as google-bert/bert-base-cased" in said
 
 
 def test_weights_that_are_not_here_or_were_changed_are_told(folder: Path) -> None:

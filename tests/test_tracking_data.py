@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,14 +110,32 @@ def test_coco_is_a_still_an_object_crowds_left_out(tmp_path: Path) -> None:
     (shot,) = layouts.shots_in(tmp_path)
     assert shot.regions is not None
     assert (shot.name, shot.regions.tolist()) == ("000007/5", [[10, 10, 6, 6]])
-    a_coco(tmp_path, box=(10, 10, 0, 6))
-    with pytest.raises(DataError, match=r"annotation 5: the box 10,10,0,6 has zero area"):
+    for flat in ((10, 10, 0, 6), (10, 10, 6, 0)):  # as a few of the published ones are
+        a_coco(tmp_path, box=flat)
+        with pytest.raises(DataError, match="holds nothing"):
+            layouts.shots_in(tmp_path)
+    a_coco(tmp_path, box=(10, 10, -1, 6))
+    with pytest.raises(
+        DataError, match=r"annotation 5: the bbox \[10, 10, -1, 6\] has zero area; get"
+    ):
         layouts.shots_in(tmp_path)
     a_coco(tmp_path, image=8)
     with pytest.raises(DataError, match=r"annotation 5 is of image 8"):
         layouts.shots_in(tmp_path)
     (tmp_path / "annotations" / "instances_val2017.json").write_text("{")
     with pytest.raises(DataError, match="no list of COCO's instances"):
+        layouts.shots_in(tmp_path)
+
+
+def test_cocos_images_lie_as_its_archives_unpack(tmp_path: Path) -> None:
+    a_coco(tmp_path)
+    (tmp_path / "images" / "val2017").rename(tmp_path / "val2017")
+    (shot,) = layouts.shots_in(tmp_path)
+    assert shot.paths == (tmp_path / "val2017" / "000007.png",)
+    shot.paths[0].unlink()
+    with pytest.raises(
+        DataError, match=r"000007\.png is missing; unpack the images into .*/val2017/"
+    ):
         layouts.shots_in(tmp_path)
 
 
@@ -258,15 +277,18 @@ def _two(home: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (_replace(2, "12,11,0,6"), r"groundtruth_rect\.txt:2: the box 11,10,0,6 has zero area"),
-        (_replace(3, "41,11,6,6"), r"rect\.txt:3: the box 40,10,6,6 lies outside .* 40x30"),
-        (_replace(3, "-5,11,6,6"), r"rect\.txt:3: the box -6,10,6,6 lies outside"),
-        (_replace(3, "11,-5,6,6"), r"rect\.txt:3: the box 10,-6,6,6 lies outside"),
-        (_replace(3, "11,31,6,6"), r"rect\.txt:3: the box 10,30,6,6 lies outside"),
+        (
+            _replace(2, "12,11,0,6"),
+            r"groundtruth_rect\.txt:2: the box 12,11,0,6 has zero area; get",
+        ),
+        (_replace(3, "41,11,6,6"), r"rect\.txt:3: the box 41,11,6,6 lies outside .* 40x30"),
+        (_replace(3, "-5,11,6,6"), r"rect\.txt:3: the box -5,11,6,6 lies outside"),
+        (_replace(3, "11,-5,6,6"), r"rect\.txt:3: the box 11,-5,6,6 lies outside"),
+        (_replace(3, "11,31,6,6"), r"rect\.txt:3: the box 11,31,6,6 lies outside"),
         (_replace(2, "1,2,3"), r"rect\.txt:2: 3 numbers, expected 4"),
         (_replace(2, "1,2,x,3"), r"rect\.txt:2: '1,2,x,3' is not numbers"),
         (_replace(2, "NaN,NaN,NaN,NaN"), r"rect\.txt:2: .* has no finite place"),
-        (_replace(1, "ä"), "cannot be read as plain text"),
+        (_replace(2, "12,11,\u00e4"), r"rect\.txt:2: byte 0xc3 is no plain text; get it again"),
         (
             lambda home: (home / "groundtruth_rect.txt").write_text("11,11,6,6\n"),
             r"rect\.txt:2: 1 lines and 3 frames, none for 0002\.png",
@@ -518,7 +540,7 @@ def test_the_quick_set_reads_what_it_is_told_to(tmp_path: Path) -> None:
     frame(tmp_path / "tracking" / "OTB" / "Square" / "img" / "0003.png", size=(12, 12), at=(0, 0))
     wrong = [finding for finding in quick.findings(tmp_path) if not finding.ok]
     assert [Path(finding.path).name for finding in wrong] == ["0003.png"]
-    assert "Square, frame 3: the box 12,10,6,6 lies outside the frame of 12x12" in wrong[0].found
+    assert "Square, frame 3: its box lies outside the frame of 12x12" in wrong[0].found
     an_otb(tmp_path / "tracking" / "OTB")
     (tmp_path / "images" / "imagenet_full_size" / "1.png").write_bytes(b"nothing")
     assert [finding.ok for finding in quick.findings(tmp_path)] == [False, True, True]
@@ -537,6 +559,19 @@ def _quick(root: Path) -> sets.TrackingSet:
         pairs=4,
         few_images=True,
     )
+
+
+def test_a_preview_draws_no_more_pairs_than_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many, drawn = replace(_quick(tmp_path), pairs=400_000), list[int]()
+    draw = sets.pairs
+    with monkeypatch.context() as patch:
+        patch.setattr(sets, "pairs", lambda shots, n, *a: drawn.append(n) or draw(shots, n, *a))
+        sheet(many, tmp_path)
+    assert drawn == [10]
+    first = many.first_pairs(tmp_path, 10)
+    assert np.array_equal(first.labels, replace(many, pairs=12).load(tmp_path).train.labels[:10])
 
 
 def test_a_preview_draws_the_truth_in_green_and_a_trackers_boxes_in_red(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def pareto(
         for one in points:
             typer.echo(json.dumps(held.to_plain(one)))
     else:
-        typer.echo(visible(held.to_markdown(points, cost)))
+        typer.echo(visible(held.to_markdown(board, points, cost)))
     if figure is not None and kind is not None:
         write_figure(board, cost, figure, kind=kind, energy_model=energy_model)
         typer.echo(f"-> {figure}", err=True)

@@ -80,16 +80,20 @@ def due_teachers(
 ) -> "list[Cell]":
     """Return the teachers of ``due`` that have to be trained first.
 
+    What its task gives no meaning is skipped, and trains none.
+
     Raises:
         StoreError: If one is to be imported and has not been, or is stale: its students would
             be, too, as soon as they were made.
     """
     from harness.engine import freshness, proofs, teachers
+    from harness.engine.meaning import unmeant
     from harness.results import Published
     from harness.store import Store
 
     store = Store(out)
-    identities = {cell.teacher for cell in due if cell.teacher}
+    taught = {(cell.teacher, cell.method, cell.dataset) for cell in due if cell.teacher}
+    identities = {teacher for teacher, *asked in taught if not unmeant(*asked)}
     asked = {teachers.cell_of(identity).cell_id: identity for identity in identities}
     cells = map(teachers.cell_of, asked.values())
     found = freshness.standings(

@@ -59,6 +59,11 @@ def import_teacher(  # noqa: PLR0913  options of a verb
 
     discovery.module_of("models", model)
     discovery.module_of("datasets", dataset)
+    if hub.lacks_owner(file):
+        raise SpecError(
+            f"no checkpoint at {file}; a name on {hub.HUB} has its owner before it, as "
+            "google-bert/bert-base-cased"
+        )
     if file.is_dir() or hub.is_name(file):
         if any((normalisation, mean, std, saw)):
             raise SpecError(

@@ -63,8 +63,9 @@ class MethodCard:
             the learning rate. Empty if there is none.
         departures: Where we knowingly differ from the authors' code, and why.
         control: Whether it proposes nothing, and others have to be told from it.
-        needs: What of a task its formulas mean: ``classes``, one a sample and told by a
-            softmax; ``maps``, features with a height and a width. Elsewhere it is skipped.
+        needs: What its formulas mean: of a task ``classes``, one a sample and told by a
+            softmax, ``frames``, classes of each, or ``boxes``; of samples ``maps``, features with
+            a height and a width, or ``tokens``. Elsewhere it is skipped.
         reads_unlabelled: Whether it learns something before the task that needs no labels, from
             the suite's unlabelled text if it names one.
     """

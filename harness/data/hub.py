@@ -28,6 +28,11 @@ def is_name(path: Path, /) -> bool:
     return missing and bool(_NAME.fullmatch(path.as_posix())) and path.suffix not in _FILES
 
 
+def lacks_owner(path: Path, /) -> bool:
+    """Return whether ``path`` is of nothing here and reads as the second half of such a name."""
+    return not path.exists() and len(path.parts) == 1 and not path.suffix
+
+
 @contextmanager
 def folder_of(
     name: str,

@@ -74,7 +74,21 @@ class Filmed(Protocol):
 
 @runtime_checkable
 class Sequenced(Protocol):
-    """What a tracker's set may offer besides, so that it is shown where nothing trains."""
+    """What a tracker's set may offer besides, so that it is shown where nothing trains.
+
+    Attributes:
+        pairs: How many there are to train on, an epoch.
+    """
+
+    pairs: int
+
+    def first_pairs(self, root: Path | None, count: int, /) -> Samples | Source:
+        """Return no more than so many of them.
+
+        Raises:
+            DataError: If there is nothing to train on, or it is damaged.
+        """
+        ...
 
     def sequences(self, root: Path | None, /) -> Samples:
         """Return the sequences that are tested on.
@@ -177,15 +191,18 @@ def predicted(path: Path, /) -> NDArray[Any]:
 def _sheet_of_sequences(
     dataset: Dataset[Any], pair: Pair, root: Path | None, theirs: NDArray[Any] | None
 ) -> Image.Image:
-    try:
+    notes, shown, pairs = tuple[str, ...](), list[Strip](), "no training pairs"
+    if isinstance(dataset, Sequenced):
+        test = dataset.sequences(root)
+        try:
+            notes = dataset.provenance(root).notes
+            shown = _pair_strips(dataset.first_pairs(root, _COLUMNS), pair)
+            pairs = f"{dataset.pairs:,} training pairs"
+        except DataError as error:
+            notes = (f"{pairs}: {error}",)
+    else:
         notes = dataset.provenance(root).notes
         splits = dataset.load(root)
-    except DataError as error:
-        if not isinstance(dataset, Sequenced):
-            raise
-        test, pairs, shown = dataset.sequences(root), "no training pairs", []
-        notes = (f"no training pairs: {error}",)
-    else:
         test, pairs = splits.test, f"{len(splits.train):,} training pairs"
         shown = _pair_strips(splits.train, pair)
     assert test.groups is not None

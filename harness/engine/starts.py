@@ -63,15 +63,7 @@ def kept(folder: Path, /) -> str:
     Raises:
         SpecError: If it is no such folder, or has its weights pickled alone.
     """
-    weights = folder / WEIGHTS
-    if not weights.is_file():
-        pickled = next((name for name in _PICKLED if (folder / name).is_file()), None)
-        if pickled:
-            raise SpecError(
-                f"{folder / pickled} is a pickle, which may run code; convert it to {WEIGHTS} "
-                "where you trust it"
-            )
-        raise SpecError(f"{folder} has no {WEIGHTS}; give a folder as Hugging Face has it")
+    weights = _weights(folder)
     _object(folder / CONFIG)
     sha256 = _sha256(weights)
     target = place() / sha256
@@ -87,6 +79,20 @@ def kept(folder: Path, /) -> str:
         shutil.rmtree(part, ignore_errors=True)
         raise StoreError(f"{target} cannot be written: {error}; set SNN_DISTILL_CACHE") from error
     return sha256
+
+
+def _weights(folder: Path) -> Path:
+    """Return the file of a folder's weights, which has to be there and is no pickle."""
+    weights = folder / WEIGHTS
+    if weights.is_file():
+        return weights
+    pickled = next((name for name in _PICKLED if (folder / name).is_file()), None)
+    if pickled:
+        raise SpecError(
+            f"{folder / pickled} is a pickle, which may run code; convert it to {WEIGHTS} "
+            "where you trust it"
+        )
+    raise SpecError(f"{folder} has no {WEIGHTS}; give a folder as Hugging Face has it")
 
 
 def found(sha256: str, /) -> Path:
@@ -209,10 +215,11 @@ def fill(network: nn.Module, folder: Path, /, *, model: str, vocabulary: Sequenc
             shapes or tokens differ.
     """
     refuse_other(network, folder, model=model, vocabulary=vocabulary)
+    weights = _weights(folder)
     try:
-        stored = load_file(folder / WEIGHTS)
+        stored = load_file(weights)
     except (SafetensorError, OSError) as error:
-        raise SpecError(f"{folder / WEIGHTS} cannot be read: {error}") from error
+        raise SpecError(f"{weights} cannot be read: {error}") from error
     named = {_renamed(name): value for name, value in stored.items()}
     state = {name: value for name, value in named.items() if not name.startswith(_LEFT_OUT)}
     own = network.state_dict()
@@ -220,11 +227,11 @@ def fill(network: nn.Module, folder: Path, /, *, model: str, vocabulary: Sequenc
     # By name: with strict=False nothing may fit and nobody would hear of it.
     for what, names in (("lacks", wanted.keys() - state), ("has besides", state.keys() - wanted)):
         if names:
-            raise SpecError(f"{folder / WEIGHTS} {what} {_listed(names)}, as {model} has it")
+            raise SpecError(f"{weights} {what} {_listed(names)}, as {model} has it")
     for name, value in wanted.items():
         if value.shape != state[name].shape:
             raise SpecError(
-                f"{folder / WEIGHTS}: {name} is {list(state[name].shape)}, and {model} has "
+                f"{weights}: {name} is {list(state[name].shape)}, and {model} has "
                 f"{list(value.shape)}"
             )
     _copy(own, state)

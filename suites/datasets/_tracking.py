@@ -72,6 +72,15 @@ class TrackingSet:
         yield from _part(train, lambda: shots_in(train), "images or sequences to train on")
         yield from _part(place / "tracking", lambda: self.test(place), "sequences to test on")
 
+    def first_pairs(self, root: Path | None, count: int, /) -> "Pairs":
+        """Draw the first of the training pairs.
+
+        Raises:
+            DataError: If there is nothing to train on; names file and line.
+        """
+        train, _ = parted(shots_in(self._rooted(root) / self.folder))
+        return pairs(train, min(count, self.pairs), self._pair)
+
     def sequences(self, root: Path | None, /) -> Samples:
         """List the frames of the sequences that are tested on; nothing to train on is needed.
 

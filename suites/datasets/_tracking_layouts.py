@@ -139,6 +139,9 @@ def _got10k(home: Path) -> list[Shot]:
 def coco(folder: Path, /) -> tuple[Shot, ...]:
     """Return every object of COCO's images as a still: ``annotations/instances_*.json``.
 
+    Images lie in ``train2017/`` as its archives unpack, or in ``images/train2017/``. Boxes of no
+    area, of which the published files have a few, are left out as crowds are.
+
     Raises:
         DataError: If an image is missing, or a box is missing or none; names file and annotation.
     """
@@ -150,17 +153,22 @@ def coco(folder: Path, /) -> tuple[Shot, ...]:
             objects = [each for each in content["annotations"] if not each.get("iscrowd")]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{listed} is no list of COCO's instances: {error!r}") from error
-        images = folder / "images" / listed.stem.removeprefix("instances_")
+        part = listed.stem.removeprefix("instances_")
+        images = folder / part if (folder / part).is_dir() else folder / "images" / part
         for item in objects:
             what = f"{listed}: annotation {item.get('id')}"
             box = _box(item.get("bbox"), what)
+            if not box[0, 2:].all():
+                continue
             image = item.get("image_id")
             if not isinstance(image, int | str) or image not in names:
                 raise DataError(f"{what} is of image {image}, which is not listed")
             path = images / names[image]
             if not path.is_file():
-                raise DataError(f"{what}: {path} is missing; unpack the images again")
-            _require_inside(box, size_of(path), {0: what}.__getitem__)
+                raise DataError(
+                    f"{what}: {path} is missing; unpack the images into {folder / part}/"
+                )
+            _require_inside(box, size_of(path), {0: f"{what}: the bbox {item['bbox']}"}.__getitem__)
             shots.append(Shot(name=f"{path.stem}/{item.get('id')}", paths=(path,), regions=box))
     return _all(shots, folder, "annotations/instances_*.json")
 
@@ -261,9 +269,14 @@ def _all(shots: Sequence[Shot], folder: Path, layout: str) -> tuple[Shot, ...]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as plain text: {error}; get it again") from error
+        content = path.read_bytes()
+        text = content.decode("ascii")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        found = f"byte 0x{content[error.start]:02x} is no plain text"
+        raise DataError(f"{path}:{line}: {found}; get it again") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}; get it again") from error
     lines = text.splitlines()
     while lines and not lines[-1].strip():
         lines.pop()
@@ -340,7 +353,8 @@ def _shot(
     _require_as_many(truth, len(regions), images)
 
     def where(row: int) -> str:
-        return f"{truth}:{row + 1 if lines is None else lines[row]}"
+        line = row + 1 if lines is None else int(lines[row])
+        return f"{truth}:{line}: the box {_lines(truth)[line - 1].strip()}"
 
     if len(images):
         _require_inside(regions, size_of(images[0]), where)
@@ -363,12 +377,12 @@ def _require_inside(regions: Floats, size: tuple[int, int], where: Callable[[int
     """Refuse what has no area, or none of it in the frame."""
     corners = reach_of(regions)
     for row, (left, top, right, low) in enumerate(corners):
-        words = ",".join(f"{value:g}" for value in regions[row])
         if not (right > left and low > top) or _is_a_line(regions[row]):
-            raise DataError(f"{where(row)}: the box {words} has zero area")
+            raise DataError(f"{where(row)} has zero area; get the boxes again, or leave it out")
         if right <= 0 or low <= 0 or left >= size[0] or top >= size[1]:
             raise DataError(
-                f"{where(row)}: the box {words} lies outside the frame of {size[0]}x{size[1]}"
+                f"{where(row)} lies outside the frame of {size[0]}x{size[1]}; get boxes and "
+                "frames again, or leave it out"
             )
 
 
@@ -432,7 +446,7 @@ def findings(folder: Path, shots: Iterable[Shot]) -> Iterator[Finding]:
                 _require_inside(
                     shot.regions[row : row + 1],
                     size,
-                    {0: f"{shot.name}, frame {row + 1}"}.__getitem__,
+                    {0: f"{shot.name}, frame {row + 1}: its box"}.__getitem__,
                 )
             except DataError as error:
                 yield Finding(path=str(path), expected="its box", found=str(error), ok=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -139,6 +140,17 @@ def test_a_teacher_and_the_rows_of_its_students_tell_what_it_saw(
         log_path=tmp_path / "log.txt",
     )
     assert cell.run(order, lambda _: None).provenance.teacher_note == told
+
+
+def test_no_teacher_is_trained_for_what_is_to_be_skipped(tmp_path: Path) -> None:
+    axes = Axes(methods=("tet", "direct", "logit_kd"), seeds=(0,))
+    cells = grid.cells("tracking_quick", axes, Store(tmp_path), Published())
+    due = {cell.method: replace(cell, teacher=cells[-1].teacher) for cell in cells}
+    assert [cell.teacher is None for cell in due.values()] == [False] * 3
+    asked = partial(due_teachers, data_root=None, out=tmp_path, results=tmp_path / "results")
+    assert asked([due["tet"]]) == []  # classes, which boxes have not
+    [teacher] = asked([due["tet"], due["logit_kd"]])
+    assert teacher.model == "siamfcpp_small"
 
 
 def test_one_that_is_stale_is_refused_before_its_students_are_made_in_vain(tmp_path: Path) -> None:

@@ -464,7 +464,8 @@ def trade() -> Leaderboard:
 
 
 def test_the_front_is_marked_and_the_unknown_is_last_and_no_zero() -> None:
-    points = pareto.pareto(trade(), "energy")
+    board = trade()
+    points = pareto.pareto(board, "energy")
     assert [(one.line.method, one.on_front) for one in points] == [
         ("cheap", True),
         ("middle", True),
@@ -475,7 +476,7 @@ def test_the_front_is_marked_and_the_unknown_is_last_and_no_zero() -> None:
         ("best", True),
         ("blind", False),
     ]
-    text = pareto.to_markdown(points, "energy")
+    text = pareto.to_markdown(board, points, "energy")
     assert "| * | cheap | scratch | tiny | default | 2 | alpha | 75" in text
     assert "| 53.2 pJ |" in text  # 10 * 4.6 + 3.6 * 2
     assert text.splitlines()[-1].startswith("|  | blind |")
@@ -521,7 +522,7 @@ def test_the_verbs_read_what_is_published() -> None:
     assert {one["verdict"] for one in ran} == {"not comparable"}
     points = told("pareto", "cifar10_speedrun", "--cost", "operations")
     front = [one for one in points if one["on_front"]]
-    assert [one["accuracy"] for one in front] == sorted(one["accuracy"] for one in front)
+    assert [one["score"] for one in front] == sorted(one["score"] for one in front)
     assert len(front) < len(points)
 
 

@@ -568,7 +568,7 @@ def test_the_object_for_programs_keeps_every_seed() -> None:
     (setting,) = whole["settings"]
     best = setting["lines"][0]
     assert [seed["score"] for seed in best["single_seeds"]] == [0.93, 0.935, 0.935]
-    assert best["single_seeds"][0]["wilson"]["low"] == pytest.approx(0.900691, abs=1e-6)
+    assert best["single_seeds"][0]["interval"]["low"] == pytest.approx(0.900691, abs=1e-6)
     assert best["gain"]["verdict"] == "better"
     assert [failure["status"] for failure in whole["failures"]] == ["diverged", "timeout"]
     assert setting["shared"]["recipe"]["epochs"] == 3

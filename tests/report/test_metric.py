@@ -1,8 +1,10 @@
 """A board says what its scores are, everywhere, and what it says of accuracy is of accuracies."""
 
+import csv
 import json
 import math
 import re
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from harness.contracts.row import Row
 from harness.contracts.task import Scale
 from harness.engine import glance
 from harness.engine.glance import table
-from harness.report.pareto import pareto
+from harness.report.pareto import pareto, to_markdown
 from tests.report.rows import board_rows, with_metrics
 from tests.report.test_leaderboard import board
 
@@ -32,6 +34,10 @@ def test_every_table_and_figure_names_the_metric_of_the_task(tmp_path: Path) -> 
     assert table(rows)[0].split()[:2] == ["mAP", "%"]
     assert "interval half-width" in texts["leaderboard.md"]
     assert "Wilson" not in texts["leaderboard.md"]
+    assert " mAP % |" in to_markdown(found, pareto(found, "operations"), "operations")
+    head, first, *_ = csv.DictReader(StringIO(texts["leaderboard.csv"]))
+    assert (first["metric"], first["unit"]) == ("mAP", "%")
+    assert not [name for name in head if "wilson" in name]
 
 
 def test_the_tasks_other_metrics_stand_in_every_table_under_their_names(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
+from harness.contracts.errors import SpecError
 from harness.training.losses.divergence import softened_kl
 
 
@@ -30,7 +31,15 @@ class FrameLosses:
 
         ``MCE = mean over known frames of -sum_c y_c log softmax(z)_c`` (MAT, ICCV 2023); a
         frame is known if it has a class. Of no known frame it is 0.
+
+        Raises:
+            SpecError: If other frames are answered than are labelled.
         """
+        if (answered := decided.shape[1]) != (labelled := target.shape[1]):
+            raise SpecError(
+                f"the network answers {answered} frames of a window, and the data set labels "
+                f"{labelled}; take a network of the same work memory and as many frames ahead"
+            )
         seen = decided.shape[1] - self.ahead
         loss = known_entropy(decided[:, :seen], target[:, :seen])
         if not self.ahead:
