@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from harness.contracts.dataset import Samples
-from harness.contracts.errors import SpecError
+from harness.contracts.errors import PlaceError, SpecError
 from harness.data.augmentation import augment
 from harness.data.batches import Feed, _pixels_last, evaluation_batches, lengths, limited
 from harness.seeds import torch_seed
@@ -80,7 +80,7 @@ def test_shares_put_together_are_the_batches_of_one_process_augmented_alike(
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
-    with pytest.raises(SpecError, match="a batch of 8 cannot be shared by 3 processes equally"):
+    with pytest.raises(PlaceError, match="a batch of 8 cannot be shared by 3 processes equally"):
         feed(numbered(40), world_size=3)
     with pytest.raises(SpecError, match=re.escape("rank must be in 0..1, got 2")):
         feed(numbered(40), rank=2, world_size=2)

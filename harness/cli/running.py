@@ -233,11 +233,11 @@ def run(  # noqa: PLR0913  one option a filter
     known = published_in(suite, results)
     tell_overruled(suite, axes, known)
     standings = standings_of(suite, axes, known, data_root, out, results, trust=not again)
-    due = [
-        one.cell
-        for one in standings
-        if one.is_due or (one.has_failed and (retry_failed or ended_so(one, retried)))
-    ]
+
+    def tried_again(one: "Standing") -> bool:
+        return one.has_failed and (retry_failed or ended_so(one, retried))
+
+    due = [one.cell for one in standings if one.is_due or tried_again(one)]
     left = [one for one in standings if one.has_failed and one.cell not in due]
     failures = 0
     if due:
@@ -248,7 +248,8 @@ def run(  # noqa: PLR0913  one option a filter
             asked[0], data_root, out, deterministic=deterministic, threads=threads
         )
         conditions = replace(conditions, checkpoint_s=checkpoint_s, devices=gpus_per_cell)
-        cells = [*due_teachers(due, data_root, out, results), *due]
+        first = due_teachers(due, data_root, out, results, tried_again=tried_again)
+        cells = [*first, *due]
         forecast = forecast_of(known, standings)
         with place as run_jobs:
             failures = _conduct(

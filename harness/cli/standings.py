@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,11 +76,17 @@ def standings_of(
 
 
 def due_teachers(
-    due: "Sequence[Cell]", data_root: Path | None, out: Path, results: Path
+    due: "Sequence[Cell]",
+    data_root: Path | None,
+    out: Path,
+    results: Path,
+    *,
+    tried_again: Callable[["Standing"], bool] = lambda _: False,
 ) -> "list[Cell]":
     """Return the teachers of ``due`` that have to be trained first.
 
-    What its task gives no meaning is skipped, and trains none.
+    What its task gives no meaning is skipped, and trains none. One that has failed is trained
+    again if it is ``tried_again``.
 
     Raises:
         StoreError: If one is to be imported and has not been, or is stale: its students would
@@ -99,7 +105,13 @@ def due_teachers(
     found = freshness.standings(
         cells, store, Published(), proofs.read(results, out), data_root=data_root
     )
-    due_here = [one for one in found if one.is_due or not teachers.ready(store, one.cell)]
+
+    def has_to_be(one: "Standing") -> bool:
+        if one.state == "failed" and asked[one.cell.cell_id].recipe is not None:
+            return tried_again(one)
+        return one.is_due or not teachers.ready(store, one.cell)
+
+    due_here = [one for one in found if has_to_be(one)]
     for one in due_here:
         identity = asked[one.cell.cell_id]
         if identity.recipe is not None:

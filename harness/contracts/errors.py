@@ -21,12 +21,20 @@ class UnsupportedError(HarnessError, ValueError):
     """Something a simulator, model or method cannot mean, in words."""
 
 
+class PlaceError(UnsupportedError):
+    """Something a method can mean, and not where it was asked to: on several devices."""
+
+
 class DataError(HarnessError, OSError):
     """A data file that is missing, damaged or not what was published."""
 
 
 class StoreError(HarnessError, OSError):
     """Results that cannot be written or read back."""
+
+
+class TeacherError(HarnessError, RuntimeError):
+    """A teacher that ended without weights."""
 
 
 class CountingError(HarnessError, ValueError):

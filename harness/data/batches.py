@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.contracts.dataset import Samples
-from harness.contracts.errors import SpecError
+from harness.contracts.errors import PlaceError, SpecError
 from harness.data.augmentation import Change, floats
 from harness.data.sending import sent
 from harness.seeds import stream, torch_stream
@@ -139,13 +139,14 @@ def share_of(together: int, rank: int, world_size: int, /) -> slice:
     """Return which run of a batch of ``together`` samples is that of one process of several.
 
     Raises:
-        SpecError: If there is no such process, or they cannot have equally many.
+        SpecError: If there is no such process.
+        PlaceError: If they cannot have equally many.
     """
     if not 0 <= rank < world_size:
         raise SpecError(f"rank must be in 0..{world_size - 1}, got {rank!r}")
     each, left = divmod(together, world_size)
     if left:
-        raise SpecError(
+        raise PlaceError(
             f"a batch of {together} cannot be shared by {world_size} processes equally; take a "
             "multiple"
         )

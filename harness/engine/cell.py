@@ -19,7 +19,7 @@ from torch import nn
 
 from harness.contracts.cell import TeacherIdentity
 from harness.contracts.dataset import Splits
-from harness.contracts.errors import HarnessError, StoreError
+from harness.contracts.errors import HarnessError, StoreError, TeacherError
 from harness.contracts.method import Progress
 from harness.contracts.row import Canary, Metrics, Provenance, Row
 from harness.engine.answers import answers_of
@@ -134,10 +134,16 @@ def _taught(
     teacher = reference = teacher_sha256 = note = answers = None
     if cell.teacher is not None:
         store = Store(conditions.runs)
-        teacher, reference, made = teacher_of(store, cell.teacher, cell.model, device)
-        teacher_sha256, note = str(made.weights_sha256), made.teacher_note
-        if found.teacher_stays and team.size == 1:  # else the bits may be others
-            answers = answers_of(order, cell.teacher, teacher_sha256, device)
+        try:
+            teacher, reference, made = teacher_of(store, cell.teacher, cell.model, device)
+        except TeacherError as error:
+            if found.uses_teacher:
+                raise
+            note = str(error)  # nothing is held against a teacher that is none
+        else:
+            teacher_sha256, note = str(made.weights_sha256), made.teacher_note
+            if found.teacher_stays and team.size == 1:  # else the bits may be others
+                answers = answers_of(order, cell.teacher, teacher_sha256, device)
     given: dict[str, Any] = {"answers": answers, "team": team}
     taught_by = teacher if found.uses_teacher else None
     with _keeping(order, teacher_sha256, device, team) as keeper:
@@ -180,6 +186,7 @@ def teacher_of(
     """Return a stored teacher, frozen, what it answers, and where it is from.
 
     Raises:
+        TeacherError: If it ended without weights.
         StoreError: If it is not ready, or a file holds other weights or no predictions.
     """
     cell = cell_of(identity)

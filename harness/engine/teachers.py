@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from harness.contracts.cell import LABELS_ALONE, START, TEACHERS, Cell, TeacherIdentity
-from harness.contracts.errors import StoreError
+from harness.contracts.errors import StoreError, TeacherError
 from harness.contracts.recipe import Recipe
 from harness.contracts.row import Row
 from harness.contracts.suite import Suite
@@ -86,9 +86,15 @@ def verified_weights(store: Store, cell: Cell, /) -> tuple[Row, Path]:
     """Return a teacher's row and the file of the weights that it is about.
 
     Raises:
+        TeacherError: If it ended without any.
         StoreError: If it is not ready, or the file holds other weights.
     """
     folder, row = store.folder(cell), store.load(cell)
+    if row is not None and row.metrics is None and row.status != "machine":
+        raise TeacherError(
+            f"the {cell.label} ended as {row.status}: {row.error}; `run --retry-failed` trains it "
+            "again"
+        )
     if row is None or row.metrics is None:
         why = f"{row.status}: {row.error}" if row else "it has not been trained here"
         raise StoreError(f"the {cell.label} in {folder} is not ready; {why}")

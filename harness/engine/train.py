@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from harness.contracts.dataset import DatasetCard, Samples, Source, Splits
-from harness.contracts.errors import DataError, UnsupportedError
+from harness.contracts.errors import DataError, PlaceError
 from harness.contracts.inputs import Tokens
 from harness.contracts.method import Progress
 from harness.contracts.recipe import Recipe
@@ -66,14 +66,15 @@ def train(
     training go on that was cut off; ``team`` shares each batch.
 
     Raises:
-        UnsupportedError: If simulator, model or method cannot mean it, alone or in a team.
+        UnsupportedError: If simulator, model or method cannot mean it.
+        PlaceError: If a team cannot share it.
         DivergedError: If the loss leaves the finite numbers.
         BudgetError: If the method draws more than the lesson holds, or gives its student
             more to start with than its card says.
     """
     student, presentation = found.student(device), found.presentation()
     if team.size > 1 and found.encoder is not None:
-        raise UnsupportedError(
+        raise PlaceError(
             f"the encoder {found.cell.encoder} draws spikes batch by batch, and each of several "
             "devices would draw others; run it on one"
         )

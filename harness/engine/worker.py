@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.contracts.errors import (
+    DataError,
     DivergedError,
     HarnessError,
+    PlaceError,
     SpecError,
     StoreError,
     UnsupportedError,
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 
 _QUIET_S = 0.1
+# After which a checkpoint is of no use: there are numbers, or there never will be.
+_OVER = {"ok", "skipped", "diverged"}
 _WORDS = 500  # of an error, in its row; the log has all
 # Of the machine, whatever code met them.
 _ERRNOS = {
@@ -56,7 +60,8 @@ def work_on_cell(order: Order, send: Callable[[Progress | Row], None]) -> bool:
     """Run one cell and save its row, whatever happens.
 
     A row of a failure of the machine is sent, not saved: it must not replace a good one, and
-    the disk may be what failed. Returns whether the cell ended as it would have anywhere.
+    the disk may be what failed. What was trained before a failure is kept: whoever runs the
+    cell again goes on from there. Returns whether the cell ended as it would have anywhere.
     """
     started = datetime.now(UTC)
     try:
@@ -73,6 +78,7 @@ def work_on_cell(order: Order, send: Callable[[Progress | Row], None]) -> bool:
         if row.status != "machine":
             remember(store, order.cell)
             store.save(row)
+        if row.status in _OVER:
             (store.folder(order.cell) / CHECKPOINT).unlink(missing_ok=True)
     except StoreError as error:
         row = without_numbers(order, status="machine", error=str(error), started=started)
@@ -141,8 +147,10 @@ def _line(words: str) -> str:
 
 
 def _is_of_the_machine(error: BaseException | None) -> bool:
+    if isinstance(error, PlaceError):
+        return True
     if isinstance(error, OSError):
-        refused = isinstance(error, StoreError) or error.errno in _ERRNOS
+        refused = isinstance(error, StoreError | DataError) or error.errno in _ERRNOS
         return refused or _is_of_the_machine(error.__cause__)
     return isinstance(error, RuntimeError | AssertionError) and any(
         words in str(error) for words in _NO_DEVICE

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from harness.contracts.errors import BudgetError, SpecError, UnsupportedError
+from harness.contracts.errors import BudgetError, PlaceError, SpecError, UnsupportedError
 from harness.contracts.model import Output
 from harness.contracts.recipe import Precision, Recipe
 from harness.contracts.task import Losses
@@ -254,10 +254,10 @@ class Lesson:
 
         Raises:
             BudgetError: If the account allows no more.
-            UnsupportedError: If several devices share each batch.
+            PlaceError: If several devices share each batch.
         """
         if self.team.size > 1:
-            raise UnsupportedError(
+            raise PlaceError(
                 "this method looks at batches itself, and of one that several devices share it "
                 "would see a part; run it on one"
             )

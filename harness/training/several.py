@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.contracts.errors import HarnessError, UnsupportedError
+from harness.contracts.errors import HarnessError, PlaceError
 from harness.contracts.model import Output
 from harness.training.team import Look
 
@@ -58,11 +58,11 @@ class Several:
         """Return what ``look`` answers to the shares of all devices, with its gradient.
 
         Raises:
-            UnsupportedError: If it draws random numbers, which would be others for each share.
+            PlaceError: If it draws random numbers, which would be others for each share.
         """
         before, output = _random(), look()
         if not all(map(torch.equal, before, _random())):
-            raise UnsupportedError(
+            raise PlaceError(
                 "random numbers are drawn while a network looks at a batch, and each of several "
                 "devices would draw others for its share; run it on one"
             )
@@ -75,7 +75,7 @@ class Several:
         """Give all devices the mean of their gradients.
 
         Raises:
-            UnsupportedError: If what the first steps have left in ``modules`` is not the same.
+            PlaceError: If what the first steps have left in ``modules`` is not the same.
         """
         modules = list(modules)
         if self._unsure:
@@ -92,14 +92,14 @@ class Several:
         """Refuse modules whose weights or buffers are not the same on all devices.
 
         Raises:
-            UnsupportedError: If they are not.
+            PlaceError: If they are not.
         """
         states = [part.double() for each in modules for part in each.state_dict().values()]
         ours = torch.stack([torch.stack([part.sum(), part.abs().sum()]) for part in states])
         sums, sizes = torch.stack(self._told(ours)).unbind(-1)  # each [devices, tensors]
         # The same on all of them, so that none goes on without the others.
         if (sums.amax(0) - sums.amin(0) > _ALIKE * sizes.amax(0)).any():
-            raise UnsupportedError(
+            raise PlaceError(
                 "what this method keeps from step to step follows from a device's share of the "
                 "batch, and several devices would each keep another; run it on one"
             )

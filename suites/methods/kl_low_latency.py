@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from harness.contracts.errors import UnsupportedError
+from harness.contracts.errors import PlaceError, UnsupportedError
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.training import (
@@ -147,11 +147,12 @@ class KlLowLatency:
 
         Raises:
             UnsupportedError: If images are to be rotated that are not square.
+            PlaceError: If that is on several devices.
         """
         shown = lesson
         if self.views_weight:
             if lesson.team.size > 1:
-                raise UnsupportedError(
+                raise PlaceError(
                     "rotated copies stand behind the batch, and several devices would gather them "
                     "among the others' upright images; run it on one"
                 )

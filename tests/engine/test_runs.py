@@ -19,7 +19,14 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.contracts.cell import Cell
-from harness.contracts.errors import DataError, SpecError, StoreError
+from harness.contracts.errors import (
+    DataError,
+    DivergedError,
+    PlaceError,
+    SpecError,
+    StoreError,
+    UnsupportedError,
+)
 from harness.contracts.method import Progress
 from harness.contracts.row import Metrics, Provenance, Row, Status
 from harness.contracts.tuning import Tuning
@@ -32,7 +39,7 @@ from harness.engine.publish import publish
 from harness.engine.scheduler import CellEnded, Event, SetBack, conduct
 from harness.engine.tune import Search, chosen
 from harness.results import Published, freeze
-from harness.store import Store
+from harness.store import CHECKPOINT, Store
 
 Send = Callable[[Any], None]
 Work = Callable[[Order, Send], bool]
@@ -243,7 +250,9 @@ def _caused(error: Exception, cause: Exception) -> Exception:
         (_caused(DataError("unreadable"), OSError(errno.EIO, "Input/output error")), "machine"),
         (RuntimeError("No CUDA GPUs are available"), "machine"),
         (AssertionError("Torch not compiled with CUDA enabled"), "machine"),
-        (DataError("not here; set SNN_DISTILL_DATA"), "failed"),
+        (DataError("not here; set SNN_DISTILL_DATA"), "machine"),
+        (PlaceError("several devices would draw others; run it on one"), "machine"),
+        (UnsupportedError("a teacher of another topology"), "skipped"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory"), "failed"),
         (RuntimeError("CUDA error: device-side assert triggered"), "failed"),
         (SpecError("no such thing"), "failed"),
@@ -295,6 +304,33 @@ def test_a_failure_of_the_machine_is_sent_and_left_to_the_parent_to_keep(
     [sent] = _worked(tmp_path, monkeypatch, run)
     assert sent.status == "machine"
     assert not list(tmp_path.rglob("row.json"))
+
+
+@pytest.mark.parametrize(
+    ("error", "stays"),
+    [
+        (MemoryError(), True),
+        (ValueError("a bug"), True),
+        (OSError(errno.EIO, "Input/output error"), True),
+        (UnsupportedError("it means nothing here"), False),
+        (DivergedError("the loss became nan"), False),
+    ],
+)
+def test_what_was_trained_before_a_failure_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, *, stays: bool
+) -> None:
+    [asked] = _cells(1)
+    path = Store(tmp_path).folder(asked) / CHECKPOINT
+    path.parent.mkdir(parents=True)
+    path.touch()
+
+    def run(_order: Order, _report: Send) -> Row:
+        raise error
+
+    _worked(tmp_path, monkeypatch, run)
+    assert path.exists() == stays
+    _worked(tmp_path, monkeypatch, lambda order, _report: _row(order))
+    assert not path.exists()
 
 
 class Odd(Progress):

@@ -1,17 +1,23 @@
 """A teacher from elsewhere has to be there before anything that it teaches."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import torch
 
-from harness.contracts.errors import StoreError
+from harness.cli.standings import due_teachers
+from harness.contracts.cell import Cell
+from harness.contracts.errors import StoreError, TeacherError
+from harness.contracts.row import Row
 from harness.contracts.suite import TeacherSpec
-from harness.engine import worker
+from harness.engine import cell, grid, worker
 from harness.engine.cell import teacher_of
-from harness.engine.grid import load_suite
-from harness.engine.teachers import identity_of
+from harness.engine.grid import Axes, load_suite
+from harness.engine.jobs import Conditions, Order
+from harness.engine.provenance import without_numbers
+from harness.engine.teachers import cell_of, identity_of
 from harness.results import Published
 from harness.store import PREDICTIONS, Store
 from tests.engine.evidence import TEACHERS_CELL, kept
@@ -39,3 +45,34 @@ def test_one_whose_predictions_are_gone_or_damaged_is_named_and_fails_nobody(
     with pytest.raises(StoreError, match=words) as found:
         teacher_of(Store(tmp_path), TEACHER, "tiny", torch.device("cpu"))
     assert worker.describe(found.value)[0] == "machine", "run again by the same command"
+
+
+def test_one_that_failed_fails_whom_it_teaches_and_nobody_else(tmp_path: Path) -> None:
+    axes = Axes(methods=("direct", "logit_kd"), timesteps=(1,), seeds=(0,), backends=("norse",))
+    store, short = Store(tmp_path), {"epochs": 1, "train_samples": 64}
+    asked = {one.method: one for one in grid.cells("digits", axes, store, Published())}
+    teacher = asked["direct"].teacher
+    assert teacher is not None
+
+    def order(asked: Cell) -> Order:
+        conditions = Conditions(runs=tmp_path, data_root=None)
+        return Order(cell=asked, conditions=conditions, log_path=tmp_path / "log.txt")
+
+    def run(name: str) -> Row:
+        brief = replace(asked[name], recipe=replace(asked[name].recipe, **short))
+        return cell.run(order(brief), lambda _: None)
+
+    words, now = "the loss became nan", datetime.now(UTC)
+    ended = order(cell_of(teacher))
+    store.save(without_numbers(ended, status="diverged", error=words, started=now))
+
+    alone = run("direct")
+    assert alone.metrics is not None
+    assert (alone.metrics.teacher_score, alone.metrics.agreement) == (None, None)
+    assert "ended as diverged: the loss became nan" in str(alone.provenance.teacher_note)
+    with pytest.raises(TeacherError, match=r"ended as diverged: .*; `run --retry-failed`") as found:
+        run("logit_kd")
+    assert worker.describe(found.value)[0] == "failed", "no failure of this machine"
+    places = (list(asked.values()), None, tmp_path, tmp_path / "results")
+    assert due_teachers(*places) == [], "it would diverge again"
+    assert due_teachers(*places, tried_again=lambda one: one.has_failed) == [cell_of(teacher)]
