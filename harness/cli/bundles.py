@@ -110,20 +110,22 @@ def verify(  # noqa: PLR0913  one option an output
     verbose: Annotated[bool, typer.Option("--verbose", help="Every row.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Hold rows to their predictions, weights and code; note in --out which are verified.
+    """Hold rows to their predictions, weights and code; note in --out what came of it.
 
     Nothing of what it reads is executed. What is not verified is claimed, and says why. Exit
-    code 1 if a row is contradicted by what came with it.
+    code 1 if a row is contradicted by what came with it: `merge`, `report` and `publish` with
+    the same --out leave it out.
     """
     from harness.engine import proofs, trust
     from harness.engine.bundle import opened
     from harness.engine.verification import verify as look
-    from harness.store import Store
+    from harness.store import Store, write_text
 
     for option, value in (("--samples", samples), ("--jobs", jobs), ("--timeout", timeout)):
         if not value > 0:
             raise SpecError(f"{option} must be positive, got {value!r}")
     draw = secrets.randbelow(2**32) if seed is None else seed
+    write_text(out / "verify" / "seed", f"{draw}\n")  # first of all: can it be noted at all?
     findings = []
     with opened(source) as evidence:
         for one in look(
@@ -140,6 +142,8 @@ def verify(  # noqa: PLR0913  one option an output
             _tell_finding(one, verbose=verbose, as_json=as_json)
             if one.level == "verified":
                 trust.note_checked(Store(out), one.row, one.samples)
+            elif one.level == "refused":
+                trust.note_refused(Store(out), one.row, one.why)
     for words in evidence.refused:
         print(f"refused: {words}", file=sys.stderr)
     if not as_json:

@@ -82,7 +82,7 @@ def report(  # noqa: PLR0913  one option an output
         raise typer.Exit(Exit.SOME_FAILED)
 
 
-def publish(
+def publish(  # noqa: PLR0913  one option an output
     suite: str,
     *,
     data_root: DataRoot = None,
@@ -92,6 +92,9 @@ def publish(
     figures: Figures = None,
     tables: Annotated[
         bool, typer.Option("--tables", help="Take none of your rows: write the tables anew.")
+    ] = False,
+    claimed: Annotated[
+        bool, typer.Option("--claimed", help="Also merged rows that `verify` has not verified.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -109,6 +112,7 @@ def publish(
         data_root=data_root,
         page=page,
         figures=figures,
+        claimed=claimed,
     )
     where = results if tables else f"neither {out} nor {results}"
     _tell_trouble(found, f"{where} holds no rows of {suite}; run the suite first")
@@ -128,6 +132,8 @@ def _tell_trouble(found: "Publication", nothing: str) -> None:
     for refused in found.refused:
         print(f"refused: {refused}", file=sys.stderr)
     if not found.rows:
+        for line in found.changes.lines():
+            print(line, file=sys.stderr)
         print(f"nothing to do: {nothing}")
         raise typer.Exit(Exit.SOME_FAILED if found.refused else Exit.NOTHING_TO_DO)
     for warning in found.warnings:

@@ -21,6 +21,9 @@ from harness.cli.options import (
     Out,
     RecipeName,
     Results,
+    Sets,
+    Start,
+    Untuned,
 )
 from harness.cli.parsing import axes_of
 from harness.cli.standings import one_line, published_in, standings_of
@@ -44,6 +47,9 @@ def status(  # noqa: PLR0913  one option a filter
     backends: Names = None,
     models: Names = None,
     recipe: RecipeName = None,
+    untuned: Untuned = False,
+    start: Start = None,
+    sets: Sets = None,
     data_root: DataRoot = None,
     out: Out = RUNS,
     results: Results = RESULTS,
@@ -57,7 +63,17 @@ def status(  # noqa: PLR0913  one option a filter
     It takes the filters of `run`, and may be asked while one runs, here or on another
     machine that writes into the same folder.
     """
-    axes = axes_of(methods, timesteps, seeds, backends, models, recipe)
+    axes = axes_of(
+        methods,
+        timesteps,
+        seeds,
+        backends,
+        models,
+        recipe,
+        as_chosen=not untuned,
+        start=start,
+        sets=sets,
+    )
     clear = watch and not as_json and sys.stdout.isatty()
     while True:
         begun_s = time.monotonic()

@@ -5,10 +5,12 @@ Imports no torch.
 
 from __future__ import annotations
 
+import math
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import statistics
 from harness.contracts.errors import SpecError, StoreError
@@ -29,6 +31,7 @@ TIMES = (
     "spared_seconds",
     "peak_memory_bytes",
 )
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,17 +130,30 @@ def compare(then: Mapping[str, Row], now: Mapping[str, Row], /) -> Agreement:
 
 
 def unlike(then: Row, now: Row, /) -> list[str]:
-    """Return the names of what two rows of one cell say differently, times apart."""
+    """Return the names of what two rows of one cell say differently, times apart.
+
+    The last digits of a number, which depend on the order of a sum, are no difference.
+    """
     first, second = to_plain(then), to_plain(now)
     ours, theirs = first["metrics"] or {}, second["metrics"] or {}
     names = [
         name
         for name in (*ours, *theirs)
-        if name not in TIMES and ours.get(name) != theirs.get(name)
+        if name not in TIMES and not _alike(ours.get(name), theirs.get(name))
     ]
     status = ["status"] if then.status != now.status else []
     ledger = ["ledger"] if first["ledger"] != second["ledger"] else []
     return [*status, *dict.fromkeys(names), *ledger]
+
+
+def _alike(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, float) and isinstance(theirs, float):
+        return math.isclose(ours, theirs, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return ours.keys() == theirs.keys() and all(_alike(ours[k], theirs[k]) for k in ours)
+    if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple):
+        return len(ours) == len(theirs) and all(map(_alike, ours, theirs))
+    return bool(ours == theirs)
 
 
 def rows_of(place: str, suite: str, /) -> dict[str, Row]:

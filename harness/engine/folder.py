@@ -136,7 +136,22 @@ def contradicted(evidence: Evidence, row: Row, /) -> str | None:
     if row.metrics is None or row.cell.judged != "test":
         return None
     arrays = evidence.arrays(row)
-    return None if arrays is None else scoring.contradiction(row, arrays)
+    if arrays is None:
+        return None
+    return scoring.contradiction(row, arrays) or unlike_teacher(evidence, row, arrays)
+
+
+def unlike_teacher(evidence: Evidence, row: Row, arrays: Arrays, /) -> str | None:
+    """Return how ``row`` is wrong about its teacher, if that came with it.
+
+    Raises:
+        StoreError: If the teacher's predictions cannot be read.
+    """
+    teacher = row.cell.teacher and evidence.rows.get(cell_of(row.cell.teacher).cell_id)
+    if not teacher or teacher.provenance.weights_sha256 != row.provenance.teacher_sha256:
+        return None
+    reference = evidence.arrays(teacher)
+    return None if reference is None else scoring.disagreement(row, arrays, teacher, reference)
 
 
 def of_other_code(fp: str, modules: Mapping[str, object], /) -> bool:

@@ -132,7 +132,7 @@ def _found(
     for source in sources:
         refused += source.refused
         for row in source.rows.values():
-            if (one := _candidate(source, row, refused)) is not None:
+            if (one := _candidate(source, row, store, refused)) is not None:
                 found.setdefault(row.cell_id, []).append(one)
     for cell_id in sorted(found):
         try:
@@ -145,11 +145,11 @@ def _found(
     return dict(sorted(found.items()))
 
 
-def _candidate(source: Evidence, row: Row, refused: list[str]) -> Candidate | None:
+def _candidate(source: Evidence, row: Row, store: Store, refused: list[str]) -> Candidate | None:
     if row.status == "machine":  # says nothing of its cell
         return None
     try:
-        wrong = contradicted(source, row)
+        wrong = contradicted(source, row) or trust.why_refused(store, row)
         weights = source.has_weights(row)
     except StoreError as error:
         refused.append(str(error))

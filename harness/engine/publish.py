@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import discovery, report, results
-from harness.contracts.cell import START, TEACHERS, Cell
+from harness.contracts.cell import START, TEACHERS, Cell, TeacherIdentity
 from harness.contracts.errors import DataError, SpecError, StoreError
 from harness.contracts.row import Row
 from harness.contracts.suite import Suite
@@ -26,9 +26,10 @@ from harness.data import catalogue
 from harness.engine import freshness, grid, proofs, scoring
 from harness.engine.compare import unlike
 from harness.engine.grid import STARTS, Axes
+from harness.engine.packed import Arrays
 from harness.engine.settings import Settings
 from harness.engine.teachers import cell_of
-from harness.engine.trust import trust_of
+from harness.engine.trust import trust_of, why_refused
 from harness.evaluation import tracking
 from harness.report import FIGURES
 from harness.results import Published, Trust
@@ -96,6 +97,7 @@ def publish(
     data_root: Path | None,
     page: bool = False,
     figures: report.Kind | None = None,
+    claimed: bool = False,
 ) -> Publication:
     """Write rows and leaderboards of ``suite`` into ``folder / suite``, page and figures if asked.
 
@@ -106,9 +108,9 @@ def publish(
     tables, and among what is added, are only rows of cells that the suite would ask for today:
     an old recipe's row answers another question. Timesteps, seeds and simulators beyond the
     suite's own grid are welcome. A row that cannot be read, or that the predictions beside it
-    contradict, is refused by name.
+    contradict, is refused by name; one that is ``claimed`` is added if that is asked for.
     """
-    found = _gathered(suite, runs, folder, data_root)
+    found = _gathered(suite, runs, folder, data_root, claimed=claimed)
     if not found.rows:
         return _publication(found, (), ())
     before, standing = found.before, {row.cell_id for row in found.rows}
@@ -146,24 +148,59 @@ def publish(
 def _sound(store: Store, suite: str, refused: list[str]) -> Iterator[Row]:
     """Yield the rows of ``suite`` made here; ``refused`` takes why others are left out."""
     damaged: list[StoreError] = []
+    teachers = _Teachers(store)
     for row in store.rows(suite, damaged=damaged):
-        if wrong := contradiction(store.folder(row.cell) / PREDICTIONS, row):
+        if wrong := contradiction(store, row, teachers):
             refused.append(wrong)
         else:
             yield row
     refused += map(str, damaged)
 
 
-def contradiction(path: Path, row: Row, /) -> str | None:
-    """Return how the predictions in ``path``, if they are there, contradict ``row``."""
-    if row.metrics is None or row.cell.judged != "test":
+class _Teachers:
+    """Teachers of a folder of runs with their predictions, each read once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[TeacherIdentity, tuple[Row, Arrays] | None] = {}
+
+    def of(self, row: Row) -> tuple[Row, Arrays] | None:
+        """Return that of ``row``, if it is there and has the weights that taught it."""
+        identity = row.cell.teacher
+        if identity is None:
+            return None
+        if identity not in self._known:
+            self._known[identity] = self._read(cell_of(identity))
+        found = self._known[identity]
+        taught = found and found[0].provenance.weights_sha256 == row.provenance.teacher_sha256
+        return found if taught else None
+
+    def _read(self, cell: Cell) -> tuple[Row, Arrays] | None:
+        try:
+            row = self._store.load(cell)
+            path = self._store.folder(cell) / PREDICTIONS
+            arrays = scoring.arrays_in(path, row) if row and row.metrics else None
+        except StoreError:  # is told of the teacher itself
+            return None
+        return (row, arrays) if row and arrays is not None else None
+
+
+def contradiction(store: Store, row: Row, teachers: _Teachers | None = None, /) -> str | None:
+    """Return how what ``store`` has beside ``row``, or ``verify`` found, contradicts it."""
+    path = store.folder(row.cell) / PREDICTIONS
+    wrong: str | None = why_refused(store, row)
+    if not wrong and row.metrics is not None and row.cell.judged == "test":
+        try:
+            arrays = scoring.arrays_in(path, row)
+        except StoreError as error:
+            return str(error)
+        if arrays is not None:
+            teacher = (teachers or _Teachers(store)).of(row)
+            wrong = scoring.contradiction(row, arrays)
+            wrong = wrong or (scoring.disagreement(row, arrays, *teacher) if teacher else None)
+    if not wrong:
         return None
-    try:
-        arrays = scoring.arrays_in(path, row)
-    except StoreError as error:
-        return str(error)
-    wrong = None if arrays is None else scoring.contradiction(row, arrays)
-    return wrong and f"{path.with_name('row.json')}: {wrong}; run cell {row.cell_id} again"
+    return f"{path.with_name('row.json')}: {wrong}; delete it to run cell {row.cell_id} again"
 
 
 def decided(store: Store, row: Row, /) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -177,7 +214,7 @@ def decided(store: Store, row: Row, /) -> tuple[NDArray[np.int64], NDArray[np.in
         raise StoreError(
             f"there is no {path}: published rows come without predictions; `run --again` makes them"
         )
-    if wrong := contradiction(path, row):
+    if wrong := contradiction(store, row):
         raise StoreError(wrong)
     arrays = scoring.arrays_in(path, row)
     assert arrays is not None
@@ -373,6 +410,8 @@ def _gathered(
     folder: Path,
     data_root: Path | None,
     settings: Settings | None = None,
+    *,
+    claimed: bool = True,
 ) -> _Gathered:
     with TemporaryDirectory() as nothing:
         store = Store(runs or Path(nothing))
@@ -394,7 +433,9 @@ def _gathered(
         theirs = [row for row in before.rows.values() if row.cell_id in asked]
         old = stale([*theirs, *before.teachers.values()], before)
         new = stale(ours, Published(teachers=own_teachers, code=_code(ours, store, before)))
-        known, changes = _joined(own, before, old, new, asked)
+        trusted = {row.cell_id: trust_of(store, row) for row in own}
+        doubted = {cell_id for cell_id, level in trusted.items() if level == "claimed"}
+        known, changes = _joined(own, before, old, new, asked, () if claimed else doubted)
         rows = sorted((row for row in known.values() if row.cell_id in asked), key=_order)
         mine = {row.cell_id for row in (*changes.added, *(row for row, _ in changes.replaced))}
         return _Gathered(
@@ -405,7 +446,7 @@ def _gathered(
                 for row in rows
             },
             mine=mine,
-            trust={row.cell_id: trust_of(store, row) for row in own if row.cell_id in mine},
+            trust={cell_id: level for cell_id, level in trusted.items() if cell_id in mine},
             authors=_authors(suite, rows, before.tunings),
             again=[
                 each
@@ -420,6 +461,7 @@ def _gathered(
         )
 
 
+_CLAIMED = "claimed: `verify` has not held it to its weights; `publish --claimed` takes it as it is"
 _ELSEWHERE = (
     "answers another question than the suite asks (other method, parameters, recipe or data)"
 )
@@ -431,16 +473,20 @@ def _joined(
     old: Mapping[str, str],
     new: Mapping[str, str],
     asked: Collection[str],
+    doubted: Collection[str],
 ) -> tuple[dict[str, Row], Changes]:
     """Return the row that stands for each cell, and what those made here change.
 
-    ``old`` and ``new`` say which of the published rows and of those made here are stale.
+    ``old`` and ``new`` say which of the published rows and of those made here are stale;
+    ``doubted`` are not taken.
     """
     known, changes = dict(before.rows), Changes()
     for row in own:
         there = known.get(row.cell_id)
         if row.cell_id not in asked:
             changes.left.append((row, _ELSEWHERE))
+        elif row.cell_id in doubted:
+            changes.left.append((row, _CLAIMED))
         elif there is None:
             changes.added.append(row)
             known[row.cell_id] = row

@@ -25,6 +25,7 @@ from harness.engine.resolve import Resolved, opened, resolve
 from harness.engine.scoring import most_bytes
 from harness.engine.verification import Again, Question
 from harness.evaluation.cost import Running
+from harness.evaluation.decisions import first_spikes
 from harness.evaluation.evaluate import Verdict, evaluate
 from harness.training.lesson import computing
 from harness.training.student import Student
@@ -58,6 +59,8 @@ def _contradiction(row: Row, arrays: Arrays, question: Question) -> Again:
     if wrong := _fill(student, question.weights.read_bytes()) or _other_labels(arrays, test):
         return Again(samples=0, wrong=wrong)
     places = _places(found, len(test), question)
+    if wrong := _other_size(row, student):
+        return Again(samples=0, wrong=wrong)
     verdict, ledger = _answered(found, row, student, test, places)
     said = arrays["predictions"][:, places]
     alike = [found.task.alike(*both) for both in zip(verdict.predictions, said, strict=True)]
@@ -121,10 +124,16 @@ def _answered(
             precision=precision,
             task=found.task,
         )
-        verdict, ledger = running.judged()
-        return verdict, ledger.summed()
+        return running.judged()
     part = test.take(places)
     return evaluate(student, part, shown, _CPU, precision, task=found.task), None
+
+
+def _other_size(row: Row, student: Student) -> str | None:
+    """Return how many parameters the student has, if that is not what its row says."""
+    said = row.metrics and row.metrics.parameter_count
+    found = sum(weight.numel() for weight in student.parameters())
+    return f"it has {found} parameters, not {said}" if said not in (None, found) else None
 
 
 def _other_score(row: Row, verdict: Verdict, allowed: float) -> str | None:
@@ -138,11 +147,29 @@ def _other_score(row: Row, verdict: Verdict, allowed: float) -> str | None:
     return None if abs(said - found) <= max(allowed, _SUM) else f"its weights score {found:.4f}"
 
 
+def _other_first_spikes(row: Row, ledger: Ledger, allowed: float) -> str | None:
+    """Return when and how often the last layer fires first, if a row says otherwise."""
+    metrics = row.metrics
+    if metrics is None or metrics.silent_samples is None or ledger.is_summed:
+        return None
+    found = first_spikes(ledger)
+    for name, ours, theirs in (
+        ("silent_samples", found.silent, metrics.silent_samples),
+        ("first_spike_steps", found.mean_steps, metrics.first_spike_steps),
+    ):
+        near = max(_SUM, allowed * max(ours or 0, theirs or 0))
+        if (ours is None) != (theirs is None) or abs((ours or 0) - (theirs or 0)) > near:
+            return f"{name} {theirs}, and its weights give {ours}"
+    return None
+
+
 def _other_counts(row: Row, ledger: Ledger | None, allowed: float) -> str | None:
     """Return which totals of the ledger are others, by more than a part of ``allowed``."""
     if ledger is None or row.ledger is None:
         return None
     ours, said = ledger.total, row.ledger.total
+    if wrong_first := _other_first_spikes(row, ledger, allowed):
+        return wrong_first
     wrong = [
         f"{name} {here}, not {there}"
         for name in CATEGORIES

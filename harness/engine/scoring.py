@@ -44,7 +44,8 @@ def arrays_in(path: Path, row: Row, /) -> dict[str, NDArray[Any]] | None:
         return None
     except SpecError as error:
         raise StoreError(
-            f"{path} holds no predictions: {error}; run cell {row.cell_id} again"
+            f"{path} holds no predictions: {error}; delete the row.json beside it to run cell "
+            f"{row.cell_id} again"
         ) from error
 
 

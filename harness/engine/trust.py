@@ -10,6 +10,7 @@ which is about one row and no other: a run that makes the cell again makes it it
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from harness.contracts.values import from_json, to_plain, value
 from harness.results import Trust
 from harness.store import ROW_BYTES, Store, read_bytes, write_json
 
-_ORIGIN, _CHECKED = "origin.json", "checked"
+_ORIGIN = "origin.json"
+_CHECKED, _REFUSED = "checked", "refused"
+_TOLD = 300  # characters of why
 
 
 @value
@@ -87,8 +90,31 @@ def _origin(store: Store, row: Row) -> Origin:
 
 def note_checked(store: Store, row: Row, samples: int, /) -> None:
     """Note that ``row`` was verified, on so many samples, whether it is in ``store`` yet or not."""
-    write_json(_note(store, sha256_of(row)), {"cell_id": row.cell_id, "samples": samples})
+    sha256 = sha256_of(row)
+    write_json(_note(store, sha256), {"cell_id": row.cell_id, "samples": samples})
+    _note(store, sha256, _REFUSED).unlink(missing_ok=True)
 
 
-def _note(store: Store, sha256: str) -> Path:
-    return store.root / _CHECKED / f"{sha256}.json"
+def note_refused(store: Store, row: Row, why: str, /) -> None:
+    """Note that what came with ``row`` contradicts it, whether it is in ``store`` yet or not."""
+    sha256 = sha256_of(row)
+    write_json(_note(store, sha256, _REFUSED), {"cell_id": row.cell_id, "why": why[:_TOLD]})
+    _note(store, sha256).unlink(missing_ok=True)
+
+
+def why_refused(store: Store, row: Row, /) -> str:
+    """Return how ``verify`` found ``row`` contradicted; empty if it did not."""
+    folder = store.root / _REFUSED
+    if not folder.is_dir():  # a hash a row costs more than nothing
+        return ""
+    path = _note(store, sha256_of(row), _REFUSED)
+    try:
+        return f"`verify` refused it: {json.loads(read_bytes(path, ROW_BYTES))['why']}"
+    except FileNotFoundError:
+        return ""
+    except (ValueError, LookupError, TypeError):
+        return f"`verify` refused it, and {path} no longer says why"
+
+
+def _note(store: Store, sha256: str, kind: str = _CHECKED) -> Path:
+    return store.root / kind / f"{sha256}.json"

@@ -21,12 +21,11 @@ from typing import Literal
 from harness.contracts.errors import HarnessError, StoreError
 from harness.contracts.row import Row
 from harness.engine import packed, scoring
-from harness.engine.folder import Evidence
+from harness.engine.folder import Evidence, unlike_teacher
 from harness.engine.freshness import stages_moved
 from harness.engine.packed import Arrays
 from harness.engine.processes import Job, News, run_jobs
 from harness.engine.proofs import Verified
-from harness.engine.teachers import cell_of
 
 Level = Literal["refused", "claimed", "verified"]
 
@@ -165,16 +164,7 @@ def _other_code(row: Row, proofs: Verified) -> str | None:
 
 
 def _wrong(evidence: Evidence, row: Row, arrays: Arrays) -> str | None:
-    return scoring.contradiction(row, arrays) or _unlike_teacher(evidence, row, arrays)
-
-
-def _unlike_teacher(evidence: Evidence, row: Row, arrays: Arrays) -> str | None:
-    """Return how ``row`` is wrong about its teacher, if that came with it."""
-    teacher = row.cell.teacher and evidence.rows.get(cell_of(row.cell.teacher).cell_id)
-    if not teacher or teacher.provenance.weights_sha256 != row.provenance.teacher_sha256:
-        return None
-    reference = evidence.arrays(teacher)
-    return None if reference is None else scoring.disagreement(row, arrays, teacher, reference)
+    return scoring.contradiction(row, arrays) or unlike_teacher(evidence, row, arrays)
 
 
 def _job(

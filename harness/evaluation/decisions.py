@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,7 @@ class OverTime:
     @property
     def area(self) -> float:
         """The area under accuracy over ``t / T``: the mean of the accuracies after each step."""
-        samples = self.accuracy[0].samples * len(self.accuracy)
-        return sum(step.correct for step in self.accuracy) / samples
+        return fmean(step.value for step in self.accuracy)
 
     @property
     def mean_settling_steps(self) -> float:

@@ -7,7 +7,7 @@ import pytest
 
 from harness.contracts.row import Row
 from harness.engine import reproduce as engine
-from harness.engine.compare import compare
+from harness.engine.compare import compare, unlike
 from harness.engine.jobs import Conditions
 from harness.engine.reverify import Verification
 from harness.engine.scheduler import CellEnded
@@ -23,6 +23,14 @@ def test_a_difference_is_held_against_seeds_of_its_own_budget_and_rate() -> None
     (found,) = compare(then, now).differences
     # Of 360, 361 and 362 in 400: 4.303 * 0.0025 / sqrt 3.
     assert found.half_width == pytest.approx(4.303 * 0.0025 / 3**0.5, rel=1e-3)
+
+
+def test_the_last_digits_of_a_sum_are_no_difference() -> None:
+    said = with_metrics(right("direct", 360), score_area=0.9319852941176471)
+    assert unlike(said, with_metrics(said, score_area=0.931985294117647)) == []
+    assert unlike(said, with_metrics(said, score_area=0.93198529)) == ["score_area"]
+    assert unlike(said, with_metrics(said, score_area=None)) == ["score_area"]
+    assert unlike(said, with_metrics(said, silent_samples=3)) == ["silent_samples"]
 
 
 def _again(then: Row, now: Row, monkeypatch: pytest.MonkeyPatch) -> engine.Reproduction:

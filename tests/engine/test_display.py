@@ -21,12 +21,14 @@ from harness.cli import app
 from harness.contracts.cell import Cell
 from harness.contracts.errors import StoreError
 from harness.contracts.method import Progress
-from harness.engine import progress, watch
+from harness.engine import grid, progress, watch
 from harness.engine.forecast import Outlook
+from harness.engine.grid import Axes
 from harness.engine.jobs import Conditions, Order
 from harness.engine.progress import shortened
 from harness.engine.scheduler import CellEnded, SetBack, Started
 from harness.engine.watch import Note
+from harness.results import Published
 from harness.store import CHECKPOINT, Store
 from tests.engine.test_runs import Send, _cells, _ends, _row, making
 from tests.report.rows import wrong
@@ -158,6 +160,24 @@ def test_status_tells_what_runs_and_how_far_what_is_partly_done_and_what_is_left
         assert seen["partly"] == [{"cell_id": partly.cell_id, "part": 0.25}]
     assert "running" not in _status(tmp_path, "--watch"), "and it ends, since nothing runs"
     assert not list(tmp_path.rglob("row.json")), "it only looks"
+
+
+def test_status_takes_the_filters_of_run(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    axes = Axes(
+        methods=("logit_kd",),
+        timesteps=(1,),
+        backends=("reference",),
+        seeds=(0,),
+        settings={"logit_kd": {"temperature": (2.0,)}},
+    )
+    [cell] = grid.cells("digits", axes, store, Published())
+    few = ("digits", "--methods", "logit_kd", "--timesteps", "1", "--backends", "reference")
+    asked = ("status", *few, "--seeds", "0", "--out", str(tmp_path), "--results", str(tmp_path))
+    with closing(_held(store, cell)):
+        said = CliRunner().invoke(app, [*asked, "--set", "logit_kd.temperature=2"]).output
+        assert f"running  {cell.cell_id} {cell.label}" in said
+        assert "running" not in CliRunner().invoke(app, [*asked, "--untuned"]).output
 
 
 def test_a_note_that_cannot_be_read_hides_no_running_cell(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from harness import cli
 from harness.contracts.cell import TEACHERS
 from harness.engine import bundle, merging, packed, trust
 from harness.engine.merging import Merged
+from harness.engine.publish import contradiction
 from harness.store import CHECKPOINT, PREDICTIONS, Store
 from tests.engine.evidence import (
     CODE,
@@ -322,3 +323,35 @@ def test_shards_in_any_order_of_many_are_the_whole(tmp_path: Path) -> None:
     assert found.keys() - told == whole.keys()
     alike = {name for name in whole if not name.endswith("row.json")}
     assert {name: found[name] for name in alike} == {name: whole[name] for name in alike}
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ({}, None),
+        ({"agreement": 0.9}, "agreement 0.9, but"),
+        ({"teacher_score": 0.1}, "teacher_score 0.1, but"),
+    ],
+)
+def test_what_a_row_says_of_its_teacher_is_held_to_both_predictions(
+    tmp_path: Path, figures: dict[str, float], words: str | None
+) -> None:
+    store = Store(machine(tmp_path / "theirs", 0))
+    [row], teacher = store.rows("toy"), store.load(TEACHERS_CELL)
+    assert row.metrics is not None
+    assert teacher is not None
+    assert teacher.metrics is not None
+    ours, theirs = decided(0, row.cell.timesteps), decided(99, TEACHERS_CELL.timesteps)
+    alike = float((ours["predictions"][-1] == theirs["predictions"][-1]).mean())
+    told = {"agreement": alike, "teacher_score": teacher.metrics.score} | figures
+    made = replace(row.provenance, teacher_sha256=teacher.provenance.weights_sha256)
+    said = replace(row, metrics=replace(row.metrics, **told), provenance=made)
+    store.save(said)
+    found = merged([store.root], tmp_path / "mine")
+    assert len(found.added) == (2 if words is None else 1)
+    wrong = contradiction(store, said)
+    if words is None:
+        assert (found.refused, wrong) == ([], None)
+    else:
+        assert all(words in str(one) for one in (*found.refused, wrong))
+        assert str(wrong).endswith(f"; delete it to run cell {row.cell_id} again")

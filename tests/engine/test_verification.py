@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -478,6 +479,66 @@ def test_the_command_line_notes_what_is_verified_and_tables_tell(tmp_path: Path)
     assert f"{cell.cell_id} {cell.label}  verified" in told.output
 
 
+def test_what_was_refused_is_neither_merged_nor_told_nor_published(tmp_path: Path) -> None:
+    forged = _flipped(slice(0, 100))
+    row = replace(forged.row, metrics=metrics_of(forged.arrays))
+    lying = replace(forged, row=row).into(tmp_path / "lying")
+    runs, published = tmp_path / "runs", tmp_path / "results"
+    places = ("--out", str(runs), "--results", str(published))
+
+    def told(*words: str) -> Any:
+        return CliRunner().invoke(cli.app, words)
+
+    publish = ("publish", "digits", *places, "--no-page")
+    assert told("merge", str(lying), "--out", str(runs)).exit_code == 0
+    # Claimed: it is published by name alone.
+    assert "left 1 (direct 1): claimed: `verify` has not" in told(*publish).output
+    assert not (published / "digits" / "direct.jsonl").exists()
+    assert told("verify", str(lying), *places).exit_code == 1
+    for words in (publish, (*publish, "--claimed"), ("report", "digits", *places, "--no-page")):
+        found = told(*words)
+        assert found.exit_code != 0
+        assert "`verify` refused it: its weights decide 100 of 544" in found.output
+    again = told("merge", str(lying), "--out", str(runs))
+    assert again.exit_code == 1
+    assert f"cell {asked().cell_id}" in again.output
+    assert "`verify` refused it: its weights decide 100 of 544" in again.output
+    shutil.rmtree(runs / "refused")
+    assert told(*publish, "--claimed").exit_code == 0
+    assert (published / "digits" / "direct.jsonl").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told = CliRunner().invoke(
+        cli.app, ("verify", str(honest().into(tmp_path / "it")), "--out", str(tmp_path / "file"))
+    )
+    assert isinstance(told.exception, StoreError)
+    assert "file/verify/seed" in str(told.exception)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"parameter_count": 5}, "it has 3842 parameters, not 5"),
+        ({"silent_samples": 500}, "silent_samples 500, and its weights give"),
+        ({"first_spike_steps": 0.5}, "first_spike_steps 0.5, and its weights give"),
+    ],
+)
+def test_a_figure_that_weights_do_not_bear_out_is_found(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    sent = honest()
+    # Untrained, it is silent.
+    true: dict[str, Any] = {"parameter_count": 3842, "silent_samples": 544}
+    for figures, wrong in ((true, None), (true | change, words)):
+        assert sent.row.metrics is not None
+        row = replace(sent.row, metrics=replace(sent.row.metrics, **figures))
+        said = again(question(replace(sent, row=row), tmp_path, samples=10_000)).wrong
+        assert (said is None) == (wrong is None), said
+        assert str(wrong) in str(said)
+
+
 def test_the_command_line_exits_with_1_where_a_row_is_contradicted(tmp_path: Path) -> None:
     lying = _flipped(slice(0, 100)).into(tmp_path / "lying")
     told = CliRunner().invoke(cli.app, ("verify", str(lying), "--out", str(tmp_path / "runs")))
@@ -485,6 +546,7 @@ def test_the_command_line_exits_with_1_where_a_row_is_contradicted(tmp_path: Pat
     assert told.output.startswith(f"refused   {asked().cell_id}")
     assert "1 refused (samples" in told.output
     assert not (tmp_path / "runs" / "checked").exists()
+    assert (tmp_path / "runs" / "verify" / "seed").exists()
     bare = honest().into(tmp_path / "bare", weights=False)
     told = CliRunner().invoke(cli.app, ("verify", str(bare), "--out", str(tmp_path), "--json"))
     assert told.exit_code == 0
