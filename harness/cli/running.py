@@ -61,6 +61,7 @@ from harness.cli.standings import (
     no_data_for,
     one_line,
     partly_in_words,
+    parts_of,
     published_in,
     require_data,
     standings_of,
@@ -100,8 +101,9 @@ def plan(  # noqa: PLR0913  one option a filter
 ) -> None:
     """Say of every cell: fresh, published, missing, stale (and what moved), failed or damaged.
 
-    Of those that are due also how long they will take on such a device, and what they need of
-    a GPU's memory, where rows of their kind tell. Exit code 1 if a row cannot be read.
+    Of those that are due also which part is done, how long they will take on such a device, and
+    what they need of a GPU's memory, where rows of their kind tell. Exit code 1 if a row cannot
+    be read.
     """
     gc.disable()  # as in ``report``
     axes = axes_of(
@@ -125,23 +127,27 @@ def plan(  # noqa: PLR0913  one option a filter
     if words := no_data_for(due, data_root):
         print(words, file=sys.stderr)
     forecast = forecast_of(known, standings) if due else None
+    begun = parts_of(due, out)
     ahead, lines = list[float | None](), []
     for one in standings:
         unmeant = _unmeant(one.cell.method, one.cell.dataset) if one.is_due else ""
         known_of = forecast if one.is_due and not unmeant else None
+        part = begun.get(one.cell.cell_id, 0.0)
         seconds = known_of.seconds(one.cell, device) if known_of else None
+        seconds = None if seconds is None else (1 - part) * seconds
         gpu_bytes = known_of.gpu_bytes(one.cell, device) if known_of else None
         ahead += [seconds] if known_of else []
         if as_json:
             told = {"cell_id": one.cell.cell_id, "state": one.state, "why": one.why}
-            needs = {"seconds": seconds, "gpu_bytes": gpu_bytes, "trust": one.trust}
+            needs = {"seconds": seconds, "gpu_bytes": gpu_bytes, "part": part, "trust": one.trust}
             lines.append(json.dumps(told | needs | json.loads(one.cell.identity())))
         else:
             level = one.trust if one.trust in ("claimed", "verified") else ""
             needed = needs_in_words(seconds, gpu_bytes)
             if unmeant:
                 needed = f"to be skipped: {unmeant}"
-            words = "; ".join(filter(None, (level, one_line(one.why), needed)))
+            done = f"{100 * part:.0f} % done" if part else ""
+            words = "; ".join(filter(None, (level, one_line(one.why), done, needed)))
             lines.append(f"{one.state:9} {one.cell.cell_id} {one.cell.label}  {words}")
     if not as_json:
         lines.append(summary(standings) + ahead_in_words(ahead, device))

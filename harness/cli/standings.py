@@ -189,6 +189,21 @@ def one_line(words: str) -> str:
     return " ".join(visible(words).split())
 
 
+def parts_of(cells: "Sequence[Cell]", out: Path) -> dict[str, float]:
+    """Return which part of each of ``cells`` is done, of those that have a checkpoint."""
+    from harness.engine.partly import fraction, progress_of
+    from harness.store import Store
+
+    store = Store(out)
+    begun = {suite: store.begun(suite) for suite in {cell.suite for cell in cells}}
+    parts = {
+        cell.cell_id: fraction(progress_of(store, cell))
+        for cell in cells
+        if cell.cell_id in begun[cell.suite]
+    }
+    return {cell_id: part for cell_id, part in parts.items() if part}
+
+
 def partly_in_words(cells: "Sequence[Cell]", out: Path) -> str:
     """Return how many of ``cells`` have a checkpoint to go on from."""
     from harness.engine.partly import progress_of

@@ -301,7 +301,8 @@ class _Shift:
             return before
         kept = progress_of(self.store, cell)
         row = sent or _without_numbers(order, *_death(end, cut_off=cut_off, kept=kept))
-        if cut_off or (before is not None and before.status == "ok"):
+        elsewhere = sent is not None and sent.status != "machine"  # here it is skipped
+        if cut_off or elsewhere or (before is not None and before.status == "ok"):
             return row
         return self._saved(row, order)
 

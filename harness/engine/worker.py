@@ -60,10 +60,11 @@ def work_on_cell(order: Order, send: Callable[[Progress | Row], None]) -> bool:
     """Run one cell and save its row, whatever happens.
 
     A row of a failure of the machine is sent, not saved: it must not replace a good one, and
-    the disk may be what failed. What was trained before a failure is kept: whoever runs the
-    cell again goes on from there. Returns whether the cell ended as it would have anywhere.
+    the disk may be what failed; nor is one that says where a cell cannot run, for it may
+    elsewhere. What was trained before a failure is kept: whoever runs the cell again goes on
+    from there. Returns whether the cell ended as it would have anywhere.
     """
-    started = datetime.now(UTC)
+    started, stands = datetime.now(UTC), True
     try:
         from harness.engine import cell
 
@@ -73,16 +74,18 @@ def work_on_cell(order: Order, send: Callable[[Progress | Row], None]) -> bool:
             traceback.print_exc()
         status, words = describe(error)
         row = without_numbers(order, status=status, error=words, started=started)
+        stands = status != "machine" and not isinstance(error, PlaceError)
     store = Store(order.conditions.runs)
     try:
-        if row.status != "machine":
+        if stands:
             remember(store, order.cell)
             store.save(row)
-        if row.status in _OVER:
+        if stands and row.status in _OVER:
             (store.folder(order.cell) / CHECKPOINT).unlink(missing_ok=True)
     except StoreError as error:
         row = without_numbers(order, status="machine", error=str(error), started=started)
-    if row.status == "machine":
+        stands = False
+    if not stands:
         send(row)
     return row.status not in {"failed", "oom", "machine"}
 
@@ -147,8 +150,6 @@ def _line(words: str) -> str:
 
 
 def _is_of_the_machine(error: BaseException | None) -> bool:
-    if isinstance(error, PlaceError):
-        return True
     if isinstance(error, OSError):
         refused = isinstance(error, StoreError | DataError) or error.errno in _ERRNOS
         return refused or _is_of_the_machine(error.__cause__)

@@ -281,6 +281,12 @@ def test_plan_tells_how_long_due_cells_will_take(tmp_path: Path) -> None:
     told = CliRunner().invoke(app, ["plan", "digits", *few, *places, "--json"]).output
     needs = [(one["seconds"], one["gpu_bytes"]) for one in map(json.loads, told.splitlines())]
     assert needs == [(300.0, None)] * 3
+    told = json.dumps({"__metadata__": {"progress": '{"samples": 1, "budget": 4}'}}).encode()
+    store.folder(_cells(2)[1]).mkdir(parents=True)
+    (store.folder(_cells(2)[1]) / CHECKPOINT).write_bytes(len(told).to_bytes(8, "little") + told)
+    said = CliRunner().invoke(app, ["plan", "digits", *few, *places]).output
+    assert "  25 % done; about 4 min\n" in said
+    assert "about 14 min of work on cpu, one at a time" in said
     said = CliRunner().invoke(app, ["plan", "digits", *few, *places, "--device", "cuda"]).output
     assert "about" not in said
     assert said.endswith("2 missing; no row tells how long 3 of them take on cuda\n")

@@ -251,7 +251,7 @@ def _caused(error: Exception, cause: Exception) -> Exception:
         (RuntimeError("No CUDA GPUs are available"), "machine"),
         (AssertionError("Torch not compiled with CUDA enabled"), "machine"),
         (DataError("not here; set SNN_DISTILL_DATA"), "machine"),
-        (PlaceError("several devices would draw others; run it on one"), "machine"),
+        (PlaceError("several devices would draw others; run it on one"), "skipped"),
         (UnsupportedError("a teacher of another topology"), "skipped"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory"), "failed"),
         (RuntimeError("CUDA error: device-side assert triggered"), "failed"),

@@ -151,7 +151,8 @@ def test_what_cannot_be_shared_equally_is_no_cell_for_several(asked: Cell, tmp_p
     sent: list[Any] = []
     worker.work_on_cell(order(odd, tmp_path), sent.append)
     [row] = sent
-    assert row.status == "machine", "one device would do"
+    assert row.status == "skipped"
+    assert Store(tmp_path).load(odd) is None, "one device would do"
     assert "a batch of 63 cannot be shared by 2 processes equally" in str(row.error)
 
 
