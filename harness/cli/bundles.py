@@ -125,9 +125,9 @@ def verify(  # noqa: PLR0913  one option an output
         if not value > 0:
             raise SpecError(f"{option} must be positive, got {value!r}")
     draw = secrets.randbelow(2**32) if seed is None else seed
-    write_text(out / "verify" / "seed", f"{draw}\n")  # first of all: can it be noted at all?
     findings = []
     with opened(source) as evidence:
+        write_text(out / "verify" / "seed", f"{draw}\n")  # before the first: can it be noted?
         for one in look(
             evidence,
             data_root,
