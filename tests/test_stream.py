@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from harness.contracts.dataset import Samples
-from harness.contracts.errors import DataError, SpecError
+from harness.contracts.errors import DataError, PlaceError, SpecError
 from harness.contracts.recipe import Recipe
 from harness.data.augmentation import augment
 from harness.data.batches import Feed, limited
@@ -93,7 +93,7 @@ def test_shares_are_disjoint_equally_large_and_together_what_one_process_sees(
 ) -> None:
     alone = Sampler(samples=samples, batch_size=batch_size, seed=1)
     if alone.together % world_size:
-        with pytest.raises(SpecError, match="equally"):
+        with pytest.raises(PlaceError, match="equally"):
             replace(alone, world_size=world_size)
         return
     shares = [

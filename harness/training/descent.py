@@ -153,6 +153,8 @@ def optimiser_of(
     """
     parameters = [weight for module in modules for weight in module.parameters()]
     on_gpu = any(weight.is_cuda for weight in parameters)
+    # Fused, Adam counts its steps in float32.
+    fused = on_gpu or recipe.precision != "float64" or None
     # In a graph the rate is a number on the device, which the schedule fills anew.
     rate: Any = recipe.learning_rate
     groups = [
@@ -167,7 +169,7 @@ def optimiser_of(
     optimiser: torch.optim.Optimizer = (
         torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=on_gpu or None)
         if recipe.optimiser == "sgd"
-        else torch.optim.AdamW(groups, fused=True, capturable=on_gpu)
+        else torch.optim.AdamW(groups, fused=fused, capturable=on_gpu)
     )
     if recipe.precision == "float64":
         optimiser.register_step_post_hook(_to_grid)
