@@ -48,6 +48,6 @@ SUITE = Suite(
         "learning rates (a factor of 3 apart) that suits `direct` on validation data. It shows "
         "that methods run and learn on text, not which is best. The student does not know the "
         "order of words, without which a linear classifier has 81.2 % and the teacher 80.7 "
-        "(`python -m benchmarks.word_order sst2_quick`): distillation has little left to give it."
+        "(`python -m benchmarks.word_order sst2_quick`): that bounds what distillation can give it."
     ),
 )
