@@ -26,7 +26,7 @@ from harness.cli.options import (
     Untuned,
 )
 from harness.cli.parsing import axes_of
-from harness.cli.standings import one_line, published_in, standings_of
+from harness.cli.standings import one_line, parts_of, published_in, standings_of
 
 if TYPE_CHECKING:
     from harness.contracts.cell import Cell
@@ -172,7 +172,6 @@ class _Seen:
 def _look(suite: str, axes: "Axes", data_root: Path | None, out: Path, results: Path) -> _Seen:
     from harness.contracts.cell import TEACHERS
     from harness.engine import watch
-    from harness.engine.partly import fraction, progress_of
     from harness.engine.teachers import cell_of
     from harness.store import Store
 
@@ -188,14 +187,10 @@ def _look(suite: str, axes: "Axes", data_root: Path | None, out: Path, results: 
         if one.cell_id in cells
     ]
     busy = {one.cell_id for _, one in running}
-    parts = [
-        (cell, fraction(progress_of(store, cell)))
-        for cell in cells.values()
-        if cell.cell_id not in busy
-    ]
+    parts = parts_of([cell for cell in cells.values() if cell.cell_id not in busy], out)
     return _Seen(
         suite=suite,
         standings=standings,
         running=running,
-        parts=[(cell, part) for cell, part in parts if part],
+        parts=[(cells[cell_id], part) for cell_id, part in parts.items()],
     )

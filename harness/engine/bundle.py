@@ -35,6 +35,7 @@ from harness.engine.folder import (
     WEIGHTS_BYTES,
     Evidence,
     Folder,
+    Teachers,
     contradicted,
     of_other_code,
     read_folder,
@@ -233,11 +234,12 @@ def write(suite: str, runs: Path, path: Path, /, *, weights: bool = False) -> Wr
         StoreError: If there is no row, or the disk refuses.
     """
     folder = read_folder(runs, suite=suite)
-    refused = list(folder.refused)
+    refused, guides = list(folder.refused), Teachers.of(folder)
     rows = [
         row
         for row in folder.rows.values()
-        if _is_sound(folder, row, refused) and (not weights or _has_its_own(folder, row, refused))
+        if _is_sound(folder, row, guides, refused)
+        and (not weights or _has_its_own(folder, row, refused))
     ]
     if not any(row.cell.suite == suite for row in rows):
         words = "; ".join(refused[:1]) or "run it first"
@@ -255,9 +257,9 @@ def write(suite: str, runs: Path, path: Path, /, *, weights: bool = False) -> Wr
     )
 
 
-def _is_sound(folder: Folder, row: Row, refused: list[str]) -> bool:
+def _is_sound(folder: Folder, row: Row, teachers: Teachers, refused: list[str]) -> bool:
     try:
-        wrong = contradicted(folder, row)
+        wrong = contradicted(folder, row, teachers)
     except StoreError as error:
         refused.append(str(error))
         return False

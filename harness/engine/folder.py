@@ -7,13 +7,14 @@ no link leads out of it. Imports no torch.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 from harness import fingerprint
-from harness.contracts.cell import TEACHERS
+from harness.contracts.cell import TEACHERS, Cell
 from harness.contracts.errors import StoreError
 from harness.contracts.row import Row
 from harness.engine import scoring
@@ -127,8 +128,41 @@ def read_folder(root: Path, /, *, suite: str | None = None) -> Folder:
     return Folder(root=root, rows=rows, code=code, refused=tuple(refused), _inside=root.resolve())
 
 
-def contradicted(evidence: Evidence, row: Row, /) -> str | None:
-    """Return how what lies beside ``row`` contradicts it, or None.
+class Teachers:
+    """Teachers from one place with their predictions, each read once."""
+
+    def __init__(
+        self, row_of: Callable[[Cell], Row | None], arrays_of: Callable[[Row], Arrays | None], /
+    ) -> None:
+        """Take what finds the row of a teacher, and the predictions beside it."""
+        self._row_of = cache(lambda identity: row_of(cell_of(identity)))
+        self._arrays_of = cache(
+            lambda identity: arrays_of(row) if (row := self._row_of(identity)) else None
+        )
+
+    @staticmethod
+    def of(evidence: Evidence, /) -> Teachers:
+        """Return those that came with ``evidence``."""
+        return Teachers(lambda cell: evidence.rows.get(cell.cell_id), evidence.arrays)
+
+    def contradiction(self, row: Row, arrays: Arrays, /) -> str | None:
+        """Return how predictions contradict ``row``, by themselves or beside its teacher's.
+
+        Raises:
+            StoreError: If the teacher's predictions cannot be read.
+        """
+        if wrong := scoring.contradiction(row, arrays):
+            return wrong
+        identity = row.cell.teacher
+        teacher = identity and self._row_of(identity)
+        if not teacher or teacher.provenance.weights_sha256 != row.provenance.teacher_sha256:
+            return None
+        reference = self._arrays_of(identity)
+        return None if reference is None else scoring.disagreement(row, arrays, teacher, reference)
+
+
+def contradicted(evidence: Evidence, row: Row, teachers: Teachers, /) -> str | None:
+    """Return how what lies beside ``row``, or beside one of its ``teachers``, contradicts it.
 
     Raises:
         StoreError: If that cannot be read.
@@ -136,22 +170,7 @@ def contradicted(evidence: Evidence, row: Row, /) -> str | None:
     if row.metrics is None or row.cell.judged != "test":
         return None
     arrays = evidence.arrays(row)
-    if arrays is None:
-        return None
-    return scoring.contradiction(row, arrays) or unlike_teacher(evidence, row, arrays)
-
-
-def unlike_teacher(evidence: Evidence, row: Row, arrays: Arrays, /) -> str | None:
-    """Return how ``row`` is wrong about its teacher, if that came with it.
-
-    Raises:
-        StoreError: If the teacher's predictions cannot be read.
-    """
-    teacher = row.cell.teacher and evidence.rows.get(cell_of(row.cell.teacher).cell_id)
-    if not teacher or teacher.provenance.weights_sha256 != row.provenance.teacher_sha256:
-        return None
-    reference = evidence.arrays(teacher)
-    return None if reference is None else scoring.disagreement(row, arrays, teacher, reference)
+    return None if arrays is None else teachers.contradiction(row, arrays)
 
 
 def of_other_code(fp: str, modules: Mapping[str, object], /) -> bool:

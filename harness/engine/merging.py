@@ -20,7 +20,7 @@ from harness.contracts.row import Row
 from harness.contracts.values import to_plain
 from harness.engine import packed, trust
 from harness.engine.compare import unlike
-from harness.engine.folder import Evidence, contradicted
+from harness.engine.folder import Evidence, Teachers, contradicted
 from harness.engine.teachers import WEIGHTS
 from harness.store import CHECKPOINT, PREDICTIONS, Store, write_atomically
 
@@ -131,8 +131,9 @@ def _found(
     found: dict[str, list[Candidate]] = {}
     for source in sources:
         refused += source.refused
+        teachers = Teachers.of(source)
         for row in source.rows.values():
-            if (one := _candidate(source, row, store, refused)) is not None:
+            if (one := _candidate(source, row, teachers, store, refused)) is not None:
                 found.setdefault(row.cell_id, []).append(one)
     for cell_id in sorted(found):
         try:
@@ -145,11 +146,13 @@ def _found(
     return dict(sorted(found.items()))
 
 
-def _candidate(source: Evidence, row: Row, store: Store, refused: list[str]) -> Candidate | None:
+def _candidate(
+    source: Evidence, row: Row, teachers: Teachers, store: Store, refused: list[str]
+) -> Candidate | None:
     if row.status == "machine":  # says nothing of its cell
         return None
     try:
-        wrong = contradicted(source, row) or trust.why_refused(store, row)
+        wrong = contradicted(source, row, teachers) or trust.why_refused(store, row)
         weights = source.has_weights(row)
     except StoreError as error:
         refused.append(str(error))

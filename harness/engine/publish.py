@@ -4,6 +4,7 @@ import shlex
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import product
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import discovery, report, results
-from harness.contracts.cell import START, TEACHERS, Cell, TeacherIdentity
+from harness.contracts.cell import START, TEACHERS, Cell
 from harness.contracts.errors import DataError, SpecError, StoreError
 from harness.contracts.row import Row
 from harness.contracts.suite import Suite
@@ -25,6 +26,7 @@ from harness.contracts.tuning import Tuning
 from harness.data import catalogue
 from harness.engine import freshness, grid, proofs, scoring
 from harness.engine.compare import unlike
+from harness.engine.folder import Teachers
 from harness.engine.grid import STARTS, Axes
 from harness.engine.packed import Arrays
 from harness.engine.settings import Settings
@@ -148,7 +150,7 @@ def publish(
 def _sound(store: Store, suite: str, refused: list[str]) -> Iterator[Row]:
     """Yield the rows of ``suite`` made here; ``refused`` takes why others are left out."""
     damaged: list[StoreError] = []
-    teachers = _Teachers(store)
+    teachers = _teachers_in(store)
     for row in store.rows(suite, damaged=damaged):
         if wrong := contradiction(store, row, teachers):
             refused.append(wrong)
@@ -157,35 +159,23 @@ def _sound(store: Store, suite: str, refused: list[str]) -> Iterator[Row]:
     refused += map(str, damaged)
 
 
-class _Teachers:
-    """Teachers of a folder of runs with their predictions, each read once."""
+def _teachers_in(store: Store) -> Teachers:
+    """Return the teachers of a folder of runs; of what is damaged they themselves are told."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._known: dict[TeacherIdentity, tuple[Row, Arrays] | None] = {}
+    def row_of(cell: Cell) -> Row | None:
+        with suppress(StoreError):
+            return store.load(cell)
+        return None
 
-    def of(self, row: Row) -> tuple[Row, Arrays] | None:
-        """Return that of ``row``, if it is there and has the weights that taught it."""
-        identity = row.cell.teacher
-        if identity is None:
-            return None
-        if identity not in self._known:
-            self._known[identity] = self._read(cell_of(identity))
-        found = self._known[identity]
-        taught = found and found[0].provenance.weights_sha256 == row.provenance.teacher_sha256
-        return found if taught else None
+    def arrays_of(row: Row) -> Arrays | None:
+        with suppress(StoreError):
+            return scoring.arrays_in(store.folder(row.cell) / PREDICTIONS, row)
+        return None
 
-    def _read(self, cell: Cell) -> tuple[Row, Arrays] | None:
-        try:
-            row = self._store.load(cell)
-            path = self._store.folder(cell) / PREDICTIONS
-            arrays = scoring.arrays_in(path, row) if row and row.metrics else None
-        except StoreError:  # is told of the teacher itself
-            return None
-        return (row, arrays) if row and arrays is not None else None
+    return Teachers(row_of, arrays_of)
 
 
-def contradiction(store: Store, row: Row, teachers: _Teachers | None = None, /) -> str | None:
+def contradiction(store: Store, row: Row, teachers: Teachers | None = None, /) -> str | None:
     """Return how what ``store`` has beside ``row``, or ``verify`` found, contradicts it."""
     path = store.folder(row.cell) / PREDICTIONS
     wrong: str | None = why_refused(store, row)
@@ -195,9 +185,7 @@ def contradiction(store: Store, row: Row, teachers: _Teachers | None = None, /) 
         except StoreError as error:
             return str(error)
         if arrays is not None:
-            teacher = (teachers or _Teachers(store)).of(row)
-            wrong = scoring.contradiction(row, arrays)
-            wrong = wrong or (scoring.disagreement(row, arrays, *teacher) if teacher else None)
+            wrong = (teachers or _teachers_in(store)).contradiction(row, arrays)
     if not wrong:
         return None
     return f"{path.with_name('row.json')}: {wrong}; delete it to run cell {row.cell_id} again"

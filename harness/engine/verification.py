@@ -20,8 +20,8 @@ from typing import Literal
 
 from harness.contracts.errors import HarnessError, StoreError
 from harness.contracts.row import Row
-from harness.engine import packed, scoring
-from harness.engine.folder import Evidence, unlike_teacher
+from harness.engine import packed
+from harness.engine.folder import Evidence, Teachers
 from harness.engine.freshness import stages_moved
 from harness.engine.packed import Arrays
 from harness.engine.processes import Job, News, run_jobs
@@ -108,8 +108,9 @@ def verify(
         logs: Where processes write.
     """
     left: list[tuple[Row, Arrays]] = []
+    teachers = Teachers.of(evidence)
     for row in evidence.rows.values():
-        found = _looked_at(evidence, row, proofs)
+        found = _looked_at(evidence, row, teachers, proofs)
         if isinstance(found, Finding):
             yield found
         else:
@@ -131,12 +132,14 @@ def verify(
                 yield Finding(row=row, level="claimed", why=words)
 
 
-def _looked_at(evidence: Evidence, row: Row, proofs: Verified) -> Finding | Arrays:
+def _looked_at(
+    evidence: Evidence, row: Row, teachers: Teachers, proofs: Verified
+) -> Finding | Arrays:
     """Return what is known of ``row`` without computing; its predictions if that is not all."""
     tested = row.metrics is not None and row.cell.judged == "test"
     try:
         arrays = evidence.arrays(row) if tested else None
-        wrong = None if arrays is None else _wrong(evidence, row, arrays)
+        wrong = None if arrays is None else teachers.contradiction(row, arrays)
         weights = None if arrays is None or wrong else evidence.weights(row)
     except StoreError as error:
         return Finding(row=row, level="refused", why=str(error))
@@ -161,10 +164,6 @@ def _other_code(row: Row, proofs: Verified) -> str | None:
         return packed.one_line(error)
     stages = " and ".join({"train": "training", "measure": "measuring"}[one] for one in moved)
     return f"its {stages} code is not what is here" if moved else None
-
-
-def _wrong(evidence: Evidence, row: Row, arrays: Arrays) -> str | None:
-    return scoring.contradiction(row, arrays) or unlike_teacher(evidence, row, arrays)
 
 
 def _job(

@@ -80,8 +80,8 @@ def work_on_cell(order: Order, send: Callable[[Progress | Row], None]) -> bool:
         if stands:
             remember(store, order.cell)
             store.save(row)
-        if stands and row.status in _OVER:
-            (store.folder(order.cell) / CHECKPOINT).unlink(missing_ok=True)
+            if row.status in _OVER:
+                (store.folder(order.cell) / CHECKPOINT).unlink(missing_ok=True)
     except StoreError as error:
         row = without_numbers(order, status="machine", error=str(error), started=started)
         stands = False

@@ -126,6 +126,13 @@ def test_without_a_terminal_there_are_lines(
     assert json.loads(line)["status"] == "failed"
 
 
+def _begin(store: Store, cell: Cell) -> None:
+    """Leave a checkpoint of a quarter of ``cell``."""
+    told = json.dumps({"__metadata__": {"progress": '{"samples": 1, "budget": 4}'}}).encode()
+    store.folder(cell).mkdir(parents=True)
+    (store.folder(cell) / CHECKPOINT).write_bytes(len(told).to_bytes(8, "little") + told)
+
+
 def _held(store: Store, cell: Cell, **told: Any) -> Any:
     lock = store.claim(cell)
     assert lock is not None
@@ -145,9 +152,7 @@ def test_status_tells_what_runs_and_how_far_what_is_partly_done_and_what_is_left
     tmp_path: Path,
 ) -> None:
     [running, _, partly], store = _cells(3), Store(tmp_path)
-    told = json.dumps({"__metadata__": {"progress": '{"samples": 1, "budget": 4}'}}).encode()
-    store.folder(partly).mkdir(parents=True)
-    (store.folder(partly) / CHECKPOINT).write_bytes(len(told).to_bytes(8, "little") + told)
+    _begin(store, partly)
     with closing(_held(store, running, samples=57, budget=100)):
         said = _status(tmp_path)
         assert "digits: 3 cells: 3 missing, 1 running, 1 partly" in said
@@ -281,9 +286,7 @@ def test_plan_tells_how_long_due_cells_will_take(tmp_path: Path) -> None:
     told = CliRunner().invoke(app, ["plan", "digits", *few, *places, "--json"]).output
     needs = [(one["seconds"], one["gpu_bytes"]) for one in map(json.loads, told.splitlines())]
     assert needs == [(300.0, None)] * 3
-    told = json.dumps({"__metadata__": {"progress": '{"samples": 1, "budget": 4}'}}).encode()
-    store.folder(_cells(2)[1]).mkdir(parents=True)
-    (store.folder(_cells(2)[1]) / CHECKPOINT).write_bytes(len(told).to_bytes(8, "little") + told)
+    _begin(store, _cells(2)[1])
     said = CliRunner().invoke(app, ["plan", "digits", *few, *places]).output
     assert "  25 % done; about 4 min\n" in said
     assert "about 14 min of work on cpu, one at a time" in said
