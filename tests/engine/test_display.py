@@ -152,7 +152,8 @@ def test_status_tells_what_runs_and_how_far_what_is_partly_done_and_what_is_left
     tmp_path: Path,
 ) -> None:
     [running, _, partly], store = _cells(3), Store(tmp_path)
-    _begin(store, partly)
+    for begun in (running, partly):
+        _begin(store, begun)
     with closing(_held(store, running, samples=57, budget=100)):
         said = _status(tmp_path)
         assert "digits: 3 cells: 3 missing, 1 running, 1 partly" in said
