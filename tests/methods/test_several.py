@@ -1,9 +1,12 @@
 """Two processes that share every batch learn what one learns, whatever the method, or refuse."""
 
+import faulthandler
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.multiprocessing.spawn import start_processes
+from torch.multiprocessing.spawn import ProcessException, start_processes
 
 from harness import discovery
 from harness.contracts.errors import UnsupportedError
@@ -41,6 +44,9 @@ REFUSED = {
     "shuffled_logits": CHANCE,
 }
 Learned = dict[str, Any]
+_SILENT = timedelta(minutes=5)  # other tests may have both cores
+_started: Any = start_processes  # torch leaves it untyped
+_store: Any = partial(vars(dist)["TCPStore"], "127.0.0.1", timeout=_SILENT)  # its stub names none
 
 
 def shared(whole: Lesson, team: Team) -> Lesson:
@@ -78,26 +84,30 @@ def learned(name: str, team: Team) -> Learned:
         }
 
 
-def _learn(rank: int, folder: Path) -> None:
+def _learn(rank: int, port: int, folder: Path) -> None:
+    said = (folder / f"{rank}.log").open("w")
+    os.dup2(said.fileno(), 2)  # torch says there why it aborts
+    faulthandler.enable()
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder / 'group'}",
-        rank=rank,
-        world_size=PROCESSES,
-        timeout=timedelta(seconds=60),
+        "gloo", store=_store(port), rank=rank, world_size=PROCESSES, timeout=_SILENT
     )
     found = {name: learned(name, Several()) for name in NAMES}
-    (folder / f"{rank}.json").write_text(json.dumps(found))
     dist.destroy_process_group()
+    (folder / f"{rank}.json").write_text(json.dumps(found))
+    os._exit(0)  # what torch has running may abort while Python is taken down
 
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Sequence[dict[str, Learned]]:
     """Return what every method learned in each of two processes."""
     folder = tmp_path_factory.mktemp("several")
-    start: Any = start_processes  # torch leaves it untyped
-    start(_learn, (folder,), nprocs=PROCESSES)
+    store = _store(0, is_master=True, wait_for_workers=False)
+    try:
+        _started(_learn, (store.port, folder), nprocs=PROCESSES)
+    except ProcessException as error:
+        said = [path.read_text() for path in sorted(folder.glob("*.log"))]
+        pytest.fail("\n".join([str(error), *said]))
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(PROCESSES)]
 
 
