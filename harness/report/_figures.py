@@ -8,7 +8,7 @@ Okabe and Ito, which the colour-blind tell apart, and shapes say the same once m
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, NamedTuple, get_args
@@ -147,7 +147,7 @@ def _filled(figure: Figure, rows: Sequence[Record]) -> dict[str, Any]:
         {**one, "values": list(rows)} if one["name"] == figure.source else one
         for one in spec["data"]
     ]
-    spec = with_tracks(spec, rows)
+    spec["legends"] = legends(figure, rows)
     spec["background"] = "white"
     spec["marks"] = [
         _placed(spec, one) if one.get("name") == "names" else one for one in spec["marks"]
@@ -155,15 +155,14 @@ def _filled(figure: Figure, rows: Sequence[Record]) -> dict[str, Any]:
     return spec
 
 
-def with_tracks(spec: Mapping[str, Any], rows: Iterable[Record], /) -> dict[str, Any]:
-    """Return a figure in Vega whose legend has the tracks of ``rows`` alone, in their colours."""
-    there = {one.get("track") for one in rows}
+def legends(figure: Figure, rows: Iterable[Record], /) -> list[dict[str, Any]]:
+    """Return a figure's legends in Vega: of tracks those alone that it draws, in their colours."""
+    there = {one.get("track") for one in _drawn(figure, rows)}
     shown = [track for track in _TRACKS if track in there]
-    legends = [
+    return [
         {**one, "values": shown} if one.get("title") == "track" else one
-        for one in spec.get("legends", ())
+        for one in figure.spec.get("legends", ())
     ]
-    return {**spec, "legends": legends} if legends else dict(spec)
 
 
 def _placed(spec: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,7 +233,14 @@ def _items(node: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 
 def is_empty(figure: Figure, rows: Iterable[Record], /) -> bool:
     """Return whether no record has all that the figure draws."""
-    return not any(all(one.get(name) not in (None, []) for name in figure.needs) for one in rows)
+    return not any(_drawn(figure, rows))
+
+
+def _drawn(figure: Figure, rows: Iterable[Record]) -> Iterator[Record]:
+    """Yield the records that have all that the figure draws."""
+    for one in rows:
+        if all(one.get(name) not in (None, []) for name in figure.needs):
+            yield one
 
 
 @dataclass(frozen=True)

@@ -264,7 +264,7 @@ def _data(board: Leaderboard) -> str:
         "remarks": board.suite.remarks,
         "figures": [
             {name: getattr(one, name) for name in _OF_FIGURES}
-            | {"spec": figures.with_tracks(one.spec, tables[one.source])}
+            | {"spec": {**one.spec, "legends": figures.legends(one, tables[one.source])}}
             for one in drawable
         ],
     }

@@ -244,6 +244,17 @@ def test_what_has_nothing_to_show_is_not_written(tmp_path: Path) -> None:
     assert (tmp_path / "latency.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_legend_has_the_tracks_that_are_drawn_and_no_other() -> None:
+    rows = [right("direct", 360), right("tssd", 372), wrong("weight_transfer", "skipped", "no")]
+    board = leaderboard(rows, suite=SUITE)
+    tracks = {line.method: line.track for line in board.settings[0].lines}
+    assert len({*tracks.values()}) == 3
+    figure = BY_NAME["latency"]
+    shown = figures.chosen(figure, figures.tables(board))
+    told = {*texts(figure, shown)} & {*tracks.values()}
+    assert told == {tracks["direct"], tracks["tssd"]}
+
+
 @pytest.mark.parametrize("name", ["energy", "gain_cost"])
 def test_a_ring_marks_ones_own(name: str) -> None:
     rows = [right("direct", 360, spikes=5), right("better", 372, spikes=4)]
