@@ -101,9 +101,9 @@ def plan(  # noqa: PLR0913  one option a filter
 ) -> None:
     """Say of every cell: fresh, published, missing, stale (and what moved), failed or damaged.
 
-    Of those that are due also which part is done, how long they will take on such a device, and
-    what they need of a GPU's memory, where rows of their kind tell. Exit code 1 if a row cannot
-    be read.
+    Of those that are due, and before them of the teachers that they need, also which part is done,
+    how long they will take on such a device, and what they need of a GPU's memory, where rows of
+    their kind tell. Exit code 1 if a row cannot be read.
     """
     gc.disable()  # as in ``report``
     axes = axes_of(
@@ -126,10 +126,11 @@ def plan(  # noqa: PLR0913  one option a filter
     due = [one.cell for one in standings if one.is_due]
     if words := no_data_for(due, data_root):
         print(words, file=sys.stderr)
+    first = _teachers_of(due, data_root, out, results)
     forecast = forecast_of(known, standings) if due else None
-    begun = parts_of(due, out)
+    begun = parts_of([*(one.cell for one in first), *due], out)
     ahead, lines = list[float | None](), []
-    for one in standings:
+    for one in (*first, *standings):
         unmeant = _unmeant(one.cell.method, one.cell.dataset) if one.is_due else ""
         known_of = forecast if one.is_due and not unmeant else None
         part = begun.get(one.cell.cell_id, 0.0)
@@ -150,10 +151,21 @@ def plan(  # noqa: PLR0913  one option a filter
             words = "; ".join(filter(None, (level, one_line(one.why), done, needed)))
             lines.append(f"{one.state:9} {one.cell.cell_id} {one.cell.label}  {words}")
     if not as_json:
-        lines.append(summary(standings) + ahead_in_words(ahead, device))
+        lines.append(summary(standings, first) + ahead_in_words(ahead, device))
     print(*lines, sep="\n", end="\n" * bool(lines))
     if known.damaged or any(one.state == "damaged" for one in standings):
         raise typer.Exit(Exit.SOME_FAILED)
+
+
+def _teachers_of(
+    due: "Sequence[Cell]", data_root: Path | None, out: Path, results: Path
+) -> "list[Standing]":
+    """Return how the teachers stand that are trained first; say which has to be imported."""
+    try:
+        return due_teachers(due, data_root, out, results)
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        return []
 
 
 @lru_cache
@@ -255,7 +267,7 @@ def run(  # noqa: PLR0913  one option a filter
         )
         conditions = replace(conditions, checkpoint_s=checkpoint_s, devices=gpus_per_cell)
         first = due_teachers(due, data_root, out, results, tried_again=tried_again)
-        cells = [*first, *due]
+        cells = [*(one.cell for one in first), *due]
         forecast = forecast_of(known, standings)
         with place as run_jobs:
             failures = _conduct(
@@ -353,7 +365,8 @@ def tune(  # noqa: PLR0913  one option a filter
         _require_here(due, asked, data_root)
         simulators.require(cell.backend for cell in due)
         conditions = conditions_of(asked[0], data_root, out, deterministic=True, threads=1)
-        cells = [*due_teachers(due, data_root, out, results), *due]
+        first = due_teachers(due, data_root, out, results)
+        cells = [*(one.cell for one in first), *due]
         failures = _conduct(
             cells,
             replace(conditions, checkpoint_s=checkpoint_s),

@@ -82,8 +82,8 @@ def due_teachers(
     results: Path,
     *,
     tried_again: Callable[["Standing"], bool] = lambda _: False,
-) -> "list[Cell]":
-    """Return the teachers of ``due`` that have to be trained first.
+) -> "list[Standing]":
+    """Return how the teachers of ``due`` stand that have to be trained first.
 
     What its task gives no meaning is skipped, and trains none. One that has failed is trained
     again if it is ``tried_again``.
@@ -123,7 +123,7 @@ def due_teachers(
             "students be; import it again: python -m harness teacher import FILE "
             f"--model {identity.model} --dataset {identity.dataset} --out {out}"
         )
-    return [one.cell for one in due_here]
+    return due_here
 
 
 def no_data_for(due: "Sequence[Cell]", data_root: Path | None) -> str:
@@ -150,10 +150,12 @@ def forecast_of(known: "Published", standings: "Sequence[Standing]") -> "Forecas
     return Forecast(here, otherwise=Forecast(there))
 
 
-def summary(standings: "Sequence[Standing]") -> str:
-    """Return how many stand how."""
+def summary(standings: "Sequence[Standing]", teachers: "Sequence[Standing]" = ()) -> str:
+    """Return how many stand how, and how many ``teachers`` are trained before."""
     counted = Counter(one.state for one in standings)
-    return f"{len(standings)} cells: " + ", ".join(f"{n} {state}" for state, n in counted.items())
+    told = ", ".join(f"{n} {state}" for state, n in counted.items())
+    before = f"; {len(teachers)} teacher{'s' * (len(teachers) > 1)} before them" if teachers else ""
+    return f"{len(standings)} cells: {told}{before}"
 
 
 @lru_cache

@@ -286,14 +286,28 @@ def test_plan_tells_how_long_due_cells_will_take(tmp_path: Path) -> None:
     assert "about 15 min of work on cpu, one at a time" in said
     told = CliRunner().invoke(app, ["plan", "digits", *few, *places, "--json"]).output
     needs = [(one["seconds"], one["gpu_bytes"]) for one in map(json.loads, told.splitlines())]
-    assert needs == [(300.0, None)] * 3
+    assert needs == [(None, None), *[(300.0, None)] * 3]  # no row is of its teacher's kind
     _begin(store, _cells(2)[1])
     said = CliRunner().invoke(app, ["plan", "digits", *few, *places]).output
     assert "  25 % done; about 4 min\n" in said
     assert "about 14 min of work on cpu, one at a time" in said
     said = CliRunner().invoke(app, ["plan", "digits", *few, *places, "--device", "cuda"]).output
     assert "about" not in said
-    assert said.endswith("2 missing; no row tells how long 3 of them take on cuda\n")
+    untold = "no row tells how long 4 of them take on cuda"
+    assert said.endswith(f"2 missing; 1 teacher before them; {untold}\n")
+
+
+def test_plan_counts_the_teachers_that_are_trained_before(tmp_path: Path) -> None:
+    few = ("--methods", "logit_kd", "--timesteps", "2", "--seeds", "7", "--backends", "norse")
+    asked = ["plan", "digits", *few, "--out", str(tmp_path)]
+    first, second, last = CliRunner().invoke(app, asked).output.splitlines()
+    assert " teacher digits_convnet seed=0  about " in first
+    assert " logit_kd digits_convnet norse T=2 seed=7  about " in second
+    assert last.startswith("1 cells: 1 missing; 1 teacher before them; about ")
+    lines = CliRunner().invoke(app, [*asked, "--json"]).output.splitlines()
+    told = [json.loads(line) for line in lines]
+    assert [one["suite"] for one in told] == ["teachers", "digits"]
+    assert all(one["seconds"] > 0 for one in told)
 
 
 def test_plan_says_which_methods_mean_nothing_there_and_counts_no_time_for_them(

@@ -150,7 +150,7 @@ def test_no_teacher_is_trained_for_what_is_to_be_skipped(tmp_path: Path) -> None
     asked = partial(due_teachers, data_root=None, out=tmp_path, results=tmp_path / "results")
     assert asked([due["tet"]]) == []  # classes, which boxes have not
     [teacher] = asked([due["tet"], due["logit_kd"]])
-    assert teacher.model == "siamfcpp_small"
+    assert teacher.cell.model == "siamfcpp_small"
 
 
 def test_one_that_is_stale_is_refused_before_its_students_are_made_in_vain(tmp_path: Path) -> None:
