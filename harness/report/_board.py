@@ -383,7 +383,7 @@ class Setting:
     transfers: tuple[Transfer, ...]
     rounding: Share | None = None
 
-    @property
+    @cached_property
     def answers(self) -> tuple[PricedRow, ...]:
         """Every seed with numbers."""
         return tuple(answer for line in self.lines for answer in line.answers)
