@@ -66,10 +66,15 @@ def run(order: Order, report: Callable[[Progress], None]) -> Row:
         DataError: If the data is missing or damaged.
         StoreError: If its teacher is not ready, or is another than its row says.
     """
-    with prepared(order.conditions):
+    with _current(torch.device(order.conditions.device)), prepared(order.conditions):
         with computing(order.cell.recipe.precision):
             row = _run(order, report)
         return replace(row, canary=_canary(order)) if order.cell.judged == "test" else row
+
+
+def _current(device: torch.device) -> AbstractContextManager[object]:
+    """Make a GPU the current one: events, random states and graphs are of that."""
+    return nullcontext() if device.type == "cpu" else torch.cuda.device(device)
 
 
 def _run(order: Order, report: Callable[[Progress], None]) -> Row:
@@ -84,7 +89,6 @@ def _run(order: Order, report: Callable[[Progress], None]) -> Row:
         "spared_seconds": trained.spared_s,
         "train_samples": trained.account.samples[""],
         "extra_samples": {to: n for to, n in trained.account.samples.items() if to},
-        "peak_memory_bytes": _peak_memory_bytes(device),
     }
     made = partial(
         provenance,
@@ -99,14 +103,19 @@ def _run(order: Order, report: Callable[[Progress], None]) -> Row:
     if cell.judged == "validation":  # a trial: test data is not looked at
         shown = (splits.validation, trained.presentation, device, cell.recipe.precision)
         verdict = evaluate(trained.student, *shown, task=found.task)
-        metrics = Metrics(**quality(verdict), **spent)
+        metrics = Metrics(**quality(verdict), **spent, peak_memory_bytes=_peak_memory_bytes(device))
         return Row(cell=cell, status="ok", metrics=metrics, provenance=made())
     measured = measure(found, trained, splits.test, splits.validation, taught.reference)
     weights = keep(Store(conditions.runs).folder(cell), trained.student.network, measured)
     return Row(
         cell=cell,
         status="ok",
-        metrics=Metrics(**measured.metrics, **measured.running.speed(), **spent),
+        metrics=Metrics(
+            **measured.metrics,
+            **measured.running.speed(),
+            **spent,
+            peak_memory_bytes=_peak_memory_bytes(device),
+        ),
         ledger=measured.ledger.summed(),
         provenance=made(weights_sha256=weights),
     )
@@ -242,7 +251,7 @@ def _canary(order: Order) -> Canary | None:
 
 def _peak_memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return torch.cuda.max_memory_reserved(device)
     # Linux counts KiB, macOS bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,7 +1,7 @@
 """The first stage of a cell: spend the lesson."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from harness.contracts.dataset import DatasetCard, Samples, Source, Splits
-from harness.contracts.errors import DataError, PlaceError
+from harness.contracts.errors import DataError, PlaceError, SpecError
 from harness.contracts.inputs import Tokens
 from harness.contracts.method import Progress
 from harness.contracts.recipe import Recipe
@@ -71,6 +71,7 @@ def train(
         DivergedError: If the loss leaves the finite numbers.
         BudgetError: If the method draws more than the lesson holds, or gives its student
             more to start with than its card says.
+        SpecError: If it yields nothing that tells of its steps, or draws nothing.
     """
     student, presentation = found.student(device), found.presentation()
     if team.size > 1 and found.encoder is not None:
@@ -105,13 +106,18 @@ def train(
             model=found.cell.model,
             vocabulary=splits.vocabulary,
         )
-    for progress in found.method.fit(student, lesson):
+    for progress in _steps(found, student, lesson):
         if start is not None and teacher is not None and progress.samples:
             start.refuse_weights_of(teacher.network, student.network)
             start = None
         if keeper is not None:
             keeper.progress = progress
         report(progress)
+    if lesson.steps and found.track != "conversion" and not lesson.account.samples[""]:
+        raise SpecError(
+            f"{found.cell.method} drew no batch of its lesson, and so trained nothing; only what "
+            "converts may (track='conversion' on its card)"
+        )
     team.refuse_unlike([student.network])
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -123,6 +129,16 @@ def train(
         account=lesson.account,
         seconds=keeper.seconds if keeper is not None else time.monotonic() - began_s,
         spared_s=kept.spared_s if kept is not None else 0.0,
+    )
+
+
+def _steps(found: Resolved, student: Student, lesson: Lesson) -> Iterable[Progress]:
+    told: object = found.method.fit(student, lesson)
+    if isinstance(told, Iterable):
+        return told
+    raise SpecError(
+        f"{found.cell.method}.fit must yield a Progress a step, as `yield from descend(...)` does, "
+        f"and returned {told!r}"
     )
 
 

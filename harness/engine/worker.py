@@ -43,6 +43,12 @@ _ERRNOS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE),
     *(errno.EMFILE, errno.ENFILE),
 }
+_NO_MEMORY = (
+    "can't allocate memory",  # the processor's
+    "CUDA error: out of memory",
+    "[CUDA]: out of memory",
+    "_STATUS_ALLOC_FAILED",
+)
 _NO_DEVICE = (
     "No CUDA GPUs are available",
     "Found no NVIDIA driver",
@@ -159,7 +165,8 @@ def _is_of_the_machine(error: BaseException | None) -> bool:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # torch raises OutOfMemoryError on CUDA and a plain RuntimeError on the processor.
+    # torch has an error of its own where its allocator asks, and for drivers and libraries words.
     return isinstance(error, RuntimeError) and (
-        type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+        type(error).__name__ == "OutOfMemoryError"
+        or any(words in str(error) for words in _NO_MEMORY)
     )

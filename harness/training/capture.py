@@ -60,7 +60,8 @@ class CudaGraphs:
     def record(self, step: Step, batch: Batch, /) -> Callable[[], Tensor]:
         """Return the replay of a captured graph."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
+        # Other threads may pin memory meanwhile, as a data loader's does.
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
             loss = step(batch)
 
         def replay() -> Tensor:
@@ -208,8 +209,10 @@ def _refusal(func: Any, told: list[Any]) -> str:
         return "makes a shape that depends on values"
     if any(isinstance(one, torch.Generator) and one.device.type == "cpu" for one in told):
         return "draws on the host"
-    if func is torch.ops.aten.lift_fresh.default:
+    # One number is told to a kernel, as Norse tells its threshold; an array is copied.
+    if func is torch.ops.aten.lift_fresh.default and any(one.dim() for one in tensors):
         return "makes a constant on the host"
-    if len({one.device for one in tensors if one.dim()}) > 1:
-        return "copies between devices"
-    return ""
+    copies = str(func) in {"aten.copy_.default", "aten._to_copy.default"}
+    places = {one.device.type for one in tensors if one.dim() or copies}
+    places |= {one.type for one in told if isinstance(one, torch.device)}
+    return "copies between devices" if len(places) > 1 else ""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from harness.contracts.errors import DivergedError
+from harness.contracts.errors import DivergedError, SpecError
 from harness.contracts.method import Progress
 from harness.contracts.model import Output
 from harness.contracts.recipe import Recipe
@@ -55,6 +55,7 @@ def descend(
 
     Raises:
         DivergedError: At the first loss that is not finite.
+        SpecError: If ``loss`` returns anything but one number.
     """
     modules, team = (student.network, *also_train), lesson.team
     look = team.looking(forward or student, student.network)
@@ -65,7 +66,7 @@ def descend(
             module.train()
         with lesson.autocast():
             output, labels = look(batch.stimulus, taps), team.whole(batch.labels)
-            error = loss(output, lesson.answer(batch, teacher_taps), labels)
+            error = _one_number(loss(output, lesson.answer(batch, teacher_taps), labels))
         optimiser.zero_grad()
         error.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         team.average(modules)
@@ -83,6 +84,13 @@ def descend(
         yield Progress(
             samples=samples, budget=lesson.budget_samples, loss=finite(value, samples=samples)
         )
+
+
+def _one_number(loss: object) -> Tensor:
+    if isinstance(loss, Tensor) and not loss.dim():
+        return loss
+    found = f"a tensor {[*loss.shape]}" if isinstance(loss, Tensor) else repr(loss)[:100]
+    raise SpecError(f"a loss must return one number, a tensor without axes, and returned {found}")
 
 
 def _step_of(lesson: Lesson, gradients: Step, optimiser: torch.optim.Optimizer, eager: str) -> Step:
@@ -155,14 +163,16 @@ def optimiser_of(
     on_gpu = any(weight.is_cuda for weight in parameters)
     # Fused, Adam counts its steps in float32.
     fused = on_gpu or recipe.precision != "float64" or None
-    # In a graph the rate is a number on the device, which the schedule fills anew.
+    # In a graph the rate is a number on the device, which the schedule fills anew; fused
+    # kernels read it as float32, whatever weights are.
     rate: Any = recipe.learning_rate
+    on_device: Any = {"dtype": torch.float32, "device": parameters[0].device}
     groups = [
         {
             "params": [weight for weight in parameters if (weight.dim() > 1) == decays],
             "weight_decay": recipe.weight_decay if decays else 0.0,
             "initial_lr": rate,
-            "lr": torch.tensor(rate, device=parameters[0].device) if on_gpu else rate,
+            "lr": torch.tensor(rate, **on_device) if on_gpu else rate,
         }
         for decays in (True, False)
     ]

@@ -128,7 +128,8 @@ class Stdp:
             return output
 
         tired = Buffers(*(layer.tiredness for layer in layers))
-        return descend(student, lesson, self.loss, forward=forward, also_train=[tired])
+        later = "another layer learns every so many steps"
+        return descend(student, lesson, self.loss, forward=forward, also_train=[tired], eager=later)
 
     def loss(self, output: Output, answer: Answer, labels: Tensor) -> Tensor:
         """Return the cross-entropy of the mean logits, in nats."""

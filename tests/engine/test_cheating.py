@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from harness import discovery
-from harness.contracts.errors import BudgetError
+from harness.contracts.errors import BudgetError, SpecError
 from harness.contracts.method import Progress
 from harness.engine import grid
 from harness.engine.grid import Axes
@@ -81,6 +81,36 @@ def test_a_second_pass_is_refused_unless_it_is_asked_for_by_name(found: Resolved
         _run(found, Twice())
     told = _run(found, Twice(named=True)).account.samples
     assert told == {"": 256, "the same again": 256}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """Trains by a loss, or does what an author forgets."""
+
+    does: Any
+
+    def fit(self, student: Student, lesson: Lesson, /) -> Any:
+        return self.does(student, lesson)
+
+
+def by(loss: Any) -> Any:
+    return lambda student, lesson: descend(student, lesson, lambda output, *_: loss(output.logits))
+
+
+@pytest.mark.parametrize(
+    ("does", "words"),
+    [
+        (lambda *_: None, r"direct\.fit must yield a Progress a step.* and returned None"),
+        (by(lambda logits: logits.square().mean((0, 2))), r"and returned a tensor \[64\]"),
+        (by(lambda _: None), "a loss must return one number.* and returned None"),
+        (lambda *_: iter(()), "direct drew no batch of its lesson"),
+    ],
+)
+def test_what_an_author_forgot_is_said(found: Resolved, does: Any, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        _run(found, Written(does=does))
+    if "no batch" in words:
+        assert _run(replace(found, track="conversion"), Written(does=does)).account.samples == {}
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.3])

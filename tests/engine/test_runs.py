@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from harness.cli import app
@@ -254,6 +255,11 @@ def _caused(error: Exception, cause: Exception) -> Exception:
         (PlaceError("several devices would draw others; run it on one"), "skipped"),
         (UnsupportedError("a teacher of another topology"), "skipped"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory"), "failed"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "oom"),
+        (RuntimeError("CUDA error: out of memory\nerrors might be asynchronous"), "oom"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "oom"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "oom"),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), "oom"),
         (RuntimeError("CUDA error: device-side assert triggered"), "failed"),
         (SpecError("no such thing"), "failed"),
     ],

@@ -22,7 +22,7 @@ from harness.training.capture import Replayed, Step, Trace
 from harness.training.descent import read
 from harness.training.lesson import Account
 from suites.methods.direct import METHOD
-from tests.methods.small import SAMPLES, lesson, on_images, student, teacher
+from tests.methods.small import SAMPLES, SPEC, lesson, on_images, student, teacher
 
 STEPS = 7
 # What spends its lesson otherwise than by `descend`, or does something else in every step.
@@ -33,6 +33,7 @@ EAGER = {
     "threshold_balancing": "a conversion: no gradient, and numbers read from every batch",
     "ttfs": "windows move by what each step has seen",
 }
+LONGER = {"stdp": 40}  # whose first layer learns in the first ten
 _WITHOUT_DEVICE = (torch.arange, torch.empty, torch.full, torch.ones, torch.rand, torch.randint)
 _WITHOUT_DEVICE += (torch.randn, torch.randperm, torch.zeros, torch.tensor, torch.eye)
 _TO_HOST = {"numpy", "tolist", "cpu", "item", "__bool__", "__float__", "__int__"}
@@ -49,7 +50,10 @@ class OnHost(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = getattr(func, "__name__", "")
-        made_here = func in _WITHOUT_DEVICE and "device" not in (kwargs or {})
+        # A number that is sent to a device is copied there, which the trace sees on a GPU alone.
+        made_here = func in _WITHOUT_DEVICE and (
+            func is torch.tensor or "device" not in (kwargs or {})
+        )
         if made_here or name in _TO_HOST:
             self.found.append(name)
         return func(*args, **(kwargs or {}))
@@ -117,8 +121,9 @@ def test_a_graph_holds_the_step_and_its_replay_is_the_step(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     method = cast(Method, discovery.load("methods", name))
-    losses, weights = _trained(method, lesson(teacher(), steps=STEPS))
-    course = lesson(teacher(), steps=STEPS)
+    steps = LONGER.get(name, STEPS)
+    losses, weights = _trained(method, lesson(teacher(), steps=steps))
+    course = lesson(teacher(), steps=steps)
     with replaying(monkeypatch) as recorder:
         again, replayed = _trained(method, course)
     assert again == losses
@@ -147,7 +152,11 @@ def _replayed(gradients: Step, *, batches: int = 6) -> Account:
     [
         (lambda batch: batch.images.mean() * batch.images.max().item(), "reads a value"),
         (lambda batch: batch.images[batch.images > 0.5].mean(), "shape that depends on values"),
-        (lambda batch: batch.images.mean() * torch.tensor(2.0), "makes a constant on the host"),
+        (lambda batch: batch.images.mean() * torch.tensor([2.0]), "makes a constant on the host"),
+        (
+            lambda batch: batch.images.mean() * len(torch.tensor(2.0).to("meta").shape),
+            "copies between devices",
+        ),
         (
             lambda batch: batch.images.mean() * torch.rand(1, generator=torch.Generator()),
             "draws on the host",
@@ -168,6 +177,20 @@ def test_a_step_whose_python_differs_from_the_one_before_stays_eager() -> None:
     assert said is not None
     assert re.search(r"aten.mul.Tensor\(float32\[\], 2\) where the step before had .*, 1\)", said)
     assert _replayed(lambda batch: batch.images.mean()).step == "one CUDA graph"
+
+
+def test_one_number_of_the_host_may_be_told_to_a_kernel() -> None:
+    step = _replayed(lambda batch: torch.gt(batch.images, torch.as_tensor(0.0)).float().mean())
+    assert step.step == "one CUDA graph"
+
+
+@pytest.mark.parametrize("kind", ["lif", "if", "plif"])
+def test_a_graph_holds_a_step_of_norse(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    course = lesson(teacher(), steps=STEPS)
+    learner = student(method=METHOD, backend="norse", spec=replace(SPEC, kind=kind))
+    with replaying(monkeypatch):
+        list(METHOD.fit(learner, course))
+    assert course.account.step == "one CUDA graph"
 
 
 def test_integers_may_index_in_a_graph() -> None:
