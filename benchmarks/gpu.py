@@ -31,6 +31,11 @@ Status = Literal["ok", "failed", "cut off", "no time"]
 DONE, SOME_FAILED, NO_DEVICE = 0, 1, 3
 LEAST_S = 5.0  # a part with less than that is not begun
 PACKAGES = ("torch", "spikingjelly", "norse", "triton", "kornia", "numpy", "pytest", "tonic")
+# Whole cells that need no data: in float64 they have to say what is published.
+CELLS = (
+    *("run", "digits", "--recipe=short", "--methods=direct,logit_kd", "--timesteps=2"),
+    *("--seeds=0", "--device=cuda", "--again"),
+)
 # One cell, as whole as there is time, and the teacher that it is measured against.
 TEACHER = ("--model=resnet20", "--dataset=cifar10", "--normalisation=imagenet")
 RUN = (
@@ -85,7 +90,7 @@ def parts(out: Path, teacher: Path | None = None) -> Iterator[Part]:
     yield Part(name="environment", command=(*ours, "environment"), limit_s=60)
     for backend in ("spikingjelly", "norse"):
         yield Part(
-            name=f"laws-{backend}", command=(*python, "harness", "conform", backend), limit_s=90
+            name=f"laws-{backend}", command=(*python, "harness", "conform", backend), limit_s=150
         )
     yield Part(
         name="capture",
@@ -94,6 +99,9 @@ def parts(out: Path, teacher: Path | None = None) -> Iterator[Part]:
     )
     canaries = (*python, "harness", "reverify", "digits", "--sample=8", f"--out={out / 'runs'}")
     yield Part(name="canaries", command=canaries, limit_s=90)
+    yield Part(
+        name="cells", command=(*python, "harness", *CELLS, f"--out={out / 'runs'}"), limit_s=120
+    )
     for name in STEPS:
         yield Part(
             name=f"steps-{name}",
@@ -101,7 +109,9 @@ def parts(out: Path, teacher: Path | None = None) -> Iterator[Part]:
             limit_s=90,
         )
     setting = ("--device=cuda", "--model=resnet18", "--timesteps=4", "--batch=128", "--steps=10")
-    peers = (*python, "benchmarks.peers", *setting, f"--json={out / 'peers.json'}")
+    # Of one peer, and its speed alone: every contender compiles, and memory asks each once more.
+    brief = ("--peers=spikingjelly", "--no-memory", f"--json={out / 'peers.json'}")
+    peers = (*python, "benchmarks.peers", *setting, *brief)
     yield Part(name="peers", command=peers, limit_s=150)
     if teacher is None:
         return
@@ -238,8 +248,6 @@ def environment() -> None:
     import torch
 
     card = torch.cuda.get_device_properties(0)
-    asked = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
-    git = subprocess.run(asked, check=False, capture_output=True, text=True)  # noqa: S603
     print(
         json.dumps(
             {
@@ -248,11 +256,20 @@ def environment() -> None:
                 "cuda": torch.version.cuda,
                 "python": sys.version.split()[0],
                 "cores": os.cpu_count(),
-                "commit": git.stdout.strip() or None,
+                "commit": _commit(),
                 **{name: _installed(name) for name in PACKAGES},
             }
         )
     )
+
+
+def _commit() -> str | None:
+    asked = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    try:
+        git = subprocess.run(asked, check=False, capture_output=True, text=True)  # noqa: S603
+    except OSError:  # no git
+        return None
+    return git.stdout.strip() or None
 
 
 def _installed(name: str) -> str | None:

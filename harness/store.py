@@ -62,7 +62,7 @@ def _sync_names(folder: Path) -> None:
 
 def _refused(path: Path, error: OSError) -> StoreError:
     return StoreError(
-        f"cannot write {path}: {error.strerror or error}; make room or choose another --out"
+        f"cannot write {path}: {error.strerror or error}; make room or choose another folder"
     )
 
 
@@ -94,7 +94,7 @@ def read_bytes(path: Path, most: int, /) -> bytes:
         raise
     except OSError as error:
         words = error.strerror or str(error)
-        raise StoreError(f"cannot read {path}: {words}; choose another --out") from error
+        raise StoreError(f"cannot read {path}: {words}; choose another folder") from error
 
 
 def _refuse_odd(path: Path, about: os.stat_result, most: int) -> None:
@@ -199,7 +199,7 @@ class Store:
             return frozenset()
         except OSError as error:
             words = error.strerror or str(error)
-            raise StoreError(f"cannot read {path}: {words}; choose another --out") from error
+            raise StoreError(f"cannot read {path}: {words}; choose another folder") from error
 
     def rows(self, suite: str, /, *, damaged: list[StoreError] | None = None) -> Iterator[Row]:
         """Yield every row of ``suite``, in the order of cell identities.

@@ -210,6 +210,25 @@ def test_a_run_that_is_cut_short_loses_nothing_and_goes_on(
 
 
 @pytest.mark.usefixtures("_heard")
+def test_a_key_while_libraries_are_imported_ends_quietly(project: Path, tmp_path: Path) -> None:
+    process = _start(project, "run", "digits", "--methods", "direct", *FEW, "--out", str(tmp_path))
+    _wait_until(lambda: bool(_servers(process.pid)), process)
+    time.sleep(0.3)  # until Python runs there; what it then imports takes seconds
+    os.killpg(process.pid, signal.SIGINT)
+    told = "".join(process.communicate(timeout=60))
+    assert "Traceback" not in told
+    assert "interrupted; finished cells are kept" in told
+    assert process.returncode == 128 + signal.SIGINT
+
+
+def _servers(parent: int) -> list[str]:
+    """Return the fork servers of a run."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    words = [Path(f"/proc/{child}/cmdline").read_bytes().decode() for child in children]
+    return [each for each in words if "forkserver" in each]
+
+
+@pytest.mark.usefixtures("_heard")
 @pytest.mark.parametrize(
     ("signal_", "all_of_them"), [(signal.SIGTERM, True), (signal.SIGHUP, False)]
 )

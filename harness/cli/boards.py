@@ -54,7 +54,7 @@ def claims(
 
 
 @boards_app.command()
-def pareto(
+def pareto(  # noqa: PLR0913  one option a filter
     suite: str,
     *,
     cost: Annotated[
@@ -63,6 +63,10 @@ def pareto(
     ] = "energy",
     energy_model: Annotated[
         str | None, typer.Option(help="The energy model; default the tables'.")
+    ] = None,
+    timesteps: Numbers = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="The training budget; default the suite's first.")
     ] = None,
     figure: Annotated[
         Path | None, typer.Option(help="Draw it, too: a file that ends in .svg, .png or .pdf.")
@@ -78,7 +82,10 @@ def pareto(
 
     gc.disable()  # as in ``report``
     kind = _kind(figure)
-    board = _require_board(suite, data_root, out, results)
+    axes = axes_of(None, timesteps, None, None, None, None)
+    board = held.narrowed(
+        _require_board(suite, data_root, out, results), recipe=recipe, timesteps=axes.timesteps
+    )
     points = held.pareto(board, cost, model=energy_model)
     if as_json:
         for one in points:

@@ -88,7 +88,7 @@ def devices_of(device: str, devices: list[str] | None) -> tuple[str, ...]:
     """Return where cells run; several devices are GPUs by number, each once."""
     several = split(devices, "--devices")
     if several is None:
-        return (device,)
+        return (_known(device),)
     if len(set(several)) != len(several) or not all(
         re.fullmatch("cuda:[0-9]+", d) for d in several
     ):
@@ -138,11 +138,15 @@ def _shard(text: str | None) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def require_device(device: str, together: int = 1) -> None:
-    """Look once whether the device is there, before every cell fails for want of it."""
+def _known(device: str) -> str:
     if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", device):
         raise SpecError(f"--device must be cpu, cuda or cuda:N, got {device!r}")
-    if device == "cpu":
+    return device
+
+
+def require_device(device: str, together: int = 1) -> None:
+    """Look once whether the device is there, before every cell fails for want of it."""
+    if _known(device) == "cpu":
         return
     from torch import cuda
 

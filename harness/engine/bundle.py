@@ -372,6 +372,8 @@ def opened(path: Path, /) -> Iterator[Evidence]:
     if path.is_dir():
         yield read_folder(path)
         return
+    if not path.exists():
+        raise StoreError(f"there is no {path}; name a bundle's file or a folder of runs")
     try:
         archive = zipfile.ZipFile(path)
     except packed.UNREADABLE as error:

@@ -9,6 +9,7 @@ import math
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,9 +182,10 @@ def _in_folder(folder: Path, suite: str) -> list[Row]:
 
 
 def _in_revision(revision: str, suite: str) -> list[Row]:
-    listed = _git("ls-tree", "--name-only", revision, f"results/{suite}/").decode().split()
+    git = partial(_git, revision=revision)
+    listed = git("ls-tree", "--name-only", revision, f"results/{suite}/").decode().split()
     files = [path for path in listed if path.endswith(".jsonl") and Path(path).name != TUNING]
-    shown = {f"{revision}:{path}": _git("show", f"{revision}:{path}") for path in files}
+    shown = {f"{revision}:{path}": git("show", f"{revision}:{path}") for path in files}
     return [
         row for place, text in shown.items() for row in _of_suite(place, text.splitlines(), suite)
     ]
@@ -201,13 +203,13 @@ def _of_suite(place: str, lines: Iterable[bytes], suite: str) -> Iterator[Row]:
             yield row
 
 
-def _git(*words: str) -> bytes:
+def _git(*words: str, revision: str) -> bytes:
     try:
         done = subprocess.run(["git", *words], check=True, capture_output=True)  # noqa: S603, S607  the user's git
     except (OSError, subprocess.CalledProcessError) as error:
         told = getattr(error, "stderr", b"") or b""
         raise StoreError(
-            f"{words[-1].partition(':')[0]!r} is no folder, and git knows no such revision: "
+            f"{revision!r} is no folder, and git knows no such revision: "
             f"{told.decode().strip() or error}"
         ) from error
     return done.stdout

@@ -24,8 +24,7 @@ for _name in Suite.witnesses:
 with suppress(ImportError):
     import_module("tqdm").tqdm.set_lock(RLock())
 
-# Whoever ends a batch job signals all its processes: this one ends with the run, not before it.
-for _number in (signal.SIGTERM, signal.SIGHUP):
-    signal.signal(_number, signal.SIG_IGN)
+# Here the server itself takes over, and cells have what it had before (``unheard``).
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 __all__ = ["cell", "torch", "traces", "worker"]

@@ -29,7 +29,7 @@ from typing import Any, Literal
 from harness.contracts.errors import StoreError
 from harness.engine.warden import AT_ONCE, Warden
 
-_PRELOADED = ["harness.engine.preload"]
+_PRELOADED = ["harness.engine.unheard", "harness.engine.preload"]
 GRACE_S = 10.0  # for what is asked to end: a step, and a checkpoint
 _SLOW_S = 5.0  # beyond which a warden is stuck itself
 _LOOK_S = 1.0  # at most so long between looks at clocks and logs

@@ -94,7 +94,7 @@ def pace(cells: int, seconds: float, /) -> str:
 def _words(event: CellEnded) -> str:
     row, name = event.row, event.cell.label
     if row.metrics is None:
-        log = "" if row.status == "skipped" else f" ({row.provenance.log_path})"
+        log = "" if row.status == "skipped" else f" (its output: logs {event.cell.cell_id})"
         return f"{row.status:8} {name}: {visible(str(row.error))}{log}"
     scored = row.metrics.scale.told(row.metrics.score)
     return f"{row.status:8} {name}: {scored} in {event.seconds:.1f} s"

@@ -451,7 +451,9 @@ def _gathered(
 
 _CLAIMED = "claimed: `verify` has not held it to its weights; `publish --claimed` takes it as it is"
 _ELSEWHERE = (
-    "answers another question than the suite asks (other method, parameters, recipe or data)"
+    "answers another question than the suite asks (other method, parameters, recipe or data); "
+    "constants that were tuned elsewhere count once `tune` has chosen them here, which takes no "
+    "training where the trials were merged, too"
 )
 
 

@@ -22,6 +22,7 @@ from harness.engine.partly import fraction, progress_of
 from harness.engine.places import Places
 from harness.engine.processes import GRACE_S, End, Job, News, run_jobs
 from harness.engine.provenance import without_numbers
+from harness.engine.teachers import cell_of
 from harness.store import Store
 
 CELL_S = 7200.0
@@ -122,8 +123,15 @@ def conduct(
     teachers = [cell for cell in ordered if cell.suite == TEACHERS]
     others = [cell for cell in ordered if cell.suite != TEACHERS]
     try:
-        for part, usual_s in ((teachers, math.inf), (others, CELL_S)):
-            yield from shift.work(part, slots, usual_s if timeout_s is None else timeout_s)
+        yield from shift.work(teachers, slots, math.inf if timeout_s is None else timeout_s)
+        # Which a time box cut off or never began: their students wait for them.
+        untaught = {cell.cell_id for cell in teachers if store.load(cell) is None}
+        ready = [
+            cell
+            for cell in others
+            if cell.teacher is None or cell_of(cell.teacher).cell_id not in untaught
+        ]
+        yield from shift.work(ready, slots, CELL_S if timeout_s is None else timeout_s)
     finally:
         for lock in shift.locks.values():
             lock.close()

@@ -69,7 +69,8 @@ def searches(
     that were tuned before with this recipe, or else eight and one.
 
     Raises:
-        SpecError: If there are not so many points, or the board's seeds hold the search's.
+        SpecError: If there are not so many points, the board's seeds hold the search's, or a
+            method was tuned with more.
     """
     asked = load_suite(suite)
     usual = _usual(published.tunings, axes.recipe or next(iter(asked.recipes)))
@@ -100,7 +101,7 @@ def searches(
             raise SpecError(
                 f"{name!r} of suite {suite!r} takes the choices of {where!r}: tune that"
             )
-    return [
+    found = [
         Search(
             method=cell.method,
             model=cell.model,
@@ -113,6 +114,23 @@ def searches(
         )
         for cell in plain
     ]
+    for search in found:
+        _refuse_less(search, published.tunings)
+    return found
+
+
+def _refuse_less(search: Search, before: Iterable[Tuning]) -> None:
+    """Refuse to replace a choice among more trials, and with it rows that rest on it."""
+    asked = search.method, search.model, search.cells[0].recipe_name
+    for one in before:
+        if (one.method, one.model, one.recipe_name) == asked and len(one.trials) > len(
+            search.cells
+        ):
+            raise SpecError(
+                f"{one.method} was chosen among {one.points} points of {one.repeats} seeds, which "
+                f"{len(search.cells)} trials would replace: give --trials {one.points} --repeats "
+                f"{one.repeats} or more, or take its line out of the suite's tuning.jsonl first"
+            )
 
 
 def _usual(before: Iterable[Tuning], recipe: str) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from harness.contracts.errors import HarnessError, StoreError
+from harness.contracts.errors import HarnessError, StoreError, UnknownPluginError
 from harness.contracts.row import Row
 from harness.engine import packed
 from harness.engine.folder import Evidence, Teachers
@@ -160,7 +160,9 @@ def _other_code(row: Row, proofs: Verified) -> str | None:
     """Return how the code that made ``row`` is not the code that is here, if it is not."""
     try:
         moved = stages_moved(row, proofs)
-    except HarnessError as error:  # a suite or method that is not here
+    except UnknownPluginError as error:
+        return f"{packed.one_line(error)} Put the file that it is in here: whoever sent it has it"
+    except HarnessError as error:
         return packed.one_line(error)
     stages = " and ".join({"train": "training", "measure": "measuring"}[one] for one in moved)
     return f"its {stages} code is not what is here" if moved else None

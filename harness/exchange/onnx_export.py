@@ -55,9 +55,7 @@ def require() -> None:
         UnsupportedError: Says how to install it.
     """
     if missing := [name for name in NEEDS if find_spec(name) is None]:
-        raise UnsupportedError(
-            f"{' and '.join(missing)} not installed; pip install 'snn-distill-bench[onnx]'"
-        )
+        raise UnsupportedError(f"{' and '.join(missing)} not installed; pip install -e '.[onnx]'")
 
 
 def to_onnx(

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from harness.contracts.cell import Cell
 from harness.contracts.errors import StoreError
 from harness.contracts.row import Row
 from harness.engine.resolve import Resolved, resolve
@@ -30,7 +31,7 @@ def student_of(cell_id: str, /, *, runs: Path, published: Path) -> tuple[Resolve
     if not path.exists():
         raise StoreError(
             f"no weights of {row.cell.label} under {runs}: rows are published without them; "
-            f"make them: python -m harness reproduce {cell_id} --out {runs}"
+            f"make them: {_command(row.cell, runs)}"
         )
     if hashlib.sha256(path.read_bytes()).hexdigest() != row.provenance.weights_sha256:
         raise StoreError(f"{path} holds other weights than its row is about; run its cell again")
@@ -40,3 +41,13 @@ def student_of(cell_id: str, /, *, runs: Path, published: Path) -> tuple[Resolve
     student.network.load_state_dict(load_file(path))
     student.network.eval()
     return found, row, student
+
+
+def _command(cell: Cell, runs: Path) -> str:
+    """Return what runs ``cell``; which constants are chosen by trials, a cell does not know."""
+    backend = f" --backends {cell.backend}" if cell.backend else ""
+    return (
+        f"python -m harness run {cell.suite} --methods {cell.method} --timesteps {cell.timesteps} "
+        f"--seeds {cell.seed}{backend} --models {cell.model} --recipe {cell.recipe_name} --again "
+        f"--out {runs} (and --untuned, if it has its authors' constants)"
+    )

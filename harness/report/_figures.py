@@ -288,7 +288,10 @@ class _Upwards:
         return self.scale.is_fraction
 
 
-_FRONT = "The line is the Pareto front: nothing shown is both cheaper and more accurate. "
+_FRONT = (
+    "The line is the Pareto front: nothing is both cheaper and more accurate, but for entries with "
+    "their authors' constants, which stand beside it. "
+)
 
 
 def _trade_off(up: _Upwards, name: str, title: str, field: str, *, unit: float = 1.0) -> Figure:
@@ -336,7 +339,8 @@ def _front(base: alt.Chart, field: str, x: alt.X, up: _Upwards) -> alt.Chart:
     ]
     # The best so far, and the best before: two windows, for Vega's minimum over none is NaN.
     front: alt.Chart = (
-        base.transform_window(sort=cheapest_first, frame=[None, 0], best="min(error)")
+        base.transform_filter("!datum.authors")
+        .transform_window(sort=cheapest_first, frame=[None, 0], best="min(error)")
         .transform_window(sort=cheapest_first, before="lag(best)")
         .transform_filter("!isValid(datum.before) || datum.best < datum.before")
         .mark_line(interpolate="step-after", color=_INK, opacity=0.6, strokeWidth=1)

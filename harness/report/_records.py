@@ -254,6 +254,7 @@ def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
         "name": f"{_marked(line.method)}, T={line.timesteps}",
         "whose": "yours" if line.mine else "published",
         "trust": line.trust,
+        "authors": line.authors,
         "track": line.track,
         "loss": line.loss,
         "simulator": line.backend,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from harness.contracts.cell import Cell
@@ -40,14 +40,45 @@ class Point:
     on_front: bool
 
 
+def narrowed(
+    board: Leaderboard, /, *, recipe: str | None = None, timesteps: Collection[int] | None = None
+) -> Leaderboard:
+    """Return what a board has of one training budget, and of some T.
+
+    Args:
+        board: Of one data set.
+        recipe: The budget's name; None is the first that the suite has.
+        timesteps: Which; None is all.
+
+    Raises:
+        SpecError: If nothing is left; names what there is.
+    """
+    known = list(dict.fromkeys(setting.cell.recipe_name for setting in board.settings))
+    if recipe is not None and recipe not in known:
+        raise SpecError(f"no row has the budget {recipe!r}; there are: {', '.join(known)}")
+    settings = [one for one in board.settings if one.cell.recipe_name == (recipe or known[0])]
+    steps = sorted({line.timesteps for one in settings for line in one.lines})
+    asked = steps if timesteps is None else [step for step in steps if step in timesteps]
+    if not asked:
+        raise SpecError(f"no row has such a T; there are: {', '.join(map(str, steps))}")
+    return replace(
+        board,
+        settings=tuple(
+            replace(one, lines=tuple(line for line in one.lines if line.timesteps in asked))
+            for one in settings
+        ),
+    )
+
+
 def pareto(board: Leaderboard, cost: Cost, /, *, model: str | None = None) -> list[Point]:
     """Return every line that has a number, the cheapest first and the unknown last.
 
     Simulators that agree are one line, but for latency, in which they do not. Means are compared
-    as they are: an interval may reach over the front.
+    as they are: an interval may reach over the front. Where tuning chose other constants, an
+    entry with its authors' is beside the front, as it is in no ranking.
 
     Args:
-        board: Of one data set; its students and budgets are alternatives.
+        board: Of one data set; its students are alternatives.
         cost: What accuracy is set against.
         model: The energy model; None is the usual one.
 
@@ -64,7 +95,8 @@ def pareto(board: Leaderboard, cost: Cost, /, *, model: str | None = None) -> li
     figure = _figure(cost, model or usual_energy(known) or "")
     costs = [figure(line) for line in lines]
     scores = [line.merit for line in lines]
-    front = _front([*zip(costs, scores, strict=True)])
+    rated = [None if line.authors else cost for line, cost in zip(lines, costs, strict=True)]
+    front = _front([*zip(rated, scores, strict=True)])
     points = [
         Point(line=line, cell=line.answers[0].row.cell, cost=price, on_front=is_on)
         for line, price, is_on in zip(lines, costs, front, strict=True)

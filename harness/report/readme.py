@@ -84,7 +84,7 @@ def board(root: Path, /) -> str:
         f"on {simulators[0]}: of each kind the best {_BEST} at their best T, the baseline "
         f"`{baseline}` and the controls. *Given* is what the student starts from: only methods of "
         "one kind compare. The verdict is the paired t test's over seeds, not adjusted for many. "
-        f"Energy is an estimate of a sample's by `{USUAL_ENERGY}` (docs/metering.md)."
+        f"Energy is an estimate of a sample's by `{USUAL_ENERGY}` (docs/energy.md)."
     )
     return f"{told}\n\n{table(chosen, columns)}"
 

@@ -473,9 +473,7 @@ def tokenised(
     try:
         release = version("tokenizers")
     except PackageNotFoundError as error:
-        raise DataError(
-            "text needs Hugging Face's tokenizers; pip install 'snn-distill-bench[text]'"
-        ) from error
+        raise DataError("text needs Hugging Face's tokenizers; pip install -e '.[text]'") from error
     code = fingerprint.of_closure(fingerprint.closure([__name__]))
     made_of = [parts, vocabulary, repr(tokeniser), release, code]
     key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]

@@ -321,7 +321,7 @@ def test_without_tokenizers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(_text, "version", missing)
     words = refusal(partial(_text.tokenised, [["a"]], {}, Characters(length=3, size=9)))
-    assert "pip install 'snn-distill-bench[text]'" in words
+    assert "pip install -e '.[text]'" in words
 
 
 SENTENCES = [

@@ -1,10 +1,12 @@
 """Bills from hand-counted networks, and what a bill must not hide."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -351,3 +353,16 @@ def test_energy_imports_neither_torch_nor_pandas_nor_scipy() -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_the_page_about_models_names_them_all() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "energy.md").read_text("utf-8")
+    named = re.findall(r"`(_?[a-z0-9_]+)`", page)
+    for name in model_names():
+        file, _, variant = name.partition(":")
+        assert variant in named
+        assert file in named or f"_{file.rpartition('_')[2]}" in named
+    assert f"what the {len(model_names())} energy models price" in (root / "README.md").read_text(
+        "utf-8"
+    )

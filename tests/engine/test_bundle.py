@@ -198,7 +198,7 @@ def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:
     for content in (b"", b"PK\x05\x06", b"\x1f\x8b" + bytes(40), b"PK" * 99):
         (tmp_path / "it.zip").write_bytes(content)
         assert "is no bundle and no folder" in refusal(tmp_path / "it.zip")
-    assert "No such file" in refusal(tmp_path / "absent")
+    assert "there is no " in refusal(tmp_path / "absent")
     zipped(tmp_path / "it.zip", {})
     assert "no manifest.json" in refusal(tmp_path / "it.zip")
 

@@ -53,7 +53,7 @@ def on_a_small_disk(runs: Path) -> None:
     assert 3 < len(kept) < len(cells)
     assert not list(runs.rglob(".row.json.*")), "no half of a row"
     _remount(runs, "ro")
-    with pytest.raises(StoreError, match=r"cannot write .*Read-only file system; .*another --out"):
+    with pytest.raises(StoreError, match=r"cannot write .*Read-only file system; .*another folder"):
         _ends(cells, runs, making, slots=1)
     _remount(runs, "rw,size=8m")
     due = [cell for cell in cells if cell.cell_id not in kept]

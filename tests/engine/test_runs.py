@@ -38,6 +38,7 @@ from harness.engine.jobs import Conditions, Order
 from harness.engine.proofs import Verified
 from harness.engine.publish import publish
 from harness.engine.scheduler import CellEnded, Event, SetBack, conduct
+from harness.engine.teachers import cell_of
 from harness.engine.tune import Search, chosen
 from harness.results import Published, freeze
 from harness.store import CHECKPOINT, Store
@@ -185,9 +186,9 @@ def test_a_cell_is_free_again_once_its_run_has_ended(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "digits").write_text("no folder")
-    with pytest.raises(StoreError, match=r"cannot write .*lock: .*choose another --out"):
+    with pytest.raises(StoreError, match=r"cannot write .*lock: .*choose another folder"):
         _ends(_cells(1), tmp_path, making)
-    with pytest.raises(StoreError, match=r"cannot read .*row\.json: .*choose another --out"):
+    with pytest.raises(StoreError, match=r"cannot read .*row\.json: .*choose another folder"):
         Store(tmp_path).load(_cells(1)[0])
 
 
@@ -399,6 +400,21 @@ def test_no_cell_is_begun_that_needs_more_than_is_left(tmp_path: Path) -> None:
     until_s = time.monotonic() + BOX_S
     ends = _ends(_cells(3), tmp_path, taking_its_time, slots=1, until_s=until_s)
     assert [end.row.status for end in ends] == ["ok"]
+
+
+def test_students_wait_for_a_teacher_that_its_time_box_did_not_make(tmp_path: Path) -> None:
+    asked: list[list[str]] = []
+
+    def some(jobs: Any, **_: Any) -> Iterator[Any]:
+        asked.append([job.argument.cell.suite for job in jobs])
+        return (each for each in ())
+
+    [student] = _cells(1)
+    assert student.teacher is not None
+    teacher, alone = cell_of(student.teacher), replace(student, teacher=None)
+    conditions = Conditions(runs=tmp_path, data_root=None)
+    list(conduct([student, teacher, alone], conditions, slots=1, timeout_s=None, run=some))
+    assert asked == [["teachers"], ["digits"]]
 
 
 def test_a_teacher_has_no_limit_unless_one_is_asked_for(tmp_path: Path) -> None:

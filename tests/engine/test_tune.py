@@ -2,8 +2,9 @@
 
 import csv
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -80,6 +81,18 @@ def test_a_suite_that_uses_the_searchs_seed_and_too_many_trials_are_refused(
     assert _searches(tmp_path)
     with pytest.raises(SpecError, match="seed 1001, which is kept for tuning"):
         searches("digits", TWO, Store(tmp_path), Published(), trials=1, repeats=2)
+
+
+def test_a_choice_among_more_trials_is_not_replaced(tmp_path: Path) -> None:
+    (search,) = _searches(tmp_path, Axes(methods=("direct",), backends=("reference",)), trials=4)
+    for cell in search.cells:
+        Store(tmp_path).save(_row(cell, 70))
+    known = Published(tunings=(cast("Tuning", chosen(search, Store(tmp_path))),))
+    ask = partial(searches, "digits", Axes(methods=("direct",)), Store(tmp_path), known)
+    with pytest.raises(SpecError, match=r"among 4 points of 1 seeds.*--trials 4 --repeats 1"):
+        ask(trials=3)
+    assert [len(one.cells) for one in (*ask(), *ask(trials=4), *ask(trials=5))] == [4, 4, 5]
+    assert ask(trials=2, repeats=2)
 
 
 def _row(cell: Cell, right: int | None, status: Status = "ok") -> Row:

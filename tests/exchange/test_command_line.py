@@ -111,13 +111,18 @@ def test_mistakes_are_one_line(cell: Cell, runs: Path, tmp_path: Path) -> None:
     typed("export", cell.cell_id, *out, "--runs", runs)
     with pytest.raises(SpecError, match="numbers like"):
         typed("import", out[3], "--dataset", "digits", "--timesteps", 1, "--mean", "a")
+    with pytest.raises(StoreError, match=r"cannot write .*; name a file in a folder where you may"):
+        typed("export", cell.cell_id, *out[:3], tmp_path, "--runs", runs)
     weights = Store(runs).folder(cell) / WEIGHTS
     weights.write_bytes(weights.read_bytes() + b" ")
     with pytest.raises(StoreError, match="holds other weights than its row is about"):
         typed("export", cell.cell_id, *out, "--runs", runs)
     weights.unlink()
-    with pytest.raises(StoreError, match="make them: python -m harness reproduce"):
+    with pytest.raises(StoreError, match="make them: python -m harness run digits") as found:
         typed("export", cell.cell_id, *out, "--runs", runs)
+    command = str(found.value).split("python -m harness run ")[1].split(" (")[0]
+    asked = typed("plan", *command.replace("--again", "").split(), "--results", tmp_path, "--json")
+    assert cell.cell_id in asked
 
 
 @pytest.mark.parametrize(

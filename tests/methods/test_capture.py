@@ -20,7 +20,7 @@ from harness.training import Batch, Lesson, capture, descent
 from harness.training.answers import Answers
 from harness.training.capture import Replayed, Step, Trace
 from harness.training.descent import read
-from harness.training.lesson import Account
+from harness.training.lesson import Account, computing
 from suites.methods.direct import METHOD
 from tests.methods.small import SAMPLES, SPEC, lesson, on_images, student, teacher
 
@@ -191,6 +191,58 @@ def test_a_graph_holds_a_step_of_norse(kind: Any, monkeypatch: pytest.MonkeyPatc
     with replaying(monkeypatch):
         list(METHOD.fit(learner, course))
     assert course.account.step == "one CUDA graph"
+
+
+class Eager:
+    """What stands for ``Replayed`` and replays nothing."""
+
+    def __init__(self, gradients: Step, update: Callable[[], object], *_: object) -> None:
+        self._gradients, self._update = gradients, update
+
+    def __call__(self, batch: Batch) -> Tensor:
+        loss = self._gradients(batch)
+        self._update()
+        return loss
+
+
+def _on(device: torch.device, course: Lesson) -> Lesson:
+    def moved(batch: Batch) -> Batch:
+        parts = capture._parts(batch)
+        return replace(batch, **{name: part.to(device) for name, part in parts.items()})
+
+    course.guide.network.to(device)
+    epochs = cast("Any", course.epochs)
+    return replace(course, device=device, epochs=[[moved(one) for one in each] for each in epochs])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a graph is captured on a GPU alone")
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("backend", ["spikingjelly", "norse", "reference"])
+def test_on_a_gpu_replayed_steps_are_the_eager_ones_bit_for_bit(
+    backend: str, precision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = torch.device("cuda:0")
+    method = cast("Any", discovery.load("methods", "logit_kd"))
+
+    def trained() -> tuple[str | None, list[float], dict[str, Tensor]]:
+        with computing(precision):
+            learner = student(method=method, backend=backend)
+            learner.network.to(device)
+            course = _on(device, lesson(teacher(), steps=12))
+            course = replace(course, recipe=replace(course.recipe, precision=precision))
+            losses = [progress.loss for progress in method.fit(learner, course)]
+        return course.account.step, losses, learner.network.state_dict()
+
+    torch.use_deterministic_algorithms(mode=True)
+    try:
+        said, losses, weights = trained()
+        monkeypatch.setattr(descent, "Replayed", Eager)
+        _, again, eager = trained()
+    finally:
+        torch.use_deterministic_algorithms(mode=False)
+    assert said == "one CUDA graph"
+    assert losses == again
+    assert all(torch.equal(weights[name], eager[name]) for name in weights)
 
 
 def test_integers_may_index_in_a_graph() -> None:

@@ -484,6 +484,30 @@ def test_the_front_is_marked_and_the_unknown_is_last_and_no_zero() -> None:
     assert pareto.to_plain(points[-1])["cost"] is None
 
 
+def test_a_front_is_of_one_budget_and_authors_constants_stand_beside_it() -> None:
+    rows = [
+        right("cheap", 300, spikes=2),
+        right("tuned", 350, spikes=4),
+        right("theirs", 390, spikes=3),
+        with_cell(right("longer", 399, spikes=1), recipe_name="longer"),
+        right("slow", 395, spikes=9, timesteps=4),
+    ]
+    suite = replace(SUITE, recipes={"default": BUDGET, "longer": replace(BUDGET, epochs=30)})
+    board = leaderboard(rows, suite=suite, authors={rows[2].cell_id})
+
+    def stars(**asked: Any) -> dict[str, bool]:
+        points = pareto.pareto(pareto.narrowed(board, **asked), "energy")
+        return {one.line.method: one.on_front for one in points}
+
+    assert stars() == {"cheap": True, "tuned": True, "theirs (authors')": False, "slow": True}
+    assert stars(timesteps=[4]) == {"slow": True}
+    assert stars(recipe="longer") == {"longer": True}
+    with pytest.raises(SpecError, match="budget 'long'; there are: default, longer"):
+        pareto.narrowed(board, recipe="long")
+    with pytest.raises(SpecError, match="such a T; there are: 2, 4"):
+        pareto.narrowed(board, timesteps=[8])
+
+
 @pytest.mark.parametrize(
     ("cost", "of_cheap"), [("operations", 18.0), ("latency", 1.5), ("timesteps", 2.0)]
 )

@@ -169,7 +169,10 @@ def test_the_front_is_what_nothing_is_both_cheaper_and_better_than(
             other != (cost, good) and other[0] <= cost and other[1] >= good for other in points
         )
     ]
-    scene = vl_convert.vega_to_scenegraph(figures._filled(figure, rows))["scenegraph"]
+    ideal = rows[0] | {"energy_pj": 0.5, "authors": True, "track": "self"}  # stands beside it
+    for cost in ("accuracy", "accuracy_low", "accuracy_high"):
+        ideal[cost] = 99
+    scene = vl_convert.vega_to_scenegraph(figures._filled(figure, [*rows, ideal]))["scenegraph"]
     assert len(figures._items(scene, "layer_0_marks")) == len(front)
 
 

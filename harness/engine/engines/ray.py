@@ -86,7 +86,7 @@ def _imported() -> Any:
         import ray
     except ModuleNotFoundError as error:
         raise SpecError(
-            f"--engine ray needs Ray ({error}): python -m pip install 'snn-distill-bench[cluster]'"
+            f"--engine ray needs Ray ({error}): python -m pip install -e '.[cluster]'"
         ) from error
     return ray
 
