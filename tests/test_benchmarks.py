@@ -550,7 +550,7 @@ def test_everything_that_the_session_asks_of_the_harness_is_understood(tmp_path:
     assert list(asked)[-2:] == ["teacher", "run"]  # which none may begin without
     assert asked.keys() - {part.name for part in gpu.parts(tmp_path)} == {"teacher", "run"}
     ours = [part.command for part in asked.values() if part.command[2] == "harness"]
-    assert len(ours) == 5
+    assert len(ours) == 6
     for command in ours:
         understood(tuple(word.replace("{limit}", "9") for word in command[3:]))
 

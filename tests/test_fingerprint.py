@@ -409,6 +409,7 @@ GLUE = {
     "harness.engine.traces": "what a cell has left of the process",
     "harness.engine.teachers": "finds the teacher, whose row is judged by itself",
     "harness.engine.proofs": "judges rows",
+    "harness.engine.unheard": "which signals the server of processes hears",
     "harness.engine.warden": "ends the process",
     "harness.engine.worker": "turns what happens into a row",
     "harness.training.convolving": "taken by compiled recipes alone, whose rows tell it",

@@ -199,8 +199,10 @@ def test_what_went_wrong_is_told_with_the_log_that_says_more(
 ) -> None:
     monkeypatch.setattr(progress, "_QUIET_S", -1.0)
     assert progress.tell(_happenings(), cells=1, as_json=False) == 1
-    log_path = wrong("direct", "failed", "no").provenance.log_path
-    assert f"no [/x] and no [bold]this ({log_path})" in capsys.readouterr().out
+    failed = wrong("direct", "failed", "no")
+    log_path = failed.provenance.log_path
+    told = f"no [/x] and no [bold]this (its output: logs {failed.cell_id})"
+    assert told in capsys.readouterr().out
     progress.tell(_happenings(), cells=1, as_json=True)
     assert json.loads(capsys.readouterr().out)["log_path"] == log_path
 
