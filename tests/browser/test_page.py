@@ -59,6 +59,7 @@ def test_it_says_nothing_asks_for_nothing_and_fits(
         page.wait_for_selector("#chart svg")
         page.wait_for_timeout(150)
     assert heard == []
+    page.locator("section > details").evaluate_all("all => all.forEach(one => (one.open = true))")
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= view[0]
     page.screenshot(path=str(pictures / f"page-{view[0]}-{view[1]}.png"), full_page=True)
