@@ -59,7 +59,10 @@ def pareto(  # noqa: PLR0913  one option a filter
     *,
     cost: Annotated[
         Literal["energy", "operations", "latency", "timesteps"],
-        typer.Option(help="What accuracy is set against."),
+        typer.Option(
+            metavar="COST",
+            help="What accuracy is set against: energy, operations, latency or timesteps.",
+        ),
     ] = "energy",
     energy_model: Annotated[
         str | None, typer.Option(help="The energy model; default the tables'.")

@@ -32,9 +32,10 @@ def import_teacher(  # noqa: PLR0913  options of a verb
     normalisation: Annotated[
         Literal["dataset", "imagenet", "half", "none"] | None,
         typer.Option(
-            help="What images were normalised by when it was trained: the data set's mean and "
-            "deviation, ImageNet's, 0.5 and 0.5, or nothing. If nobody says, the validation split "
-            "is asked, and may not know."
+            metavar="NAME",
+            help="What images were normalised by when it was trained: dataset, its mean and "
+            "deviation; imagenet; half, 0.5 and 0.5; or none. If nobody says, the validation split "
+            "is asked, and may not know.",
         ),
     ] = None,
     mean: Annotated[
