@@ -212,8 +212,8 @@ def test_a_run_that_is_cut_short_loses_nothing_and_goes_on(
 @pytest.mark.usefixtures("_heard")
 def test_a_key_while_libraries_are_imported_ends_quietly(project: Path, tmp_path: Path) -> None:
     process = _start(project, "run", "digits", "--methods", "direct", *FEW, "--out", str(tmp_path))
-    _wait_until(lambda: bool(_servers(process.pid)), process)
-    time.sleep(0.3)  # until Python runs there; what it then imports takes seconds
+    # What a fork server imports from there on takes seconds.
+    _wait_until(lambda: any(map(_ignores_a_key, _servers(process.pid))), process)
     os.killpg(process.pid, signal.SIGINT)
     told = "".join(process.communicate(timeout=60))
     assert "Traceback" not in told
@@ -221,11 +221,16 @@ def test_a_key_while_libraries_are_imported_ends_quietly(project: Path, tmp_path
     assert process.returncode == 128 + signal.SIGINT
 
 
-def _servers(parent: int) -> list[str]:
-    """Return the fork servers of a run."""
+def _servers(parent: int) -> list[Path]:
+    """Return where the system tells of the fork servers of a run."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    words = [Path(f"/proc/{child}/cmdline").read_bytes().decode() for child in children]
-    return [each for each in words if "forkserver" in each]
+    found = [Path("/proc") / child for child in children]
+    return [each for each in found if b"forkserver" in (each / "cmdline").read_bytes()]
+
+
+def _ignores_a_key(process: Path) -> bool:
+    mask = re.search("SigIgn:\t([0-9a-f]+)", (process / "status").read_text())
+    return mask is not None and bool(int(mask[1], 16) >> (signal.SIGINT - 1) & 1)
 
 
 @pytest.mark.usefixtures("_heard")
