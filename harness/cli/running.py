@@ -101,9 +101,9 @@ def plan(  # noqa: PLR0913  one option a filter
 ) -> None:
     """Say of every cell: fresh, published, missing, stale (and what moved), failed or damaged.
 
-    Of those that are due, and before them of the teachers that they need, also which part is done,
-    how long they will take on such a device, and what they need of a GPU's memory, where rows of
-    their kind tell. Exit code 1 if a row cannot be read.
+    Of those that are due, and in words of the teachers that they need first, also which part is
+    done, how long they will take on such a device, and what they need of a GPU's memory, where
+    rows of their kind tell. Exit code 1 if a row cannot be read.
     """
     gc.disable()  # as in ``report``
     axes = axes_of(
@@ -126,7 +126,7 @@ def plan(  # noqa: PLR0913  one option a filter
     due = [one.cell for one in standings if one.is_due]
     if words := no_data_for(due, data_root):
         print(words, file=sys.stderr)
-    first = _teachers_of(due, data_root, out, results)
+    first = [] if as_json else _teachers_of(due, data_root, out, results)
     forecast = forecast_of(known, standings) if due else None
     begun = parts_of([*(one.cell for one in first), *due], out)
     ahead, lines = list[float | None](), []

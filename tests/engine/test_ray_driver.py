@@ -309,7 +309,7 @@ def test_an_address_that_leads_nowhere_is_told_at_once(
 def test_without_ray_it_is_said_how_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
-        pytest.raises(SpecError, match=r"pip install 'snn-distill-bench\[cluster\]'"),
+        pytest.raises(SpecError, match=r"pip install -e '\.\[cluster\]'"),
         engine.ENGINE.opened(Place()),
     ):
         pass
