@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Results
-from harness.contracts.errors import SpecError
+from harness.contracts.errors import SpecError, StoreError
 
 if TYPE_CHECKING:
     from harness.exchange.judging import Judged
@@ -77,7 +79,8 @@ def export(
 
         options = {} if step_s is None else {"dt_s": step_s}
         graph = nir_export.to_nir(network, shape, **options)
-        nir_export.write(graph, out)
+        with _writing(out):
+            nir_export.write(graph, out)
         told |= {"nodes": len(graph.nodes), "file_bytes": out.stat().st_size}
     else:
         from harness.exchange.onnx_export import to_onnx
@@ -85,12 +88,24 @@ def export(
         if step_s is not None:
             raise SpecError("--dt is for --to nir: ONNX knows no time")
         frames = found.encoder is not None or not found.card.encoding.startswith("direct")
-        written = to_onnx(network, shape, out, timesteps=student.timesteps, frames=frames)
+        with _writing(out):
+            written = to_onnx(network, shape, out, timesteps=student.timesteps, frames=frames)
         told |= {"nodes": written.nodes, "file_bytes": written.file_bytes}
     if as_json:
         print(json.dumps(told))
         return
     print(f"{found.cell.label}: {told['nodes']} nodes, {told['file_bytes']} bytes -> {out}")
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say of what libraries cannot write in whose way it was."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error}; name a file in a folder where you may write"
+        ) from error
 
 
 @import_app.command("nir")

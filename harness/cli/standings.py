@@ -100,6 +100,8 @@ def due_teachers(
     store = Store(out)
     taught = {(cell.teacher, cell.method, cell.dataset) for cell in due if cell.teacher}
     identities = {teacher for teacher, *asked in taught if not unmeant(*asked)}
+    if not identities:
+        return []
     asked = {teachers.cell_of(identity).cell_id: identity for identity in identities}
     cells = map(teachers.cell_of, asked.values())
     found = freshness.standings(

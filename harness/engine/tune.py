@@ -122,15 +122,13 @@ def searches(
 def _refuse_less(search: Search, before: Iterable[Tuning]) -> None:
     """Refuse to replace a choice among more trials, and with it rows that rest on it."""
     asked = search.method, search.model, search.cells[0].recipe_name
-    for one in before:
-        if (one.method, one.model, one.recipe_name) == asked and len(one.trials) > len(
-            search.cells
-        ):
-            raise SpecError(
-                f"{one.method} was chosen among {one.points} points of {one.repeats} seeds, which "
-                f"{len(search.cells)} trials would replace: give --trials {one.points} --repeats "
-                f"{one.repeats} or more, or take its line out of the suite's tuning.jsonl first"
-            )
+    known = next((one for one in before if _asked(one) == asked), None)
+    if known is not None and len(known.trials) > len(search.cells):
+        raise SpecError(
+            f"{known.method} was chosen among {known.points} points of {known.repeats} seeds, and "
+            f"{len(search.cells)} trials would replace that: give --trials {known.points} "
+            f"--repeats {known.repeats} or more, or take its line out of the suite's tuning.jsonl"
+        )
 
 
 def _usual(before: Iterable[Tuning], recipe: str) -> tuple[int, int]:
@@ -211,8 +209,8 @@ def _told(row: Row) -> Trial:
 
 def frozen(before: Iterable[Tuning], now: Iterable[Tuning], /) -> list[Tuning]:
     """Return all choices, the new ones in the place of older ones, in order of names."""
+    return sorted({_asked(one): one for one in (*before, *now)}.values(), key=_asked)
 
-    def asked(one: Tuning) -> tuple[str, str, str]:
-        return one.method, one.model, one.recipe_name
 
-    return sorted({asked(one): one for one in (*before, *now)}.values(), key=asked)
+def _asked(one: Tuning) -> tuple[str, str, str]:
+    return one.method, one.model, one.recipe_name

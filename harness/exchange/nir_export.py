@@ -31,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.contracts.errors import SpecError, StoreError, UnsupportedError
+from harness.contracts.errors import SpecError, UnsupportedError
 from harness.exchange.nir_neurons import DT_S, node_of
 from harness.exchange.tracing import INPUT, Graph, Node, Shape, trace
 from harness.neurons.spiking import SpikingLayer
@@ -68,18 +68,12 @@ def write(graph: "nir.NIRGraph", path: Path, /) -> None:
 
     Raises:
         SpecError: If there is no such folder.
-        StoreError: If the file cannot be written.
     """
     import nir
 
     if not path.absolute().parent.is_dir():
         raise SpecError(f"there is no folder {path.absolute().parent}; make it first")
-    try:
-        nir.write(path, graph)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error}; name a file in a folder where you may write"
-        ) from error
+    nir.write(path, graph)
 
 
 @dataclass

@@ -4,6 +4,7 @@ import hashlib
 import json
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -113,6 +114,9 @@ def test_mistakes_are_one_line(cell: Cell, runs: Path, tmp_path: Path) -> None:
         typed("import", out[3], "--dataset", "digits", "--timesteps", 1, "--mean", "a")
     with pytest.raises(StoreError, match=r"cannot write .*; name a file in a folder where you may"):
         typed("export", cell.cell_id, *out[:3], tmp_path, "--runs", runs)
+    refused = patch("harness.exchange.onnx_export.to_onnx", side_effect=IsADirectoryError("it is"))
+    with refused, pytest.raises(StoreError, match=r"cannot write .*: it is; name a file in"):
+        typed("export", cell.cell_id, "--to", "onnx", *out[2:], "--runs", runs)
     weights = Store(runs).folder(cell) / WEIGHTS
     weights.write_bytes(weights.read_bytes() + b" ")
     with pytest.raises(StoreError, match="holds other weights than its row is about"):

@@ -5,8 +5,6 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,11 +12,12 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.multiprocessing.spawn import ProcessException, start_processes
+from torch.multiprocessing.spawn import ProcessException
 
 from harness import discovery
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method
+from harness.engine.siblings import _SILENT, _started, _store
 from harness.training import Batch, Lesson
 from harness.training.lesson import computing
 from harness.training.several import Several, _on_gpu
@@ -44,9 +43,6 @@ REFUSED = {
     "shuffled_logits": CHANCE,
 }
 Learned = dict[str, Any]
-_SILENT = timedelta(minutes=5)  # other tests may have both cores
-_started: Any = start_processes  # torch leaves it untyped
-_store: Any = partial(vars(dist)["TCPStore"], "127.0.0.1", timeout=_SILENT)  # its stub names none
 
 
 def shared(whole: Lesson, team: Team) -> Lesson:
