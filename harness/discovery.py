@@ -148,7 +148,7 @@ def method_parameters(name: str) -> dict[str, Any]:
 
 
 def parameter_kinds(name: str) -> dict[str, Any]:
-    """Return the types of a method's parameters, as its file annotates them.
+    """Return the types of a method's parameters, as its file annotates them, bounds included.
 
     What an annotation says by a name that the file imports has the type of its default.
 
@@ -166,7 +166,15 @@ def parameter_kinds(name: str) -> dict[str, Any]:
     return {key: _kind(annotated[key], tree, type(default)) for key, default in defaults.items()}
 
 
-_KINDS: Mapping[str, Any] = {"float": float, "int": int, "bool": bool, "str": str}
+@cache
+def _kinds() -> Mapping[str, Any]:
+    import pydantic  # without it Python can still hash and list what is here
+
+    from harness.contracts.values import Fraction
+
+    bounded = ("PositiveFloat", "NonNegativeFloat", "PositiveInt", "NonNegativeInt")
+    plain = {kind.__name__: kind for kind in (float, int, bool, str)}
+    return {**plain, **{name: getattr(pydantic, name) for name in bounded}, "Fraction": Fraction}
 
 
 def _kind(node: ast.expr, tree: ast.Module, otherwise: Any) -> Any:
@@ -175,8 +183,8 @@ def _kind(node: ast.expr, tree: ast.Module, otherwise: Any) -> Any:
     match node:
         case ast.Constant(value=None):
             found = None
-        case ast.Name(id=word) if word in _KINDS:
-            found = _KINDS[word]
+        case ast.Name(id=word) if word in _kinds():
+            found = _kinds()[word]
         case ast.Name(id=word) if (alias := _assigned(tree, word)) is not None:
             found = _kind(alias, tree, otherwise)
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):

@@ -13,12 +13,11 @@ from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
 from harness.contracts.ledger import Ledger
 from harness.contracts.task import FRACTION, Scale
-from harness.contracts.values import from_json, to_plain, value
+from harness.contracts.values import Fraction, from_json, to_plain, value
 
 # "machine": what failed is where it ran, which says nothing of the cell; it is run again.
 Status = Literal["ok", "failed", "timeout", "oom", "diverged", "skipped", "machine"]
 Stage = Literal["train", "measure"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 

@@ -8,12 +8,13 @@ from dataclasses import fields
 from functools import lru_cache, wraps
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
-from pydantic import BeforeValidator, ConfigDict, JsonValue, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.dataclasses import dataclass
 
 from harness.contracts.errors import SpecError
 
 Kind = TypeVar("Kind")
+Fraction = Annotated[float, Field(ge=0, le=1)]
 # strict: "3" is no 3 and True no 1; from JSON, lists still become tuples.
 _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -23,7 +24,7 @@ def settings_of(texts: Iterable[str], /) -> Settings:
 
     Raises:
         UnknownPluginError: For a method that does not exist.
-        SpecError: For a parameter that the method has not, or a value of another type.
+        SpecError: For a parameter that the method has not, or a value that it cannot have.
     """
     found: dict[str, dict[str, tuple[Any, ...]]] = {}
     for text in texts:
@@ -63,4 +64,12 @@ def _value(method: str, name: str, text: str) -> Any:
 
 
 def _in_words(kind: Any) -> str:
-    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+    """Return a type without its bounds, which the error tells."""
+    form, parts = get_origin(kind), get_args(kind)
+    if form is Annotated:
+        return _in_words(parts[0])
+    if form in (Union, UnionType):
+        return " | ".join(map(_in_words, parts))
+    if form is Literal:
+        return str(kind).removeprefix("typing.")
+    return "None" if kind is NoneType else str(kind.__name__)

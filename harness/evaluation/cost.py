@@ -149,11 +149,11 @@ def _by_frame(latency_ms: NDArray[np.float64]) -> dict[str, float]:
 def is_worth_one_more(times: Sequence[float], /) -> bool:
     """Return whether another pass says more, after passes of so many seconds.
 
-    Short ones are repeated for 0.05 s, 30 times at most; three are taken in any case, but of
+    Short ones are repeated for 0.02 s, 30 times at most; three are taken in any case, but of
     such as take a second together with those before, no other.
     """
     spent_s = sum(times)
-    return spent_s < (1.0 if len(times) < 3 else 0.05) and len(times) < 30
+    return spent_s < (1.0 if len(times) < 3 else 0.02) and len(times) < 30
 
 
 def early_exits(validation: Verdict, test: Verdict, ledger: Ledger, /) -> dict[str, Any]:

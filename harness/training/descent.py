@@ -161,8 +161,6 @@ def optimiser_of(
     """
     parameters = [weight for module in modules for weight in module.parameters()]
     on_gpu = any(weight.is_cuda for weight in parameters)
-    # Fused, Adam counts its steps in float32.
-    fused = on_gpu or recipe.precision != "float64" or None
     # In a graph the rate is a number on the device, which the schedule fills anew; fused
     # kernels read it as float32, whatever weights are.
     rate: Any = recipe.learning_rate
@@ -177,9 +175,12 @@ def optimiser_of(
         for decays in (True, False)
     ]
     optimiser: torch.optim.Optimizer = (
-        torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=on_gpu or None)
+        torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=True)
         if recipe.optimiser == "sgd"
-        else torch.optim.AdamW(groups, fused=fused, capturable=on_gpu)
+        # Fused, Adam counts its steps in float32.
+        else torch.optim.AdamW(
+            groups, fused=on_gpu or recipe.precision != "float64" or None, capturable=on_gpu
+        )
     )
     if recipe.precision == "float64":
         optimiser.register_step_post_hook(_to_grid)
@@ -196,6 +197,7 @@ def optimiser_of(
 
 @torch.no_grad()
 def _to_grid(optimiser: torch.optim.Optimizer, *_: object) -> None:
-    for group in optimiser.param_groups:
-        for weight in group["params"]:
-            weight.div_(GRID).round_().mul_(GRID)  # exact but for the rounding: a power of 2
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    torch._foreach_div_(weights, GRID)  # exact, for it is a power of 2
+    torch._foreach_round_(weights)
+    torch._foreach_mul_(weights, GRID)

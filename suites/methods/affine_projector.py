@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -61,9 +62,9 @@ class AffineProjector:
     """
 
     feature: Literal["spike", "membrane"] = "spike"
-    weight: float = 1.0
-    logit_weight: float = 0.0
-    temperature: float = 4.0
+    weight: NonNegativeFloat = 1.0
+    logit_weight: NonNegativeFloat = 0.0
+    temperature: PositiveFloat = 4.0
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend, with one projector.

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from pydantic import PositiveFloat
 
 from harness.contracts.method import Method, MethodCard, Progress
+from harness.contracts.values import Fraction
 from harness.training import Lesson, Student, put_in_slots
 from harness.training.checkpoint import Buffers
 from harness.training.conversion import QuantileRelu, fit_first_layer, integrator, twin_of
@@ -54,8 +56,8 @@ class Ann2Snn:
         fraction: Of the quantile; with ``quantile=1`` it is the converter's mode of a number.
     """
 
-    quantile: float = 0.999
-    fraction: float = 1.0
+    quantile: Fraction = 0.999
+    fraction: PositiveFloat = 1.0
 
     def realise(self, student: Student, /) -> None:
         """Put integrators into the slots."""

@@ -5,11 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, logsigmoid, mse_loss
 from torch.optim.lr_scheduler import LambdaLR
 
 from harness.contracts.method import Method, MethodCard, Progress
+from harness.contracts.values import Fraction
 from harness.neurons.precision import widened
 from harness.training import Lesson, Student, softened_kl
 from harness.training.descent import finite, optimiser_of
@@ -61,12 +63,12 @@ class Bidirectional:
         teacher_pace: The teacher's learning rate, in units of the student's.
     """
 
-    temperature: float = 4.0
-    logit_weight: float = 1.0
-    feature_weight: float = 1.0
-    reverse_weight: float = 0.3
-    rise: float = 0.1
-    teacher_pace: float = 0.1
+    temperature: PositiveFloat = 4.0
+    logit_weight: NonNegativeFloat = 1.0
+    feature_weight: NonNegativeFloat = 1.0
+    reverse_weight: NonNegativeFloat = 0.3
+    rise: Fraction = 0.1
+    teacher_pace: NonNegativeFloat = 0.1
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend both losses; the teacher is left changed, and frozen again."""

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.contracts.values import Fraction
 from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.projection import last_stage, same_size
@@ -178,10 +180,10 @@ class Bkdsnn:
         weight: Of WSLD.
     """
 
-    restoring: float = 2e-3
-    blur: float = 0.15
-    temperature: float = 2.0
-    weight: float = 1.0
+    restoring: NonNegativeFloat = 2e-3
+    blur: Fraction = 0.15
+    temperature: PositiveFloat = 2.0
+    weight: NonNegativeFloat = 1.0
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend all three terms, with the generator."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -58,11 +59,11 @@ class Bsd:
         groups: Sets of channels with gains of their own.
     """
 
-    temperature: float = 4.0
-    residual_weight: float = 1.0
-    semantic_weight: float = 0.5
-    bands: int = 8
-    groups: int = 4
+    temperature: PositiveFloat = 4.0
+    residual_weight: NonNegativeFloat = 1.0
+    semantic_weight: NonNegativeFloat = 0.5
+    bands: PositiveInt = 8
+    groups: PositiveInt = 4
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend, with one filter a stage that both networks have."""

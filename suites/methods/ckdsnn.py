@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.contracts.values import Fraction
 from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, Teacher, descend, softened_kl
 from harness.training.losses.projection import last_stage, same_size
@@ -164,11 +166,11 @@ class Ckdsnn:
         logit_weight: Of the logits' divergence.
     """
 
-    map_temperature: float = 2.0
-    map_weight: float = 1.0
-    temperature: float = 2.0
-    noise: float = 0.1
-    logit_weight: float = 1.0
+    map_temperature: PositiveFloat = 2.0
+    map_weight: NonNegativeFloat = 1.0
+    temperature: PositiveFloat = 2.0
+    noise: Fraction = 0.1
+    logit_weight: NonNegativeFloat = 1.0
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend all three terms."""

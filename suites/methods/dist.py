@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.linalg import vector_norm
 
@@ -63,9 +64,9 @@ class Dist:
         gamma: Weight of the relations within a class; likewise.
     """
 
-    temperature: float = 4.0
-    beta: float = 2.0
-    gamma: float = 2.0
+    temperature: PositiveFloat = 4.0
+    beta: NonNegativeFloat = 2.0
+    gamma: NonNegativeFloat = 2.0
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend the three terms."""

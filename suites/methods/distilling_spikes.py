@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -14,6 +15,7 @@ from harness.contracts.errors import UnsupportedError
 from harness.contracts.inputs import Classes, Image
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Model, Output
+from harness.contracts.values import Fraction
 from harness.training import Answer, Lesson, Student, descend, softened_kl
 from harness.training.losses.windows import windowed
 
@@ -88,10 +90,10 @@ class DistillingSpikes:
     """
 
     form: Literal["tensor", "window", "counts", "soft_counts", "soft_window"] = "window"
-    window: int = 5
-    stride: int = 1
-    temperature: float = 4.0
-    share: float = 0.5
+    window: PositiveInt = 5
+    stride: PositiveInt = 1
+    temperature: PositiveFloat = 4.0
+    share: Fraction = 0.5
     assistant: str | None = None
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:

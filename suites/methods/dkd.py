@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.contracts.values import Fraction
 from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.labels import is_label
 
@@ -69,10 +71,10 @@ class Dkd:
         warmup: Fraction of the steps over which ``w`` rises; 20 of the authors' 240 epochs.
     """
 
-    temperature: float = 4.0
-    alpha: float = 1.0
-    beta: float = 8.0
-    warmup: float = 0.0833
+    temperature: PositiveFloat = 4.0
+    alpha: NonNegativeFloat = 1.0
+    beta: NonNegativeFloat = 8.0
+    warmup: Fraction = 0.0833
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend the three terms."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
@@ -120,8 +121,8 @@ class Enof:
         weight: Of the divergence.
     """
 
-    temperature: float = 1.0
-    weight: float = 1.0
+    temperature: PositiveFloat = 1.0
+    weight: NonNegativeFloat = 1.0
 
     def realise(self, student: Student, /) -> None:
         """Put ReLU in the place of the last neurons."""

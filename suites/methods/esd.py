@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -84,9 +85,9 @@ class Esd:
             epochs for it. In a few, False learns more: it is a learning rate T times as high.
     """
 
-    temperature: float = 3.0
-    weight: float = 0.3
-    branch_weight: float = 1.0
+    temperature: PositiveFloat = 3.0
+    weight: NonNegativeFloat = 0.3
+    branch_weight: NonNegativeFloat = 1.0
     divide_by_timesteps: bool = True
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -33,7 +34,7 @@ class FeatureMse:
         weight: Of the mean squared error.
     """
 
-    weight: float = 1.0
+    weight: NonNegativeFloat = 1.0
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend, with one regressor a stage that both networks have."""

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.contracts.values import Fraction
 from harness.training import Answer, Lesson, Student, descend
 
 CARD = MethodCard(
@@ -97,9 +99,9 @@ class HtaKl:
         head_mass: What the head may hold of the teacher's probability.
     """
 
-    temperature: float = 4.0
-    weight: float = 1.0
-    head_mass: float = 0.5
+    temperature: PositiveFloat = 4.0
+    weight: NonNegativeFloat = 1.0
+    head_mass: Fraction = 0.5
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend both terms."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
@@ -56,9 +57,9 @@ class HybridBlockwise:
             rate-based backpropagation.
     """
 
-    temperature: float = 3.0
-    teacher_weight: float = 1.0
-    hybrid_weight: float = 1.0
+    temperature: PositiveFloat = 3.0
+    teacher_weight: NonNegativeFloat = 1.0
+    hybrid_weight: NonNegativeFloat = 1.0
     trained_by: Literal["rates", "time"] = "rates"
     divide_by_timesteps: bool = False
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -97,12 +98,12 @@ class HybridConversion:
         learning_rate: Of Adam, at the peak of the suite's schedule.
     """
 
-    alpha: float = 0.3
-    beta: float = 0.01
-    scaling: float = 0.7
-    samples: int = 512
-    steps: int = 100
-    learning_rate: float = 1e-4
+    alpha: NonNegativeFloat = 0.3
+    beta: NonNegativeFloat = 0.01
+    scaling: PositiveFloat = 0.7
+    samples: PositiveInt = 512
+    steps: PositiveInt = 100
+    learning_rate: PositiveFloat = 1e-4
 
     def realise(self, student: Student, /) -> None:
         """Put integrators with this derivative into the slots."""

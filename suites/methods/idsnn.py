@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
@@ -70,8 +71,8 @@ class Idsnn:
         weight: Of the divergence. The authors take 0.5 where nothing was initialised.
     """
 
-    temperature: float = 4.0
-    weight: float = 0.3
+    temperature: PositiveFloat = 4.0
+    weight: NonNegativeFloat = 0.3
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Initialise and descend both terms.

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.contracts.values import Fraction
 from harness.training import Answer, Lesson, Student, descend, taught_share
 from harness.training.bntt import BatchNormThroughTime, norm_through_time
 
@@ -67,8 +69,8 @@ class KdBntt:
         teacher_share: ``a``.
     """
 
-    temperature: float = 4.0
-    teacher_share: float = 0.7
+    temperature: PositiveFloat = 4.0
+    teacher_share: Fraction = 0.7
 
     def realise(self, student: Student, /) -> None:
         """Give every norm one statistic a step."""

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.contracts.values import Fraction
 from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.projection import last_stage, same_size
@@ -69,9 +71,9 @@ class Kdsnn:
     """
 
     variant: Literal["feature", "response"] = "feature"
-    feature_weight: float = 2e-3
-    teacher_share: float = 0.5
-    temperature: float = 4.0
+    feature_weight: NonNegativeFloat = 2e-3
+    teacher_share: Fraction = 0.5
+    temperature: PositiveFloat = 4.0
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend the variant's loss.

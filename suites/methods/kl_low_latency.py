@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from harness.contracts.errors import PlaceError, UnsupportedError
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.contracts.values import Fraction
 from harness.training import (
     Answer,
     Batch,
@@ -128,14 +130,14 @@ class KlLowLatency:
         threshold_share: Of that, what a threshold is at the start.
     """
 
-    temperature: float = 4.0
-    teacher_share: float = 0.9
-    views_weight: float = 2.7
+    temperature: PositiveFloat = 4.0
+    teacher_share: Fraction = 0.9
+    views_weight: NonNegativeFloat = 2.7
     start: Literal["teacher", "distilled", "random"] = "teacher"
     neuron: Literal["diet", "suite"] = "diet"
     logits: ReadOut = "accumulated"
-    threshold_quantile: float = 0.997
-    threshold_share: float = 0.6
+    threshold_quantile: Fraction = 0.997
+    threshold_share: PositiveFloat = 0.6
 
     def realise(self, student: Student, /) -> None:
         """Put neurons of trained leak and threshold into the slots."""

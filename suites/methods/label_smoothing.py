@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.contracts.values import Fraction
 from harness.training import Answer, Lesson, Student, descend
 
 CARD = MethodCard(
@@ -37,7 +38,7 @@ class LabelSmoothing:
         smoothing: What of the probability all ``K`` classes share, the label among them.
     """
 
-    smoothing: float = 0.1
+    smoothing: Fraction = 0.1
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend the cross-entropy."""

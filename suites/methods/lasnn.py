@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from harness.contracts.method import Method, MethodCard, Progress
@@ -54,9 +55,9 @@ class Lasnn:
         temperature: Softening of both distributions.
     """
 
-    weight: float = 4.0
-    logit_weight: float = 1.0
-    temperature: float = 4.0
+    weight: NonNegativeFloat = 4.0
+    logit_weight: NonNegativeFloat = 1.0
+    temperature: PositiveFloat = 4.0
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend, on every stage that both networks have."""

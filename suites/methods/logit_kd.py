@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from harness.contracts.method import Method, MethodCard, Progress
@@ -32,8 +33,8 @@ class LogitKd:
         weight: Of the teacher's term.
     """
 
-    temperature: float = 4.0
-    weight: float = 1.0
+    temperature: PositiveFloat = 4.0
+    weight: NonNegativeFloat = 1.0
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend both terms."""

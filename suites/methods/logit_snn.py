@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
@@ -178,9 +179,9 @@ class LogitSnn:
             where none is (the authors' code), or of ``all``.
     """
 
-    temperature: float = 3.0
-    alpha: float = 0.2
-    beta: float = 0.5
+    temperature: PositiveFloat = 3.0
+    alpha: NonNegativeFloat = 0.2
+    beta: NonNegativeFloat = 0.5
     ensemble: Literal["right", "all"] = "right"
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.contracts.values import Fraction
 from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.projection import as_tokens, stages_in_common, summed, token_projectors
@@ -69,14 +71,14 @@ class OtKd:
         side: A larger map is averaged down to at most ``side x side`` fields.
     """
 
-    temperature: float = 4.0
-    logit_weight: float = 1.0
-    transport_weight: float = 0.1
-    ramp: float = 0.2  # 5 of 25 epochs
-    smoothing: float = 0.05
-    iterations: int = 50
-    place_weight: float = 0.0
-    side: int = 8
+    temperature: PositiveFloat = 4.0
+    logit_weight: NonNegativeFloat = 1.0
+    transport_weight: NonNegativeFloat = 0.1
+    ramp: Fraction = 0.2  # 5 of 25 epochs
+    smoothing: PositiveFloat = 0.05
+    iterations: PositiveInt = 50
+    place_weight: NonNegativeFloat = 0.0
+    side: PositiveInt = 8
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend, with one projector a stage: the last two that both networks have.

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.contracts.values import Fraction
 from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.projection import as_tokens, stages_in_common, summed, token_projectors
@@ -58,14 +60,14 @@ class OtKdOad:
         rate_hz: Tokens a second.
     """
 
-    temperature: float = 4.0
-    logit_weight: float = 1.0
-    transport_weight: float = 0.1
-    ramp: float = 0.2  # 5 of 25 epochs
-    smoothing: float = 0.05
-    iterations: int = 50
-    time_weight: float = 0.01
-    rate_hz: float = 4.0
+    temperature: PositiveFloat = 4.0
+    logit_weight: NonNegativeFloat = 1.0
+    transport_weight: NonNegativeFloat = 0.1
+    ramp: Fraction = 0.2  # 5 of 25 epochs
+    smoothing: PositiveFloat = 0.05
+    iterations: PositiveInt = 50
+    time_weight: NonNegativeFloat = 0.01
+    rate_hz: PositiveFloat = 4.0
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend, with one projector a stage: the last two that both networks have.

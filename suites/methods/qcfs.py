@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.contracts.values import Fraction
 from harness.training import Answer, Lesson, Student, descend, put_in_slots
 from harness.training.conversion import (
     QcfsActivation,
@@ -119,9 +121,9 @@ class Qcfs:
         quantile: None, or a share of the ReLU's answers in (0, 1], usually 0.999.
     """
 
-    levels: int = 4
-    start: float = 8.0
-    quantile: float | None = None
+    levels: PositiveInt = 4
+    start: PositiveFloat = 8.0
+    quantile: Fraction | None = None
 
     def realise(self, student: Student, /) -> None:
         """Put integrators into the slots and averages into the place of maxima."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.utils.hooks import RemovableHandle
@@ -11,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.contracts.values import Fraction
 from harness.neurons.precision import widened
 from harness.training import Answer, Lesson, Student, descend, put_in_slots
 from harness.training.diet import DECIDES, DietNeuron, diet_neurons
@@ -88,13 +90,13 @@ class S4Kd:
         last_share: Of the lesson's steps that have the student's number.
     """
 
-    weight: float = 1.0
-    feature: float = 1.0
-    score: float = 1.0
-    box: float = 1.0
-    temperature: float = 2.0
-    first_steps: int = 3
-    last_share: float = 0.5
+    weight: NonNegativeFloat = 1.0
+    feature: NonNegativeFloat = 1.0
+    score: NonNegativeFloat = 1.0
+    box: NonNegativeFloat = 1.0
+    temperature: PositiveFloat = 2.0
+    first_steps: PositiveInt = 3
+    last_share: Fraction = 0.5
 
     def realise(self, student: Student, /) -> None:
         """Put neurons with a trained threshold and leak into the slots."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -119,11 +120,11 @@ class Sakd:
         late_feature_weight: ``b`` from there.
     """
 
-    feature_weight: float = 10.0
-    logit_weight: float = 1.0
-    temperature: float = 4.0
-    feature_epochs: int | None = None
-    late_feature_weight: float = 0.01
+    feature_weight: NonNegativeFloat = 10.0
+    logit_weight: NonNegativeFloat = 1.0
+    temperature: PositiveFloat = 4.0
+    feature_epochs: NonNegativeInt | None = None
+    late_feature_weight: NonNegativeFloat = 0.01
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Copy, then descend the three terms.

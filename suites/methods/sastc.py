@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn.functional import (
     adaptive_avg_pool2d,
@@ -111,9 +112,9 @@ class Sastc:
             of 100.
     """
 
-    temperature: float = 4.0
-    logit_weight: float = 1.0
-    feature_weight: float = 10.0
+    temperature: PositiveFloat = 4.0
+    logit_weight: NonNegativeFloat = 1.0
+    feature_weight: NonNegativeFloat = 10.0
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend, with the calibration's networks beside the student."""

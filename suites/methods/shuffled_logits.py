@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from harness.contracts.method import Method, MethodCard, Progress
@@ -34,8 +35,8 @@ class ShuffledLogits:
         weight: As of ``logit_kd``.
     """
 
-    temperature: float = 4.0
-    weight: float = 1.0
+    temperature: PositiveFloat = 4.0
+    weight: NonNegativeFloat = 1.0
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend as ``logit_kd`` does, from the shuffled teacher."""

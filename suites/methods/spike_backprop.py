@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
@@ -74,7 +75,7 @@ class SpikeBackprop:
         weight: Of the squared error, a mean over samples.
     """
 
-    weight: float = 1.0
+    weight: NonNegativeFloat = 1.0
 
     def realise(self, student: Student, /) -> None:
         """Put the suite's neurons into the slots again, each with this derivative.

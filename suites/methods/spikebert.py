@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -132,14 +133,14 @@ class SpikeBert:
         ignored_blocks: So many of the first pairs teach nothing.
     """
 
-    general_feature_weight: float = 1.0
-    general_embedding_weight: float = 1.0
-    feature_weight: float = 0.1
-    embedding_weight: float = 0.1
-    logit_weight: float = 1.0
-    label_weight: float = 0.1
+    general_feature_weight: NonNegativeFloat = 1.0
+    general_embedding_weight: NonNegativeFloat = 1.0
+    feature_weight: NonNegativeFloat = 0.1
+    embedding_weight: NonNegativeFloat = 0.1
+    logit_weight: NonNegativeFloat = 1.0
+    label_weight: NonNegativeFloat = 0.1
     general: bool = True
-    ignored_blocks: int = 0
+    ignored_blocks: NonNegativeInt = 0
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Distil in general, then for the task, with the same transforms.

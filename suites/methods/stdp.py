@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 from torch.nn.grad import conv2d_weight
@@ -13,6 +14,7 @@ from torch.nn.grad import conv2d_weight
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.contracts.values import Fraction
 from harness.neurons.precision import widened
 from harness.neurons.spiking import SpikingLayer
 from harness.training import Answer, Lesson, Student, descend, slots
@@ -84,14 +86,14 @@ class Stdp:
         window: Pixels a side that the read-out averages, or as many as there are.
     """
 
-    share: float = 0.5
-    layers: int = 4
-    tau: float = 2.0
-    potentiation: float = 1.0
-    depression: float = 0.5
-    rate: float = 0.01
-    fatigue: float = 1.0
-    window: int = 2
+    share: Fraction = 0.5
+    layers: PositiveInt = 4
+    tau: PositiveFloat = 2.0
+    potentiation: NonNegativeFloat = 1.0
+    depression: NonNegativeFloat = 0.5
+    rate: NonNegativeFloat = 0.01
+    fatigue: NonNegativeFloat = 1.0
+    window: PositiveInt = 2
 
     def realise(self, student: Student, /) -> None:
         """Let the classifier hear every layer.

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from harness.contracts.errors import UnsupportedError
@@ -91,8 +92,8 @@ class Strong2Weak:
             Weak2Strong.
     """
 
-    temperature: float = 2.0
-    weight: float = 1.0
+    temperature: PositiveFloat = 2.0
+    weight: NonNegativeFloat = 1.0
     taught: Literal["weak", "strong"] = "weak"
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
@@ -68,7 +69,7 @@ class SuperSnn:
     """
 
     relation: Relation = "cosine"
-    weight: float = 10.0
+    weight: NonNegativeFloat = 10.0
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend both terms.

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.contracts.values import Fraction
 from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.stepwise import stepwise_cross_entropy
 
@@ -81,8 +83,8 @@ class Tet:
         potential: What logits are held to, the threshold of their neurons.
     """
 
-    share: float = 0.001
-    potential: float = 1.0
+    share: Fraction = 0.001
+    potential: NonNegativeFloat = 1.0
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend both terms."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from pydantic import PositiveFloat, PositiveInt
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.training import Lesson, Student, put_in_slots
@@ -74,8 +75,8 @@ class ThresholdBalancing:
             one batch of 512.
     """
 
-    scaling: float = 1.0
-    samples: int = 512
+    scaling: PositiveFloat = 1.0
+    samples: PositiveInt = 512
 
     def realise(self, student: Student, /) -> None:
         """Put integrators into the slots."""

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
+from harness.contracts.values import Fraction
 from harness.training import Answer, Lesson, Student, descend
 from harness.training.losses.stepwise import stepwise_cross_entropy, stepwise_kl
 
@@ -73,9 +75,9 @@ class Tser:
         gamma: Weight of the entropy.
     """
 
-    temperature: float = 4.0
-    alpha: float = 0.5
-    gamma: float = 0.1
+    temperature: PositiveFloat = 4.0
+    alpha: Fraction = 0.5
+    gamma: NonNegativeFloat = 0.1
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Descend the three terms."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -79,10 +80,10 @@ class Tssd:
         by_step: Whether it is guided step by step, or by means over the steps.
     """
 
-    stretch: int = 2
-    temperature: float = 2.0
-    alpha: float = 1.0
-    beta: float = 1.0
+    stretch: PositiveInt = 2
+    temperature: PositiveFloat = 2.0
+    alpha: NonNegativeFloat = 1.0
+    beta: NonNegativeFloat = 1.0
     by_step: bool = True
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:

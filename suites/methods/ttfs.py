@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from harness.contracts.errors import UnsupportedError
@@ -81,8 +82,8 @@ class Ttfs:
         gamma: How many times the largest activation a window is at least while it learns.
     """
 
-    zeta: float = 0.5
-    gamma: float = 10.0
+    zeta: NonNegativeFloat = 0.5
+    gamma: NonNegativeFloat = 10.0
 
     def realise(self, student: Student, /) -> None:
         """Put first-spike neurons into every slot.
