@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import discovery, results
+from harness import discovery, energy, results
 from harness.contracts.row import Row
 from harness.contracts.values import to_plain
 from harness.engine.compare import TIMES
@@ -83,7 +83,9 @@ assert not heavy, heavy
         (("run", "digits", "--timeout", "0"), "--timeout must be positive"),
         (("run", "digits", "--jobs", "-1"), "--jobs must be positive"),
         (("list", "method"), "there is no kind 'method'"),
-        (("show", "nothing_like_it"), "no plug-in 'nothing_like_it'"),
+        (("show", "nothing_like_it"), "or energy model 'nothing_like_it'; `list` has their names"),
+        (("show", "logit_dk"), "did you mean logit_kd"),
+        (("show", "horowitz_45nm_fp32"), "did you mean horowitz_45nm_fp32:cached"),
         (("conform", "nrose"), "did you mean norse?"),
         (("run", "cifar10_speedrun"), "teacher import FILE --model resnet20 --dataset cifar10"),
     ],
@@ -106,6 +108,17 @@ def test_list_and_show_speak_to_machines() -> None:
     assert "digits" in json.loads(harness("list", "suites", "--json").stdout)["suites"]
     shown = json.loads(harness("show", "logit_kd", "--json").stdout)
     assert shown["method"]["params"] == {"temperature": 4.0, "weight": 1.0}
+
+
+def test_energy_models_are_listed_and_show_their_prices_and_source() -> None:
+    listed = json.loads(harness("list", "energies", "--json").stdout)["energies"]
+    assert listed == [*energy.model_names()]
+    told = json.loads(harness("show", "horowitz_45nm_int8:cached", "--json").stdout)["energy"]
+    assert told["source"] == "M. Horowitz, ISSCC 2014, 45 nm, 0.9 V"
+    # 0.03 pJ to add, 0.2 pJ to multiply.
+    assert told["pj_an_operation"] == {"cached": {"mac": 0.23, "ac": 0.03, "and_ac": 0.03}}
+    # Memory is priced, which no operation tells.
+    assert energy.described("lemaire_2022:bus64")["pj_an_operation"] is None
 
 
 def test_report_without_rows_says_so(tmp_path: Path) -> None:

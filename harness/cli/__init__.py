@@ -9,7 +9,7 @@ import gc
 import json
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -54,16 +54,19 @@ for verb in (
     app.command()(verb)
 
 
+_LISTED = (*discovery.KINDS, "energies")
+
+
 @app.command("list")
 def list_plugins(
-    kind: Annotated[str | None, typer.Argument(help=", ".join(discovery.KINDS))] = None,
+    kind: Annotated[str | None, typer.Argument(help=", ".join(_LISTED))] = None,
     *,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="`list methods` as a page, costs from results/.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List suites, methods, models, data sets and simulators."""
+    """List suites, methods, models, data sets, simulators and energy models."""
     if as_markdown:
         if kind != "methods":
             raise SpecError(f"--markdown is for `list methods`, got {kind!r}")
@@ -71,11 +74,9 @@ def list_plugins(
 
         print(page(RESULTS), end="")
         return
-    found = {str(each): list(discovery.names(each)) for each in discovery.KINDS}
-    if kind is not None:
-        if kind not in found:
-            raise SpecError(f"there is no kind {kind!r}; there are: {', '.join(found)}")
-        found = {kind: found[kind]}
+    if kind is not None and kind not in _LISTED:
+        raise SpecError(f"there is no kind {kind!r}; there are: {', '.join(_LISTED)}")
+    found = {each: _listed(each) for each in ([kind] if kind else _LISTED)}
     if as_json:
         print(json.dumps(found))
         return
@@ -83,11 +84,19 @@ def list_plugins(
         print(f"{each}: {', '.join(simulators.listed() if each == 'backends' else names)}")
 
 
+def _listed(kind: str) -> list[str]:
+    if kind == "energies":
+        from harness import energy
+
+        return list(energy.model_names())
+    return list(discovery.names(cast("discovery.Kind", kind)))
+
+
 @app.command()
 def show(
     name: str, *, out: Out = RUNS, results: Results = RESULTS, as_json: AsJson = False
 ) -> None:
-    """Show one cell (by its identity), or what a plug-in says of itself."""
+    """Show one cell (by its identity), or what a plug-in or an energy model says of itself."""
     from harness.engine.show import about
 
     told = about(name, runs=out, published=results)

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 from harness.contracts.errors import UnknownPluginError
 from harness.contracts.ledger import Encode, Ledger
 from harness.energy._bill import Bill, EnergyModel
-from harness.energy._operations import Prices, prices
+from harness.energy._operations import Prices, one_of_each, prices
 from harness.energy._panel import BREAK_EVENS, BreakEven, Panel, PanelLine, build
 from harness.energy._together import together
 
@@ -29,6 +30,7 @@ __all__ = [
     "Panel",
     "PanelLine",
     "bill",
+    "described",
     "model_names",
     "operations_pj",
     "panel",
@@ -39,6 +41,24 @@ __all__ = [
 def model_names() -> tuple[str, ...]:
     """Return every ``file:variant``, sorted."""
     return tuple(_models())
+
+
+def described(model_name: str, /) -> dict[str, Any]:
+    """Return what a model says of itself: ``source``, ``assumptions``, ``pj_an_operation``.
+
+    The last is by convention for encoding and category, what is free left out; None if the
+    model prices more than operations.
+
+    Raises:
+        UnknownPluginError: As ``bill`` does.
+    """
+    said = bill(one_of_each("cached"), model_name)
+    known = _prices(model_name)
+    return {
+        "source": said.source,
+        "assumptions": said.assumptions,
+        "pj_an_operation": known and {encode: of for encode, of in known.items() if of},
+    }
 
 
 def bill(ledger: Ledger, model_name: str, /) -> Bill:

@@ -18,14 +18,14 @@ def prices(model: EnergyModel, name: str) -> Prices | None:
 
     None if it prices anything else, such as memory or events.
     """
-    bills = {encode: model.bill(_one_of_each(encode), name=name) for encode in get_args(Encode)}
+    bills = {encode: model.bill(one_of_each(encode), name=name) for encode in get_args(Encode)}
     for bill in bills.values():
         if bill.unpriced or bill.by_category.keys() - set(CATEGORIES):
             return None
     return {encode: bill.by_category for encode, bill in bills.items()}
 
 
-def _one_of_each(counted: Encode) -> Ledger:
+def one_of_each(counted: Encode) -> Ledger:
     """Return one operation of each category under one convention, and none under the other."""
     tables = {category: np.ones((1, 1), np.int64) for category in CATEGORIES}
     readings = {encode: tables if encode == counted else {} for encode in get_args(Encode)}

@@ -1,11 +1,12 @@
 """What ``show`` tells of a cell or of a plug-in."""
 
+import difflib
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness import discovery, results
+from harness import discovery, energy, results
 from harness.contracts.errors import UnknownPluginError
 from harness.contracts.row import Row
 from harness.data import catalogue
@@ -17,18 +18,22 @@ def about(name: str, /, *, runs: Path, published: Path) -> dict[str, Any]:
     """Return everything known of ``name``, by column.
 
     Raises:
-        UnknownPluginError: If neither a cell nor a plug-in is called so.
+        UnknownPluginError: If no cell, plug-in or energy model is called so.
     """
     found = find(name, runs=runs, published=published)
     if found is not None:
         return dict(json.loads(found.to_json()))
+    told: dict[str, Any] = {"name": name}
+    if name in energy.model_names():
+        return told | {"energy": energy.described(name)}
     kinds = [kind for kind in discovery.KINDS if name in discovery.names(kind)]
     if not kinds:
-        everything = ", ".join(name for kind in discovery.KINDS for name in discovery.names(kind))
+        plugins = {name for kind in discovery.KINDS for name in discovery.names(kind)}
+        near = difflib.get_close_matches(name, sorted(plugins.union(energy.model_names())), n=3)
         raise UnknownPluginError(
-            f"no cell under {runs} or {published} and no plug-in {name!r}: {everything}"
+            f"no cell under {runs} or {published} and no plug-in or energy model {name!r}; "
+            + (f"did you mean {' or '.join(near)}?" if near else "`list` has their names")
         )
-    told: dict[str, Any] = {"name": name}
     for kind in kinds:
         told |= {kind.removesuffix("s"): _described(kind, name)}
     return told
