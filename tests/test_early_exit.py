@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -55,6 +56,15 @@ EXIT_LABELS = np.array([0, 1, 0])
 
 def entropy(p: float) -> float:
     return -p * math.log(p) - (1 - p) * math.log(1 - p)
+
+
+def test_the_documented_example_runs() -> None:
+    page = Path(__file__).parents[1] / "docs" / "latency.md"
+    code = page.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    ledger = random_ledger(0)
+    logits, labels = random_case(samples=ledger.samples, steps=ledger.steps, classes=3, seed=0)
+    shown = {"test_logits": logits, "validation_logits": logits, "ledger": ledger}
+    exec(code, shown | {"test_labels": labels, "validation_labels": labels})  # noqa: S102  our own page
 
 
 @pytest.mark.parametrize(
