@@ -182,6 +182,13 @@ class Store:
         """Write the one row of a cell."""
         write_text(self.folder(row.cell) / "row.json", row.to_json() + "\n")
 
+    def known(self, cell: Cell, /) -> Row | None:
+        """Return the row of ``cell``; None if there is none that can be read."""
+        try:
+            return self.load(cell)
+        except StoreError:
+            return None
+
     def load(self, cell: Cell, /) -> Row | None:
         """Return the row of ``cell``, or None if it never ended."""
         return row_at(self.folder(cell) / "row.json")
@@ -257,7 +264,7 @@ def read_row(text: bytes, /) -> Row:
         SpecError: If it is none; of a later schema, it says that alone.
     """
     try:
-        return Row.from_json(text)
+        row = Row.from_json(text)
     except SpecError:
         versions = [int(found) for found in _SCHEMA.findall(text)]
         if versions and versions[-1] > Row.schema_version:
@@ -266,6 +273,11 @@ def read_row(text: bytes, /) -> Row:
                 f"{Row.schema_version}; update the harness"
             ) from None
         raise
+    teacher = row.cell.teacher
+    for seed in (row.cell.seed, None if teacher is None else teacher.seed):
+        if seed is not None and not 0 <= seed < 2**32:
+            raise SpecError(f"a seed must be in [0, 2**32), got {seed}")
+    return row
 
 
 _SCHEMA = re.compile(rb'"schema_version": ?([0-9]{1,9})\b')

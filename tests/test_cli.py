@@ -85,6 +85,8 @@ assert not heavy, heavy
         (("list", "method"), "there is no kind 'method'"),
         (("show", "nothing_like_it"), "or energy model 'nothing_like_it'; `list` has their names"),
         (("show", "logit_dk"), "did you mean logit_kd"),
+        (("merge", "a" * 300), "File name too long"),
+        (("run", "digits", "--jobs", "9" * 5000), "--jobs takes a number"),
         (("show", "horowitz_45nm_fp32"), "did you mean horowitz_45nm_fp32:cached"),
         (("conform", "nrose"), "did you mean norse?"),
         (("run", "cifar10_speedrun"), "teacher import FILE --model resnet20 --dataset cifar10"),
@@ -124,7 +126,8 @@ def test_energy_models_are_listed_and_show_their_prices_and_source() -> None:
 def test_report_without_rows_says_so(tmp_path: Path) -> None:
     done = harness("report", "digits", "--out", str(tmp_path))
     assert done.returncode == 3
-    assert "holds rows of digits; run the suite first" in done.stdout
+    assert "holds rows of digits; run the suite first" in done.stderr
+    assert not done.stdout
 
 
 SMALL = ("--methods", "direct", "--timesteps", "4", "--backends", "spikingjelly")

@@ -112,7 +112,7 @@ def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2."""
     try:
         app()
-    except (HarnessError, BrokenPipeError) as error:
+    except (HarnessError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # `harness list | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(Exit.DONE)

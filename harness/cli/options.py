@@ -34,7 +34,7 @@ Untuned = Annotated[
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", help="An axis of one method: kdsnn.weight=1,2. Repeatable."),
+    typer.Option("--set", help="An axis of one method: logit_kd.weight=1,2. Repeatable."),
 ]
 
 Devices = Annotated[

@@ -29,11 +29,11 @@ def axes_of(  # noqa: PLR0913  one option a filter
     from harness.engine.settings import settings_of
 
     return Axes(
-        methods=split(methods, "--methods"),
+        methods=names(methods, "--methods"),
         timesteps=numbers(timesteps, "--timesteps"),
         seeds=numbers(seeds, "--seeds"),
-        backends=split(backends, "--backends"),
-        models=split(models, "--models"),
+        backends=names(backends, "--backends"),
+        models=names(models, "--models"),
         recipe=recipe,
         as_chosen=as_chosen,
         start=start,
@@ -52,13 +52,19 @@ def split(texts: list[str] | None, option: str) -> tuple[str, ...] | None:
     return parts
 
 
+def names(texts: list[str] | None, option: str) -> tuple[str, ...] | None:
+    """Return the names that an option was given, each once, or None for all."""
+    parts = split(texts, option)
+    return parts and tuple(dict.fromkeys(parts))
+
+
 def numbers(texts: list[str] | None, option: str) -> tuple[int, ...] | None:
-    """Return the whole numbers that an option was given, or None for all."""
+    """Return the whole numbers that an option was given, each once, or None for all."""
     parts = split(texts, option)
     if parts is None:
         return None
     try:
-        return tuple(int(part) for part in parts)
+        return tuple(dict.fromkeys(map(int, parts)))
     except ValueError:
         raise SpecError(
             f"{option} takes whole numbers like 1,2,4, got {','.join(parts)!r}"
@@ -78,7 +84,7 @@ def slots_of(jobs: str | int | None, device: str, *, devices: int = 1, together:
         return devices if device.startswith("cuda") else max(1, cores // together)
     if jobs == "auto" and device.startswith("cuda"):
         return max(devices, cores)
-    if not re.fullmatch("-?[0-9]+", str(jobs)):
+    if not re.fullmatch("-?[0-9]{1,9}", str(jobs)):
         raise SpecError(f"--jobs takes a number, or auto on a GPU, got {jobs!r} for {device}")
     require_positive("--jobs", int(jobs))
     return int(jobs)
@@ -132,7 +138,7 @@ def seconds_of(option: str, text: str | None) -> float:
 
 
 def _shard(text: str | None) -> tuple[int, int]:
-    found = re.fullmatch(r"([0-9]+)/([0-9]+)", text or "1/1")
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text or "1/1")
     if found is None:
         raise SpecError(f"--shard takes one part of several like 1/4, got {text!r}")
     return int(found[1]), int(found[2])

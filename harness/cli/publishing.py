@@ -114,8 +114,8 @@ def publish(  # noqa: PLR0913  one option an output
         figures=figures,
         claimed=claimed,
     )
-    where = results if tables else f"neither {out} nor {results}"
-    _tell_trouble(found, f"{where} holds no rows of {suite}; run the suite first")
+    where = f"{results} holds no" if tables else f"neither {out} nor {results} holds"
+    _tell_trouble(found, f"{where} rows of {suite}; run the suite first")
     if as_json:
         _tell_machine(found)
     else:
@@ -134,7 +134,7 @@ def _tell_trouble(found: "Publication", nothing: str) -> None:
     if not found.rows:
         for line in found.changes.lines():
             print(line, file=sys.stderr)
-        print(f"nothing to do: {nothing}")
+        print(f"nothing to do: {nothing}", file=sys.stderr)
         raise typer.Exit(Exit.SOME_FAILED if found.refused else Exit.NOTHING_TO_DO)
     for warning in found.warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -13,6 +13,7 @@ import typer
 
 from harness import discovery
 from harness.cli.options import RUNS, AsJson, DataRoot, Device, Out, conditions_of
+from harness.cli.parsing import devices_of, require_device
 from harness.contracts.errors import SpecError
 
 teacher_app = typer.Typer(help="Teachers from elsewhere.", no_args_is_help=True)
@@ -76,6 +77,7 @@ def import_teacher(  # noqa: PLR0913  options of a verb
     from harness.data import catalogue
     from harness.engine.importing import import_checkpoint, presentations
 
+    require_device(devices_of(device, None)[0])
     found = import_checkpoint(
         file,
         model=model,

@@ -147,7 +147,7 @@ class _Seen:
         for each in self.standings:
             if each.has_failed:
                 log = each.row.provenance.log_path if each.row else None
-                why = one_line(each.why) + (f" ({log})" if log else "")
+                why = one_line(each.why + (f" ({log})" if log else ""))
                 yield f"{each.state:8} {each.cell.cell_id} {each.cell.label}: {why}"
 
     def columns(self) -> dict[str, object]:

@@ -92,7 +92,10 @@ def _seconds(row: Row) -> float | None:
         trained_s -= metrics.spared_seconds or 0.0
     if made.started_at is None or made.ended_at is None:
         return trained_s
-    whole = datetime.fromisoformat(made.ended_at) - datetime.fromisoformat(made.started_at)
+    try:
+        whole = datetime.fromisoformat(made.ended_at) - datetime.fromisoformat(made.started_at)
+    except (ValueError, TypeError):  # a stranger's row may say anything
+        return trained_s
     return max(whole.total_seconds(), trained_s or 0.0)
 
 

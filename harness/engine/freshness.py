@@ -252,7 +252,7 @@ class _Judge:
             row = self.row_of(cell)
             if row is None:
                 return Standing(cell=cell, state="missing")
-            return replace(self.judged(row), trust=self.trust_of(row))
+            return replace(self.judged(row), cell=cell, trust=self.trust_of(row))
         except StoreError as error:
             return Standing(cell=cell, state="damaged", why=str(error))
 

@@ -71,8 +71,10 @@ def failures(rows: Iterable[Row], /) -> list[str]:
             found[row.status, (row.error or "").splitlines()[0]].append(row)
     ordered = sorted(found, key=lambda key: (-len(found[key]), key))
     lines = [
-        visible(f"{len(found[key])} {key[0]}: {_few(found[key])}: {key[1][:_WIDTH]}")
-        + (f" ({log})" if (log := found[key][0].provenance.log_path) else "")
+        visible(
+            f"{len(found[key])} {key[0]}: {_few(found[key])}: {key[1][:_WIDTH]}"
+            + (f" ({log})" if (log := found[key][0].provenance.log_path) else "")
+        )
         for key in ordered[:_REASONS]
     ]
     if more := ordered[_REASONS:]:

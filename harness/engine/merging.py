@@ -22,6 +22,7 @@ from harness.engine import packed, trust
 from harness.engine.compare import unlike
 from harness.engine.folder import Evidence, Teachers, contradicted
 from harness.engine.teachers import WEIGHTS
+from harness.report._words import visible
 from harness.store import CHECKPOINT, PREDICTIONS, Store, write_atomically
 
 _FIGURES = 3  # of those that differ, so many are shown
@@ -61,11 +62,11 @@ class Conflict:
     def lines(self) -> Iterator[str]:
         """Yield both, a line each, and what to do."""
         ours, theirs = self.first.row, self.second.row
-        yield f"conflict: cell {ours.cell_id} {ours.cell.label}"
+        yield visible(f"conflict: cell {ours.cell_id} {ours.cell.label}")
         names = differing(ours, theirs)
         for one in (self.first, self.second):
             said, made = _said(one.row, names), one.row.provenance
-            yield (
+            yield visible(
                 f"  {said}: {one.place}, made {made.ended_at or 'at an unknown time'} "
                 f"on {made.gpu or made.cpu or 'an unknown machine'} "
                 f"(code {made.train_fp or 'unknown'})"

@@ -407,7 +407,6 @@ def _gathered(
         refused = list(map(str, before.damaged))
         own = list(_sound(store, suite, refused))
         own = [row for row in own if row.cell.judged == "test" and row.status != "machine"]
-        own_teachers = {row.cell_id: row for row in _sound(store, TEACHERS, refused)}
         stale = partial(
             freshness.stale, verified=proofs.read(folder, store.root), data_root=data_root
         )
@@ -416,12 +415,19 @@ def _gathered(
         refused += broken.values()
         readable = [row for row in either if row.cell.method not in broken]
         asked = _asked(suite, readable, store, before, settings or {})
+        taught = _taught(row for row in readable if row.cell_id in asked)
+        own_teachers = {
+            row.cell_id: row
+            for row in _sound(store, TEACHERS, refused)
+            if row.cell_id in taught and row.status != "machine"
+        }
         # What is asked no more, of a method that is gone, has no code to be held to.
         ours = [row for row in own if row.cell_id in asked] + [*own_teachers.values()]
         theirs = [row for row in before.rows.values() if row.cell_id in asked]
-        old = stale([*theirs, *before.teachers.values()], before)
+        their_teachers = [row for row in before.teachers.values() if row.cell_id in taught]
+        old = stale([*theirs, *their_teachers], before)
         new = stale(ours, Published(teachers=own_teachers, code=_code(ours, store, before)))
-        trusted = {row.cell_id: trust_of(store, row) for row in own}
+        trusted = _trusted(store, own, own_teachers.values(), before)
         doubted = {cell_id for cell_id, level in trusted.items() if level == "claimed"}
         known, changes = _joined(own, before, old, new, asked, () if claimed else doubted)
         rows = sorted((row for row in known.values() if row.cell_id in asked), key=_order)
@@ -632,19 +638,39 @@ def _teachers(
 
     ``old`` and ``new`` say which of these are stale.
     """
-    taught = [cell.teacher for cell in _of_any_seed(rows).values()]
-    cells = {cell_of(teacher).cell_id for teacher in taught if teacher}
-    named = {row.provenance.teacher_sha256 for row in rows}
+    named = {row.provenance.teacher_sha256 for row in rows} - {None}
     found = {
         name: [
-            (row.provenance.weights_sha256 in named, name not in stale, row)
+            ((bool(row.metrics), row.provenance.weights_sha256 in named, name not in stale), row)
             for known, stale in ((before.teachers, old), (own, new))
             if (row := known.get(name)) is not None
         ]
-        for name in sorted(cells)
+        for name in sorted(_taught(rows))
     }
-    # Of two, the one that the rows learnt from, and of equal weights the one that is not stale.
-    return [max(each, key=itemgetter(0, 1))[2] for each in found.values() if each]
+    # Of two with numbers, the one that the rows learnt from, and of equal weights the fresh one.
+    return [max(each, key=itemgetter(0))[1] for each in found.values() if each]
+
+
+def _taught(rows: Iterable[Row]) -> set[str]:
+    """Return the cells of the teachers that ``rows`` name."""
+    taught = (cell.teacher for cell in _of_any_seed(rows).values())
+    return {cell_of(teacher).cell_id for teacher in taught if teacher}
+
+
+def _trusted(
+    store: Store, own: Iterable[Row], teachers: Iterable[Row], before: Published
+) -> dict[str, Trust]:
+    """Return how far each of ``own`` is to be believed: no further than who taught it."""
+    published = {row.provenance.weights_sha256 for row in before.teachers.values()}
+    claimed = {
+        row.provenance.weights_sha256 for row in teachers if trust_of(store, row) == "claimed"
+    } - published
+    return {
+        row.cell_id: "claimed"
+        if row.provenance.teacher_sha256 in claimed - {None}
+        else trust_of(store, row)
+        for row in own
+    }
 
 
 def _code(rows: Sequence[Row], store: Store, before: Published) -> dict[str, Mapping[str, str]]:

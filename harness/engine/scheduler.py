@@ -304,7 +304,7 @@ class _Shift:
     def _row(self, end: End, order: Order, *, cut_off: bool) -> Row:
         cell = order.cell
         sent = self.words.pop(cell.cell_id, None)
-        before = self.store.load(cell)
+        before = self.store.known(cell)
         if before is not None and before.provenance.log_path == _log_of(order):
             return before
         kept = progress_of(self.store, cell)
@@ -329,7 +329,7 @@ class _Shift:
     def _set_back(self, order: Order) -> None:
         """Let a cell be due: what it ran out of was not its own to have."""
         cell = order.cell
-        before = self.store.load(cell)
+        before = self.store.known(cell)
         if before is None or before.status != "ok":
             words = "out of memory beside other cells; the same command runs it alone"
             self._saved(_without_numbers(order, "machine", words), order)

@@ -169,7 +169,7 @@ def chosen(search: Search, store: Store, /) -> Tuning | None:
     that diverged or failed at a seed is no choice, and a method of which nothing succeeded
     keeps its defaults.
     """
-    found = [store.load(cell) for cell in search.cells]
+    found = [store.known(cell) for cell in search.cells]
     if any(row is None or row.status == "machine" for row in found):
         return None
     trials = [_told(row) for row in found if row is not None]

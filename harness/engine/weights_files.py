@@ -38,5 +38,5 @@ def _states(stored: Any) -> Iterator[dict[str, Tensor]]:
     for name in ("state_dict", "model", "net"):
         if isinstance(stored.get(name), dict):
             yield stored[name]
-    if all(isinstance(value, Tensor) for value in stored.values()):
+    if all(isinstance(name, str) and isinstance(value, Tensor) for name, value in stored.items()):
         yield stored

@@ -110,13 +110,17 @@ def load(factory: str, weights: Path, /, *, call: Call) -> ForeignNetwork:
 
 
 def _factory(path: str) -> Callable[[], Any]:
-    if not re.fullmatch(r"[\w.]+:\w+", path):
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+", path):
         raise SpecError(f"--module takes package.module:factory, got {path!r}")
     name, _, attribute = path.partition(":")
     try:
         found = getattr(importlib.import_module(name), attribute)
     except (ImportError, AttributeError) as error:
         raise SpecError(f"--module {path}: {error}; it must be importable from here") from error
+    except Exception as error:  # code of others raises whatever it does
+        raise SpecError(
+            f"--module {path}: to import {name} is a {type(error).__name__}: {error}; mend it first"
+        ) from error
     if not callable(found):
         raise SpecError(f"--module {path} is a {type(found).__name__}, which makes nothing")
     factory: Callable[[], Any] = found

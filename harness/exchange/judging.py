@@ -27,6 +27,7 @@ from harness.training.lesson import computing
 from harness.training.student import Student, no_simulator
 
 Standing = Literal["claimed", "verified"]
+ROUNDED = 9  # digits of a percentage behind which a float is rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,13 @@ def neurons_of(backend: str, /) -> Callable[[NeuronSpec], nn.Module]:
 
 
 def as_student(network: nn.Module, /, *, timesteps: int) -> Student:
-    """Return ``network``, callable as ``harness.contracts.model.Network``, as a student."""
+    """Return ``network``, callable as ``harness.contracts.model.Network``, as a student.
+
+    Raises:
+        SpecError: If it is to answer in no step.
+    """
+    if timesteps < 1:
+        raise SpecError(f"timesteps must be at least 1, got {timesteps!r}")
 
     def no_twin(_: Callable[[], nn.Module]) -> nn.Module:
         raise UnsupportedError("a network from elsewhere has no other realisation")
@@ -156,7 +163,9 @@ def _percentage(text: str) -> Decimal:
 def _is(accuracy: float, claimed: Decimal) -> bool:
     """Return whether ``accuracy``, rounded to the digits of the claim, is the claim.
 
-    Half a unit of its last digit either way: whoever wrote it may have rounded down or up.
+    Half a unit of its last digit either way: whoever wrote it may have rounded down or up. No
+    digit counts for more than a percent, however it is written, or ``1e2`` would be 50 to 150.
     """
-    half = Decimal(1).scaleb(claimed.as_tuple().exponent) / 2  # type: ignore[arg-type]  # finite, so the exponent is a number
-    return abs(Decimal(100 * accuracy) - claimed) <= half + Decimal("1e-9")
+    exponent: int = claimed.as_tuple().exponent  # type: ignore[assignment]  # it is finite
+    half = Decimal("0.5").scaleb(max(-ROUNDED, min(exponent, 0)))
+    return abs(Decimal(100 * accuracy) - claimed) <= half + Decimal(1).scaleb(-ROUNDED)

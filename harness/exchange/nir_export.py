@@ -60,7 +60,11 @@ def to_nir(network: nn.Module, shape: Shape, /, *, dt_s: float = DT_S) -> "nir.N
     writer = _Writer(trace(network, shape), dt_s=dt_s)
     writer.write()
     metadata = {"dt": dt_s, "readout": READ_OUT}
-    return nir.NIRGraph(writer.nodes, list(writer.edges), metadata=metadata)
+    try:
+        return nir.NIRGraph(writer.nodes, list(writer.edges), metadata=metadata)
+    except ValueError as error:  # shapes that do not follow from one another
+        words = " ".join(str(error).split())
+        raise UnsupportedError(f"nir refuses the graph of the network: {words}") from error
 
 
 def write(graph: "nir.NIRGraph", path: Path, /) -> None:

@@ -1,5 +1,6 @@
 """A graph of NIR as a student on a simulator of the house."""
 
+import math
 from collections.abc import Callable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -42,9 +43,26 @@ def read(path: Path, /) -> "nir.NIRGraph":
 
 
 def dt_of(graph: "nir.NIRGraph", /) -> float:
-    """Return what a step lasts in seconds, by the graph's metadata, or ``DT_S``."""
+    """Return what a step lasts in seconds, by the graph's metadata, or ``DT_S``.
+
+    Raises:
+        SpecError: If the metadata says no duration.
+    """
     said = graph.metadata.get("dt") if isinstance(graph.metadata, dict) else None
-    return DT_S if said is None else float(said)
+    return DT_S if said is None else _seconds("dt in the graph's metadata", said)
+
+
+def _seconds(name: str, said: Any) -> float:
+    try:
+        seconds = float(said)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise SpecError(
+            f"{name} is what a step lasts, a positive number of seconds, got {said}; say it with "
+            "--dt 1e-4"
+        )
+    return seconds
 
 
 def from_nir(
@@ -57,9 +75,10 @@ def from_nir(
 
     Raises:
         UnsupportedError: If the graph goes round in a circle, or the contract cannot mean a node.
-        SpecError: If the metadata of a node contradicts its numbers.
+        SpecError: If the metadata of a node contradicts its numbers, two nodes would have one
+            name, or a step lasts no time.
     """
-    reader = _Reader(graph, neuron, dt_of(graph) if dt_s is None else dt_s)
+    reader = _Reader(graph, neuron, dt_of(graph) if dt_s is None else _seconds("dt", dt_s))
     return reader.network()
 
 
@@ -87,6 +106,7 @@ class _Reader:
         # The read-out last, whatever else the order allows.
         last = self.sources[end][0]
         order = [name for name in order if name != last] + [last]
+        self._require_distinct([begin, *order])
         parts = {self.names[name]: self._module(name, self.nodes[name]) for name in order}
         steps = [
             Step(name=self.names[name], sources=tuple(self.names[s] for s in self.sources[name]))
@@ -94,6 +114,17 @@ class _Reader:
         ]
         shape = tuple(int(size) for size in self.nodes[begin].input_type["input"])
         return GraphNetwork(shape, parts, steps)
+
+    def _require_distinct(self, nodes: list[str]) -> None:
+        """Refuse ``nodes`` of which one would take the place of another."""
+        named: dict[str, str] = {}
+        for node in nodes:
+            name = self.names[node]
+            if (other := named.setdefault(name, node)) != node:
+                raise SpecError(
+                    f"the nodes {other!r} and {node!r} would both be called {name!r}; rename one "
+                    "of them in the file"
+                )
 
     def _only(self, kind: type) -> str:
         found = [name for name, node in self.nodes.items() if isinstance(node, kind)]

@@ -109,12 +109,12 @@ def spec_of(
 
     Raises:
         UnsupportedError: If the contract cannot mean it, in words.
-        SpecError: If the node's metadata says another neuron than its numbers.
+        SpecError: If the node's metadata says another neuron than its numbers, or none.
     """
     said = node.metadata.get("spec")
     if said is None:
         return _by_numbers(name, node, dt_s=dt_s), None
-    told = json.loads(said if isinstance(said, str) else said.decode())
+    told = _told(name, said)
     w = told.pop("w", None)
     spec = NeuronSpec(**told)
     meant = _node(spec, node.v_threshold.shape, node.v_threshold.dtype, dt_s=dt_s, w=w)
@@ -126,6 +126,20 @@ def spec_of(
                 "delete the node's metadata if the numbers are right"
             )
     return spec, w
+
+
+def _told(name: str, said: Any) -> dict[str, Any]:
+    """Return the words of a node's metadata, of which ``w`` is a number if it is there."""
+    try:
+        told = json.loads(said)
+    except (TypeError, ValueError):
+        told = None
+    if not isinstance(told, dict) or not isinstance(told.get("w"), int | float | None):
+        raise SpecError(
+            f"{name}.metadata['spec'] is a JSON object with the fields of a neuron, and w a "
+            f"number, got {said!r}; delete the node's metadata if the numbers are right"
+        )
+    return told
 
 
 def _by_numbers(name: str, node: "nir.IF | nir.LIF", *, dt_s: float) -> NeuronSpec:

@@ -2,8 +2,8 @@
 
 A topology here is Python, and its sums, views and poolings are no modules. So the network is
 run on one sample for one step, and every tensor is followed by the memory it lies in: modules
-without children and layers of neurons are nodes, a view is what it views, and a sum is a list
-of what it adds up.
+without children and layers of neurons are nodes, a view of all elements in their order is what
+it views, and a sum is a list of what it adds up.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +20,7 @@ from harness.contracts.errors import UnsupportedError
 from harness.neurons.spiking import SpikingLayer
 
 INPUT = "input"
+SUMS = frozenset({"add", "add_", "__add__", "__iadd__"})
 Shape = tuple[int, ...]
 
 
@@ -61,8 +62,8 @@ def trace(network: nn.Module, shape: Shape, /) -> Graph:
     """Return the graph of ``network``, which is called as ``harness.contracts.model.Network``.
 
     Raises:
-        UnsupportedError: If it does something that is neither a module, a view, a sum nor an
-            average over a window; names it.
+        UnsupportedError: If it does something that is neither a module, a view of all elements
+            in their order, a sum nor an average over a window; names it.
     """
     for name, module in network.named_modules():
         if getattr(module, "sees_time", False):
@@ -73,7 +74,8 @@ def trace(network: nn.Module, shape: Shape, /) -> Graph:
     network.eval()
     tracer = _Tracer(stimulus)
     try:
-        with torch.no_grad(), _watched(network, tracer), tracer:
+        # Inference mode counts no writes into tensors.
+        with torch.inference_mode(mode=False), torch.no_grad(), _watched(network, tracer), tracer:
             answer: Tensor = network(stimulus, 1).logits
     finally:
         network.train(was_training)
@@ -105,6 +107,14 @@ def _leaves(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]
         yield from _leaves(part, f"{name}.{child}" if name else child)
 
 
+@dataclass(frozen=True)
+class _Signal:
+    """What adds up to ``value``, kept: freed memory would be taken for what lay there."""
+
+    sources: tuple[str, ...]
+    value: Tensor
+
+
 class _Tracer(TorchFunctionMode):
     """Follows the signals of one pass."""
 
@@ -112,8 +122,7 @@ class _Tracer(TorchFunctionMode):
         super().__init__()
         self.nodes: list[Node] = []
         self._inside = 0
-        self._known: dict[int, tuple[str, ...]] = {_memory(stimulus): (INPUT,)}
-        self._alive: list[Tensor] = [stimulus]  # freed memory would be taken for what lay there
+        self._known: dict[int, _Signal] = {_memory(stimulus): _Signal((INPUT,), stimulus)}
 
     def sources_of(self, signal: Tensor) -> tuple[str, ...]:
         """Return what adds up to ``signal``."""
@@ -127,7 +136,12 @@ class _Tracer(TorchFunctionMode):
                 f"{name} is made of something that is computed outside of any module, which no "
                 "exchange format is told"
             )
-        return known
+        if not _is_whole(signal, known.value):
+            raise UnsupportedError(
+                f"{name} is made of a part of {' + '.join(known.sources)}, or of its elements in "
+                "another order, which no exchange format is told; put that into a module"
+            )
+        return known.sources
 
     def enter(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:  # noqa: ARG002  a hook's signature
         """Stop looking until the module has answered."""
@@ -152,30 +166,54 @@ class _Tracer(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        answer = func(*args, **(kwargs or {}))
-        if self._inside == 0 and isinstance(answer, Tensor):
-            self._look(func.__name__, args, kwargs or {}, answer)
+        options = kwargs or {}
+        signals = [] if self._inside else self._signals((args, options))
+        before = [signal._version for signal in signals]  # noqa: SLF001  torch has no public name for it
+        answer = func(*args, **options)
+        if signals:
+            written = before != [signal._version for signal in signals]  # noqa: SLF001  as above
+            self._look(_called(func), signals[0], args, options, answer, written=written)
         return answer
 
+    def _signals(self, value: Any) -> list[Tensor]:
+        return [part for part in _tensors(value) if _memory(part) in self._known]
+
     def _look(
-        self, name: str, args: Sequence[Any], options: Mapping[str, Any], answer: Tensor
+        self,
+        name: str,
+        signal: Tensor,
+        args: Sequence[Any],
+        options: Mapping[str, Any],
+        answer: Any,
+        *,
+        written: bool,
     ) -> None:
-        given = [part for part in args if isinstance(part, Tensor) and _memory(part) in self._known]
-        if not given:
-            return
-        if name == "flatten" and (args[1:2] or (options.get("start_dim", 0),))[0] > 0:
-            self._file(self._numbered("flatten"), nn.Flatten(), given[0], answer, 1)
-        elif name in {"add", "__add__"} and len(given) == 2:
-            self._know(answer, self._in_order(*(self._known[_memory(part)] for part in given)))
-        elif _memory(answer) in self._known:
-            return  # a view
-        elif name == "avg_pool2d":
+        if name in SUMS and _is_plain_sum(args, options) and len(self._signals(args)) == 2:
+            self._know(answer, self._in_order(*(self._sources(name, part) for part in args)))
+        elif written:
+            raise UnsupportedError(
+                f"the network writes into a signal by {name}, which no exchange format is told; "
+                "put it into a module, or make a new tensor"
+            )
+        elif name == "flatten" and _is_flat(args, options, answer):
+            self._file(self._numbered("flatten"), nn.Flatten(), signal, answer, 1)
+        elif views := self._signals(answer):
+            self._require_whole(name, views)
+        elif name == "avg_pool2d" and args:
             pooling = nn.AvgPool2d(*args[1:], **options)
-            self._file(self._numbered("pool"), pooling, given[0], answer, 1)
-        else:
+            self._file(self._numbered("pool"), pooling, signal, answer, 1)
+        elif isinstance(answer, Tensor):
             raise UnsupportedError(
                 f"the network computes {name} outside of any module, which no exchange format is "
                 "told; put it into a module, or write it as a sum, a view or an average"
+            )
+
+    def _require_whole(self, name: str, views: Sequence[Tensor]) -> None:
+        """Refuse ``views`` that leave out, repeat or rearrange elements."""
+        if not all(_is_whole(view, self._known[_memory(view)].value) for view in views):
+            raise UnsupportedError(
+                f"the network takes a part of a signal by {name}, or its elements in another "
+                "order, which no exchange format is told; put it into a module"
             )
 
     def _in_order(self, *sums: tuple[str, ...]) -> tuple[str, ...]:
@@ -206,9 +244,43 @@ class _Tracer(TorchFunctionMode):
         self._know(answer, (name,))
 
     def _know(self, signal: Tensor, sources: tuple[str, ...]) -> None:
-        self._alive.append(signal)
-        self._known[_memory(signal)] = sources
+        self._known[_memory(signal)] = _Signal(sources, signal)
 
 
 def _memory(value: Tensor) -> int:
     return value.untyped_storage().data_ptr()
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in what a function is given or answers."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
+
+
+def _called(function: Callable[..., Any]) -> str:
+    """Return the name of a function of torch, for ``x.T`` that of the attribute."""
+    name: str = function.__name__
+    return getattr(function.__self__, "__name__", name) if name == "__get__" else name  # type: ignore[attr-defined]  # getters are bound
+
+
+def _is_plain_sum(args: Sequence[Any], options: Mapping[str, Any]) -> bool:
+    return len(args) == 2 and options.get("alpha", 1) == 1
+
+
+def _is_flat(args: Sequence[Any], options: Mapping[str, Any], answer: Tensor) -> bool:
+    """Return whether a sample became one row, ``[N, K]``."""
+    return (args[1:2] or (options.get("start_dim", 0),))[0] == 1 and answer.dim() == 2
+
+
+def _is_whole(view: Tensor, value: Tensor) -> bool:
+    """Return whether ``view``, in the memory of ``value``, has all its elements in its order."""
+    return view.dtype == value.dtype and torch.equal(_places(view), _places(value))
+
+
+def _places(value: Tensor) -> Tensor:
+    """Return where in its memory each element lies."""
+    memory = torch.arange(value.untyped_storage().nbytes() // value.element_size())
+    return memory.as_strided(value.shape, value.stride(), value.storage_offset()).flatten()

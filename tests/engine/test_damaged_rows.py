@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 
 from harness import cli, results
 from harness.contracts.cell import Cell
-from harness.contracts.errors import StoreError
+from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Metrics, Row
 from harness.engine import freshness, grid, proofs
 from harness.engine.grid import Axes
 from harness.engine.publish import publish
 from harness.results import Published
 from harness.statistics import wilson_interval
-from harness.store import PREDICTIONS, Store
+from harness.store import PREDICTIONS, Store, read_row
 
 LABELS = np.arange(4)
 # Right after each of two steps: 1 and 3 of 4.
@@ -126,6 +126,26 @@ def test_a_damaged_row_damages_its_own_cell_alone(store: Store, cells: list[Cell
     assert str(path) in damaged.why
     assert "Row.colour" in damaged.why
     assert other.state != "damaged"
+
+
+def test_a_row_with_a_seed_that_no_cell_can_have_is_refused(cells: list[Cell]) -> None:
+    taught = next(cell for cell in cells if cell.teacher is not None)
+    assert taught.teacher is not None
+    for seed in (-1, 2**32):
+        strange = [replace(taught, teacher=replace(taught.teacher, seed=seed))]
+        strange += [replace(taught, seed=seed)] if seed > 0 else []
+        for cell in strange:
+            line = Row(cell=cell, status="ok", metrics=METRICS).to_json().encode()
+            with pytest.raises(SpecError, match=rf"a seed must be in \[0, 2\*\*32\), got {seed}"):
+                read_row(line)
+
+
+def test_what_is_damaged_is_not_known_and_still_refused(store: Store, cells: list[Cell]) -> None:
+    assert store.known(cells[0]) == store.load(cells[0]) is not None
+    (store.folder(cells[0]) / "row.json").write_text("{")
+    assert store.known(cells[0]) is None
+    with pytest.raises(StoreError):
+        store.load(cells[0])
 
 
 def test_a_damaged_published_line_is_named_and_kept(store: Store, cells: list[Cell]) -> None:

@@ -64,6 +64,10 @@ def test_rows_without_numbers_and_clocks_put_back_mislead_nobody() -> None:
     [cell] = _cells(1)
     known = Forecast([Row(cell=cell, status="timeout", error="stopped"), _took(cell, -3600)])
     assert known.seconds(cell, "cpu") == 50, "what its training took"
+    for times in ({"started_at": "yesterday"}, {"started_at": "2026-01-01"}):
+        odd = _took(cell, 5)
+        odd = replace(odd, provenance=replace(odd.provenance, **times))
+        assert Forecast([odd]).seconds(cell, "cpu") == 5, "a stranger's row may say anything"
     untold = Row(cell=cell, status="ok", metrics=METRICS)
     assert Forecast([untold]).seconds(cell, "cpu") is None
 

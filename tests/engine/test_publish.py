@@ -16,6 +16,7 @@ from harness.engine import freshness, grid, show
 from harness.engine.grid import Axes
 from harness.engine.publish import Publication, beside, outdated, publish
 from harness.engine.settings import settings_of
+from harness.engine.trust import note_sources
 from harness.results import Published
 from harness.store import Store
 
@@ -182,6 +183,49 @@ def test_a_teacher_that_no_row_names_any_more_is_kept(runs: Path, folder: Path) 
     assert set(results.published("digits", results=folder).teachers) == {other.cell_id}
 
 
+@pytest.mark.parametrize("status", ["timeout", "failed"])
+def test_a_teacher_without_numbers_takes_no_place_of_one_with(
+    runs: Path, folder: Path, status: Status
+) -> None:
+    taught, skipped = cells(runs, "logit_kd")
+    assert taught.teacher is not None
+    teacher = stale(freshness.cell_of(taught.teacher))
+    rows = [fresh(taught), fresh(skipped, "skipped")]  # which names no weights, as that teacher
+    results.write(folder / "digits", Published(), rows, [teacher], {})
+    Store(runs).save(fresh(teacher.cell, status))
+    published(runs, folder)
+    kept = results.published("digits", results=folder).teachers[teacher.cell_id]
+    assert kept.status == "ok"
+
+
+def test_a_teacher_of_what_is_not_here_hides_no_board(runs: Path, folder: Path) -> None:
+    [cell] = cells(runs, "logit_kd", seeds=1)
+    assert cell.teacher is not None
+    Store(runs).save(fresh(cell))
+    for other in ({"dataset": "their_data"}, {"model": "their_model"}):
+        made = fresh(freshness.cell_of(cell.teacher))
+        Store(runs).save(replace(made, cell=replace(made.cell, **other), cell_id=""))
+    assert len(published(runs, folder).rows) == 1
+
+
+def test_a_student_is_believed_no_further_than_its_teacher(runs: Path, folder: Path) -> None:
+    [cell] = cells(runs, "logit_kd", seeds=1)
+    assert cell.teacher is not None
+    teacher, student = fresh(freshness.cell_of(cell.teacher)), fresh(cell)
+    weights = "a" * 64
+    teacher = replace(teacher, provenance=replace(teacher.provenance, weights_sha256=weights))
+    student = replace(student, provenance=replace(student.provenance, teacher_sha256=weights))
+    for row in (teacher, student):
+        Store(runs).save(row)
+    note_sources(Store(runs), teacher, ["elsewhere"])
+    strict = publish("digits", runs=runs, folder=folder, data_root=None, claimed=False)
+    assert not strict.rows
+    [(left, why)] = strict.changes.left
+    assert left == student
+    assert "claimed" in why
+    assert publish("digits", runs=runs, folder=folder, data_root=None, claimed=True).rows
+
+
 def test_damage_elsewhere_hides_no_cell(runs: Path, folder: Path) -> None:
     one, other = cells(runs, "direct")
     for cell in (one, other):
@@ -195,7 +239,8 @@ def test_damage_elsewhere_hides_no_cell(runs: Path, folder: Path) -> None:
         file.write("torn\n")
     assert show.find(one.cell_id, runs=runs / "none", published=folder) == found
     assert show.find("logit_kd", runs=runs, published=folder) is None
-    assert show.find("*", runs=runs, published=folder) is None
+    for name in ("*", "x**", ".", "../runs"):
+        assert show.find(name, runs=runs, published=folder) is None
 
 
 def test_what_is_published_is_said_by_kind_and_reason(runs: Path, folder: Path) -> None:

@@ -7,12 +7,13 @@ import pytest
 from typer.testing import CliRunner
 
 from harness import cli, discovery
+from harness.cli import parsing
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError, UnknownPluginError
 from harness.contracts.row import Metrics, Row
 from harness.contracts.tuning import Tuning
 from harness.contracts.values import identifying, to_plain
-from harness.engine import glance, grid
+from harness.engine import freshness, glance, grid, proofs
 from harness.engine.grid import Axes
 from harness.engine.settings import points, settings_of
 from harness.results import Published
@@ -106,6 +107,20 @@ def test_the_label_says_what_is_set_and_the_identity_what_it_is() -> None:
     assert "spelt" not in {**identifying(swept), **to_plain(swept)}
     assert "spelt" not in Row(cell=swept, status="failed", error="no").to_json()
     assert asked("logit_kd.temperature=0.1")[0].label.startswith("logit_kd[temperature=0.1] ")
+
+
+def test_a_cell_that_has_a_row_is_still_called_by_what_was_set(tmp_path: Path) -> None:
+    swept = asked("logit_kd.temperature=2,4")
+    store = Store(tmp_path)
+    for cell in swept:
+        store.save(Row(cell=cell, status="failed", error="no"))
+    found = freshness.standings(swept, store, Published(), proofs.Verified(), data_root=None)
+    assert [one.cell.label for one in found] == [cell.label for cell in swept]
+
+
+def test_names_and_numbers_count_once() -> None:
+    assert parsing.names(["direct,tet", "direct"], "--methods") == ("direct", "tet")
+    assert parsing.numbers(["7,7", "1", "07"], "--seeds") == (7, 1)
 
 
 def test_what_is_set_wins_over_what_tuning_chose_and_is_said() -> None:

@@ -112,6 +112,8 @@ def test_the_best_on_validation_is_chosen_and_of_equals_the_earliest(tmp_path: P
     found = chosen(search, store)
     assert found is not None
     assert found.learning_rate == 0.3
+    (store.folder(search.cells[1]) / "row.json").write_text("{")
+    assert chosen(search, store) is None
     assert [trial.accuracy for trial in found.trials] == [0.7, 0.8, None, 0.8]
     assert [trial.status for trial in found.trials] == ["ok", "ok", "diverged", "ok"]
 

@@ -110,6 +110,10 @@ def test_mistakes_are_one_line(cell: Cell, runs: Path, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no file"):
         typed("import", tmp_path / "none.nir", "--dataset", "digits", "--timesteps", 1)
     typed("export", cell.cell_id, *out, "--runs", runs)
+    with pytest.raises(SpecError, match="timesteps must be at least 1, got 0"):
+        typed("import", out[3], "--dataset", "digits", "--timesteps", 0)
+    with pytest.raises(SpecError, match=r"dt is what a step lasts, .* got 0"):
+        typed("import", out[3], "--dataset", "digits", "--timesteps", 1, "--dt", 0)
     with pytest.raises(SpecError, match="numbers like"):
         typed("import", out[3], "--dataset", "digits", "--timesteps", 1, "--mean", "a")
     with pytest.raises(StoreError, match=r"cannot write .*; name a file in a folder where you may"):

@@ -89,6 +89,30 @@ def test_a_network_may_be_given_all_steps_at_once(package: str, tmp_path: Path) 
         assert torch.equal(steps(frames, T).logits, train(frames, T).logits)
 
 
+@pytest.mark.parametrize("path", ["..x:y", ".x:y", "x..y:z", "x.:y"])
+def test_a_relative_module_is_no_factory(path: str) -> None:
+    with pytest.raises(SpecError, match=r"takes package\.module:factory, got"):
+        foreign._factory(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("def make(:", "is a SyntaxError"), ("1 / 0", "is a ZeroDivisionError: division by zero")],
+)
+def test_a_module_that_cannot_be_imported_is_named(
+    code: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "their_broken.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SpecError, match=f"--module their_broken:make: to import .* {words}"):
+        foreign._factory("their_broken:make")
+
+
+def test_a_student_answers_in_a_step_at_least() -> None:
+    with pytest.raises(SpecError, match="timesteps must be at least 1, got 0"):
+        as_student(nn.Flatten(), timesteps=0)
+
+
 def test_what_does_not_fit_is_refused_in_words(package: str, tmp_path: Path) -> None:
     weights = saved(package, "steps", tmp_path / "w.pt")
     refused = {
@@ -173,6 +197,11 @@ def test_neurons_of_unknown_cost_are_not_metered_as_nothing(few: Samples) -> Non
         (0.93714, "93", "claimed"),
         (1.0, "100", "verified"),
         (0.5, "50.5", "claimed"),
+        (0.9724, "0e999999", "claimed"),
+        (0.9724, "1e2", "claimed"),
+        (0.9724, "9e1", "claimed"),
+        (0.97, "9.7e1", "verified"),
+        (0.9724, "1e-9999999", "claimed"),
     ],
 )
 def test_a_claim_is_verified_to_its_own_digits(accuracy: float, claim: str, standing: str) -> None:

@@ -1,6 +1,10 @@
 """Export and import are inverse: the same spikes, the same operations, in a file of NIR's own."""
 
+import operator
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import nir
 import numpy as np
@@ -215,6 +219,92 @@ def test_a_norm_is_folded_with_the_bias_and_only_for_its_only_reader(*, read_twi
         torch.testing.assert_close(back(stimulus).logits, network(stimulus).logits)
 
 
+class Shortcut(nn.Module):
+    """Two layers, and what ``combined`` makes of their answers."""
+
+    def __init__(self, combined: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm = nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3)
+        self.linear = nn.Linear(60, 2)
+        self.double().eval()
+        self.combined = combined
+
+    def forward(self, stimulus: Tensor, /, *_: object) -> Output:
+        first = self.conv(stimulus)
+        combined = self.combined(first, self.norm(first))
+        return Output(logits=self.linear(combined.flatten(1)).unsqueeze(0))
+
+
+FAITHFUL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "a + b": lambda a, b: a + b,
+    "a += b": operator.iadd,
+    "a.add_(b)": lambda a, b: a.add_(b),
+    "a view": lambda a, b: a.view(-1, 3, 20).view(a.shape) + b,
+    "nothing": lambda a, b: nn.functional.dropout(a.contiguous(), training=False) + b,
+}
+UNFAITHFUL: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], str]] = {
+    "a.mul_(3)": (lambda a, _: a.mul_(3), "writes into a signal by mul_"),
+    "a.relu_()": (lambda a, _: a.relu_(), "writes into a signal by relu_"),
+    "relu": (lambda a, _: nn.functional.relu(a, inplace=True), "writes into a signal by relu"),
+    "a += 1": (lambda a, _: a.add_(1), "writes into a signal by add_"),
+    "a.data": (lambda a, _: (a.data.mul_(3), a)[1], "writes into a signal by mul_"),
+    "a[:] = 0": (lambda a, _: (operator.setitem(a, ..., 0), a)[1], "by __setitem__"),
+    "out": (lambda a, b: torch.mul(b, 2, out=a), "writes into a signal by mul"),
+    "alpha": (lambda a, b: torch.add(a, b, alpha=5), "computes add outside"),
+    "alpha in place": (lambda a, b: a.add_(b, alpha=5), "writes into a signal by add_"),
+    "transpose": (lambda a, _: a.transpose(1, 2), "by transpose, or its elements in another order"),
+    "permute": (lambda a, _: a.permute(0, 2, 3, 1), "by permute, or its elements in another"),
+    "a.mT": (lambda a, _: a.mT, "by mT, or its elements in another order"),
+    "as_strided": (lambda a, _: a.as_strided(a.shape, (60, 0, 5, 1)), "a part .* by as_strided"),
+    "slice": (lambda a, _: a[:, :1].expand(a.shape), "takes a part of a signal by __getitem__"),
+    "chunk": (lambda a, b: a.chunk(3, 1)[0] + b, "takes a part of a signal by chunk"),
+}
+
+
+@pytest.mark.parametrize("combined", FAITHFUL.values(), ids=FAITHFUL)
+@pytest.mark.parametrize("inference", [False, True])
+def test_sums_and_views_are_exported_as_they_are(
+    combined: Callable[[Tensor, Tensor], Tensor], *, inference: bool
+) -> None:
+    network, stimulus = Shortcut(combined), images((2, 4, 5))
+    with torch.inference_mode(inference):
+        graph = to_nir(network, (2, 4, 5))
+    back = from_nir(graph, neurons_of("reference")).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(back(stimulus).logits, network(stimulus).logits)
+
+
+@pytest.mark.parametrize(("combined", "words"), UNFAITHFUL.values(), ids=UNFAITHFUL)
+def test_what_changes_a_signal_where_it_lies_is_refused(
+    combined: Callable[[Tensor, Tensor], Tensor], words: str
+) -> None:
+    with pytest.raises(UnsupportedError, match=words):
+        to_nir(Shortcut(combined), (2, 4, 5))
+
+
+class Turned(nn.Module):
+    """A module without weights that answers what it is given, in another order."""
+
+    def forward(self, value: Tensor) -> Tensor:
+        return value.transpose(2, 3)
+
+
+def test_a_signal_that_a_module_turned_is_another() -> None:
+    turned = Turned()
+    network = Shortcut(lambda a, _: (turned(a), a)[1])
+    network.turned = turned
+    with pytest.raises(UnsupportedError, match="flatten1 is made of a part of turned, or of its"):
+        to_nir(network, (2, 4, 5))
+
+
+def test_shapes_that_nir_cannot_follow_are_refused() -> None:
+    network = Topology(nn.Linear(32, 2))
+    network.change = lambda signal: signal.view(len(signal), -1)  # type: ignore[method-assign]  # short for a class
+    with pytest.raises(UnsupportedError, match="nir refuses the graph of the network"):
+        to_nir(network, (1, 4, 4))
+
+
 class Unknown(SpikingLayer):
     def forward(self, current: Tensor, *_: object) -> Tensor:
         return current * 1
@@ -253,6 +343,39 @@ def test_a_recurrent_graph_is_refused() -> None:
     edges = [("input", "a"), ("a", "b"), ("b", "a"), ("b", "output")]
     with pytest.raises(UnsupportedError, match="recurrent"):
         from_nir(nir.NIRGraph(nodes, edges), neurons_of("reference"))
+
+
+def chained(*names: str, metadata: dict[str, Any] | None = None) -> nir.NIRGraph:
+    """Return nodes of those names in a row: an input, layers that double, an output."""
+    nodes: dict[str, Any] = {name: nir.Linear(2 * np.eye(1)) for name in names}
+    nodes[names[0]] = nir.Input({"input": np.array([1])})
+    nodes[names[-1]] = nir.Output({"output": np.array([1])})
+    return nir.NIRGraph(nodes, list(pairwise(names)), metadata=metadata or {})
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("in", "a.b", "a_b", "out"), "'a.b' and 'a_b' would both be called 'a_b'"),
+        (("in", "input", "b", "out"), "'in' and 'input' would both be called 'input'"),
+    ],
+)
+def test_nodes_whose_names_collide_are_refused(names: tuple[str, ...], words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        from_nir(chained(*names), neurons_of("reference"))
+
+
+def test_the_name_of_an_output_is_nobodys() -> None:
+    back = from_nir(chained("in", "a.b", "c", "a_b"), neurons_of("reference"))
+    assert back(torch.ones(1, 1, dtype=torch.float64)).logits.item() == 4.0
+
+
+@pytest.mark.parametrize("said", ["abc", 0.0, -1.0, float("nan"), float("inf"), [1, 2]])
+def test_a_file_whose_steps_last_no_time_is_refused(said: object) -> None:
+    graph = chained("in", "a", "out", metadata={"dt": said})
+    with pytest.raises(SpecError, match="dt in the graph's metadata is what a step lasts"):
+        from_nir(graph, neurons_of("reference"))
+    assert from_nir(graph, neurons_of("reference"), dt_s=1e-3).steps
 
 
 def test_an_unknown_node_is_named() -> None:

@@ -126,6 +126,16 @@ def test_numbers_that_contradict_the_words_are_refused(part: str) -> None:
         spec_of("x", edited, dt_s=DT_S)
 
 
+@pytest.mark.parametrize(
+    "said", ["x", "[]", "5", 5, b"\xff", '{"kind": "plif", "w": "a"}', '{"kind": "plif", "w": []}']
+)
+def test_words_that_are_no_neuron_are_refused(said: Any) -> None:
+    edited = node(NeuronSpec())
+    edited.metadata["spec"] = said
+    with pytest.raises(SpecError, match=r"x\.metadata\['spec'\] is a JSON object .*, got "):
+        spec_of("x", edited, dt_s=DT_S)
+
+
 def test_another_step_contradicts_the_words() -> None:
     with pytest.raises(SpecError, match="tau is not what"):
         spec_of("x", node(NeuronSpec()), dt_s=1.0)
