@@ -1,14 +1,20 @@
 """What a student brings along before its first step, on networks whose answer is known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from harness.contracts.errors import UnsupportedError
 from harness.contracts.model import Output
+from harness.engine import grid
+from harness.engine.probing import probe_cell
 from harness.evaluation.probe import Shown, probe
 from harness.neurons.spiking import SpikingNeuron
+from harness.results import Published
+from harness.store import Store
 from tests.methods.small import STATIC, student
 
 SAMPLES = 60
@@ -79,3 +85,10 @@ def test_a_student_is_left_as_it_was(kind: str) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(weight.grad is None for weight in learner.parameters())
     assert not any(module._forward_hooks for module in learner.network.modules())
+
+
+@pytest.mark.parametrize(("suite", "gives"), [("tracking_quick", "boxes"), ("oad_quick", "frames")])
+def test_what_decides_no_classes_is_refused(suite: str, gives: str) -> None:
+    asked = grid.cells(suite, grid.Axes(), Store(Path("nothing")), Published())[0]
+    with pytest.raises(UnsupportedError, match=f"has no classes to tell apart: .* gives {gives}"):
+        probe_cell(asked, None)

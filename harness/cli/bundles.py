@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Exit, Out, Results
+from harness.cli.parsing import require_positive
 from harness.contracts.errors import SpecError
 
 if TYPE_CHECKING:
@@ -122,8 +123,9 @@ def verify(  # noqa: PLR0913  one option an output
     from harness.store import Store, write_text
 
     for option, value in (("--samples", samples), ("--jobs", jobs), ("--timeout", timeout)):
-        if not value > 0:
-            raise SpecError(f"{option} must be positive, got {value!r}")
+        require_positive(option, value)
+    if seed is not None and seed < 0:
+        raise SpecError(f"--seed must not be negative, got {seed!r}; leave it out for the default")
     draw = secrets.randbelow(2**32) if seed is None else seed
     findings = []
     with opened(source) as evidence:

@@ -2,14 +2,18 @@
 
 import json
 import math
+import signal
 import sys
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from harness import discovery
+from harness.cli import simulators
+from harness.cli.interrupts import interruptible
 from harness.cli.options import (
     RESULTS,
     RUNS,
@@ -23,13 +27,14 @@ from harness.cli.options import (
     Results,
     conditions_of,
 )
-from harness.cli.parsing import axes_of, require_positive, slots_of
+from harness.cli.parsing import axes_of, require_device, require_positive, slots_of
 from harness.cli.standings import require_data
 from harness.contracts.errors import SpecError, StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
 
 if TYPE_CHECKING:
     from harness.contracts.backend import Backend
+    from harness.engine.reverify import Verification
 
 
 def probe(
@@ -123,7 +128,9 @@ def reproduce(
     row = find(cell_id, runs=out, published=results)
     if row is None:
         raise SpecError(f"no row {cell_id!r} under {out} or {results}; `plan` lists them")
+    require_device(device)
     require_data([row.cell], data_root)
+    simulators.require([row.cell.backend])
     threads, deterministic = row.provenance.threads or 1, row.provenance.deterministic is not False
     conditions = conditions_of(device, data_root, out, deterministic=deterministic, threads=threads)
     found = run_again(row, conditions, timeout_s=timeout)
@@ -166,20 +173,31 @@ def reverify(
             f"nothing to do: no code of {suite} moved", file=sys.stderr if as_json else sys.stdout
         )
         raise typer.Exit(Exit.NOTHING_TO_DO)
-    require_data([row.cell for row in rows], data_root)
+    require_data([row.cell for row in rows if not engine.no_code_for(row.cell)], data_root)
     outcomes: Counter[str] = Counter()
-    for found in engine.note(rows, out, results, data_root, slots=slots):
-        outcomes[found.outcome] += 1
-        if as_json:
-            told = {"cell_id": found.row.cell_id, "outcome": found.outcome, "words": found.words}
-            print(json.dumps(told))
-        elif found.outcome != "same":
-            print(f"{found.outcome:10} {found.row.cell_id} {found.row.cell.label}: {found.words}")
+    happenings = engine.note(rows, out, results, data_root, slots=slots)
+    try:
+        with interruptible(), closing(happenings):
+            for found in happenings:
+                outcomes[found.outcome] += 1
+                _tell_verification(found, as_json=as_json)
+    except KeyboardInterrupt as error:
+        number = error.args[0] if error.args else signal.SIGINT
+        print("\ninterrupted; proofs are kept (resume with the same command)", file=sys.stderr)
+        raise typer.Exit(128 + number) from None
     if not as_json:
         counted = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
         print(f"{len(rows)} canaries: {counted}")
     if outcomes.keys() & {"moved", "no verdict"}:
         raise typer.Exit(Exit.SOME_FAILED)
+
+
+def _tell_verification(found: "Verification", *, as_json: bool) -> None:
+    if as_json:
+        told = {"cell_id": found.row.cell_id, "outcome": found.outcome, "words": found.words}
+        print(json.dumps(told))
+    elif found.outcome != "same":
+        print(f"{found.outcome:10} {found.row.cell_id} {found.row.cell.label}: {found.words}")
 
 
 def conform(backend: str, *, as_json: AsJson = False) -> None:

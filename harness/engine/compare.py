@@ -6,6 +6,7 @@ Imports no torch.
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -161,8 +162,11 @@ def rows_of(place: str, suite: str, /) -> dict[str, Row]:
     """Return the rows of ``suite`` in a folder of runs or results, or in a git revision.
 
     Raises:
-        StoreError: If ``place`` is neither, or holds no row of it.
+        SpecError: If ``suite`` is no name of one.
+        StoreError: If ``place`` is neither, or holds no row of it, or a damaged one.
     """
+    if not re.fullmatch(r"\w[\w-]*", suite):
+        raise SpecError(f"--suite takes a suite's name like digits, got {suite!r}")
     folder = Path(place)
     rows = _in_folder(folder, suite) if folder.is_dir() else _in_revision(place, suite)
     if not rows:
@@ -174,11 +178,17 @@ def _in_folder(folder: Path, suite: str) -> list[Row]:
     files = [*folder.glob(f"{suite}/*/row.json"), *folder.glob("*/row.json")]
     files += [*folder.glob(f"{suite}/*.jsonl"), *folder.glob("*.jsonl")]
     found = sorted({path for path in files if path.name != TUNING})
-    return [
-        row
-        for path in found
-        for row in _of_suite(str(path), read_bytes(path, FILE_BYTES).splitlines(), suite)
-    ]
+    return [row for path in found for row in _in_file(path, suite) if row.cell.suite == suite]
+
+
+def _in_file(path: Path, suite: str) -> Iterable[Row]:
+    text = read_bytes(path, FILE_BYTES)
+    if path.suffix == ".jsonl":
+        return _of_suite(str(path), text.splitlines(), suite)
+    try:
+        return [read_row(text)]
+    except SpecError as error:
+        raise StoreError(f"{path}: {error}; delete it or run its cell again") from error
 
 
 def _in_revision(revision: str, suite: str) -> list[Row]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from harness.contracts.cell import Cell
+from harness.contracts.errors import UnsupportedError
 from harness.data.streaming import some, unaugmented
 from harness.engine.resolve import resolve
 from harness.evaluation.probe import Probe, Shown, probe
@@ -22,9 +23,15 @@ def probe_cell(cell: Cell, data_root: Path | None, /) -> Probe:
 
     Raises:
         DataError: If the data is missing or damaged.
-        UnsupportedError: If the simulator cannot mean the neuron.
+        UnsupportedError: If the task decides no classes, or the simulator cannot mean the
+            neuron.
     """
     found = resolve(cell)
+    if "classes" not in found.task.gives:
+        raise UnsupportedError(
+            f"a probe is a linear classifier, and {cell.dataset} has no classes to tell apart: "
+            f"its task {found.card.task} gives {', '.join(found.task.gives)}"
+        )
     splits = found.dataset.load(data_root, timesteps=cell.timesteps)
     stimulus_of = found.presentation().begin("probe")
 

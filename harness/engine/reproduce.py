@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.contracts.cell import Cell
+from harness.contracts.errors import StoreError
 from harness.contracts.row import Row
 from harness.engine.compare import unlike
 from harness.engine.jobs import Conditions
@@ -42,7 +43,8 @@ def reproduce(row: Row, conditions: Conditions, /, *, timeout_s: float) -> Repro
     """Run the cell of ``row``, and its teacher, in an empty store; compare what comes.
 
     Raises:
-        StoreError: If its teacher was imported and is not in ``conditions.runs``.
+        StoreError: If its teacher was imported and is not in ``conditions.runs``, or what
+            failed is this machine, which says nothing of the row.
     """
     with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
         apart = Store(Path(folder))
@@ -51,6 +53,11 @@ def reproduce(row: Row, conditions: Conditions, /, *, timeout_s: float) -> Repro
         for event in conduct(cells, here, slots=1, timeout_s=timeout_s):
             if isinstance(event, CellEnded):
                 now = event.row
+                if now.status == "machine":
+                    raise StoreError(
+                        f"{event.cell.label}: this machine failed, not the cell: {now.error}; "
+                        "mend it or reproduce the row on another"
+                    )
                 if now.metrics is None and (now.status, now.error) != (row.status, row.error):
                     reason = f"{event.cell.label}: {now.status}: {now.error}"
                     return Reproduction(then=row, now=now, likeness="different", words=reason)

@@ -7,12 +7,13 @@ and is fresh again. Two runs that differ from each other are no verdict.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from harness import discovery, fingerprint
+from harness.contracts.cell import Cell
 from harness.contracts.errors import HarnessError, StoreError, UnsupportedError
 from harness.contracts.row import Row, Stage
 from harness.engine import proofs, worker
@@ -60,9 +61,10 @@ def verify(row: Row, data_root: Path | None, /) -> Verification:
             differing(now, canary_of(row.cell, data_root), stage) for stage in PARTS
         ):
             return Verification(row=row, outcome="no verdict", words="two runs here differ")
-    except UnsupportedError as error:
+    except (UnsupportedError, ModuleNotFoundError) as error:
         if row.canary is not None or str(error) != row.error:
-            return Verification(row=row, outcome="moved", words=str(error))
+            outcome: Outcome = "moved" if _is_installed(row.cell.backend) else "not run"
+            return Verification(row=row, outcome=outcome, words=str(error))
         moved = dict.fromkeys(PARTS, ())
     except HarnessError as error:
         return Verification(row=row, outcome="not run", words=str(error))
@@ -86,6 +88,10 @@ def _incomparable(row: Row, data_root: Path | None) -> Verification | None:
     return None
 
 
+def _is_installed(backend: str | None) -> bool:
+    return all(map(fingerprint.installed, discovery.packages_of(backend)))
+
+
 def _proof(row: Row, stage: Stage) -> Proof:
     return Proof(
         stage=stage,
@@ -103,6 +109,11 @@ def verify_all(
     Raises:
         StoreError: If a process died; names its log.
     """
+    codeless = {row.cell_id: why for row in rows if (why := no_code_for(row.cell))}
+    for row in rows:
+        if row.cell_id in codeless:
+            yield Verification(row=row, outcome="not run", words=codeless[row.cell_id])
+    rows = [row for row in rows if row.cell_id not in codeless]
     # Rows of one data set, T and teacher together: each process opens them once.
     ordered = sorted(rows, key=lambda row: (row.cell.dataset, row.cell.timesteps, row.cell_id))
     size = -(-len(ordered) // slots) if ordered else 1
@@ -122,10 +133,20 @@ def verify_all(
             raise StoreError(f"{happening.job.name}: died; see {happening.job.log_path}")
 
 
+def no_code_for(cell: Cell, /) -> str:
+    """Return which plug-in of ``cell`` is not here or cannot be read; empty if all can."""
+    try:
+        fingerprints(cell)
+    except HarnessError as error:
+        return str(error)
+    return ""
+
+
 def suspects(suite: str, runs: Path, folder: Path, /, *, sample: int | None) -> list[Row]:
     """Return the rows of ``suite``, and of its teachers, whose code or libraries moved.
 
-    Or ``sample`` rows, evenly over all there are, as if theirs had.
+    Or ``sample`` rows, evenly over all there are, as if theirs had. Code that is not here is
+    among what moved.
     """
     store, known = Store(runs), published(suite, results=folder)
     here = [row for row in store.rows(suite) if row.cell.judged == "test"]  # trials have no canary
@@ -133,11 +154,15 @@ def suspects(suite: str, runs: Path, folder: Path, /, *, sample: int | None) -> 
     for cell in map(cell_of, {row.cell.teacher for row in rows if row.cell.teacher}):
         rows += [row for row in (known.teachers.get(cell.cell_id), store.load(cell)) if row]
     noted = proofs.read(folder, runs)
+
+    def moved(row: Row) -> bool:
+        return bool(no_code_for(row.cell)) or has_moved(row, noted)
+
     # A cell that was run here and published has two rows, of other code; one proof if they agree.
     found = {
         tuple(key_of(row, stage) for stage in PARTS): row
         for row in rows
-        if row.status in {"ok", "skipped"} and (sample is not None or has_moved(row, noted))
+        if row.status in {"ok", "skipped"} and (sample is not None or moved(row))
     }
     ok = list(found.values())
     return ok if sample is None else ok[:: max(1, len(ok) // sample)][:sample]
@@ -145,7 +170,7 @@ def suspects(suite: str, runs: Path, folder: Path, /, *, sample: int | None) -> 
 
 def note(
     rows: Sequence[Row], runs: Path, folder: Path, data_root: Path | None, /, *, slots: int
-) -> Iterator[Verification]:
+) -> Generator[Verification]:
     """Verify ``rows`` and note the proofs, also of a run that is cut short."""
     found_alike: list[Proof] = []
     try:

@@ -7,14 +7,18 @@ from functools import cache
 
 from harness import discovery
 from harness.contracts.cell import Cell
+from harness.contracts.errors import SpecError
 from harness.contracts.method import MethodCard, Track
 from harness.contracts.values import Plain
 
 
 @cache
 def card_of(method: str, /) -> MethodCard | None:
-    """Return what a method says of itself; None without a card, or if it is no more."""
-    return discovery.method_card(method) if method in discovery.names("methods") else None
+    """Return what a method says of itself; None if it says nothing, or is no more or unreadable."""
+    try:
+        return discovery.method_card(method) if method in discovery.names("methods") else None
+    except SpecError:  # whoever lists methods names the file
+        return None
 
 
 def track_of(method: str, /) -> Track:

@@ -74,6 +74,8 @@ def hold(
 ) -> list[Held]:
     """Hold every claim of the method files against the nearest line of ``boards``.
 
+    A file that cannot be read claims nothing.
+
     Args:
         boards: Where to look.
         methods: Whose claims; None is of all there are.

@@ -13,6 +13,7 @@ from harness import statistics
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row
 from harness.report import _words as words
+from harness.report._answers import COUNTED, PricedRow
 from harness.report._board import Leaderboard, Line, Setting, is_of, require_line
 from harness.report._words import Column, table
 
@@ -28,7 +29,7 @@ class Pair:
     Attributes:
         first: The row of one.
         second: Of the other.
-        backend: The simulator, or all of them where every line is equal on all.
+        backend: The simulator, or all those on which both rows say the same.
         samples: Test samples.
         first_alone: Of these, those that the first alone answers right.
         second_alone: Those that the second alone does.
@@ -75,6 +76,64 @@ class Held:
     left_out: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A question on one simulator: two lines and what each has with one seed, if anything."""
+
+    seed: int
+    ours: Line
+    theirs: Line
+    first: PricedRow | None
+    second: PricedRow | None
+
+    @property
+    def evidence(self) -> tuple[Any, ...]:
+        """All that both rows say but times, and nothing of other rows."""
+        return tuple(one and _evidence(one) for one in (self.first, self.second))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """One T and seed, on simulators that answer alike."""
+
+    asked: list[_Asked]
+
+    @property
+    def timesteps(self) -> int:
+        """T."""
+        return self.asked[0].ours.timesteps
+
+    @property
+    def seed(self) -> int:
+        """Of both networks."""
+        return self.asked[0].seed
+
+    @property
+    def backend(self) -> str:
+        """The simulators, by name."""
+        return ", ".join(sorted(one.ours.backend for one in self.asked))
+
+    @property
+    def where(self) -> str:
+        """What is asked, in words."""
+        lines = (self.asked[0].ours, self.asked[0].theirs)
+        cell = next(answer.row.cell for line in lines for answer in line.answers)
+        asked = f"{cell.model}, {cell.recipe_name}, T = {self.timesteps}"
+        return f"{asked}, {self.backend}, seed {self.seed}"
+
+    def is_answered_alike(self, other: _Asked) -> bool:
+        """Return whether ``other`` is the same question and its rows say the same."""
+        same = (self.timesteps, self.seed) == (other.ours.timesteps, other.seed)
+        return same and self.asked[0].evidence == other.evidence
+
+
+def _evidence(answer: PricedRow) -> tuple[Any, ...]:
+    said = answer.metrics
+    counts = [answer.figure(name) for name in COUNTED]
+    decided = said.score, said.further, said.score_by_step, said.agreement
+    return *decided, said.mean_steps_to_decide, said.early_exit, counts
+
+
 def mcnemar(
     board: Leaderboard,
     first: str,
@@ -104,23 +163,18 @@ def mcnemar(
     _check(board, first, second)
     pairs: list[Pair] = []
     left_out: list[str] = []
-    # What all simulators answer alike is one pair, not several that confirm each other.
-    settings = [one if backends else one.together for one in board.settings]
-    for where, ours, theirs in _lines(settings, first, second):
-        if timesteps is not None and ours.timesteps not in timesteps:
-            continue
-        if backends is not None and ours.backend not in backends:
-            continue
-        here, there = _by_seed(ours), _by_seed(theirs)
-        for seed in sorted(here.keys() | there.keys()):
-            if seed not in here or seed not in there:
-                lacking = ours.method if seed not in here else theirs.method
-                left_out.append(f"{where}, seed {seed}: {lacking} has no number")
-                continue
+    for setting in board.settings:
+        asked = [
+            lines
+            for lines in _lines(setting, first, second)
+            if timesteps is None or lines[0].timesteps in timesteps
+            if backends is None or lines[0].backend in backends
+        ]
+        for question in _questions(asked, joined=not backends):
             try:
-                pairs.append(_pair(here[seed], there[seed], ours.backend, decided))
+                pairs.append(_pair_of(question, decided))
             except StoreError as error:
-                left_out.append(f"{where}, seed {seed}: {error}")
+                left_out.append(f"{question.where}: {error}")
     if not pairs:
         why = left_out[0] if left_out else "they share no data set, budget, T and simulator"
         raise SpecError(f"{first} and {second} have no pair of networks: {why}")
@@ -176,17 +230,13 @@ def _winner(held: Held, pair: Pair) -> str:
     return held.first if pair.first_alone > pair.second_alone else held.second
 
 
-def _lines(
-    settings: Iterable[Setting], first: str, second: str
-) -> Iterator[tuple[str, Line, Line]]:
-    """Yield where both have a line, and the two."""
-    for setting in settings:
-        cell = setting.cell
-        for (timesteps, backend), lines in setting.tables.items():
-            where = f"{cell.model}, {cell.recipe_name}, T = {timesteps}, {backend}"
-            ours, theirs = (_the_line(lines, name, where) for name in (first, second))
-            if ours is not None and theirs is not None:
-                yield where, ours, theirs
+def _lines(setting: Setting, first: str, second: str) -> Iterator[tuple[Line, Line]]:
+    """Yield where both have a line, T by T and simulator by simulator."""
+    for (timesteps, backend), lines in setting.tables.items():
+        where = f"{setting.cell.model}, {setting.cell.recipe_name}, T = {timesteps}, {backend}"
+        ours, theirs = (_the_line(lines, name, where) for name in (first, second))
+        if ours is not None and theirs is not None:
+            yield ours, theirs
 
 
 def _the_line(lines: list[Line], name: str, where: str) -> Line | None:
@@ -197,8 +247,46 @@ def _the_line(lines: list[Line], name: str, where: str) -> Line | None:
     return found[0] if found else None
 
 
-def _by_seed(line: Line) -> Mapping[int, Row]:
-    return {answer.row.cell.seed: answer.row for answer in line.answers}
+def _questions(lines: Iterable[tuple[Line, Line]], *, joined: bool) -> list[_Question]:
+    """Return what each pair of lines was asked, by T, simulator and seed.
+
+    What several simulators answer alike is one question if ``joined``, not several that
+    confirm each other.
+    """
+    found: list[_Question] = []
+    for ours, theirs in lines:
+        here, there = _by_seed(ours), _by_seed(theirs)
+        for seed in here.keys() | there.keys():
+            first, second = here.get(seed), there.get(seed)
+            asked = _Asked(seed=seed, ours=ours, theirs=theirs, first=first, second=second)
+            alike = [one for one in found if joined and one.is_answered_alike(asked)]
+            if alike:
+                alike[0].asked.append(asked)
+            else:
+                found.append(_Question(asked=[asked]))
+    return sorted(found, key=lambda one: (one.timesteps, one.backend, one.seed))
+
+
+def _by_seed(line: Line) -> Mapping[int, PricedRow]:
+    return {answer.row.cell.seed: answer for answer in line.answers}
+
+
+def _pair_of(question: _Question, decided: Decided) -> Pair:
+    """Return the pair, read from the first simulator whose predictions are here.
+
+    Raises:
+        StoreError: If a method has no number, or no simulator's predictions can be read.
+    """
+    refused: list[StoreError] = []
+    for one in question.asked:
+        if one.first is None or one.second is None:
+            lacking = one.ours if one.first is None else one.theirs
+            raise StoreError(f"{lacking.method} has no number")
+        try:
+            return _pair(one.first.row, one.second.row, question.backend, decided)
+        except StoreError as error:
+            refused.append(error)
+    raise refused[0]
 
 
 def _pair(first: Row, second: Row, backend: str, decided: Decided) -> Pair:

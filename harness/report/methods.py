@@ -14,6 +14,7 @@ from harness.contracts.method import Claim, MethodCard, Track
 from harness.contracts.row import Row
 from harness.contracts.suite import Suite
 from harness.report import _words as words
+from harness.report._labels import card_of
 from harness.report._words import Column, table
 from harness.results import published
 
@@ -80,8 +81,11 @@ _TRACKS: Mapping[Track, tuple[str, str]] = {
 
 
 def page(results: Path) -> str:
-    """Return the page; the same files and rows give the same bytes."""
-    cards = {name: discovery.method_card(name) for name in discovery.names("methods")}
+    """Return the page; the same files and rows give the same bytes.
+
+    A method whose file cannot be read is left out.
+    """
+    cards = {name: card_of(name) for name in discovery.names("methods")}
     known = {name: card for name, card in cards.items() if card is not None}
     costs = {
         suite: found for suite in discovery.names("suites") if (found := _costs(results, suite))

@@ -1,13 +1,19 @@
 """A canary is the same at every run, different for every cell, and hears a change."""
 
+import os
+import signal
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from harness import discovery
+from harness import discovery, fingerprint
+from harness.cli import app
 from harness.contracts.cell import Cell
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.row import Canary, Metrics, Row
@@ -15,6 +21,7 @@ from harness.engine import canary, grid, proofs, reverify
 from harness.engine.canary import canary_of, differing
 from harness.engine.grid import Axes
 from harness.engine.proofs import Proof, Verified
+from harness.engine.reverify import Verification
 from harness.results import Published
 from harness.store import Store
 from harness.training import descent
@@ -143,3 +150,57 @@ def test_a_skipped_cell_is_proved_by_being_refused_for_the_same_reason() -> None
     assert reverify.verify(other, None).outcome == "moved"
     supported = Row(cell=cell("direct"), status="skipped", error="no")
     assert reverify.verify(supported, None).words == "was skipped: no"
+
+
+def test_a_simulator_that_is_not_installed_moved_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any) -> Canary:
+        raise UnsupportedError("Sinabs is not installed")
+
+    song = canary_of(cell("direct"), None)
+    monkeypatch.setattr(canary, "canary_of", missing)
+    of = replace(cell("direct"), backend="sinabs")
+    for version, outcome in ((None, "not run"), ("3.1.3", "moved")):
+        monkeypatch.setattr(fingerprint, "installed", lambda _, version=version: version)
+        found = reverify.verify(row(of, song), None)
+        assert (found.outcome, found.words) == (outcome, "Sinabs is not installed")
+
+
+def test_rows_whose_code_is_not_here_are_told_and_the_others_verified(tmp_path: Path) -> None:
+    ours, store = cell("direct"), Store(tmp_path / "runs")
+    theirs = replace(ours, method="somebodys_own")
+    elsewhere = replace(ours, dataset="somebodys_own")
+    song = canary_of(ours, None)
+    for of in (theirs, elsewhere, ours):
+        store.save(row(of, song))
+    rows = reverify.suspects("digits", store.root, tmp_path, sample=None)
+    assert {one.cell_id for one in rows} == {of.cell_id for of in (theirs, elsewhere, ours)}
+    found = {
+        one.row.cell_id: one
+        for one in reverify.verify_all(rows, None, slots=1, logs=tmp_path / "logs")
+    }
+    assert found[ours.cell_id].outcome == "same"
+    assert found[theirs.cell_id].outcome == found[elsewhere.cell_id].outcome == "not run"
+    assert "no 'somebodys_own' among the methods" in found[theirs.cell_id].words
+    assert "somebodys_own" in found[elsewhere.cell_id].words
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_proofs_of_a_verification_that_is_cut_short_are_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    made = row(cell("direct"), canary_of(cell("direct"), None))
+    Store(tmp_path / "runs").save(made)
+    proof = reverify._proof(made, "train")
+
+    def cut_short(*_: Any, **__: Any) -> Iterator[Verification]:
+        yield Verification(row=made, outcome="same", proofs=(proof,))
+        assert signal.getsignal(number) is not signal.SIG_DFL  # it would end the tests
+        os.kill(os.getpid(), number)
+        time.sleep(5)  # more than a signal takes
+
+    monkeypatch.setattr(reverify, "verify_all", cut_short)
+    places = ("--out", str(tmp_path / "runs"), "--results", str(tmp_path / "none"))
+    done = CliRunner().invoke(app, ["reverify", "digits", *places])
+    assert done.exit_code == 128 + number
+    assert "interrupted; proofs are kept (resume with the same command)" in done.output
+    assert proofs.read(tmp_path / "runs").proofs == (proof,)

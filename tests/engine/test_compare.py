@@ -4,13 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from harness.cli import app, simulators
+from harness.contracts.errors import HarnessError, SpecError, StoreError
 from harness.contracts.row import Row
 from harness.engine import reproduce as engine
-from harness.engine.compare import compare, unlike
+from harness.engine.compare import compare, rows_of, unlike
 from harness.engine.jobs import Conditions
 from harness.engine.reverify import Verification
 from harness.engine.scheduler import CellEnded
+from harness.results import published
+from harness.store import Store
 from tests.report.rows import BUDGET, right, with_cell, with_metrics, wrong
 
 
@@ -63,3 +68,52 @@ def test_either_interval_may_hold_the_other_accuracy(monkeypatch: pytest.MonkeyP
     assert _again(then, right("direct", 399), monkeypatch).likeness == "different"
     slower = with_metrics(then, train_seconds=99.0)
     assert _again(then, slower, monkeypatch).likeness == "identical"
+
+
+def test_a_failure_of_the_machine_is_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = replace(wrong("direct", "failed", "No CUDA GPUs are available"), status="machine")
+    with pytest.raises(StoreError, match="this machine failed, not the cell: No CUDA GPUs"):
+        _again(right("direct", 360), failed, monkeypatch)
+
+
+@pytest.mark.parametrize("kept", [0, 10, 400])
+def test_a_damaged_row_is_named_and_not_absent(tmp_path: Path, kept: int) -> None:
+    rows = [right("direct", 360, seed=seed) for seed in range(2)]
+    for row in rows:
+        Store(tmp_path).save(row)
+    assert rows_of(str(tmp_path), "toy").keys() == {row.cell_id for row in rows}
+    file = Store(tmp_path).folder(rows[0].cell) / "row.json"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(StoreError, match=f"{file}: .*; delete it or run its cell again"):
+        rows_of(str(tmp_path), "toy")
+
+
+def test_lines_of_a_file_that_are_no_rows_are_passed_over(tmp_path: Path) -> None:
+    row = right("direct", 360)
+    (tmp_path / "direct.jsonl").write_text(f'{{"note": 1}}\n{row.to_json()}\n')
+    assert rows_of(str(tmp_path), "toy").keys() == {row.cell_id}
+
+
+@pytest.mark.parametrize("suite", ["", "/x", "**x", "..", "a/b"])
+def test_what_is_no_name_of_a_suite_is_refused(tmp_path: Path, suite: str) -> None:
+    with pytest.raises(SpecError, match="--suite takes a suite's name like digits, got"):
+        rows_of(str(tmp_path), suite)
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("foo", "--device must be cpu, cuda or cuda:N, got 'foo'"),
+        ("cuda:77", "--device cuda:77: torch finds "),
+        ("cpu", "norse is not installed: pip install "),
+    ],
+)
+def test_where_no_cell_can_run_none_is_called_different(
+    monkeypatch: pytest.MonkeyPatch, device: str, said: str
+) -> None:
+    rows = published("digits").rows.values()
+    known = next(row for row in rows if row.cell.backend == "norse")
+    monkeypatch.setattr(simulators, "installed", lambda _: None)
+    done = CliRunner().invoke(app, ["reproduce", known.cell_id, "--device", device])
+    assert isinstance(done.exception, HarnessError)
+    assert str(done.exception).startswith(said)

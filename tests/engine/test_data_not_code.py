@@ -213,7 +213,7 @@ def test_comparing_names_the_line_that_is_no_row(tmp_path: Path) -> None:
     assert compare.rows_of(str(tmp_path / "a"), "toy") == {row.cell_id: row}
     path = Store(tmp_path / "a").folder(row.cell) / "row.json"
     path.write_text(row.to_json().replace('"ok"', '"splendid"'))
-    with pytest.raises(StoreError, match=rf"{path} line 1: Row\.status.*delete the line"):
+    with pytest.raises(StoreError, match=rf"{path}: Row\.status.*; delete it or run"):
         compare.rows_of(str(tmp_path / "a"), "toy")
 
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from harness import cli, discovery
 from harness.contracts.cell import Cell
-from harness.contracts.errors import StoreError
+from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.ledger import Ledger
 from harness.contracts.row import Metrics, Provenance, Row
 from harness.contracts.task import MetricSpec, Scale, Score
@@ -553,3 +553,6 @@ def test_the_command_line_exits_with_1_where_a_row_is_contradicted(tmp_path: Pat
     assert json.loads(told.output)["why"] == "no weights came with it"
     told = CliRunner().invoke(cli.app, ("verify", str(bare), "--samples", "0"))
     assert "--samples must be positive, got 0" in str(told.exception)
+    told = CliRunner().invoke(cli.app, ("verify", str(bare), "--seed", "-1"))
+    assert isinstance(told.exception, SpecError)
+    assert "--seed must not be negative, got -1" in str(told.exception)

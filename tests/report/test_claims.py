@@ -562,3 +562,14 @@ def test_a_mistake_is_told_before_anything_is_read(words: list[str], why: str) -
     ended = CliRunner().invoke(boards_app, words)
     assert isinstance(ended.exception, HarnessError)
     assert why in str(ended.exception)
+
+
+def test_a_file_that_cannot_be_read_claims_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def card_of(method: str) -> MethodCard:
+        if method == "torn_file":
+            raise SpecError("torn_file.py line 1: SyntaxError: invalid syntax")
+        return claiming()
+
+    monkeypatch.setattr(discovery, "names", lambda _: ("torn_file", "whole_file"))
+    monkeypatch.setattr(discovery, "method_card", card_of)
+    assert [one.method for one in hold([], methods=["torn_file", "whole_file"])] == ["whole_file"]

@@ -90,6 +90,33 @@ def test_simulators_that_agree_in_everything_are_one_pair() -> None:
     assert [one.backend for one in _held(rows).pairs] == ["alpha", "beta"]
 
 
+def test_a_pair_is_read_from_whichever_simulator_has_its_predictions() -> None:
+    rows = [right(method, 14, backend=name) for method in ("a", "b") for name in ("alpha", "beta")]
+
+    def of_beta(row: Row) -> Any:
+        if row.cell.backend != "beta":
+            raise StoreError(f"no predictions of {row.cell.backend}")
+        return ANSWERS[row.cell.method], LABELS
+
+    held = mcnemar(board(rows), "a", "b", of_beta)
+    [pair] = held.pairs
+    assert (pair.backend, pair.first.cell.backend) == ("alpha, beta", "beta")
+    assert held.left_out == ()
+
+    def of_neither(row: Row) -> Any:
+        raise StoreError(f"no predictions of {row.cell.backend}")
+
+    with pytest.raises(SpecError, match="alpha, beta, seed 0: no predictions of alpha"):
+        mcnemar(board(rows), "a", "b", of_neither)
+
+
+@pytest.mark.parametrize("method", ["a", "c"])
+def test_a_further_row_on_one_simulator_makes_no_pair_count_twice(method: str) -> None:
+    rows = [right(name, 14, backend=on) for name in ("a", "b") for on in ("alpha", "beta")]
+    [pair] = _held([*rows, right(method, 15, backend="beta", seed=1)]).pairs
+    assert (pair.backend, pair.p_holm) == ("alpha, beta", pair.p)
+
+
 def _held(rows: Iterable[Row], **options: Any) -> Held:
     return mcnemar(board(rows), "a", "b", told(ANSWERS), **options)
 

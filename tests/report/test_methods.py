@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from harness import discovery
+from harness.contracts.errors import SpecError
 from harness.contracts.method import Claim, MethodCard
 from harness.report import methods
 from tests.report.rows import right, with_cell, with_metrics, with_provenance, wrong
@@ -36,7 +37,7 @@ CARD = MethodCard(
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"methods": ("direct", "logit_kd"), "suites": ("digits",)}
     monkeypatch.setattr(discovery, "names", names.__getitem__)
-    monkeypatch.setattr(discovery, "method_card", lambda _: CARD)
+    monkeypatch.setattr(methods, "card_of", lambda _: CARD)
 
 
 def _publish(results: Path, method: str, seconds: dict[int, float | None]) -> None:
@@ -106,7 +107,7 @@ def test_methods_stand_by_what_the_student_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cards = {"direct": CARD, "logit_kd": replace(CARD, track="inherited")}
-    monkeypatch.setattr(discovery, "method_card", cards.__getitem__)
+    monkeypatch.setattr(methods, "card_of", cards.__getitem__)
     text = methods.page(tmp_path)
     scratch, inherited = text.index("Track `scratch`. "), text.index("Track `inherited`. ")
     assert scratch < text.index("[`direct`]") < inherited < text.index("[`logit_kd`]")
@@ -132,7 +133,7 @@ def test_what_a_method_needs_follows_from_its_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], needs: str
 ) -> None:
     card = replace(CARD, **fields)
-    monkeypatch.setattr(discovery, "method_card", lambda _: card)
+    monkeypatch.setattr(methods, "card_of", lambda _: card)
     assert f"| An idea | {needs} | " in methods.page(tmp_path)
 
 
@@ -141,3 +142,20 @@ def test_the_committed_page_is_the_one_these_files_and_rows_give() -> None:
     committed = (root / "docs" / "methods.md").read_text(encoding="utf-8")
     remedy = "run: python -m harness list methods --markdown > docs/methods.md"
     assert committed == methods.page(root / "results"), remedy
+
+
+def test_a_method_whose_file_cannot_be_read_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def card(method: str) -> MethodCard:
+        if method == "torn_page":
+            raise SpecError("torn_page.py line 1: SyntaxError: invalid syntax")
+        return CARD
+
+    names = {"methods": ("torn_page", "whole_page"), "suites": ("digits",)}
+    monkeypatch.setattr(discovery, "names", names.__getitem__)
+    monkeypatch.setattr(discovery, "method_card", card)
+    monkeypatch.setattr(discovery, "method_parameters", lambda _: {})
+    text = methods.page(tmp_path)
+    assert "### whole_page" in text
+    assert "torn_page" not in text
