@@ -664,11 +664,9 @@ def _trusted(
     published = {row.provenance.weights_sha256 for row in before.teachers.values()}
     claimed = {
         row.provenance.weights_sha256 for row in teachers if trust_of(store, row) == "claimed"
-    } - published
+    } - {*published, None}
     return {
-        row.cell_id: "claimed"
-        if row.provenance.teacher_sha256 in claimed - {None}
-        else trust_of(store, row)
+        row.cell_id: "claimed" if row.provenance.teacher_sha256 in claimed else trust_of(store, row)
         for row in own
     }
 
