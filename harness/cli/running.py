@@ -387,10 +387,11 @@ def tune(  # noqa: PLR0913  one option a filter
         if undone.isdisjoint(cell.cell_id for cell in search.cells)
         and (choice := engine.chosen(search, store))
     ]
+    frozen = ""
     if choices:
         before = tunings(suite, results=results)  # others may have frozen theirs meanwhile
-        path = freeze(suite, engine.frozen(before, choices), results=results)
-        print(f"{len(choices)} choices -> {path}", file=sys.stderr)
+        frozen = f" -> {freeze(suite, engine.frozen(before, choices), results=results)}"
+    print(f"{len(choices)} choices{frozen}", file=sys.stderr)
     if failures or incomplete:
         raise typer.Exit(Exit.SOME_FAILED)
 

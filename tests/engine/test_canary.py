@@ -200,7 +200,13 @@ def test_proofs_of_a_verification_that_is_cut_short_are_noted(
 
     monkeypatch.setattr(reverify, "verify_all", cut_short)
     places = ("--out", str(tmp_path / "runs"), "--results", str(tmp_path / "none"))
-    done = CliRunner().invoke(app, ["reverify", "digits", *places])
+    # Whoever is started in the background has been told to ignore a key.
+    usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, usual)
+    try:
+        done = CliRunner().invoke(app, ["reverify", "digits", *places])
+    finally:
+        signal.signal(number, before)
     assert done.exit_code == 128 + number
     assert "interrupted; proofs are kept (resume with the same command)" in done.output
     assert proofs.read(tmp_path / "runs").proofs == (proof,)
