@@ -2,7 +2,6 @@
 
 import json
 import math
-import signal
 import sys
 from collections import Counter
 from contextlib import closing
@@ -13,7 +12,7 @@ import typer
 
 from harness import discovery
 from harness.cli import simulators
-from harness.cli.interrupts import interruptible
+from harness.cli.interrupts import interrupted, interruptible
 from harness.cli.options import (
     RESULTS,
     RUNS,
@@ -182,9 +181,7 @@ def reverify(
                 outcomes[found.outcome] += 1
                 _tell_verification(found, as_json=as_json)
     except KeyboardInterrupt as error:
-        number = error.args[0] if error.args else signal.SIGINT
-        print("\ninterrupted; proofs are kept (resume with the same command)", file=sys.stderr)
-        raise typer.Exit(128 + number) from None
+        raise interrupted(error, "proofs are kept") from None
     if not as_json:
         counted = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
         print(f"{len(rows)} canaries: {counted}")

@@ -1,9 +1,12 @@
 """Whoever ends a run, by a key, a signal or a closed terminal, lets it write down what it has."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+import typer
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -26,3 +29,10 @@ def interruptible() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+def interrupted(error: KeyboardInterrupt, kept: str, /) -> typer.Exit:
+    """Say what is kept; return the exit whose code tells the signal."""
+    number = error.args[0] if error.args else signal.SIGINT
+    print(f"\ninterrupted; {kept} (resume with the same command)", file=sys.stderr)
+    return typer.Exit(128 + number)

@@ -3,7 +3,6 @@
 import gc
 import json
 import math
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ import typer
 
 from harness import discovery
 from harness.cli import simulators
-from harness.cli.interrupts import interruptible
+from harness.cli.interrupts import interrupted, interruptible
 from harness.cli.options import (
     RESULTS,
     RUNS,
@@ -468,10 +467,8 @@ def _conduct(  # noqa: PLR0913  what the options of a run come to
         with interruptible(), closing(happenings):
             return tell(happenings, cells=len(due), as_json=as_json, outlook=outlook)
     except KeyboardInterrupt as error:
-        number = error.args[0] if error.args else signal.SIGINT
         kept = f"finished cells are kept{partly_in_words(due, conditions.runs)}"
-        print(f"\ninterrupted; {kept} (resume with the same command)", file=sys.stderr)
-        raise typer.Exit(128 + number) from None
+        raise interrupted(error, kept) from None
 
 
 def _tell_undone(standings: "Sequence[Standing]", cells: "Sequence[Cell]", out: Path) -> int:
