@@ -1,4 +1,4 @@
-"""Events without a download: recorded digits where they are, simulated ones elsewhere."""
+"""Events without a download: digits seen by a simulated sensor."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ _SHORT = Recipe(
 )
 
 SUITE = Suite(
-    title="Digits as events, 34x34 (N-MNIST if it is there, else simulated: see the notes)",
+    title="Digits as events, 34x34, simulated",
     protocol=1,
     dataset="digits_events",
     models=("events_convnet_tiny",),

@@ -1,12 +1,12 @@
-"""Digits as events, without a download: N-MNIST where it is, else a simulated sensor.
+"""Digits as events, without a download: seen by a simulated sensor.
 
-The simulation shows each of scikit-learn's 8x8 digits to an ideal sensor of 34x34 pixels
-that makes N-MNIST's three saccades: 105 ms down to the right, 105 ms up to the right,
-105 ms back to the left, by 3.5 and 7 pixels (Orchard et al. 2015, section 2.3). The digit
-is enlarged to 24x24 pixels by bilinear interpolation and moved in steps of 3 ms. A pixel
-fires once for every level of log intensity that it crosses in a step, ON upwards and OFF
-downwards; levels are ``THRESHOLD`` apart. There is no noise, no refractory time and no
-spread between pixels, all of which a real sensor has.
+Each of scikit-learn's 8x8 digits is shown to an ideal sensor of 34x34 pixels that makes
+N-MNIST's three saccades: 105 ms down to the right, 105 ms up to the right, 105 ms back to
+the left, by 3.5 and 7 pixels (Orchard et al. 2015, section 2.3). The digit is enlarged to
+24x24 pixels by bilinear interpolation and moved in steps of 3 ms. A pixel fires once for
+every level of log intensity that it crosses in a step, ON upwards and OFF downwards;
+levels are ``THRESHOLD`` apart. There is no noise, no refractory time and no spread
+between pixels, all of which a real sensor has.
 """
 
 from functools import cache
@@ -26,7 +26,6 @@ from suites.datasets._events import NO_MEAN, ONE_EVENT, POLARITIES, EventSet, Fo
 SIDE, ENLARGED = 34, 3
 STEP_US, STEPS_A_SACCADE = 3_000, 35
 THRESHOLD, DARK_SHARE = 0.5, 0.1
-_OF_EACH_CLASS = {"train": 90, "validation": 10, "test": 10}
 _FIELDS = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
 # A saccade moves by 3.5 or 7 pixels in 35 steps, so all positions are multiples of 1/20
 # pixel; a pixel is 1/3 of a source pixel, so interpolation weights are multiples of 1/60.
@@ -42,50 +41,17 @@ CARD = DatasetCard(
         mean=NO_MEAN,
         std=ONE_EVENT,
     ),
-    split=(
-        "N-MNIST where it is found: its first 90/10/10 recordings of each class; else simulated "
-        "from the parts of digits"
-    ),
+    split="simulated from the parts of digits",
     flip_keeps_label=False,
-    citation=f"{nmnist.CARD.citation}; {digits.DATASET.card.citation}",
-    licence="CC BY-SA 4.0 (N-MNIST), CC BY 4.0 (digits)",
-    url=nmnist.CARD.url,
+    citation=f"{digits.DATASET.card.citation}; saccades of {nmnist.CARD.citation}",
+    licence=digits.DATASET.card.licence,
+    url=digits.DATASET.card.url,
     encoding=f"events: {POLARITIES}; a timestep is 1/T of the recording's 0.3 seconds",
 )
 
 
-def find(root: Path | None, /) -> Found:
-    """List recordings of N-MNIST under ``root``, or what to simulate instead."""
-    try:
-        real = nmnist.find(root)
-    except DataError:
-        # Absent is fine; half there is not: the folder says that somebody wants it.
-        if root is not None and any((root / name / "Train").is_dir() for name in nmnist.FOLDERS):
-            raise
-        return _simulated()
-    train, validation, test = (_first(part, _OF_EACH_CLASS[name]) for name, part in real.parts())
-    counts = f"{len(train.labels)}/{len(validation.labels)}/{len(test.labels)}"
-    return Found(
-        train=train,
-        validation=validation,
-        test=test,
-        decode=real.decode,
-        notes=(f"real recordings of N-MNIST, {counts} of them",),
-    )
-
-
-def _first(part: Part, most: int) -> Part:
-    """Return the first ``most`` recordings of each class."""
-    chosen: list[int] = []
-    for label in range(CARD.classes):
-        chosen += [i for i, other in enumerate(part.labels) if other == label][:most]
-    return Part(
-        recordings=tuple(part.recordings[i] for i in chosen),
-        labels=tuple(part.labels[i] for i in chosen),
-    )
-
-
-def _simulated() -> Found:
+def find(root: Path | None, /) -> Found:  # noqa: ARG001  it needs no root
+    """List the digits to simulate."""
     splits = digits.DATASET.load(None)
     train, validation, test = (
         Part(
