@@ -12,7 +12,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -64,6 +64,27 @@ def _refused(path: Path, error: OSError) -> StoreError:
     return StoreError(
         f"cannot write {path}: {error.strerror or error}; make room or choose another folder"
     )
+
+
+@contextmanager
+def changing(folder: Path, /) -> Iterator[None]:
+    """Read and write in ``folder`` as nobody else does: who wants to as well waits.
+
+    On a file system without locks nobody waits.
+
+    Raises:
+        StoreError: If the disk refuses.
+    """
+    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise _refused(path, error) from error
+    with file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path: Path, text: str, /) -> None:

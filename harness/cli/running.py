@@ -338,7 +338,7 @@ def tune(  # noqa: PLR0913  one option a filter
     from harness.engine import freshness, proofs
     from harness.engine import tune as engine
     from harness.results import Published, freeze, published, tunings
-    from harness.store import Store
+    from harness.store import Store, changing
 
     axes = axes_of(methods, timesteps, None, backends, models, recipe)
     until_s = time.monotonic() + seconds_of("--for", box)
@@ -388,8 +388,9 @@ def tune(  # noqa: PLR0913  one option a filter
     ]
     frozen = ""
     if choices:
-        before = tunings(suite, results=results)  # others may have frozen theirs meanwhile
-        frozen = f" -> {freeze(suite, engine.frozen(before, choices), results=results)}"
+        with changing(results):  # others may have frozen theirs meanwhile
+            before = tunings(suite, results=results)
+            frozen = f" -> {freeze(suite, engine.frozen(before, choices), results=results)}"
     print(f"{len(choices)} choices{frozen}", file=sys.stderr)
     if failures or incomplete:
         raise typer.Exit(Exit.SOME_FAILED)

@@ -35,7 +35,7 @@ from harness.engine.trust import trust_of, why_refused
 from harness.evaluation import tracking
 from harness.report import FIGURES
 from harness.results import Published, Trust
-from harness.store import PREDICTIONS, Store
+from harness.store import PREDICTIONS, Store, changing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +112,17 @@ def publish(
     suite's own grid are welcome. A row that cannot be read, or that the predictions beside it
     contradict, is refused by name; one that is ``claimed`` is added if that is asked for.
     """
-    found = _gathered(suite, runs, folder, data_root, claimed=claimed)
-    if not found.rows:
-        return _publication(found, (), ())
+    with changing(folder):
+        found = _gathered(suite, runs, folder, data_root, claimed=claimed)
+        if not found.rows:
+            return _publication(found, (), ())
+        return _written(found, suite, folder, page=page, figures=figures)
+
+
+def _written(
+    found: "_Gathered", suite: str, folder: Path, /, *, page: bool, figures: report.Kind | None
+) -> Publication:
+    """Write what was ``found``, and the boards from it."""
     before, standing = found.before, {row.cell_id for row in found.rows}
     kept = [row for row in before.rows.values() if row.cell_id not in standing]
     named = {row.cell_id for row in found.teachers}

@@ -22,7 +22,7 @@ from harness.engine.processes import Job, News, run_jobs
 from harness.engine.proofs import PARTS, Proof, key_of
 from harness.engine.teachers import cell_of
 from harness.results import published
-from harness.store import Store
+from harness.store import Store, changing
 
 _PATIENCE_S = 86_400.0
 
@@ -179,4 +179,5 @@ def note(
             yield found
     finally:
         place = folder if folder.is_dir() else runs
-        proofs.write(place, [*proofs.read(place).proofs, *found_alike])
+        with changing(place):
+            proofs.write(place, [*proofs.read(place).proofs, *found_alike])

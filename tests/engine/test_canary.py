@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from harness.engine.grid import Axes
 from harness.engine.proofs import Proof, Verified
 from harness.engine.reverify import Verification
 from harness.results import Published
-from harness.store import Store
+from harness.store import Store, changing
 from harness.training import descent
 from tests.methods.small import on_images
 
@@ -134,6 +135,16 @@ def test_a_proof_is_of_one_stage_one_code_and_one_row(tmp_path: Path) -> None:
     measured = replace(proof, stage="measure", canaries=(proofs.key_of(ours, "measure"),))
     assert Verified((*noted.proofs, measured)).covers(ours, {"torch": "2"})
     assert not Verified((*noted.proofs, measured)).covers(ours, {"torch": "3"})
+
+
+def test_proofs_are_noted_once_nobody_else_changes_the_folder(tmp_path: Path) -> None:
+    noting = Thread(target=lambda: [*reverify.note((), tmp_path, tmp_path, None, slots=1)])
+    with changing(tmp_path):
+        noting.start()
+        noting.join(0.3)
+        assert noting.is_alive()
+    noting.join()
+    assert (tmp_path / proofs.FILE).exists()
 
 
 def test_a_skipped_cell_is_proved_by_being_refused_for_the_same_reason() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -79,6 +80,28 @@ def numbers(folder: Path) -> dict[str, float | None]:
 
 def bytes_of(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_who_publishes_waits_for_who_does_already(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    first, second = cells(mine, "direct")
+    Store(mine).save(fresh(first))
+    Store(theirs).save(fresh(second))
+    write = results.write
+    other = Thread(target=published, args=(theirs, folder))
+
+    def slowly(*args: Any) -> list[Path]:
+        monkeypatch.setattr(results, "write", write)
+        other.start()
+        other.join(1)  # long enough to end, if it did not wait
+        return write(*args)
+
+    monkeypatch.setattr(results, "write", slowly)
+    published(mine, folder)
+    other.join()
+    assert {*numbers(folder)} == {first.cell_id, second.cell_id}
 
 
 def test_a_method_of_ones_own_harms_no_published_board(runs: Path, folder: Path) -> None:
