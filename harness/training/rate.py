@@ -29,6 +29,8 @@ from harness.neurons.surrogate import derivative
 from harness.training.descent import Forward
 from harness.training.student import Student
 
+_FEW = 2**17  # elements, a megabyte
+
 
 def by_rate(student: Student, /) -> Forward:
     """Return how ``student`` answers a stimulus while rates carry the gradient.
@@ -175,10 +177,11 @@ class _Neurons(_Part):
         """Return the spikes, their rates and eligibilities ``[N, ...]``.
 
         A neuron does the same to every element, so it is given as many samples at once as
-        fill half a step of the whole batch: the membranes of all are never in memory.
+        fill half a step of the whole batch, or ``_FEW`` elements: the membranes of all are
+        never in memory, unless they are small.
         """
         steps, samples = signal.shape[:2]
-        size = -(-samples // (2 * steps))
+        size = max(-(-samples // (2 * steps)), _FEW * samples // signal.numel())
         spikes = _empty_steps(signal)
         found = [torch.empty_like(signal[0])]
         for start in range(0, samples, size):

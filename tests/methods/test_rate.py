@@ -19,7 +19,7 @@ from harness.contracts.model import Model, Output
 from harness.contracts.neuron import Kind, NeuronSpec, Reset, Surrogate, SurrogateName
 from harness.neurons.compiled import can_compile, compiled
 from harness.neurons.spiking import SpikingNeuron
-from harness.training import Student, descend
+from harness.training import Student, descend, rate
 from harness.training.rate import _NormOfRates, by_rate, eligibility, rate_pass, slowed
 from suites.models._resnet import ResNet
 from suites.models._signal import hold, through
@@ -196,9 +196,9 @@ def test_rates_have_the_values_of_the_spikes_and_the_gradient_of_the_head(
     stimulus, taps = _stimulus(shape, 5), ("stem", "stage1", "penultimate")
     rates, spikes = rate_pass(by_rates, stimulus, 5, taps), through_time(stimulus, 5, taps)
     pairs = [(rates.logits, spikes.logits), *((rates.taps[n], spikes.taps[n]) for n in taps)]
-    for rate, spike in pairs:
-        assert rate.shape == (1, *spike.shape[1:])
-        assert torch.allclose(rate[0], spike.mean(0), rtol=0, atol=ROUNDING)
+    for ours, spike in pairs:
+        assert ours.shape == (1, *spike.shape[1:])
+        assert torch.allclose(ours[0], spike.mean(0), rtol=0, atol=ROUNDING)
     found, expected = _gradients(by_rates, rates), _gradients(through_time, spikes)
     for name in ("fc.weight", "fc.bias"):
         assert torch.allclose(found[name], expected[name], rtol=0, atol=ROUNDING)
@@ -284,7 +284,11 @@ def test_pooling_averages_the_maxima_and_sends_the_gradient_to_the_largest_rate(
     assert frames.grad.sum(0).flatten().tolist() == pytest.approx([1.0, 0.0, 0.0, 0.0])
 
 
-def test_neurons_are_never_given_all_samples_of_all_steps() -> None:
+@pytest.mark.parametrize("few", [1, rate._FEW])
+def test_neurons_are_never_given_all_samples_of_all_steps_unless_they_are_small(
+    few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate, "_FEW", few)
     seen = []
     network = _network("resnet", NeuronSpec())
 
@@ -294,8 +298,13 @@ def test_neurons_are_never_given_all_samples_of_all_steps() -> None:
     for module in network.modules():
         if isinstance(module, SpikingNeuron):
             module.register_forward_pre_hook(spy)
-    rate_pass(network, _stimulus(STATIC, 3), 3)
-    assert max(seen) * 3 <= SAMPLES  # no more elements at once than one step of the batch has
+    answer = rate_pass(network, _stimulus(STATIC, 3), 3)
+    if few == 1:
+        assert max(seen) * 3 <= SAMPLES  # no more elements at once than one step of the batch has
+    else:
+        assert {*seen} == {SAMPLES}
+    monkeypatch.setattr(rate, "_FEW", 1)
+    assert torch.equal(answer.logits, rate_pass(network, _stimulus(STATIC, 3), 3).logits)
 
 
 def test_what_is_kept_for_the_gradient_does_not_grow_with_the_steps() -> None:
