@@ -174,6 +174,7 @@ class Keeper:
             raise StoreError(
                 f"the checkpoint does not fit this training ({words}); delete it to begin anew"
             ) from error
+        self._over[purpose] = before  # it may have gone all its steps, and then makes none
         return before.steps
 
     def step(self, purpose: str, steps: int, kept: Sequence[Stateful], /, *, last: bool) -> None:
@@ -181,6 +182,7 @@ class Keeper:
 
         Of a pass that keeps nothing there is nothing to write: it is gone through again.
         """
+        self._over.pop(purpose, None)
         if last and kept:
             self._over[purpose] = _state(steps, kept, copy=True)
         due = time.monotonic() - self._wrote_s >= self._every_s

@@ -19,6 +19,7 @@ from harness.training.lesson import Account
 from suites.methods.direct import METHOD as DIRECT
 from suites.methods.distilling_spikes import DistillingSpikes
 from suites.methods.kl_low_latency import KlLowLatency
+from suites.methods.tssd import Tssd
 from tests.methods.classrooms import IMAGES, TASKS, Classroom
 from tests.methods.laws import ready
 from tests.methods.small import on_images
@@ -163,15 +164,25 @@ def test_stages_that_are_over_are_not_gone_through_again(method: Method) -> None
         assert learnt == whole.learnt
 
 
-def test_a_training_may_be_cut_off_as_often_as_it_likes() -> None:
-    method = cast(Method, discovery.load("methods", "tssd"))
-    plain, held = train(method, None), None
-    for _ in range(4):
-        keeper = Cutting(after=2, before=held)
+@pytest.mark.parametrize(
+    ("method", "cuts"),
+    [
+        (Tssd(), [2, 2, 2, 2]),
+        (DistillingSpikes(), [3, STEPS, 1, 2]),
+        (KlLowLatency(start="distilled"), [STEPS + 3, 1, 2]),
+    ],
+)
+def test_a_training_may_be_cut_off_as_often_as_it_likes(method: Method, cuts: list[int]) -> None:
+    whole, held, learnt = Cutting(after=None), None, 0
+    plain = train(method, whole)
+    for after in cuts:
+        keeper = Cutting(after=after, before=held)
         with pytest.raises(CutOffError):
             train(method, keeper)
-        held = keeper.written
-    same(plain, train(method, Cutting(after=None, before=held)))
+        held, learnt = keeper.written, learnt + keeper.learnt
+    keeper = Cutting(after=None, before=held)
+    same(plain, train(method, keeper))
+    assert learnt + keeper.learnt == whole.learnt
 
 
 def test_what_is_over_at_the_last_step_is_not_trained_again() -> None:
