@@ -24,7 +24,8 @@ def norm_by_threshold(student: Student, /, *, every_shortcut: bool = True) -> No
 
     ``alpha v_threshold`` is where the norm's weight starts and no factor beside it, so norms
     stay norms, with the names and the cost of any other. What they can say is the same; a
-    weight learns ``1 / (alpha v_threshold)^2`` times as fast.
+    weight learns ``1 / (alpha v_threshold)^2`` times as fast. A norm that no neuron follows
+    starts at the threshold, too.
 
     Args:
         student: Its norms' weights start anew.
@@ -32,15 +33,17 @@ def norm_by_threshold(student: Student, /, *, every_shortcut: bool = True) -> No
             added as they are.
 
     Raises:
-        UnsupportedError: If blocks hand on sums that no norm has made.
+        UnsupportedError: If there is no norm, or neurons see sums that no norm has made.
     """
     network, v_threshold = student.network, student.spec.v_threshold
-    style = getattr(getattr(network, "topology", None), "style", "standard")
+    style = getattr(network, "style", "standard")
     if style == "ms":
         raise UnsupportedError(
-            "the topology's style 'ms' adds currents up from block to block without a norm, so "
+            "the network's style 'ms' adds currents up from block to block without a norm, so "
             "that none behind the first has the threshold's size"
         )
+    if not _norms(network):
+        raise UnsupportedError("this network has no batch norm that could start at the threshold")
     for norm in _norms(network):
         nn.init.constant_(norm.weight, v_threshold)
     if style == "standard":  # a sum of currents; that of 'sew' is of spikes

@@ -41,7 +41,7 @@ CARD = MethodCard(
             url="https://doi.org/10.1088/2634-4386/ade821",
         ),
     ),
-    signals=("features", "logits"),
+    signals=("features",),
     extras=("projector from the student's width to the teacher's",),
 )
 
@@ -82,12 +82,11 @@ class AffineProjector:
             mean = output.logits.mean(0)
             ours, theirs = output.taps[tap].mean(0), answer.taps[stage]
             error: Tensor = alignment(answer.places(ours), answer.places(theirs))
+            total = answer.task.supervised(mean, labels) + self.weight * error
+            if not self.logit_weight:
+                return total
             from_teacher = answer.task.divergence(mean, answer.logits, temperature=self.temperature)
-            return (
-                answer.task.supervised(mean, labels)
-                + self.weight * error
-                + self.logit_weight * from_teacher
-            )
+            return total + self.logit_weight * from_teacher
 
         return descend(
             student, lesson, loss, also_train=[alignment], taps=[tap], teacher_taps=[stage]

@@ -20,6 +20,10 @@ CARD = MethodCard(
     weight="weight",
     reconstructed=("rates in the place of features", "all stages in the place of one hint"),
     signals=("features",),
+    extras=("a 1x1 convolution and a norm a stage",),
+    departures=(
+        "stages of one name are compared, also where one network has more of them than the other",
+    ),
 )
 
 

@@ -54,7 +54,11 @@ CARD = MethodCard(
         ),
         (
             "thresholds are found in as many steps as training has, on the first batches of the "
-            "lesson; the authors take 2500 steps"
+            "lesson; the authors' script takes 1000 steps, its function's default is 2500"
+        ),
+        (
+            "max-pooling of the teacher stays, and takes the largest spike of each step, where the "
+            "authors average"
         ),
         "a layer answers in the step it is given, theirs one step later",
         "neurons fire at their threshold, theirs above it",

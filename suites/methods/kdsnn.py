@@ -50,6 +50,10 @@ CARD = MethodCard(
     ),
     signals=("features", "logits"),
     extras=("a 1x1 convolution, if the widths differ",),
+    departures=(
+        "that convolution has no bias, so that padding stays nothing; the re-implementation's has",
+        "on MS-ResNets the last stage is a sum of currents and not of spikes (docs/models.md)",
+    ),
 )
 
 

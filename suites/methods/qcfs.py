@@ -10,6 +10,7 @@ from harness.contracts.method import Claim, Method, MethodCard, Progress
 from harness.contracts.model import Output
 from harness.contracts.values import Fraction
 from harness.training import Answer, Lesson, Student, descend, put_in_slots
+from harness.training.checkpoint import Buffers
 from harness.training.conversion import (
     QcfsActivation,
     QuantileRelu,
@@ -146,7 +147,9 @@ class Qcfs:
             decay = lesson.recipe.weight_decay / 2 * sum(scale.square() for scale in scales)
             return answer.task.supervised(output.logits.mean(0), labels) + decay
 
-        return descend(learner, lesson, loss, forward=forward)
+        began = [module.began for module in twin.modules() if isinstance(module, QuantileRelu)]
+        kept = [Buffers(*began)] if began else []
+        return descend(learner, lesson, loss, forward=forward, also_train=kept)
 
     def _activation(self) -> Callable[[], nn.Module]:
         if (quantile := self.quantile) is None:

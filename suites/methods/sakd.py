@@ -159,7 +159,7 @@ class Sakd:
     def feature_weights(self, lesson: Lesson) -> Iterator[float]:
         """Yield ``b`` for each step."""
         epochs = lesson.recipe.epochs if self.feature_epochs is None else self.feature_epochs
-        early = epochs * lesson.steps // lesson.recipe.epochs
+        early = epochs * lesson.steps // max(1, lesson.recipe.epochs)
         for step in range(lesson.steps):
             yield self.feature_weight if step < early else self.late_feature_weight
 

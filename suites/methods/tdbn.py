@@ -86,7 +86,7 @@ class Tdbn:
         """Start the norms anew.
 
         Raises:
-            UnsupportedError: If blocks hand on sums that no norm has made.
+            UnsupportedError: If there is no norm, or neurons see sums that no norm has made.
         """
         norm_by_threshold(student, every_shortcut=self.every_shortcut)
 

@@ -137,11 +137,13 @@ def early_stage(student: Student) -> str:
     """Return the name of the tap before the last stage's.
 
     Raises:
-        UnsupportedError: If there is none.
+        UnsupportedError: If there is none that neurons made.
     """
-    maps = [name for name in student.tap_channels if name != "penultimate"]
+    maps = [name for name in student.tap_channels if name not in {"embedding", "penultimate"}]
     if len(maps) < 2:
-        raise UnsupportedError("a weak classifier needs a tap before the last stage: none here")
+        raise UnsupportedError(
+            "a weak classifier needs a tap of spikes before the last stage: none here"
+        )
     return maps[-2]
 
 

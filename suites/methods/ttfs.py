@@ -56,9 +56,13 @@ CARD = MethodCard(
     ),
 )
 
+_HANDS_CURRENTS_ON = (
+    "hands currents on from block to block, and only spikes travel between these neurons"
+)
 _ADDS_OTHER_THINGS = {
     "sew": "adds up what two layers say, and the sum of two spikes' times is no spike's time",
-    "ms": "hands currents on from block to block, and only spikes travel between these neurons",
+    "ms": _HANDS_CURRENTS_ON,
+    "preactivation": _HANDS_CURRENTS_ON,
 }
 
 
@@ -96,9 +100,9 @@ class Ttfs:
                 "first-spike times are continuous and there are no timesteps to repeat; "
                 f"ask for T = 1, not {student.timesteps}"
             )
-        style = getattr(getattr(student.network, "topology", None), "style", "standard")
+        style = getattr(student.network, "style", "standard")
         if style in _ADDS_OTHER_THINGS:
-            raise UnsupportedError(f"the topology's style {style!r} {_ADDS_OTHER_THINGS[style]}")
+            raise UnsupportedError(f"the network's style {style!r} {_ADDS_OTHER_THINGS[style]}")
         put_in_slots(student, FirstSpike)
         layers = first_spike_layers(student.network)
         unknown = torch.full_like(windows(layers), FROM_SCRATCH)
@@ -118,7 +122,7 @@ class Ttfs:
 
     def _descend(self, student: Student, lesson: Lesson) -> Iterator[Progress]:
         layers = first_spike_layers(student.network)
-        last_epoch = lesson.steps - lesson.steps // lesson.recipe.epochs
+        last_epoch = lesson.steps - lesson.steps // max(1, lesson.recipe.epochs)
         found = torch.zeros_like(windows(layers))
         for progress in descend(
             student,

@@ -148,7 +148,7 @@ class _ResNetwork(nn.Module):
         self, topology: ResNet, activation: Activation, *, classes: int, shape: tuple[int, int, int]
     ) -> None:
         super().__init__()
-        self.topology = topology
+        self.topology, self.style = topology, topology.style
         width, large = topology.widths[0], min(shape[1:]) >= LARGE_PX
         self.conv1 = _stem(shape[0], width, large=large)
         self.bn1 = nn.BatchNorm2d(width)

@@ -34,7 +34,8 @@ class SpikformerText:
 
     and the classifier reads the mean of ``LN(x)`` over the tokens. No token knows its place.
     Their attention counts padding, as does their mean; here nothing does: all spikes are
-    taken from it, and the logits do not depend on how much of it there is.
+    taken from it, and the logits do not depend on how much of it there is. Their embedding
+    spikes where it is at least 0, in every step alike; here ``f`` has its threshold and memory.
 
     Attributes:
         blocks: How many.
@@ -105,6 +106,8 @@ class _Block(nn.Module):
 
 class _Network(TokenNetwork):
     """A realisation of the topology."""
+
+    style = "sew"
 
     def __init__(
         self, topology: SpikformerText, activation: Activation, *, input: Tokens, classes: int

@@ -185,6 +185,8 @@ class _Block(nn.Module):
 class SpikingOadNetwork(nn.Module):
     """A realisation of the topology, of windows or chunk by chunk."""
 
+    style = "ms"
+
     def __init__(
         self, topology: SpikingOad, activation: Activation, *, input: Features, classes: int
     ) -> None:

@@ -86,6 +86,8 @@ class _Block(nn.Module):
 class _WideNetwork(nn.Module):
     """A realisation of a wide residual topology."""
 
+    style = "preactivation"
+
     def __init__(
         self,
         topology: WideResNet,

@@ -215,8 +215,10 @@ SENTENCES = Classroom(
     input=Tokens(vocabulary=12, length=9),
     output=Classes(2),
     draw=_sentences,
-    # No batch norm; another topology; no convolution; no ReLU.
-    refused_by=frozenset({"kd_bntt", "weight_transfer", "idsnn", "distilling_spikes"}),
+    # No batch norm, twice; another topology; no convolution; no ReLU; one block; sums of spikes.
+    refused_by=frozenset(
+        {"kd_bntt", "tdbn", "weight_transfer", "idsnn", "distilling_spikes", "tssd", "ttfs"}
+    ),
 )
 FRAMES = Classroom(
     name="frames",
@@ -232,7 +234,8 @@ FRAMES = Classroom(
     input=Features(width=5, length=16, rate_hz=4),
     output=Classes(3),
     draw=_windows,
-    refused_by=frozenset({"weight_transfer", "idsnn"}),  # another topology; no such convolution
+    # Another topology; no such convolution; currents from block to block, twice.
+    refused_by=frozenset({"weight_transfer", "idsnn", "tdbn", "ttfs"}),
 )  # fmt: skip
 _SIAMESE = SiamFCpp(widths=(3, 4, 4), kernels=(7, 3, 3), head=1)
 PAIRS = Classroom(

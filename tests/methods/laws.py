@@ -158,18 +158,19 @@ def answers(method: Method, room: Classroom, *, backend: str) -> list[Tensor]:
     return said
 
 
-def extras_learn(method: Method, room: Classroom = WITH_STAGES) -> None:
-    """Demand that all moves which some optimiser holds beside student and teacher."""
+def extras_learn(method: Method, room: Classroom = WITH_STAGES) -> bool:
+    """Demand that all moves which some optimiser holds beside student and teacher.
+
+    Returns whether there is any.
+    """
     seen = watched(method, room)
     known = {
         id(weight) for each in (seen.learner, seen.guide.network) for weight in each.parameters()
     }
-    still = [
-        tuple(weight.shape)
-        for weight, start in seen.optimised
-        if id(weight) not in known and torch.equal(weight, start)
-    ]
+    beside = [each for each in seen.optimised if id(each[0]) not in known]
+    still = [tuple(weight.shape) for weight, start in beside if torch.equal(weight, start)]
     assert not still, f"parameters of these shapes are held by an optimiser and never move: {still}"
+    return bool(beside)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What every method must do, whatever it is and whatever is asked of its student."""
 
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -82,8 +83,19 @@ def test_nothing_of_a_method_stays_in_the_student(name: str, room: Classroom) ->
 
 
 @_told(ASKED)
-def test_all_that_learns_beside_the_student_moves(name: str, room: Classroom) -> None:
-    laws.extras_learn(_method(name), laws.WITH_STAGES if room is IMAGES else room)
+def test_all_that_learns_beside_the_student_moves_and_is_told(name: str, room: Classroom) -> None:
+    beside = laws.extras_learn(_method(name), laws.WITH_STAGES if room is IMAGES else room)
+    assert not beside or _card(name).extras
+
+
+@_told(ASKED)
+def test_a_recipe_of_no_epochs_trains_nothing(name: str, room: Classroom) -> None:
+    asked = room.lesson(None if not _card(name).uses_teacher else room.teacher())
+    none = replace(asked.recipe, epochs=0)
+    method = _method(name)
+    learner = laws.ready(method, room)
+    idle = replace(asked, recipe=none, epochs=[], steps=0, budget_samples=0)
+    assert all(not progress.samples for progress in method.fit(learner, idle))
 
 
 @pytest.mark.parametrize("backend", ["norse", "spikingjelly"])

@@ -19,6 +19,7 @@ from harness.training.lesson import Account
 from suites.methods.direct import METHOD as DIRECT
 from suites.methods.distilling_spikes import DistillingSpikes
 from suites.methods.kl_low_latency import KlLowLatency
+from suites.methods.qcfs import Qcfs
 from suites.methods.tssd import Tssd
 from tests.methods.classrooms import IMAGES, TASKS, Classroom
 from tests.methods.laws import ready
@@ -145,6 +146,11 @@ def test_on_every_task_too(name: str, room: Classroom) -> None:
         ended, learnt = resumed(method, room, after=after)
         same(plain, ended)
         assert learnt <= whole.learnt + 1
+
+
+def test_a_conversion_by_quantiles_goes_on_where_it_was_cut_off() -> None:
+    method = Qcfs(quantile=0.999)
+    same(train(method, None), resumed(method, after=STEPS // 2)[0])
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_shortcuts_can_be_left_as_they_are() -> None:
 
 
 def test_sums_that_no_norm_has_made_are_refused() -> None:
-    with pytest.raises(UnsupportedError, match="style 'ms' adds currents up"):
+    with pytest.raises(UnsupportedError, match="network's style 'ms' adds currents up"):
         norm_by_threshold(_student("ms"))
 
 

@@ -158,5 +158,5 @@ def test_the_early_stage_is_the_one_before_the_last(kind: Kind, stage: str) -> N
 def test_a_network_without_an_early_stage_is_refused() -> None:
     learner = student()
     learner.network.tap_channels = {"stem": 4, "penultimate": 4}  # type: ignore[assignment]  # nn.Module types every attribute as Tensor or Module
-    with pytest.raises(UnsupportedError, match="needs a tap before the last stage"):
+    with pytest.raises(UnsupportedError, match="needs a tap of spikes before the last stage"):
         Tssd().fit(learner, lesson(None))

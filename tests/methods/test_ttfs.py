@@ -14,6 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.inputs import Classes, Image
+from harness.contracts.model import Model
 from harness.training import Student, descend
 from harness.training.first_spike import (
     INPUT_WINDOW,
@@ -24,7 +25,8 @@ from harness.training.first_spike import (
     windows,
 )
 from suites.methods.ttfs import METHOD, Ttfs
-from suites.models._resnet import ResNet, Style
+from suites.models._resnet import ResNet
+from suites.models._wide_resnet import WideResNet
 from tests.methods.small import EVENTS, STATIC, Kind, lesson, student, teacher
 
 KINDS: tuple[Kind, ...] = ("convnet", "vgg", "resnet")
@@ -330,10 +332,15 @@ def test_steps_are_refused_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("style", "reason"), [("sew", "two spikes' times"), ("ms", "only spikes travel")]
+    ("topology", "reason"),
+    [
+        (ResNet(blocks=(1, 1), widths=(4, 8), style="sew"), "two spikes' times"),
+        (ResNet(blocks=(1, 1), widths=(4, 8), style="ms"), "only spikes travel"),
+        (WideResNet(depth=10, widening=1), "only spikes travel"),
+    ],
+    ids=["sew", "ms", "wide"],
 )
-def test_shortcuts_that_carry_no_spike_are_refused_in_words(style: Style, reason: str) -> None:
-    topology = ResNet(blocks=(1, 1), widths=(4, 8), style=style)
+def test_shortcuts_that_carry_no_spike_are_refused_in_words(topology: Model, reason: str) -> None:
     network = topology.build(nn.ReLU, input=Image(shape=STATIC), output=Classes(3))
     learner = Student(network=network, timesteps=1, twin=lambda _: network)
     with pytest.raises(UnsupportedError, match=reason):
