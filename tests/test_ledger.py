@@ -143,6 +143,7 @@ def test_the_plain_form_by_hand() -> None:
                 "explicit": {"mac": [5, 5, 10], "dense_valid": [20, 20, 20]},
             },
         },
+        "order": ["fc1", "lif", "fc2"],
     }
 
 
@@ -196,6 +197,26 @@ def test_the_way_through_json_is_exact(seed: int, *, partial: bool) -> None:
         again.layers[name].shape == layer.shape and again.layers[name].folded == layer.folded
         for name, layer in ledger.layers.items()
     )
+
+
+def test_files_of_sorted_keys_keep_the_order_in_which_layers_ran() -> None:
+    text = json.dumps(by_hand().to_plain(), sort_keys=True)
+    again = Ledger.from_plain(json.loads(text))
+    assert [*again.layers] == ["fc1", "lif", "fc2"]
+    assert json.dumps(again.to_plain(), sort_keys=True) == text
+    # A row from before says none: its counts are the same all the same.
+    assert Ledger.from_plain({**again.to_plain(), "order": ["fc1", "fc2", "lif"]}) == again
+    without = {key: part for key, part in again.to_plain().items() if key != "order"}
+    assert Ledger.from_plain(without) == again
+
+
+def test_the_rate_is_of_the_steps_that_ran() -> None:
+    ledger = by_hand()
+    lif = ledger.layers["lif"]
+    # Of two samples in three steps one was remembered: two neurons compared three times.
+    seldom = replace(lif, tally={**lif.tally, "compare": np.array([[2, 2, 2], [0, 0, 0]])})
+    assert (seldom.updates, seldom.rate()) == (6, 4 / 6)
+    assert replace(ledger, layers={**ledger.layers, "lif": seldom}).firing_rate == 4 / 6
 
 
 @given(seed=seeds)
@@ -260,6 +281,7 @@ FC1 = "layers/fc1/"
         (changed("policy", {"integer": "add"}), "policy.integer: input should be 'ac' or 'mac'"),
         (changed("policy", {"analog": "ac"}), "policy.analog: input should be 'mac', got \"ac\""),
         (changed("policy", {"integral": "mac"}), "policy.integral: unexpected"),
+        (changed("order", ["fc1", "fc1", "lif"]), "order must name every layer once, got .'fc1', "),
         (changed(FC1 + "steps", None), "layers.fc1.steps: field required"),
         (changed(FC1 + "color", 1), "layers.fc1.color: extra inputs are not permitted"),
         (changed(FC1 + "kind", 1), "layers.fc1.kind: input should be a valid string, got 1"),

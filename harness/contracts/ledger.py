@@ -275,11 +275,16 @@ class Layer:
         """Return each category that occurs, ``[steps]``."""
         return {category: table.sum(axis=0) for category, table in self.tally.items()}
 
+    @property
+    def updates(self) -> int:
+        """Steps of its neurons that ran: fewer than all where some samples found them known."""
+        return self.sums().get("compare") or self.neurons * self.steps * self.samples
+
     def rate(self) -> float:
-        """Return spikes a neuron and step, over the samples that ran."""
+        """Return spikes a neuron and step, of those that ran."""
         if not self.neurons:
             raise SpecError(f"layer {self.name!r} is a {self.kind} and has no firing rate")
-        return self.total.spikes / (self.neurons * self.steps * self.samples)
+        return self.total.spikes / self.updates
 
     @property
     def is_summed(self) -> bool:
@@ -357,12 +362,17 @@ class Ledger:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Ledger):
             return NotImplemented
-        if self.is_summed != other.is_summed or self.to_plain() != other.to_plain():
+        mine, theirs = ({**each.to_plain(), "order": None} for each in (self, other))
+        if self.is_summed != other.is_summed or mine != theirs:
             return False
-        return self.samples == 1 or all(
-            _agree(mine.tables(reading), other.layers[name].tables(reading))
-            for name, mine in self.layers.items()
-            for reading in (None, *mine.readings)
+        return (
+            self.samples == 1
+            or self.is_summed
+            or all(
+                _agree(mine.tables(reading), other.layers[name].tables(reading))
+                for name, mine in self.layers.items()
+                for reading in (None, *mine.readings)
+            )
         )
 
     def __hash__(self) -> int:
@@ -395,9 +405,9 @@ class Ledger:
 
     @property
     def firing_rate(self) -> float | None:
-        """Spikes a neuron and step; None without neurons."""
-        places = sum(layer.neurons * layer.steps for layer in self.layers.values())
-        return self.total.spikes / (places * self.samples) if places else None
+        """Spikes a neuron and step, of those that ran; None without neurons."""
+        updates = [layer.updates for layer in self.layers.values() if layer.neurons]
+        return self.total.spikes / sum(updates) if updates else None
 
     @property
     def macs_per_sample(self) -> float:
@@ -489,6 +499,8 @@ class Ledger:
         """
         plain: dict[str, Any] = {"samples": self.samples, "steps": self.steps}
         plain["layers"] = {name: _plain_layer(layer) for name, layer in self.layers.items()}
+        if (order := [*self.layers]) != sorted(order):  # files have their keys sorted
+            plain["order"] = order
         if policy := _told(self.policy):
             plain["policy"] = policy
         if self.coverage != 1:
@@ -576,6 +588,7 @@ class _PlainLedger(TypedDict):
     samples: PositiveInt
     steps: PositiveInt
     layers: dict[str, _PlainLayer]
+    order: NotRequired[tuple[str, ...]]
     policy: NotRequired[Policy]
     coverage: NotRequired[Annotated[float, Field(ge=0, le=1)]]
     uncounted: NotRequired[tuple[Uncounted, ...]]
@@ -663,7 +676,12 @@ class _ToldLayers(Mapping[str, Layer]):
 
 def _ledger(plain: dict[str, Any]) -> Ledger:
     partial = bool(plain.get("uncounted"))
-    layers = _ToldLayers(plain["layers"], plain["samples"], partial=partial)
+    told, order = plain["layers"], plain.pop("order", None)
+    if order is not None:
+        if sorted(order) != sorted(told):
+            raise SpecError(f"Ledger.order must name every layer once, got {[*order]}")
+        told = {name: told[name] for name in order}
+    layers = _ToldLayers(told, plain["samples"], partial=partial)
     return Ledger(**plain | {"layers": layers})
 
 

@@ -45,6 +45,14 @@ class _Stacked(Layer):
         """Whether membranes decay, in all ledgers or in none."""
         return bool(self.neurons) and occurs(self.sums().get("neuron_mul"))
 
+    @property
+    def updates(self) -> NDArray[np.float64] | int:  # type: ignore[override]  # likewise
+        """Steps of its neurons that ran."""
+        compared = self.counted[None].get("compare")
+        if compared is None or not compared.any():
+            return self.neurons * self.steps * self.samples
+        return compared
+
     @cached_property
     def every_sum(self) -> Counted:  # type: ignore[override]  # arrays, for all the arithmetic upon them
         return self.counted

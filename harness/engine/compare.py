@@ -123,7 +123,7 @@ def compare(then: Mapping[str, Row], now: Mapping[str, Row], /) -> Agreement:
     return Agreement(
         common=len(scored),
         identical=len(alike),
-        same_counts=sum(_counts(a) == _counts(b) for a, b in alike),
+        same_counts=sum(a.ledger == b.ledger for a, b in alike),
         differences=tuple(sorted(differences, key=lambda one: -abs(one.now - one.then))),
         only_then=len(then.keys() - now.keys()),
         only_now=len(now.keys() - then.keys()),
@@ -144,7 +144,7 @@ def unlike(then: Row, now: Row, /) -> list[str]:
         if name not in TIMES and not _alike(ours.get(name), theirs.get(name))
     ]
     status = ["status"] if then.status != now.status else []
-    ledger = ["ledger"] if first["ledger"] != second["ledger"] else []
+    ledger = ["ledger"] if then.ledger != now.ledger else []
     return [*status, *dict.fromkeys(names), *ledger]
 
 
@@ -227,10 +227,6 @@ def _git(*words: str, revision: str) -> bytes:
 
 def _accuracy(row: Row) -> float:
     return row.metrics.score if row.metrics else 0.0
-
-
-def _counts(row: Row) -> object:
-    return row.ledger and row.ledger.to_plain()
 
 
 def _half_widths(rows: Iterable[Row]) -> dict[tuple[str, str], float]:
