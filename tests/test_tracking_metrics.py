@@ -122,6 +122,12 @@ def test_expected_overlap_begins_anew_after_each_start() -> None:
     assert measures.expected([twice], lengths=(1, 1)).value() == pytest.approx(0.75)
 
 
+def test_the_shortest_of_a_hundred_frames_counts_the_start() -> None:
+    hundred = [STARTED, *[TRACKED] * 99]
+    assert measures.expected([run([1.0] * 100, hundred)]).value() == 1.0
+    assert math.isnan(measures.expected([run([1.0] * 99, hundred[:99])]).value())
+
+
 def test_a_perfect_tracker_has_all_of_the_expected_overlap() -> None:
     perfect = run([1.0] * 200, [STARTED, *[TRACKED] * 199])
     assert measures.expected([perfect]).value() == 1.0

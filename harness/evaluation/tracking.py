@@ -22,7 +22,7 @@ WITHIN_PX = 20.0
 TRACKED, STARTED, FAILED, SKIPPED = 0, 1, 2, 3
 SKIPPED_FRAMES = 5  # from a failure to the next start (VOT 2013 to 2019)
 _BURN_IN = 10  # frames from a start on that say nothing of accuracy
-_LENGTHS = (100, 356)  # VOT2018's, over which expected overlap is averaged
+_LENGTHS = (99, 355)  # frames after a start; VOT2018's 100 to 356 count the start itself
 _RESAMPLES = 2_000
 
 
