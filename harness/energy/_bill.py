@@ -86,9 +86,9 @@ class EnergyModel(Protocol):
     ) -> float | None:
         """Return what one sample of the artificial network costs, or None if unknown.
 
-        ``dense`` multiplies every weight, ``effective`` skips zero activations and needs
-        the ``artificial`` network's own ledger, ``twin`` has as many activation bits as
-        the spikes can tell apart.
+        ``dense`` multiplies every weight, ``effective`` skips zero activations and nothing
+        else, for which it needs the ``artificial`` network's own ledger, ``twin`` has as many
+        activation bits as the spikes can tell apart.
         """
         ...
 
@@ -103,16 +103,20 @@ def gaps(ledger: Ledger) -> tuple[str, ...]:
     return tuple(f"uncounted: {gap.operation} in {gap.layer}" for gap in ledger.uncounted)
 
 
-def artificial_macs(
+def artificial_operations(
     ledger: Ledger, kind: Baseline, /, *, artificial: Ledger | None
-) -> float | None:
-    """Return the multiply-accumulates of one frame, or None if they are unknown.
+) -> tuple[float, float] | None:
+    """Return the multiply-accumulates and accumulates of one frame, or None if unknown.
 
-    All of them, or for ``effective`` those that the ``artificial`` network's run did not skip.
+    Every weight is multiplied, or for ``effective`` what the ``artificial`` network ran: it
+    skipped zeros, and accumulated integers, such as summed events, a unit at a time.
     """
     if kind != "effective":
-        return ledger.dense_macs
-    return None if artificial is None else artificial.mean("mac", encode="cached")
+        return None if ledger.dense_macs is None else (ledger.dense_macs, 0.0)
+    if artificial is None:
+        return None
+    macs, adds = (artificial.mean(item, encode="cached") for item in ("mac", "ac"))
+    return None if macs is None or adds is None else (macs, adds)
 
 
 def twin_bits(steps: int) -> int:

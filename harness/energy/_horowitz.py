@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.contracts.ledger import Encode, Ledger
-from harness.energy._bill import Baseline, Bill, Price, artificial_macs, gaps, twin_bits
+from harness.energy._bill import Baseline, Bill, Price, artificial_operations, gaps, twin_bits
 
 SOURCE = "M. Horowitz, ISSCC 2014, 45 nm, 0.9 V"
 
@@ -115,11 +115,13 @@ class ComputeOnly:
         The twin multiplies by ``b`` bits with ``b`` additions where that is cheaper than
         a multiplication of full width; nobody publishes a price for ``b`` bits.
         """
-        macs = artificial_macs(ledger, kind, artificial=artificial)
-        if macs is None:
+        operations = artificial_operations(ledger, kind, artificial=artificial)
+        if operations is None:
             return None
+        macs, adds = operations
         bit_by_bit = twin_bits(ledger.steps) * self.add.value
-        return macs * (min(self.mac_pj, bit_by_bit) if kind == "twin" else self.mac_pj)
+        product = min(self.mac_pj, bit_by_bit) if kind == "twin" else self.mac_pj
+        return macs * product + adds * self.add.value
 
     def _assumptions(self) -> tuple[str, ...]:
         often = "in every step" if self.encode == "per_step" else "once and its result kept"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.contracts.ledger import Ledger
-from harness.energy._bill import Baseline, Bill, Price, artificial_macs, gaps, occurs
+from harness.energy._bill import Baseline, Bill, Price, artificial_operations, gaps, occurs
 from harness.energy._horowitz import FP32_ADD, FP32_MULTIPLY
 
 SOURCE = "SpikingJelly 2.0.0, estimate_simple_energy"
@@ -65,9 +65,13 @@ class Simple:
         self, ledger: Ledger, kind: Baseline, /, *, artificial: Ledger | None
     ) -> float | None:
         """Return the artificial network's energy, each weight fetched for each use."""
-        macs = artificial_macs(ledger, kind, artificial=artificial)
-        use = FP32_MULTIPLY.value + FP32_ADD.value + WORD_BYTES * MOVE.value
-        return None if macs is None or kind == "twin" else macs * use
+        operations = artificial_operations(ledger, kind, artificial=artificial)
+        if operations is None or kind == "twin":
+            return None
+        macs, adds = operations
+        fetch = WORD_BYTES * MOVE.value
+        use = FP32_MULTIPLY.value + FP32_ADD.value + fetch
+        return macs * use + adds * (FP32_ADD.value + fetch)
 
 
 MODELS: Mapping[str, Simple] = {"per_step": Simple()}

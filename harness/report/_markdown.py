@@ -529,8 +529,9 @@ def _energies(setting: Setting, headline: str | None) -> Iterable[str]:
     yield "### Energy estimates under every model"
     yield (
         "A sample's, priced from the rows' counts when this page was made; compare methods, not "
-        "joules. The dense ANN multiplies every weight, the effective one skips zero activations, "
-        "the quantised one has as many activation bits as T steps of spikes can tell apart. "
+        "joules. The dense ANN multiplies every weight, the effective one skips zero activations "
+        "and accumulates integers such as summed events, the quantised one has as many activation "
+        "bits as T steps of spikes can tell apart. "
         f"*Kendall's tau*: how alike this model and `{headline}` order the methods, 1 is alike, "
         "-1 reversed. Models with no total for any method are left out."
     )

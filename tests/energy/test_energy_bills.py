@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from harness.contracts.errors import UnknownPluginError
 from harness.contracts.ledger import CATEGORIES, Encode, Ledger, Shape, Uncounted
@@ -21,6 +23,7 @@ from harness.energy import devices as device_table
 from harness.energy import yan_2024 as yan
 from harness.energy._bill import twin_bits
 from harness.energy._operations import prices
+from harness.meter import measure
 from tests.energy.ledgers import made, random_ledger
 
 # Two inputs, two integrate-and-fire neurons, two outputs, T = 4, one sample. Input (1, .5)
@@ -124,6 +127,29 @@ def test_three_artificial_baselines() -> None:
     assert lines["yan_2024:compute"].ratio["twin"] == pytest.approx(2.9964 / (24 * 0.05448))
     moved = 24 * 0.05448 + 2 * 3 * 0.25
     assert lines["yan_2024:one_hop"].ratio["twin"] == pytest.approx(17.9964 / moved)
+
+
+def test_the_effective_baseline_has_what_the_artificial_network_accumulates() -> None:
+    first = nn.Linear(3, 5, bias=False)
+    with torch.no_grad():
+        first.weight[:] = torch.arange(1.0, 6.0)[:, None] / 8
+    network = nn.Sequential(first, nn.ReLU(), nn.Linear(5, 2)).eval()
+    artificial = measure(network, torch.tensor([[2.0, 0.0, 1.0]]))
+    # Three units to 5 outputs, 15 accumulates; 5 values by 2 weights, 10 products.
+    lines = panel(G7, artificial=artificial).lines
+    effective = {name: line.ratio["effective"] for name, line in lines.items()}
+    arithmetic = 10 * 4.6 + 15 * 0.9
+    assert effective["horowitz_45nm_fp32:per_step"] == pytest.approx(82.6 / arithmetic)
+    assert effective["horowitz_45nm_fp32:cached"] == pytest.approx(27.4 / arithmetic)
+    simple = lines["spikingjelly_simple:per_step"].bill.total_pj
+    assert simple is not None
+    fetched = 25 * 4 * 24.96  # a weight each
+    assert effective["spikingjelly_simple:per_step"] == pytest.approx(
+        simple / (arithmetic + fetched)
+    )
+    unknown = made(1, 1, unknown=("ac",), all={"operand": "analog", "mac": 12})
+    line = panel(G7, artificial=unknown).lines["horowitz_45nm_fp32:cached"]
+    assert line.ratio["effective"] is None
 
 
 @pytest.mark.parametrize(
