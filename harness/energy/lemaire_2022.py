@@ -3,7 +3,9 @@
 "An analytical estimation of spiking neural networks energy efficiency", arXiv
 2210.13107. ``E = E_mem + E_ops + E_addr`` with 32-bit integers at 45 nm; no author code
 is public. Equations as documented by the co-authors' qualia-plugin-snn and SpikingJelly
-2.0; theta are spikes of all samples and steps that ran, ``K`` the kernel, ``S`` the stride:
+2.0; theta are spikes of all samples and steps that ran, ``K`` the kernel, ``S`` the stride.
+Integers and averaged spikes arrive a unit at a time: theta is what was accumulated over the
+``C_out ceil(K/S)^2`` outputs that a unit reaches, and at least one a value:
 
 =============  ==========================================  ================================
 per layer      artificial, per frame                       spiking
@@ -20,8 +22,9 @@ addressing     ``C_in H W + C_out H_o W_o + C_out K^2``,   ``theta C_out K^2`` a
                linear: ``N_in + N_out``                    convolution: ``2 theta`` MAC
 =============  ==========================================  ================================
 
-Borders, dilation and, for memory, stride are ignored, as in the original. The readings
-of "energy of an access" move one layer's bill from 1,450 to 20,186 pJ.
+Borders, dilation and, for memory, stride are ignored, as in the original, so that units at
+borders, which reach fewer outputs, are too few. The readings of "energy of an access" move one
+layer's bill from 1,450 to 20,186 pJ.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
+
+import numpy as np
 
 from harness.contracts.ledger import Layer, Ledger, Shape
 from harness.energy._bill import Baseline, Bill, Price, gaps, occurs
@@ -105,11 +110,11 @@ class _Tally:
     access_pj: Callable[[int], float]
     pj: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
-    def operate(self, category: str, *, adds: int = 0, macs: int = 0) -> None:
+    def operate(self, category: str, *, adds: float = 0, macs: float = 0) -> None:
         mac_pj = INT32_ADD.value + INT32_MULTIPLY.value
         self.pj[category] += adds * INT32_ADD.value + macs * mac_pj
 
-    def access(self, category: str, times: int, *, words: int) -> None:
+    def access(self, category: str, times: float, *, words: int) -> None:
         self.pj[category] += times * self.access_pj(words)
 
 
@@ -147,7 +152,8 @@ class Lemaire:
                 "45 nm, 32-bit integers, on-chip memory of exactly the size needed",
                 f"an access costs as in {getattr(self.access_pj, '__name__', 'a custom curve')}",
                 "an analog layer is charged as an artificial one, each time that it ran",
-                "borders and dilation are ignored",
+                "integers and averaged spikes arrive a unit at a time, told by their accumulates",
+                "borders and dilation are ignored: of such units a few at borders are missed",
             ),
         )
 
@@ -196,20 +202,21 @@ class Lemaire:
         self._read_parameters(shape, uses, outputs, tally)
 
     def _charge_events(self, layer: Layer, shape: Shape, tally: _Tally) -> None:
-        spikes = layer.total.inputs_nonzero
         out = shape.out_channels // shape.groups
+        windows = zip(shape.kernel, shape.stride, strict=True)
+        reached = out * math.prod(-(-kernel // stride) for kernel, stride in windows)
+        spikes = _spikes(layer, reached)
         touched = spikes * out * math.prod(shape.kernel)
         outputs = layer.samples * layer.steps * shape.outputs
-        reached = math.prod(-(-k // s) for k, s in zip(shape.kernel, shape.stride, strict=True))
         again = shape.inputs if self.multiplies_inputs_again and not shape.kernel else 1
-        adds = spikes * out * reached * again + (outputs if shape.bias else 0)
+        adds = spikes * reached * again + (outputs if shape.bias else 0)
         tally.operate("operations", adds=adds)
         tally.operate("addressing", adds=touched, macs=2 * spikes if shape.kernel else 0)
         tally.access("inputs", spikes, words=FIFO_WORDS)
         self._read_parameters(shape, touched, outputs, tally)
         tally.access("potentials", 2 * touched, words=shape.outputs)
 
-    def _read_parameters(self, shape: Shape, uses: int, outputs: int, tally: _Tally) -> None:
+    def _read_parameters(self, shape: Shape, uses: float, outputs: int, tally: _Tally) -> None:
         biases = shape.out_channels if shape.bias else 0
         both = shape.weights + biases
         tally.access("weights", uses, words=both if self.merges_bias else shape.weights)
@@ -223,6 +230,15 @@ class Lemaire:
         tally.operate("operations", adds=adds, macs=updates if layer.leaks else 0)
         tally.access("potentials", 2 * updates, words=layer.neurons)
         tally.access("outputs", spikes, words=FIFO_WORDS)
+
+
+def _spikes(layer: Layer, reached: int) -> float:
+    """Return the spikes that a layer reads, each of which reaches so many outputs."""
+    values = layer.total.inputs_nonzero
+    if layer.operand != "integer" and "explicit" not in layer.readings:
+        return values
+    units: float = np.maximum(values, layer.total.ac / reached)
+    return units
 
 
 @cache

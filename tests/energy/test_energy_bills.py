@@ -302,6 +302,7 @@ MAKES = (
     *(changed("neurons", neuron_mul=many) for many in (0, 8, 16)),  # membranes that leak
     *(changed("neurons", neurons=size) for size in (0, 2)),
     *(changed("fc2", shape=None, ac=ac) for ac in (0, 5)),
+    *(changed("fc2", operand="integer", ac=ac) for ac in (11, 12)),  # 5.5 and 6 units
     without("neurons", "compare"),
     with_gap(G7),
     changed("fc1", cached={"mac": 0}),  # what is 0 in one reading alone

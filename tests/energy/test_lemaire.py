@@ -12,6 +12,7 @@ from torch import nn
 from harness.contracts.ledger import Ledger, Shape
 from harness.energy import bill, panel
 from harness.energy.lemaire_2022 import bus64_pj, piecewise_pj, regression_pj
+from harness.meter import measure
 from tests.energy.ledgers import made
 
 OF_LINEAR = Shape(in_channels=3, out_channels=5)
@@ -102,6 +103,52 @@ def test_the_errata_move_exactly_what_they_say() -> None:
     # Analog: 15 MAC of 3.2 and one reset; addresses 3 + 5, or one for each of 15 weights.
     assert operations("analog", "piecewise") == pytest.approx((48.1, 0.8))
     assert operations("analog", "piecewise_every_address") == pytest.approx((48.1, 1.5))
+
+
+def bus64(network: nn.Module, stimulus: torch.Tensor) -> dict[str, float]:
+    """Return the bill of one run where every access costs 5 pJ."""
+    return {**bill(measure(network.eval(), stimulus), "lemaire_2022:bus64").by_category}
+
+
+def test_an_integer_arrives_a_unit_at_a_time() -> None:
+    found = bus64(nn.Linear(3, 5, bias=False), torch.tensor([[2.0, 0.0, 1.0]]))
+    # Three units to 5 outputs: 15 additions, addresses and weights, 15 potentials read and written.
+    assert found == pytest.approx(
+        {
+            "operations": 15 * 0.1,
+            "addressing": 15 * 0.1,
+            "inputs": 3 * 5.0,
+            "weights": 15 * 5.0,
+            "potentials": 30 * 5.0,
+        }
+    )
+
+
+def test_averaged_spikes_arrive_as_spikes() -> None:
+    spikes = torch.zeros(1, 1, 4, 4)
+    spikes[..., :2, :2] = 1.0  # one window of four
+    found = bus64(nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(1, 2, 1, bias=False)), spikes)
+    # Four spikes to 2 outputs: 8 additions, and 8 more and 8 MAC of 3.2 to address.
+    assert found == pytest.approx(
+        {
+            "operations": 8 * 0.1,
+            "addressing": 8 * 0.1 + 8 * 3.2,
+            "inputs": 4 * 5.0,
+            "weights": 8 * 5.0,
+            "potentials": 16 * 5.0,
+        }
+    )
+
+
+@pytest.mark.parametrize(("place", "units"), [(1, 3), (0, 2)])
+def test_units_at_a_border_are_too_few_but_one_a_value_at_least(place: int, units: int) -> None:
+    frame = torch.zeros(1, 1, 5, 5)
+    frame[..., 2, 2] = 1.0
+    frame[..., place, place] = 2.0
+    found = bus64(nn.Conv2d(1, 1, 3, padding=1, bias=False), frame)
+    # Within, 2 reaches 9 outputs twice: 27 accumulates. In the corner it reaches 4: 17 for two.
+    assert found["inputs"] == pytest.approx(units * 5.0)
+    assert found["operations"] == pytest.approx(units * 9 * 0.1)
 
 
 def test_the_artificial_baseline_is_the_artificial_columns() -> None:
