@@ -4,8 +4,9 @@
 2210.13107. ``E = E_mem + E_ops + E_addr`` with 32-bit integers at 45 nm; no author code
 is public. Equations as documented by the co-authors' qualia-plugin-snn and SpikingJelly
 2.0; theta are spikes of all samples and steps that ran, ``K`` the kernel, ``S`` the stride.
-Integers and averaged spikes arrive a unit at a time: theta is what was accumulated over the
-``C_out ceil(K/S)^2`` outputs that a unit reaches, and at least one a value:
+The shift of a norm folded into a layer is a bias of it. Integers and averaged spikes arrive a
+unit at a time: theta is what was accumulated over the ``C_out ceil(K/S)^2`` outputs that a unit
+reaches, and at least one a value:
 
 =============  ==========================================  ================================
 per layer      artificial, per frame                       spiking
@@ -32,7 +33,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 
@@ -168,8 +169,8 @@ class Lemaire:
         """Return the artificial network's bill; the model has no sparse and no quantised one."""
         if kind != "dense":
             return None
-        shapes = [layer.shape for layer in ledger.layers.values() if layer.shape is not None]
-        return sum(_frame_pj(self, shape) for shape in shapes)
+        shapes = map(_shape, ledger.layers.values())
+        return sum(_frame_pj(self, shape) for shape in shapes if shape is not None)
 
     def charge_frame(self, shape: Shape, tally: _Tally, /) -> None:
         """Charge an artificial layer for one frame."""
@@ -177,10 +178,11 @@ class Lemaire:
         tally.access("outputs", shape.outputs, words=shape.outputs)
 
     def _charge(self, layer: Layer, last: Shape | None, tally: _Tally) -> None:
-        if layer.shape is not None and layer.operand == "analog":
-            self._charge_frames(layer.shape, layer.samples * layer.steps, tally)
-        elif layer.shape is not None:
-            self._charge_events(layer, layer.shape, tally)
+        shape = _shape(layer)
+        if shape is not None and layer.operand == "analog":
+            self._charge_frames(shape, layer.samples * layer.steps, tally)
+        elif shape is not None:
+            self._charge_events(layer, shape, tally)
         if layer.neurons:
             resets = not (self.multiplies_inputs_again and last is not None and not last.kernel)
             self._charge_neurons(layer, tally, resets=resets)
@@ -230,6 +232,13 @@ class Lemaire:
         tally.operate("operations", adds=adds, macs=updates if layer.leaks else 0)
         tally.access("potentials", 2 * updates, words=layer.neurons)
         tally.access("outputs", spikes, words=FIFO_WORDS)
+
+
+def _shape(layer: Layer) -> Shape | None:
+    """Return the shape of a layer with weights; what a norm folded into it adds is its bias."""
+    if layer.shape is None or not occurs(layer.total.bias_add):
+        return layer.shape
+    return replace(layer.shape, bias=True)
 
 
 def _spikes(layer: Layer, reached: int) -> float:

@@ -151,6 +151,27 @@ def test_units_at_a_border_are_too_few_but_one_a_value_at_least(place: int, unit
     assert found["operations"] == pytest.approx(units * 9 * 0.1)
 
 
+def test_a_folded_norm_is_the_bias_that_it_folds_into() -> None:
+    plain = nn.Conv2d(1, 2, 3, padding=1, bias=False)
+    norm = nn.BatchNorm2d(2)
+    nn.init.constant_(norm.running_mean, 0.5)
+    spikes = torch.zeros(1, 1, 4, 4)
+    spikes[..., 1, 1] = 1.0
+    without = measure(plain.eval(), spikes)
+    normed = measure(nn.Sequential(plain, norm).eval(), spikes)
+    biased = measure(nn.Conv2d(1, 2, 3, padding=1).eval(), spikes)
+    for variant in ("piecewise", "bus64", "regression", "piecewise_merged_bias"):
+        model = f"lemaire_2022:{variant}"
+        mine, theirs = panel(normed).lines[model], panel(biased).lines[model]
+        assert mine.bill.by_category == theirs.bill.by_category
+        assert mine.ratio["dense"] == theirs.ratio["dense"]
+    # A bias read and added an output: 32 of 5 + .1 pJ, and as many in the artificial network.
+    mine, plainly = (panel(one).lines["lemaire_2022:bus64"] for one in (normed, without))
+    assert mine.bill.partial_pj - plainly.bill.partial_pj == pytest.approx(32 * 5.1)
+    dense = [line.bill.partial_pj / (line.ratio["dense"] or 1) for line in (mine, plainly)]
+    assert dense[0] - dense[1] == pytest.approx(32 * 5.1)
+
+
 def test_the_artificial_baseline_is_the_artificial_columns() -> None:
     ratio = panel(linear("binary")).lines["lemaire_2022:bus64"].ratio
     spiking = bill(linear("binary"), "lemaire_2022:bus64").total_pj
