@@ -56,7 +56,7 @@ class Watched:
 
     @property
     def operations(self) -> NDArray[np.int64]:
-        """Synaptic operations of each chunk, ``[chunks]``: accumulates and multiplications."""
+        """Synaptic operations of each chunk, ``[chunks]``: AC, MAC and products of two spikes."""
         return synaptic(self.ledger)
 
 

@@ -25,6 +25,7 @@ COUNTED = {
     "spikes_per_sample": "spikes",
     "firing_rate": "spikes",
     "acs_per_sample": "ac",
+    "and_acs_per_sample": "and_ac",
     "macs_per_sample": "mac",
     "dense_macs": "dense_valid",
     "coverage": None,
@@ -118,10 +119,18 @@ def _priced(ledger: Ledger, artificial: Ledger | None, many: int) -> Priced:
         },
         assumptions={model: line.bill.assumptions for model, line in lines.items()},
         counted={
-            name: each(None if needed in ledger.not_counted else getattr(ledger, name))
+            name: each(None if needed in ledger.not_counted else _figure(ledger, name))
             for name, needed in COUNTED.items()
         },
     )
+
+
+def _figure(ledger: Ledger, name: str) -> float | None:
+    """Return what a ledger gives, by a name of ``COUNTED``."""
+    if name == "and_acs_per_sample":
+        return ledger.total.and_ac / ledger.samples
+    found: float | None = getattr(ledger, name)
+    return found
 
 
 def usual_energy(models: Collection[str], /) -> str | None:

@@ -221,13 +221,16 @@ class Line:
         return self.answers.further
 
     def operations(self) -> float | None:
-        """Return accumulates and products of a sample; None if either is unknown."""
-        found = self.average("acs_per_sample"), self.average("macs_per_sample")
-        return None if found[0] is None or found[1] is None else found[0] + found[1]
+        """Return the synaptic operations of a sample: AC, MAC and products of two spikes."""
+        return self._sum("acs_per_sample", "and_acs_per_sample", "macs_per_sample")
 
     def spikes_per_synapse(self) -> float | None:
-        """Return accumulates an inference over the artificial network's synapses."""
-        accumulates, dense = self.average("acs_per_sample"), self.average("dense_macs")
+        """Return accumulates an inference over the artificial network's synapses.
+
+        Products of two activations are synapses of it, and of two spikes accumulates.
+        """
+        accumulates = self._sum("acs_per_sample", "and_acs_per_sample")
+        dense = self.average("dense_macs")
         return accumulates / dense if accumulates is not None and dense else None
 
     @cached_property
@@ -278,6 +281,11 @@ class Line:
     def average(self, figure: str) -> float | None:
         """Return the mean of a metric or count over seeds; None if any does not know it."""
         return self.answers.average(figure)
+
+    def _sum(self, *figures: str) -> float | None:
+        """Return the averages together; None if any is unknown."""
+        found = [self.average(figure) for figure in figures]
+        return None if None in found else sum(each for each in found if each is not None)
 
     @property
     def machines(self) -> frozenset[tuple[str | int | None, ...]]:

@@ -70,7 +70,10 @@ def figures(scale: Scale = FRACTION, /) -> tuple[Figure, ...]:
             up, "energy", "energy estimate a sample (J, log scale)", "energy_pj", unit=1e-12
         ),
         _trade_off(
-            up, "operations", "synaptic operations a sample (AC + MAC, log scale)", "synops"
+            up,
+            "operations",
+            "synaptic operations a sample (AC, MAC, products of spikes; log scale)",
+            "synops",
         ),
         _trade_off(up, "latency", "latency of one sample (s, log scale)", "latency_ms", unit=1e-3),
         _over_timesteps(up),

@@ -594,8 +594,9 @@ def _break_evens(setting: Setting) -> Iterable[str]:
         return lambda one: _range([min(one.sigmas), max(one.sigmas)], threshold.side)
 
     yield (
-        "Accumulates per synapse of the artificial network and inference, and on which side "
-        "of the published break-even they lie; below, spiking pays:"
+        "Accumulates, products of two spikes among them, per synapse of the artificial network "
+        "and inference, and on which side of the published break-even they lie; below, spiking "
+        "pays:"
     )
     yield table(
         known,

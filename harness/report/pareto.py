@@ -17,7 +17,7 @@ Cost = Literal["energy", "operations", "latency", "timesteps"]
 COSTS: tuple[Cost, ...] = get_args(Cost)
 _TITLES: Mapping[Cost, str] = {
     "energy": "energy estimate",
-    "operations": "AC + MAC",
+    "operations": "synaptic operations",
     "latency": "latency (ms)",
     "timesteps": "T",
 }

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from harness import energy
 from harness.contracts.cell import TeacherIdentity
 from harness.contracts.errors import SpecError
+from harness.contracts.ledger import Ledger
 from harness.contracts.method import MethodCard, Track
 from harness.contracts.recipe import Recipe
 from harness.contracts.row import Elsewhere, Row
@@ -43,6 +44,7 @@ from harness.report._markdown import circumstances
 from harness.statistics import Interval, Mean, compare_paired
 from tests.report.rows import (
     BUDGET,
+    N_TEST,
     PROCESSOR,
     SUITE,
     TEACHER,
@@ -329,6 +331,30 @@ def test_energies_are_priced_from_the_counts_when_the_table_is_made() -> None:
     ) in text
     # 16 to 24 accumulates over 30 synapses.
     assert "| 2 | beta | 0.533 to 0.8 | below | within | above |" in text
+
+
+def test_products_of_two_spikes_are_synaptic_operations() -> None:
+    plain = spiking(5).to_plain()
+    plain["layers"]["attention"] = {
+        "kind": "product",
+        "operand": "binary",
+        "steps": 2,
+        "counts": {"and_ac": [N_TEST * 2, N_TEST * 4], "dense_valid": [N_TEST * 10] * 2},
+    }
+    row = Row(**{**vars_of(right("direct", 360)), "ledger": Ledger.from_plain(plain)})
+    found = board([row])
+    # Beside 10 products with weights and 20 accumulates, 6; of 30 synapses and 10.
+    assert line(found, "direct").operations() == 36
+    assert line(found, "direct").spikes_per_synapse() == 26 / 40
+    points = pareto.pareto(found, "operations")
+    assert [one.cost for one in points] == [36]
+    assert "| synaptic operations |" in pareto.to_markdown(found, points, "operations")
+    assert "| 2 | alpha | 0.65 | below | within | above |" in page([row])
+    (told,) = csv.DictReader(StringIO(to_csv(found)))
+    assert [float(told[f"{one}acs_per_sample"]) for one in ("", "and_")] == [20, 6]
+    unknown = Ledger.from_plain(spiking(5).to_plain() | {"not_counted": ["and_ac"]})
+    uncounted = line(board([Row(**{**vars_of(row), "ledger": unknown})]), "direct")
+    assert (uncounted.operations(), uncounted.spikes_per_synapse()) == (None, None)
 
 
 def test_a_price_moves_the_tables_and_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
