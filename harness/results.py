@@ -33,7 +33,10 @@ _TEACHERS = "teachers.jsonl"
 _CODE = "code.json"
 TUNING = "tuning.jsonl"
 FILE_BYTES = 2**28  # of one method: a hundred times what the largest here has
-_COUNTED = ("spikes_per_sample", "firing_rate", "acs_per_sample", "macs_per_sample", "dense_macs")
+_COUNTED = (
+    *("spikes_per_sample", "firing_rate", "acs_per_sample", "and_acs_per_sample"),
+    *("macs_per_sample", "dense_macs"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +155,7 @@ def load(suite: str, /, *, results: Path = RESULTS) -> pd.DataFrame:
 
     Columns are the fields of cell, metrics and provenance under their own names, the recipe's
     and neuron's as ``recipe.epochs``, and what follows from the counts: ``spikes_per_sample``,
-    ``acs_per_sample``, ``macs_per_sample``, ``firing_rate``.
+    ``acs_per_sample``, ``and_acs_per_sample``, ``macs_per_sample``, ``firing_rate``.
 
     Raises:
         SpecError: If nothing is published of it.

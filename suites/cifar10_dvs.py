@@ -1,5 +1,6 @@
 """CIFAR10-DVS with the network, the frames and the timesteps of the literature."""
 
+from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.suite import Suite, TeacherSpec
 
@@ -29,6 +30,8 @@ SUITE = Suite(
             compiled=True,
         ),
     },
+    # v <- v/2 + x, as most of the literature trains; dividing x too leaves deep layers silent.
+    neuron=NeuronSpec(scale_input=False),
     timesteps=(4, 5, 10, 16),
     seeds=(0, 1, 2),
 )

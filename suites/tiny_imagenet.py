@@ -1,5 +1,6 @@
 """Tiny ImageNet: two hundred classes at 64x64, with the timesteps of the literature."""
 
+from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.suite import Suite, TeacherSpec
 
@@ -31,6 +32,8 @@ SUITE = Suite(
             compiled=True,
         ),
     },
+    # v <- v/2 + x, as most of the literature trains; dividing x too leaves deep layers silent.
+    neuron=NeuronSpec(scale_input=False),
     timesteps=(1, 2, 4, 6),
     seeds=(0, 1, 2),
 )

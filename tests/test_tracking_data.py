@@ -524,6 +524,23 @@ def test_what_is_held_out_is_not_trained_on(tmp_path: Path) -> None:
         sets.parted(shots[:1])
 
 
+def test_a_still_of_several_things_is_held_out_with_all_of_them(tmp_path: Path) -> None:
+    box = np.array([[2.0, 2, 9, 9]])
+    for number in range(12):
+        frame(tmp_path / f"{number:02d}.png")
+    shots = [
+        layouts.Shot(name=f"{path.name} {thing}", paths=(path,), regions=box)
+        for path in sorted(tmp_path.iterdir())
+        for thing in "ab"
+    ]
+    train, held = sets.parted(shots)
+    assert [shot.name for shot in held] == ["09.png a"]
+    assert len(train) == 22
+    assert not {shot.paths for shot in train} & {shot.paths for shot in held}
+    with pytest.raises(DataError, match="one more is held out"):
+        sets.parted(shots[:2])
+
+
 def test_the_quick_set_reads_what_it_is_told_to(tmp_path: Path) -> None:
     quick = _quick(tmp_path)
     truth = tmp_path / "tracking" / "VOT" / "bag" / "groundtruth.txt"

@@ -419,6 +419,11 @@ class Ledger:
         """Accumulates, as run."""
         return self.total.ac / self.samples
 
+    @property
+    def and_acs_per_sample(self) -> float:
+        """Products of two spikes, as run."""
+        return self.total.and_ac / self.samples
+
     @cached_property
     def dense_macs(self) -> float | None:
         """The artificial network's multiply-accumulates for one frame, borders apart."""

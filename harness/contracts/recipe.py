@@ -15,7 +15,7 @@ class Recipe:
     Attributes:
         epochs: Passes over the training samples; 0 trains nothing.
         batch_size: Samples a step.
-        optimiser: ``sgd`` (Nesterov momentum 0.9) or ``adam``.
+        optimiser: ``sgd`` (Nesterov momentum 0.9) or ``adam``, whose decay is decoupled (AdamW).
         learning_rate: At the peak; cosine to zero.
         warmup: Fraction of the steps that rise linearly to the peak.
         weight_decay: On weights; none on biases, norms and neuron parameters.

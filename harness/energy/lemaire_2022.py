@@ -227,7 +227,7 @@ class Lemaire:
 
     @staticmethod
     def _charge_neurons(layer: Layer, tally: _Tally, *, resets: bool) -> None:
-        spikes, updates = layer.total.spikes, layer.samples * layer.steps * layer.neurons
+        spikes, updates = layer.total.spikes, layer.updates
         adds = spikes if resets else 0
         tally.operate("operations", adds=adds, macs=updates if layer.leaks else 0)
         tally.access("potentials", 2 * updates, words=layer.neurons)

@@ -35,7 +35,8 @@ class Simple:
         priced = ("mac", "ac", "and_ac", "bias_add")
         counts = {item: ledger.mean(item) for item in (*priced, "neuron_add")}
         known = {item: 0.0 if count is None else count for item, count in counts.items()}
-        states = [layer.neurons * layer.steps for layer in ledger.layers.values() if layer.neurons]
+        neurons = [layer for layer in ledger.layers.values() if layer.neurons]
+        states = [layer.updates / layer.samples for layer in neurons]
         uncounted = [item for item in priced if counts[item] is None]
         grown = occurs(counts["neuron_add"]) and not states
         sizeless = ["the size of neuron layers"] if grown else []

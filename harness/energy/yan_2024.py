@@ -90,8 +90,9 @@ class Yan:
         computing = macs * bits * ACCUMULATE.value
         if self.hops is None:
             return computing
-        neurons = sum(layer.neurons for layer in ledger.layers.values())
-        return computing + neurons * bits * DENSE_MOVE.value * self.hops if neurons else None
+        layers = [layer for layer in ledger.layers.values() if layer.neurons]
+        neurons = sum(layer.updates / (layer.samples * layer.steps) for layer in layers)
+        return computing + neurons * bits * DENSE_MOVE.value * self.hops if layers else None
 
     def _assumptions(self) -> tuple[str, ...]:
         moved = (

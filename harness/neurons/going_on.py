@@ -2,7 +2,8 @@
 
 A simulator's neurons begin each call at rest. One step before the others, of the current
 that charges a membrane from rest to where it was left, puts them there: what was left after
-a reset to zero is below the threshold, so that step fires nowhere.
+a reset to zero is below the threshold, so that step fires nowhere, but for a rounding where it
+is the last number before.
 """
 
 import torch

@@ -119,18 +119,10 @@ def _priced(ledger: Ledger, artificial: Ledger | None, many: int) -> Priced:
         },
         assumptions={model: line.bill.assumptions for model, line in lines.items()},
         counted={
-            name: each(None if needed in ledger.not_counted else _figure(ledger, name))
+            name: each(None if needed in ledger.not_counted else getattr(ledger, name))
             for name, needed in COUNTED.items()
         },
     )
-
-
-def _figure(ledger: Ledger, name: str) -> float | None:
-    """Return what a ledger gives, by a name of ``COUNTED``."""
-    if name == "and_acs_per_sample":
-        return ledger.total.and_ac / ledger.samples
-    found: float | None = getattr(ledger, name)
-    return found
 
 
 def usual_energy(models: Collection[str], /) -> str | None:

@@ -17,7 +17,7 @@ def copy_weights(student: Student, teacher: Teacher, *, head_may_differ: bool = 
         student: Receives them.
         teacher: A realisation of the same topology.
         head_may_differ: Layers behind the last map that are not the same in both keep
-            their start.
+            their start, and residual sums may stand elsewhere.
 
     Raises:
         UnsupportedError: If the teacher has another topology.
@@ -27,6 +27,12 @@ def copy_weights(student: Student, teacher: Teacher, *, head_may_differ: bool = 
 
 def copy_network(student: Student, source: nn.Module, *, head_may_differ: bool = False) -> None:
     """Do what ``copy_weights`` does, from any realisation of the topology."""
+    styles = [getattr(each, "style", "standard") for each in (source, student.network)]
+    if len({*styles}) > 1 and not head_may_differ:
+        raise UnsupportedError(
+            "the teacher has another topology than the student: its style is {!r}, the student's "
+            "{!r}".format(*styles)
+        )
     theirs = source.state_dict()
     neurons = slots(student)
     ours = {

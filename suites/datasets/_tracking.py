@@ -97,9 +97,10 @@ class TrackingSet:
         """
         place, pair = self._rooted(root), self._pair
         train, held = parted(shots_in(place / self.folder))
+        move = any(len(shot.paths) > 1 for shot in held)
         return Splits(
             train=pairs(train, self.pairs, pair, opened=_kept if self.few_images else read),
-            validation=tested(held, pair) if held[0].regions is not None else panned(held, pair),
+            validation=tested(held, pair) if move else panned(held, pair),
             test=self.sequences(root),
         )
 
@@ -125,15 +126,19 @@ def _part(folder: Path, listed: Callable[[], tuple[Shot, ...]], expected: str) -
 def parted(shots: Sequence[Shot], /) -> tuple[list[Shot], list[Shot]]:
     """Return what to train on and what is held out: sequences, or stills if there is no other.
 
+    A still with several objects is several shots: it is held out with all of them, as one.
+
     Raises:
         DataError: If so little is there that nothing could be held out.
     """
-    if len(shots) < 2:
+    first = {shot.paths[0]: shot for shot in reversed(shots)}
+    if len(first) < 2:
         raise DataError(f"{shots[0].name} is all there is to train on; one more is held out")
     sequences = [shot for shot in shots if shot.regions is not None and len(shot.paths) > 1]
-    held = (sequences or list(shots))[_HELD - 1 :: _HELD] or [(sequences or list(shots))[-1]]
-    names = {id(shot) for shot in held}
-    return [shot for shot in shots if id(shot) not in names], held
+    known = sequences or [*reversed(first.values())]
+    held = known[_HELD - 1 :: _HELD] or known[-1:]
+    names = {shot.paths[0] for shot in held}
+    return [shot for shot in shots if shot.paths[0] not in names], held
 
 
 def tested(shots: Sequence[Shot], pair: Pair, /) -> Samples:

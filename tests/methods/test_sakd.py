@@ -79,6 +79,16 @@ def test_a_head_that_differs_keeps_its_start_and_the_rest_is_copied() -> None:
         copy_weights(learner, guide)
 
 
+def test_equal_names_and_shapes_make_no_equal_topology() -> None:
+    kind = ResNet(blocks=(1, 1), widths=(4, 8))
+    network = _teacher_of(replace(kind, style="ms")).network
+    learner = Student(network=network, timesteps=1, twin=lambda _: network)
+    guide = _teacher_of(kind)
+    with pytest.raises(UnsupportedError, match="its style is 'standard', the student's 'ms'"):
+        copy_weights(learner, guide)
+    copy_weights(learner, guide, head_may_differ=True)
+
+
 @pytest.mark.parametrize("blocks", [(1, 2), (2, 1)])
 def test_another_depth_is_refused_though_the_names_of_one_are_among_the_others(
     blocks: tuple[int, int],

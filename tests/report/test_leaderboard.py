@@ -335,6 +335,7 @@ def test_energies_are_priced_from_the_counts_when_the_table_is_made() -> None:
 
 def test_products_of_two_spikes_are_synaptic_operations() -> None:
     plain = spiking(5).to_plain()
+    plain["order"].append("attention")
     plain["layers"]["attention"] = {
         "kind": "product",
         "operand": "binary",
