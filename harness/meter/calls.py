@@ -141,13 +141,13 @@ def used(trace: Trace, value: Tensor, *, composes: bool = False) -> Content | No
     content = trace.content(value)
     if content is None:
         return None
-    content.uses += 1
+    content.uses.append(trace.scope)
     for undo in content.unfold:
         undo()
     content.unfold.clear()
     if content.pooled is not None and not composes:
         content.pooled.entry.readers.add(None)
-    return content if content.uses == 1 and content.elements == value.numel() else None
+    return trace.whole(value) if len(content.uses) == 1 else None
 
 
 def _note_repeats(trace: Trace, entry: Entry, call: Call, value: Tensor) -> None:

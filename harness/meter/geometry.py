@@ -110,7 +110,7 @@ def convolution(
     windows: tuple[Window, ...],
     channels: int,
     outputs: int,
-    borders: tuple[tuple[int, int], ...] | None = None,
+    borders: tuple[tuple[int, int], ...],
 ) -> Convolution:
     """Return the geometry of a convolution.
 
@@ -122,7 +122,7 @@ def convolution(
             padding as well, so nothing valid reaches them.
     """
     reach = tuple(window.reach() for window in windows)
-    for matrix, (before, after) in zip(reach, borders or (), strict=False):
+    for matrix, (before, after) in zip(reach, borders, strict=True):
         matrix[:, :before] = False
         matrix[:, matrix.shape[1] - after :] = False
     spatial = fan_out(reach)

@@ -1,9 +1,13 @@
 """Views, copies and other operators that move values without computing."""
 
+from dataclasses import replace
+
+from torch import Tensor
+
 from harness.meter import axes as ax
 from harness.meter.axes import Axes, Axis, plain
 from harness.meter.calls import Operator, after_neurons, listed, noted
-from harness.meter.trace import Content, Trace
+from harness.meter.trace import Content, Sites, Trace, dimensions
 
 
 def _viewed(trace: Trace, call: Operator, axes: Axes | None) -> None:
@@ -125,9 +129,9 @@ def copied(trace: Trace, call: Operator) -> None:
         return
     exact = target.is_floating_point() or not source.is_floating_point()
     same_shape = axes if source.shape == target.shape else None
-    whole = content is not None and content.elements == source.numel() == target.numel()
-    if content is not None and whole and exact:
-        trace.know(target, content, same_shape)
+    whole = trace.whole(source) if source.numel() == target.numel() else None
+    if whole is not None and exact:
+        trace.know(target, _laid_out(whole, source, target), same_shape)
         return
     fresh = Content(
         "signal",
@@ -138,6 +142,23 @@ def copied(trace: Trace, call: Operator) -> None:
         after_neurons=content is not None and content.after_neurons,
     )
     trace.know(target, fresh, same_shape)
+
+
+def _laid_out(content: Content, source: Tensor, target: Tensor) -> Content:
+    """Return what is known of a copy, whose dimensions may lie in another order."""
+    if source.stride() == target.stride():
+        return content
+    pairs = zip(dimensions(source)[::-1], dimensions(target)[::-1], strict=False)
+    there = dict(pairs)
+
+    def moved_to(sites: Sites | None) -> Sites | None:
+        known = sites is not None and there.keys() >= set(sites)
+        return tuple(there[dimension] for dimension in sites or ()) if known else None
+
+    events = content.events and replace(content.events, sites=moved_to(content.events.sites))
+    border = {there[old]: zeros for old, zeros in content.border.items() if old in there}
+    sites = moved_to(content.sites)
+    return replace(content, events=events, sites=sites, border=border, views={})
 
 
 def _copied_into(

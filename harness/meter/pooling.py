@@ -13,7 +13,7 @@ from harness.meter.book import Column
 from harness.meter.calls import Operator, Rule, noted, opened, per_element, used
 from harness.meter.geometry import Window
 from harness.meter.operands import Operand
-from harness.meter.trace import Content, Pooled, Product, Trace
+from harness.meter.trace import Content, Pooled, Product, Trace, dimensions, sites_of
 
 
 def _averaged(
@@ -25,15 +25,14 @@ def _averaged(
     now = opened(trace, entry, value, [value])
     content = trace.whole(value)
     earlier = content.pooled if content is not None else None
-    before = None
-    if reach is not None and earlier is not None:
-        before = geometry.fitting(earlier.reach, value.shape[2:])
+    before = None if reach is None or content is None else reaching(content, value)
     used(trace, value, composes=before is not None)
-    events = trace.events(value, sites=tuple(value.shape[2:]) if reach else None)
+    events = trace.events(value, sites=sites_of(value) if reach else None)
     fan_out = geometry.fan_out(reach) if reach else 1
     now.varying["pool_add"] = trace.units(events, fan_out)
     now.varying["inputs_nonzero"] = trace.units(events)
     result = noted(trace, call, axes)
+    result.sites = sites_of(call.output)
     entry.is_pool = reach is not None
     if reach is not None and earlier is not None and before is not None:
         entry.pooled = entry.pooled or Operand()
@@ -48,6 +47,14 @@ def _averaged(
         return
     many = entry.operand.integral and entry.operand.operand() in {"scaled", "integer"}
     result.pooled = Pooled(entry, events, trace.magnitudes(value) if many else events, reach)
+
+
+def reaching(content: Content, value: Tensor) -> tuple[Tensor, ...] | None:
+    """Return what reaches each site of ``value``; None unless they are the averages in order."""
+    pooled = content.pooled
+    if pooled is None or content.sites != sites_of(value):
+        return None
+    return geometry.fitting(pooled.reach, value.shape[2:])
 
 
 def _windows(call: Operator, *, dims: int, dilated: bool) -> tuple[Window, ...]:
@@ -259,4 +266,5 @@ def padded(trace: Trace, call: Operator) -> None:
     zeros = call.argument(2, "value", 0) == 0
     binary = known is not None and known.binary and zeros
     content: Content = noted(trace, call, axes, binary=binary)
-    content.border = known_border(call)
+    if (border := known_border(call)) is not None:
+        content.border = dict(zip(dimensions(call.output)[2:], border, strict=True))

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from harness.contracts.ledger import Shape
 from harness.meter import axes as ax
-from harness.meter import geometry
+from harness.meter import geometry, pooling
 from harness.meter.axes import Axes, Axis, plain
 from harness.meter.book import Call, Entry
 from harness.meter.calls import Operator, Rule, noted, opened, rank, units, used
 from harness.meter.geometry import Window
 from harness.meter.operands import Operand, nonzero
-from harness.meter.trace import Content, Product, Trace
+from harness.meter.trace import Content, Product, Sites, Trace, dimensions, sites_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Synapses:
     """What every value entering a layer with weights touches.
 
     Attributes:
-        sites: Shape of the sites that differ in fan-out; None if none do.
+        sites: Those that differ in fan-out; None if none do.
         fan_out: Of each site, or of every value.
         dense_valid: Products a step of a sample, borders excluded.
         dense_padded: Likewise with borders.
@@ -29,7 +29,7 @@ class Synapses:
         shape: For the ledger.
     """
 
-    sites: tuple[int, ...] | None
+    sites: Sites | None
     fan_out: Tensor | int
     dense_valid: int
     dense_padded: int
@@ -66,11 +66,12 @@ def convolution(trace: Trace, call: Operator) -> None:
     )
     fed = weight.shape[1] if transposed else weight.shape[0] // groups
     content = trace.whole(value)
-    border = content.border if content is not None else None
+    put = content.border if content is not None else {}
+    border = tuple(put.get(dimension, (0, 0)) for dimension in dimensions(value)[2:])
     reached = geometry.convolution(windows, value.shape[1], fed, border)
     maps = value.shape[0] // units(trace, value)  # more than 1 where patches count as samples
     synapses = Synapses(
-        sites=tuple(value.shape[2:]),
+        sites=sites_of(value),
         fan_out=reached.fan_out,
         dense_valid=reached.dense_valid * maps,
         dense_padded=reached.dense_padded * maps,
@@ -94,8 +95,7 @@ def convolution(trace: Trace, call: Operator) -> None:
 def _composed_convolution(
     content: Content | None, value: Tensor, reached: geometry.Convolution
 ) -> Tensor | None:
-    pooled = content.pooled if content is not None else None
-    reach = None if pooled is None else geometry.fitting(pooled.reach, value.shape[2:])
+    reach = None if content is None else pooling.reaching(content, value)
     if reach is None:
         return None
     return geometry.fan_out(geometry.composed(reach, reached.reach)) * reached.outputs

@@ -34,6 +34,9 @@ from harness.meter.operands import Operand, exact_sum, nonzero
 
 _SWEEP = 64  # tensors that come before the meter looks which of them are gone
 
+Dimension = tuple[int, int]  # size and stride, which tell it from others in any view
+Sites = tuple[Dimension, ...]
+
 
 class LostSamplesError(CountingError):
     """A tensor in which samples cannot be told apart."""
@@ -45,12 +48,12 @@ class EventMap:
 
     Attributes:
         counts: float64 ``[rows, sites]``, exact integers.
-        sites: The shape that the sites had.
+        sites: Where they lie; None if that was in other memory, in another order.
         row_axis: What the rows are.
     """
 
     counts: Tensor
-    sites: tuple[int, ...]
+    sites: Sites | None
     row_axis: Axis
 
 
@@ -96,7 +99,8 @@ class Content:
         pooled: The averaging it comes from.
         producer: The call whose result it is, while a norm may fold into that.
         border: Zeros put before and after each dimension of space.
-        uses: Operations that read it, views and copies not counted.
+        sites: Where those of ``pooled`` lie, if they do.
+        uses: The module of each operation that reads it, views and copies not counted.
         unfold: What to do if one more reads it.
         views: Where samples and steps are, for each way of looking at it.
     """
@@ -111,8 +115,9 @@ class Content:
     events: EventMap | None = None
     pooled: Pooled | None = None
     producer: Product | None = None
-    border: tuple[tuple[int, int], ...] | None = None
-    uses: int = 0
+    border: dict[Dimension, tuple[int, int]] = field(default_factory=dict)
+    sites: Sites | None = None
+    uses: list[str] = field(default_factory=list)
     unfold: list[Callable[[], None]] = field(default_factory=list)
     views: dict[tuple[Any, ...], Axes] = field(default_factory=dict)
 
@@ -281,7 +286,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             return
         for (content, axes), value in zip(self._remembered[name], results, strict=True):
             if self.content(value) is None:
-                self.know(value, replace(content, uses=0, unfold=[], views={}), axes)
+                self.know(value, replace(content, uses=[], unfold=[], views={}), axes)
 
     def _count_neurons(self, found: Recognised, args: Any, result: Any) -> None:
         name, answer = self.scope, result[0] if isinstance(result, tuple) else result
@@ -403,9 +408,13 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
     def whole(self, tensor: Tensor) -> Content | None:
         """Return the content of ``tensor`` if it shows every element exactly once."""
         content = self.content(tensor)
-        return content if content is not None and content.elements == tensor.numel() else None
+        if content is None or content.elements != tensor.numel():
+            return None
+        # As many elements may be some of them several times: x[:1].expand_as(x).
+        once = torch._debug_has_internal_overlap(tensor) == 0  # noqa: SLF001  torch has no other
+        return content if once else None
 
-    def events(self, tensor: Tensor, *, sites: tuple[int, ...] | None = None) -> EventMap:
+    def events(self, tensor: Tensor, *, sites: Sites | None = None) -> EventMap:
         """Return how many values of ``tensor`` are not zero.
 
         Rows are the leading dimensions that hold steps and samples; the channels are
@@ -419,7 +428,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         promised = content is not None and content.binary and not content.timed
         ones = tensor if promised and tensor.is_floating_point() else nonzero(tensor)
         found = self._summed(ones, self._axes_or_lost(tensor), bound=1.0)
-        if content is not None and known is None:
+        if content is not None:
             content.events = found
         return found
 
@@ -437,7 +446,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
 
     def _summed(self, whole: Tensor, axes: Axes, *, bound: float) -> EventMap:
         leading = max(ax.position(axes, "N") or 0, ax.position(axes, "T") or 0) + 1
-        sites = tuple(whole.shape[leading + 1 :])
+        sites = sites_of(whole, leading + 1)
         rows = whole.flatten(0, leading - 1)  # [rows, channels, *sites]
         counts = exact_sum(rows, (1,) if rows.ndim > 1 else (), bound=bound)
         row_axis = tuple(factor for axis in axes[:leading] for factor in axis)
@@ -576,6 +585,16 @@ def _require_evaluation(module: nn.Module, name: str) -> None:
             f"module {name!r} is in training mode: it would normalise by this batch and remember "
             "it; call model.eval()"
         )
+
+
+def sites_of(tensor: Tensor, first: int = 2) -> Sites:
+    """Return where the sites of ``tensor`` lie, whose dimensions begin with the ``first``."""
+    return tuple(dimension for dimension in dimensions(tensor)[first:] if dimension[0] != 1)
+
+
+def dimensions(tensor: Tensor) -> list[Dimension]:
+    """Return size and stride of each dimension."""
+    return [*zip(tensor.shape, tensor.stride(), strict=True)]
 
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:

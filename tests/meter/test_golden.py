@@ -203,6 +203,56 @@ def test_a_dilated_convolution_reads_every_second_value() -> None:
     assert measured == [1, 1, 2, 1, 1]
 
 
+def test_a_step_that_is_shown_again_is_read_again() -> None:
+    # Steps of 4, 8 and 4 spikes; the first, shown three times, is 12 spikes x 5 outputs.
+    spikes = torch.ones(3, 2, 4)
+    spikes[::2, :, 2:] = 0
+    network = nn.ModuleList([Given(spikes), nn.Linear(4, 5, bias=False)])
+
+    def run(x: Tensor) -> Tensor:
+        fired = network[0](x)
+        answer: Tensor = network[1](fired[:1].expand_as(fired))
+        return answer
+
+    measured = measure(network, torch.zeros_like(spikes), batch_axis=1, time_axis=0, call=run)
+    assert measured.layers["1"].total.ac == 60
+
+
+def test_rows_and_columns_of_a_square_are_told_apart() -> None:
+    # Kernel 3 x 1 on 4 x 4 reads rows 1 2 2 1 times. Of the first row's 3 spikes 1 + 1 + 1;
+    # transposed they stand in rows 0, 1, 2: 1 + 2 + 2.
+    layers = nn.ModuleList(nn.Conv2d(1, 1, (3, 1), bias=False) for _ in range(2))
+    signal = spikes_at((1, 4, 4), (0, 0, 0), (0, 0, 1), (0, 0, 2))
+    measured = measure(layers, signal, call=lambda x: [layers[0](x), layers[1](x.transpose(2, 3))])
+    assert [measured.layers[name].total.ac for name in "01"] == [3, 5]
+
+
+def test_averages_in_another_order_are_read_by_themselves() -> None:
+    # Spikes at (0, 1) and (0, 2) make averages 1/4, 2/4, 1/4 of one row, by 4 additions; of
+    # its transpose kernel 3 x 1 reads each once. Composed in the wrong order it would be 4 ac.
+    layer = nn.Conv2d(1, 1, (3, 1), bias=False)
+    signal = spikes_at((1, 4, 4), (0, 0, 1), (0, 0, 2))
+    measured = measure(
+        layer, signal, call=lambda x: layer(functional.avg_pool2d(x, 2, 1).transpose(2, 3))
+    )
+    assert (measured.total.ac, measured.total.mac, measured.total.pool_add) == (0, 3, 4)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_zeros_padded_beforehand_are_padding_wherever_they_are(*, copied: bool) -> None:
+    # Zeros left of 3 x 2 ones stand above them once transposed: 6 values of 9 are read.
+    layer = nn.Conv2d(1, 1, 1, bias=False)
+
+    def run(x: Tensor) -> Tensor:
+        turned = functional.pad(x, (1, 0)).transpose(2, 3)
+        answer: Tensor = layer(turned.contiguous() if copied else turned)
+        return answer
+
+    measured = measure(layer, torch.ones(1, 1, 3, 2), call=run)
+    assert (measured.total.ac, measured.total.dense_valid) == (6, 6)
+    assert measured.total.dense_padded == 9
+
+
 def test_a_transposed_convolution_spreads_and_is_cut_at_the_borders() -> None:
     # Kernel 2, stride 2: every input makes 2 x 2 outputs of its own.
     whole = measure(nn.ConvTranspose2d(1, 1, 2, stride=2, bias=False), torch.ones(1, 1, 2, 2))

@@ -116,6 +116,37 @@ def test_the_type_of_the_numbers_does_not_matter(seed: int) -> None:
     assert measure(layer.float(), last).total == expected
 
 
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x.transpose(2, 3),
+        lambda x: x.transpose(1, 2),
+        lambda x: x[:, :1].expand_as(x),
+        lambda x: x[:, :, :1].expand_as(x),
+        lambda x: x.transpose(2, 3).contiguous(),
+        lambda x: x[:, :, :1].expand_as(x).contiguous(),
+        lambda x: x.transpose(1, 2).contiguous().transpose(1, 2),
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+    ],
+)
+def test_a_view_costs_what_the_same_values_in_memory_of_their_own_cost(
+    view: Callable[[Tensor], Tensor],
+) -> None:
+    layer, spikes = nn.Conv2d(4, 2, (3, 1)), random_spikes(2, 3, 4, 4, 4)
+    both = measure(layer, spikes, call=lambda x: [layer(x), layer(view(x))])
+    assert both.total == measure(layer, spikes).total + measure(layer, view(spikes).clone()).total
+
+
+def test_windows_that_overlap_in_memory_are_counted_each_as_it_is() -> None:
+    # Ones in the first row: by pairs of rows 3 ones of 12, by pairs of columns 4.
+    spikes, layer = torch.zeros(1, 3, 3), nn.Linear(2, 5, bias=False)
+    spikes[0, 0] = 1
+    measured = measure(
+        layer, spikes, call=lambda x: [layer(y) for y in (x.unfold(1, 2, 1), x.unfold(2, 2, 1))]
+    )
+    assert measured.total.ac == (3 + 4) * 5
+
+
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int8, torch.uint8])
 def test_spikes_that_are_no_floats_are_spikes(dtype: torch.dtype) -> None:
     spikes = random_spikes(0, 3, 2, 4)
