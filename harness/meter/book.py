@@ -40,12 +40,14 @@ class Call:
         fixed: Operations a sample and step, the same for all.
         varying: ``[steps, samples]`` each.
         repeated: For each step, whether its input was that of the step before.
+        neurons: A sample; 0 if these are not neurons.
     """
 
     steps: int
     fixed: dict[Column, int] = field(default_factory=dict)
     varying: dict[Column, Tensor] = field(default_factory=dict)
     repeated: list[bool] = field(default_factory=list)
+    neurons: int = 0
 
     def signature(self) -> tuple[object, ...]:
         """Return what must be the same in every batch."""
@@ -65,7 +67,7 @@ class Entry:
         pooled: What it read of an average pooling, itself.
         is_pool: Whether it averages, and its additions vanish if every reader composes.
         readers: Entries that read this pooling, and None for any that cannot compose.
-        neurons: A sample; 0 if it is not a neuron layer.
+        neurons: A sample, all those of a step; 0 if it is not a neuron layer.
         folded: Whether the layer before it absorbed it.
         shape: Of a layer with weights.
         differs: Whether what it computes is another thing in every step.
@@ -116,6 +118,7 @@ class Entry:
                 f"first {_told(self._signature)}; measure inputs of one shape at a time"
             )
         places, length = _places([call.steps for call in self.calls], steps)
+        self.neurons = sum(call.neurons * call.steps for call in self.calls) // length
         fixed: dict[Column, Table] = {}
         varying: dict[Column, Table] = {}
         repeated = np.ones(length, np.bool_)
@@ -195,12 +198,16 @@ def _places(calls: list[int], steps: int) -> tuple[list[NDArray[np.intp]], int]:
 
 def steps_of(entries: list[Entry]) -> int | None:
     """Return how many steps the neurons saw in this batch, as most of them did."""
-    seen = Counter(
-        max(sum(call.steps for call in entry.calls), 1)
-        for entry in entries
-        if entry.neurons and entry.calls
-    )
+    seen = Counter(_clocked(entry) for entry in entries if entry.kind == "neuron" and entry.calls)
     return max(seen, key=lambda steps: (seen[steps], steps)) if seen else None
+
+
+def _clocked(entry: Entry) -> int:
+    """Return the steps of a neuron; of one for several populations, each has them all."""
+    steps = Counter[int]()
+    for call in entry.calls:
+        steps[call.neurons] += call.steps
+    return max(*steps.values(), 1)
 
 
 def layers(entries: list[Entry], policy: Policy, *, steps: int, partial: bool) -> dict[str, Layer]:

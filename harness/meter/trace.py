@@ -311,8 +311,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         self.observe(entry, entry.operand, answer)
         nonzeros = self.units(self.events(answer))
         steps = nonzeros.shape[0]
-        entry.neurons = neurons = answer.numel() // (steps * self.samples)
-        call = Call(steps)
+        neurons = answer.numel() // (steps * self.samples)
+        call = Call(steps, neurons=neurons)
         call.fixed = {
             "neuron_add": found.cost.adds * neurons,
             "neuron_mul": found.cost.products * neurons,

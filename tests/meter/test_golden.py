@@ -824,6 +824,22 @@ def test_a_norm_of_the_only_step_folds() -> None:
     assert (measured.layers["norm"].total.mac, measured.layers["fc1"].total.bias_add) == (0, 5)
 
 
+@pytest.mark.parametrize("form", ["at once", "step by step"])
+def test_neurons_called_twice_a_step_are_all_there(form: str) -> None:
+    # 2 and 5 neurons under one name, 3 steps, each fires in each of them: 21 spikes.
+    neuron = PlainNeuron(NeuronSpec(kind="if"))
+    current = torch.ones(3, 1, 7)
+
+    def run(x: Tensor) -> list[Tensor]:
+        steps = [x] if form == "at once" else x.split(1)
+        return [neuron(part) for step in steps for part in step.split([2, 5], -1)]
+
+    measured = measure(neuron, current, batch_axis=1, time_axis=0, call=run)
+    layer = measured.layers["model"]
+    assert (measured.steps, layer.steps, layer.neurons, layer.total.spikes) == (3, 3, 7, 21)
+    assert layer.rate() == measured.firing_rate == 1
+
+
 @pytest.mark.parametrize(
     ("spec", "adds", "products"),
     [
