@@ -8,7 +8,6 @@ squeezing, unsqueezing and viewing are the same thing.
 from collections.abc import Sequence
 from math import prod
 
-import torch
 from torch import Tensor
 
 Factor = tuple[str, int]
@@ -97,15 +96,18 @@ def to_units(
     samples: int,
 ) -> Tensor | None:
     """Return ``counts`` summed to ``[steps, samples]``, or None if samples are unknown."""
-    if samples > 1 and not has((axis,), "N"):
+    grid = units_first(counts, (axis,), samples)
+    return None if grid is None else grid.sum(-1)
+
+
+def units_first(values: Tensor, axes: Axes, samples: int) -> Tensor | None:
+    """Return ``values`` as ``[steps, samples, others]``, or None if samples are unknown."""
+    if samples > 1 and not has(axes, "N"):
         return None
-    sizes = [length for _, length in axis]
-    grid = counts.reshape(sizes) if sizes else counts.reshape(())
-    times = [place for place, (label, _) in enumerate(axis) if label == "T"]
-    units = [place for place, (label, _) in enumerate(axis) if label == "N"]
-    others = [place for place, (label, _) in enumerate(axis) if not label]
-    grid = grid.permute([*times, *units, *others])
-    return grid.reshape(prod(sizes[place] for place in times), samples, -1).sum(-1)
+    factors = [factor for axis in axes for factor in axis]
+    order = sorted(range(len(factors)), key=lambda place: ("T", "N", "").index(factors[place][0]))
+    grid = values.reshape([length for _, length in factors]).permute(order)
+    return grid.reshape(prod(map(steps_of, axes)), samples, -1)
 
 
 def labels(axes: Axes) -> set[str]:
@@ -116,20 +118,3 @@ def labels(axes: Axes) -> set[str]:
 def steps_of(axis: Axis) -> int:
     """Return how many steps a row axis holds."""
     return prod(length for label, length in axis if label == "T")
-
-
-def rows_by_step(
-    signal: Tensor,  # [rows, ...]
-    axis: Axis,
-) -> Tensor | None:
-    """Return ``signal`` as ``[steps, values]`` if its rows are steps first, else None."""
-    if not axis or axis[0][0] != "T":
-        return None
-    return signal.reshape(axis[0][1], -1)
-
-
-def same_steps(
-    signal: Tensor,  # [steps, values]
-) -> list[bool]:
-    """Return for each step whether it equals the one before; the first does not."""
-    return [False, *(torch.equal(now, then) for now, then in zip(signal[1:], signal, strict=False))]

@@ -39,14 +39,15 @@ class Call:
         steps: How many it did at once.
         fixed: Operations a sample and step, the same for all.
         varying: ``[steps, samples]`` each.
-        repeated: For each step, whether its input was that of the step before.
+        repeated: ``[steps, samples]``, whether what it read was what the step before read;
+            None if it never was.
         neurons: A sample; 0 if these are not neurons.
     """
 
     steps: int
     fixed: dict[Column, int] = field(default_factory=dict)
     varying: dict[Column, Tensor] = field(default_factory=dict)
-    repeated: list[bool] = field(default_factory=list)
+    repeated: Tensor | None = None
     neurons: int = 0
 
     def signature(self) -> tuple[object, ...]:
@@ -74,7 +75,7 @@ class Entry:
         apart: Whether a batch may do without it, as its result is remembered from before.
         samples: Of each batch so far.
         calls: Those of this batch.
-        last_input: Of the last call in a loop over time, with its version.
+        last_read: By the last call in a loop over time, each with its version.
         length: Steps, known when a batch is closed.
     """
 
@@ -93,7 +94,7 @@ class Entry:
     apart: bool = False
     samples: list[int] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
-    last_input: tuple[Tensor, int | None] | None = None
+    last_read: list[tuple[Tensor, int | None]] = field(default_factory=list)
     length: int = 1
     _signature: tuple[object, ...] = ()
     _fixed: dict[Column, Table] = field(default_factory=dict)
@@ -121,7 +122,6 @@ class Entry:
         self.neurons = sum(call.neurons * call.steps for call in self.calls) // length
         fixed: dict[Column, Table] = {}
         varying: dict[Column, Table] = {}
-        repeated = np.ones(length, np.bool_)
         for call, place in zip(self.calls, places, strict=True):
             for column, number in call.fixed.items():
                 table = fixed.setdefault(column, np.zeros((1, length), np.int64))
@@ -132,13 +132,12 @@ class Entry:
                 by_step = counts.round().to(torch.int64).cpu().numpy()
                 for step, row in zip(place, by_step, strict=True):
                     table[:, step] += row
-            np.logical_and.at(repeated, place, call.repeated or [False] * call.steps)
         self._fixed, self.length = {} if self.apart else fixed, length
         for column, table in varying.items():
             self._varying.setdefault(column, []).append(table)
         self.samples.append(samples)
-        self._repeated.append(repeated)
-        self.calls, self.last_input = [], None
+        self._repeated.append(_repeats(self.calls, places, (samples, length)))
+        self.calls, self.last_read = [], []
 
     def _by_sample(self, call: Call, samples: int) -> dict[Column, Tensor]:
         """Return what varies with the samples: of a layer that may rest, everything."""
@@ -156,7 +155,7 @@ class Entry:
         for tables in self._varying.values():
             tables.append(np.zeros((samples, self.length), np.int64))
         self.samples.append(samples)
-        self._repeated.append(np.zeros(self.length, np.bool_))
+        self._repeated.append(np.zeros((samples, self.length), np.bool_))
 
     def table(self, column: Column) -> Table | None:
         """Return ``[samples, steps]`` of a column, or None if it does not occur."""
@@ -169,13 +168,22 @@ class Entry:
         return reduce(add, parts) if parts else None
 
     def repeats(self) -> NDArray[np.bool_]:
-        """Return which steps of which samples had the input of the step before."""
-        return np.concatenate(
-            [
-                np.broadcast_to(steps, (samples, len(steps)))
-                for steps, samples in zip(self._repeated, self.samples, strict=True)
-            ]
-        )
+        """Return ``[samples, steps]``, whether each had the input of the step before."""
+        return np.concatenate(self._repeated)
+
+
+def _repeats(
+    calls: list[Call], places: list[NDArray[np.intp]], shape: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Return ``[samples, steps]``, whether all that ``calls`` read was there a step before."""
+    repeated = np.ones(shape, np.bool_)
+    for call, place in zip(calls, places, strict=True):
+        if call.repeated is None:
+            repeated[:, place] = False
+            continue
+        for step, same in zip(place, call.repeated.cpu().numpy(), strict=True):
+            repeated[:, step] &= same
+    return repeated
 
 
 def _told(signature: tuple[object, ...]) -> str:

@@ -116,7 +116,7 @@ def opened(trace: Trace, entry: Entry, value: Tensor, inputs: Sequence[Tensor]) 
     call = Call(units(trace, value) // trace.samples)
     entry.calls.append(call)
     if inputs and trace.has_neurons and not entry.after_neurons:
-        _note_repeats(trace, entry, call, inputs[0])
+        _note_repeats(trace, entry, call, inputs)
     return call
 
 
@@ -150,21 +150,48 @@ def used(trace: Trace, value: Tensor, *, composes: bool = False) -> Content | No
     return trace.whole(value) if len(content.uses) == 1 else None
 
 
-def _note_repeats(trace: Trace, entry: Entry, call: Call, value: Tensor) -> None:
-    """Note which steps have the same input as the one before."""
+def _note_repeats(trace: Trace, entry: Entry, call: Call, inputs: Sequence[Tensor]) -> None:
+    """Note which steps of which samples read the same as the one before."""
+    read = [value for value in inputs if rank(trace, value) == 2] or inputs[:1]
     if call.steps > 1:
-        axes = trace.axes(value)
-        rows = None if axes is None else ax.rows_by_step(value, axes[0])
-        if rows is not None and rows.shape[0] == call.steps:
-            call.repeated = ax.same_steps(rows)
-        return
-    version = None if value.is_inference() else value._version  # noqa: SLF001  torch's own count of in-place changes
-    call.repeated = [False]
-    if entry.last_input is not None:
-        before, then = entry.last_input
-        untouched = version is not None and version == then
-        if before is value:
-            call.repeated = [untouched]
-        else:
-            call.repeated = [before.shape == value.shape and torch.equal(before, value)]
-    entry.last_input = (value, version)
+        same = [_as_the_step_before(trace, value, call.steps) for value in read]
+    else:
+        pairs = zip(entry.last_read, read, strict=False)
+        same = [_as_before(trace, value, *before) for before, value in pairs]
+        entry.last_read = [(value, _version(value)) for value in read]
+    if same:
+        call.repeated = torch.stack(same).all(0)
+
+
+def _version(value: Tensor) -> int | None:
+    return None if value.is_inference() else value._version  # noqa: SLF001  torch's own count of in-place changes
+
+
+def _as_the_step_before(trace: Trace, value: Tensor, steps: int) -> Tensor:
+    """Return ``[steps, samples]``, whether ``value`` is at each what it was; never at the first."""
+    axes = trace.axes(value)
+    signal = None if axes is None else ax.units_first(value, axes, trace.samples)
+    same = torch.zeros(steps, trace.samples, dtype=torch.bool, device=value.device)
+    if signal is not None and len(signal) == 1:
+        same[1:] = True
+    elif signal is not None and len(signal) == steps:
+        same[1:] = _equal(signal[1:], signal[:-1])
+    return same
+
+
+def _as_before(trace: Trace, value: Tensor, before: Tensor, version: int | None) -> Tensor:
+    """Return ``[1, samples]``, whether ``value`` is what ``before`` was at that ``version``."""
+    axes = trace.axes(value)
+    written = version != _version(before) or (before is value and version is None)
+    if before is not value and before.shape == value.shape and not written and axes is not None:
+        now, then = (ax.units_first(each, axes, trace.samples) for each in (value, before))
+        if now is not None and then is not None:
+            return _equal(now, then).all(0, keepdim=True)
+    return value.new_full((1, trace.samples), before is value and not written, dtype=torch.bool)
+
+
+def _equal(now: Tensor, then: Tensor) -> Tensor:
+    """Return where all values of the last dimension are equal."""
+    few = slice(None, None, now.shape[-1] // 1024 or 1)  # enough to see most differences
+    same = (now[..., few] == then[..., few]).all(-1)
+    return (now == then).all(-1) if same.any() else same

@@ -678,6 +678,40 @@ def test_frames_that_stay_are_computed_once_when_cached() -> None:
     assert fc.encoding.cached.mac == (2 + 1 + 2) * 10
 
 
+@pytest.mark.parametrize("form", ["at once", "one by one", "samples first", "in a loop"])
+def test_a_sample_that_pauses_is_cached_whatever_the_others_do(form: str) -> None:
+    # 3 values x 5 outputs, of the first sample once and of the other in each of 4 steps.
+    network = nn.ModuleList([nn.Linear(3, 5, bias=False), PlainNeuron(NeuronSpec(kind="if"))])
+    frames = torch.arange(1.0, 25).view(4, 2, 3) / 10
+    frames[:, 0] = frames[0, 0]
+
+    def run(x: Tensor) -> list[Tensor]:
+        steps = list(x.split(1)) if form == "in a loop" else [x]
+        if form == "samples first":
+            return [network[1](network[0](x).transpose(0, 1))]
+        return [network[1](network[0](step)) for step in steps]
+
+    if form == "samples first":
+        measured = measure(network, frames.transpose(0, 1), time_axis=1, call=run)
+    else:
+        batches = frames.split(1, 1) if form == "one by one" else [frames]
+        measured = measure(network, batches, batch_axis=1, time_axis=0, call=run)
+    cached = replace(measured, layers={"0": measured.layers["0"]}).tally("cached")["mac"]
+    assert cached.tolist() == [[15, 0, 0, 0], [15, 15, 15, 15]]
+
+
+def test_a_sum_is_a_repetition_only_if_both_summands_are() -> None:
+    # 2 sums in each of 3 steps; the first summand stays, the other does not.
+    neuron, frames = PlainNeuron(NeuronSpec(kind="if")), torch.arange(1.0, 7).view(3, 1, 2)
+
+    def run(x: Tensor) -> list[Tensor]:
+        first = x[:1]
+        return [neuron(first + frame) for frame in x.split(1)]
+
+    measured = measure(neuron, frames, batch_axis=1, time_axis=0, call=run)
+    assert measured.total.residual_add == measured.encoding.cached.residual_add == 6
+
+
 def test_a_layer_used_twice_a_step_has_both_uses_in_its_step() -> None:
     layer = nn.Linear(2, 3, bias=False)
     frames = torch.tensor([[[1.0, 0]], [[1, 1]], [[0, 0]]])
