@@ -1,8 +1,9 @@
 """Counts on their way to a ledger: calls, joined into layers, batch by batch."""
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import pairwise
 from operator import add
 from typing import Literal
 
@@ -39,15 +40,19 @@ class Call:
         steps: How many it did at once.
         fixed: Operations a sample and step, the same for all.
         varying: ``[steps, samples]`` each.
-        repeated: ``[steps, samples]``, whether what it read was what the step before read;
-            None if it never was.
+        clock: Steps that neurons had made before.
+        repeated: ``[steps, samples]``, whether it read at each what it did at the one before;
+            None if that is not known.
+        read: Of one step, ``[samples]``: which call first read the same, of late.
         neurons: A sample; 0 if these are not neurons.
     """
 
     steps: int
+    clock: int = 0
     fixed: dict[Column, int] = field(default_factory=dict)
     varying: dict[Column, Tensor] = field(default_factory=dict)
     repeated: Tensor | None = None
+    read: Tensor | None = None
     neurons: int = 0
 
     def signature(self) -> tuple[object, ...]:
@@ -75,7 +80,8 @@ class Entry:
         apart: Whether a batch may do without it, as its result is remembered from before.
         samples: Of each batch so far.
         calls: Those of this batch.
-        last_read: By the last call in a loop over time, each with its version.
+        last_read: By the last calls of one step, each with its version, and ``read`` of them.
+        clocked: Steps in this batch, of neurons by how many they are.
         length: Steps, known when a batch is closed.
     """
 
@@ -94,18 +100,22 @@ class Entry:
     apart: bool = False
     samples: list[int] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
-    last_read: list[tuple[Tensor, int | None]] = field(default_factory=list)
+    last_read: deque[tuple[list[tuple[Tensor, int | None]], Tensor]] = field(
+        default_factory=lambda: deque(maxlen=4)
+    )
+    clocked: Counter[int] = field(default_factory=Counter)
     length: int = 1
     _signature: tuple[object, ...] = ()
     _fixed: dict[Column, Table] = field(default_factory=dict)
     _varying: dict[Column, list[Table]] = field(default_factory=dict)
     _repeated: list[NDArray[np.bool_]] = field(default_factory=list)
 
-    def close(self, samples: int, steps: int, *, first: bool) -> None:
+    def close(self, samples: int, steps: int, *, first: bool, static: bool) -> None:
         """File the calls of one batch of ``samples``, in a network of ``steps``.
 
         Raises:
-            CountingError: If they are not those of the first batch.
+            CountingError: If they are not those of the first batch, or if it cannot be told
+                which steps of a ``static`` stimulus they are.
         """
         if self.apart and not self.calls and not first:
             self._rest(samples)
@@ -118,7 +128,9 @@ class Entry:
                 f"layer {self.name!r} ran differently in this batch: {_told(signature)}, at "
                 f"first {_told(self._signature)}; measure inputs of one shape at a time"
             )
-        places, length = _places([call.steps for call in self.calls], steps)
+        early = static and steps > 1 and not self.after_neurons
+        once = early and self._ran_once(steps)
+        places, length = _places([call.steps for call in self.calls], 1 if once else steps)
         self.neurons = sum(call.neurons * call.steps for call in self.calls) // length
         fixed: dict[Column, Table] = {}
         varying: dict[Column, Table] = {}
@@ -137,7 +149,39 @@ class Entry:
             self._varying.setdefault(column, []).append(table)
         self.samples.append(samples)
         self._repeated.append(_repeats(self.calls, places, (samples, length)))
-        self.calls, self.last_read = [], []
+        self.calls.clear()
+        self.last_read.clear()
+        self.clocked.clear()
+
+    def _ran_once(self, steps: int) -> bool:
+        """Return whether calls before all neurons are those of one step, and no loop over time.
+
+        Raises:
+            CountingError: If they may be either.
+        """
+        if any(0 < call.clock < steps for call in self.calls):
+            return False
+        at_once = max(call.steps for call in self.calls)
+        many = at_once if at_once > 1 else len(self.calls)
+        if many % steps:
+            return True
+        if at_once > 1 or self.differs or self._reads_one_thing():
+            return False
+        uses, kinds = many // steps, [call.signature() for call in self.calls]
+        if kinds[uses:] != kinds[:-uses]:
+            return True
+        raise CountingError(
+            f"layer {self.name!r} ran {many} times before the neurons, which saw {steps} steps, "
+            "once in each of these or every time in one; state time_axis of the stimulus, call "
+            "the layer and the neurons in one loop, or measure another number of steps"
+        )
+
+    def _reads_one_thing(self) -> bool:
+        reads = [call.read for call in self.calls]
+        return all(
+            now is not None and then is not None and torch.equal(now, then)
+            for now, then in pairwise(reads)
+        )
 
     def _by_sample(self, call: Call, samples: int) -> dict[Column, Tensor]:
         """Return what varies with the samples: of a layer that may rest, everything."""
@@ -177,12 +221,17 @@ def _repeats(
 ) -> NDArray[np.bool_]:
     """Return ``[samples, steps]``, whether all that ``calls`` read was there a step before."""
     repeated = np.ones(shape, np.bool_)
-    for call, place in zip(calls, places, strict=True):
-        if call.repeated is None:
+    uses = max(len(calls) // shape[1], 1)  # in a step, of a loop over time
+    for index, (call, place) in enumerate(zip(calls, places, strict=True)):
+        same = call.repeated
+        if call.read is not None and index >= uses:
+            before = calls[index - uses].read
+            same = None if before is None else (call.read == before)[None]
+        if same is None:
             repeated[:, place] = False
             continue
-        for step, same in zip(place, call.repeated.cpu().numpy(), strict=True):
-            repeated[:, step] &= same
+        for step, row in zip(place, same.cpu().numpy(), strict=True):
+            repeated[:, step] &= row
     return repeated
 
 
@@ -206,16 +255,9 @@ def _places(calls: list[int], steps: int) -> tuple[list[NDArray[np.intp]], int]:
 
 def steps_of(entries: list[Entry]) -> int | None:
     """Return how many steps the neurons saw in this batch, as most of them did."""
-    seen = Counter(_clocked(entry) for entry in entries if entry.kind == "neuron" and entry.calls)
+    # A neuron for several populations has all steps for each.
+    seen = Counter(max(*entry.clocked.values(), 1) for entry in entries if entry.clocked)
     return max(seen, key=lambda steps: (seen[steps], steps)) if seen else None
-
-
-def _clocked(entry: Entry) -> int:
-    """Return the steps of a neuron; of one for several populations, each has them all."""
-    steps = Counter[int]()
-    for call in entry.calls:
-        steps[call.neurons] += call.steps
-    return max(*steps.values(), 1)
 
 
 def layers(entries: list[Entry], policy: Policy, *, steps: int, partial: bool) -> dict[str, Layer]:

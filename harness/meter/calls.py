@@ -113,7 +113,7 @@ def units(trace: Trace, value: Tensor) -> int:
 def opened(trace: Trace, entry: Entry, value: Tensor, inputs: Sequence[Tensor]) -> Call:
     """Open a call of ``entry`` whose steps are those of ``value``."""
     entry.after_neurons |= after_neurons(trace, inputs)
-    call = Call(units(trace, value) // trace.samples)
+    call = Call(units(trace, value) // trace.samples, clock=trace.clock)
     entry.calls.append(call)
     if inputs and trace.has_neurons and not entry.after_neurons:
         _note_repeats(trace, entry, call, inputs)
@@ -155,12 +155,19 @@ def _note_repeats(trace: Trace, entry: Entry, call: Call, inputs: Sequence[Tenso
     read = [value for value in inputs if rank(trace, value) == 2] or inputs[:1]
     if call.steps > 1:
         same = [_as_the_step_before(trace, value, call.steps) for value in read]
-    else:
-        pairs = zip(entry.last_read, read, strict=False)
-        same = [_as_before(trace, value, *before) for before, value in pairs]
-        entry.last_read = [(value, _version(value)) for value in read]
-    if same:
         call.repeated = torch.stack(same).all(0)
+        return
+    number = len(entry.calls)
+    call.read = numbers = read[0].new_full((trace.samples,), number, dtype=torch.int64)
+    for before, earlier in reversed(entry.last_read):
+        if len(before) == len(read):
+            pairs = zip(read, before, strict=True)
+            same = [_as_before(trace, value, *then) for value, then in pairs]
+            new = numbers == number
+            numbers[:] = torch.where(new & torch.stack(same).all(0), earlier, numbers)
+        if not (numbers == number).any():
+            break
+    entry.last_read.append(([(value, _version(value)) for value in read], numbers))
 
 
 def _version(value: Tensor) -> int | None:
@@ -180,14 +187,14 @@ def _as_the_step_before(trace: Trace, value: Tensor, steps: int) -> Tensor:
 
 
 def _as_before(trace: Trace, value: Tensor, before: Tensor, version: int | None) -> Tensor:
-    """Return ``[1, samples]``, whether ``value`` is what ``before`` was at that ``version``."""
+    """Return ``[samples]``, whether ``value`` is what ``before`` was at that ``version``."""
     axes = trace.axes(value)
     written = version != _version(before) or (before is value and version is None)
     if before is not value and before.shape == value.shape and not written and axes is not None:
         now, then = (ax.units_first(each, axes, trace.samples) for each in (value, before))
         if now is not None and then is not None:
-            return _equal(now, then).all(0, keepdim=True)
-    return value.new_full((1, trace.samples), before is value and not written, dtype=torch.bool)
+            return _equal(now, then).all(0)
+    return value.new_full((trace.samples,), before is value and not written, dtype=torch.bool)
 
 
 def _equal(now: Tensor, then: Tensor) -> Tensor:

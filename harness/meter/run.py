@@ -83,7 +83,7 @@ def _close(trace: Trace, present: int, declared: int | None, *, steps: int) -> i
             "measure each number of steps by itself"
         )
     for entry in entries:
-        entry.close(present, now, first=not steps)
+        entry.close(present, now, first=not steps, static=declared is None)
     return now
 
 

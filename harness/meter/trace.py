@@ -131,6 +131,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
     Attributes:
         entries: The layers so far, by what identifies them.
         samples: Of the batch that is running.
+        clock: Steps that its neurons have made.
         counted_calls: Operator calls that were counted.
         uncounted: Those that were not, by layer and operation.
         tensors: The model's parameters and buffers, by name.
@@ -145,7 +146,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         """
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.entries: dict[object, Entry] = {}
-        self.samples = 0
+        self.samples = self.clock = 0
         self.counted_calls = 0
         self.uncounted: dict[tuple[str, str], Uncounted] = {}
         self.tensors = [*model.named_parameters(), *model.named_buffers()]
@@ -196,7 +197,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
     @contextmanager
     def batch(self, stimulus: Tensor, axes: Axes, samples: int) -> Iterator[None]:
         """Trace what happens inside; ``stimulus`` is what the samples are."""
-        self.samples = samples
+        self.samples, self.clock = samples, 0
         self._begun.clear()
         self._contents, self._sweep_at = {}, len(self.tensors) + _SWEEP
         for name, tensor in self.tensors:
@@ -322,6 +323,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         spikes = nonzeros if found.cost.compares else torch.zeros_like(nonzeros)
         call.varying = {"spikes": spikes, "reset": spikes * found.cost.resets}
         entry.calls.append(call)
+        entry.clocked[neurons] += steps
+        self.clock = max(self.clock, entry.clocked[neurons])
 
     def _require_rest(self, module: nn.Module) -> None:
         """Refuse neurons that begin a batch in a state that another left behind."""

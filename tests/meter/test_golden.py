@@ -724,6 +724,55 @@ def test_a_layer_used_twice_a_step_has_both_uses_in_its_step() -> None:
     assert measured.layers["model"].per_step()["ac"].tolist() == [9, 12, 0]
 
 
+@pytest.mark.parametrize(
+    ("form", "ran"),
+    [("once", 30), ("in a loop", 120), ("frame by frame", 120), ("all at once", 120)],
+)
+def test_a_layer_used_twice_before_the_neurons_is_used_twice_in_every_step(
+    form: str, ran: int
+) -> None:
+    # 3 values x 5 outputs, and again mirrored: 30 products a step, 4 steps of one image.
+    layer, neuron = nn.Linear(3, 5, bias=False), PlainNeuron(NeuronSpec(kind="if"))
+    image = torch.tensor([[0.3, 0.4, 0.5]])
+
+    def once(x: Tensor) -> Tensor:
+        both: Tensor = layer(x) + layer(x.flip(-1))
+        return both
+
+    def run(x: Tensor) -> list[Tensor]:
+        if form == "once":
+            return [neuron(once(x).expand(4, -1, -1))]
+        if form == "in a loop":
+            return [neuron(once(x)[None]) for _ in range(4)]
+        if form == "all at once":
+            return [neuron(once(x.repeat(4, 1)).unsqueeze(1))]
+        return [neuron(torch.stack([once(frame) for frame in x]))]
+
+    network = nn.ModuleList([layer, neuron])
+    if form == "frame by frame":
+        frames = image.expand(4, 1, 3)
+        measured = measure(network, frames, batch_axis=1, time_axis=0, call=run)
+    else:
+        measured = measure(network, image, call=run)
+    counts = measured.layers["0"]
+    assert (counts.total.mac, counts.encoding.per_step.mac) == (ran, 120)
+    assert (counts.encoding.cached.mac, counts.encoding.cached.dense_valid) == (30, 30)
+
+
+def test_uses_of_other_shapes_are_uses_in_one_step() -> None:
+    # One token and two tokens, 3 values x 5 outputs each: 45 products, in each of 2 steps.
+    network = nn.ModuleList([nn.Linear(3, 5, bias=False), PlainNeuron(NeuronSpec(kind="if"))])
+
+    def run(x: Tensor) -> Tensor:
+        both = network[0](x[:, 0]) + network[0](x[:, 1:]).sum(1)
+        answer: Tensor = network[1](both.expand(2, -1, -1))
+        return answer
+
+    counts = measure(network, torch.rand(2, 3, 3), call=run).layers["0"]
+    assert counts.total.mac == counts.encoding.cached.mac == 2 * 45
+    assert counts.encoding.per_step.mac == 2 * 90
+
+
 @pytest.mark.parametrize("form", ["stacked", "joined", "filled"])
 def test_steps_put_together_by_hand_are_still_steps(form: str) -> None:
     layer = nn.Linear(2, 3, bias=False)

@@ -231,6 +231,29 @@ def test_as_many_samples_as_steps_of_a_static_image_are_told_apart(
     assert (measured.samples, measured.steps) == (3, 3)
 
 
+def test_uses_that_are_as_many_as_steps_are_refused_unless_they_are_one_use_repeated() -> None:
+    layer, neuron = nn.Linear(3, 5, bias=False), PlainNeuron(NeuronSpec())
+    network, image = nn.ModuleList([layer, neuron]), torch.rand(1, 3)
+
+    def run(x: Tensor) -> Any:
+        return neuron((layer(x) + layer(x.flip(1))).expand(2, 1, 5))
+
+    with pytest.raises(CountingError, match=r"'0' ran 2 times .* 2 steps, .*time_axis"):
+        measure(network, image, call=run)
+    static = measure(network, image, call=lambda x: neuron(torch.stack([layer(x), layer(x)])))
+    assert static.layers["0"].encoding.per_step.mac == 30
+    assert static.layers["0"].encoding.cached.mac == 15
+    frames = torch.rand(2, 1, 3)
+    moving = measure(
+        network,
+        frames,
+        batch_axis=1,
+        time_axis=0,
+        call=lambda x: neuron(torch.stack([layer(frame) for frame in x])),
+    )
+    assert moving.layers["0"].encoding.cached.mac == 30
+
+
 def test_neurons_that_were_not_reset_are_refused() -> None:
     neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
     network, cell = in_time(neuron.IFNode(step_mode="m", v_reset=-0.5)), "1"
