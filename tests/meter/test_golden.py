@@ -555,6 +555,36 @@ def test_averages_that_something_else_needs_are_added_up_as_well() -> None:
     assert (measured.total.ac, measured.total.pool_add, measured.total.compare) == (10, 2, 2)
 
 
+def test_another_reader_of_averages_changes_nothing_for_a_layer_with_weights() -> None:
+    # 3 spikes, two in one window: composed 3 x 2 accumulates. By themselves 3 additions, for
+    # whoever reads them, and averages 2/4 and 1/4 x 2 products.
+    layer = nn.Conv2d(1, 2, 1, bias=False)
+    signal = spikes_at((1, 2, 4), (0, 0, 0), (0, 1, 1), (0, 1, 3))
+
+    def run(x: Tensor, others: int) -> list[Tensor]:
+        averages = functional.avg_pool2d(x, 2)
+        return [layer(averages), *(averages.relu() for _ in range(others))]
+
+    for others in range(3):
+        measured = measure(layer, signal, call=lambda x, others=others: run(x, others))
+        assert (measured.total.ac, measured.total.mac) == (6, 0)
+        assert measured.total.pool_add == (3 if others else 0)
+        explicit = measured.explicit
+        assert (explicit.ac, explicit.mac, explicit.pool_add) == (0, 4, 3)
+
+
+def test_another_reader_of_a_pooling_of_a_pooling_needs_that_pooling_alone() -> None:
+    # One spike is added once in each pooling by itself; composed it reaches 3 outputs.
+    layer = nn.Conv1d(1, 3, 1, bias=False)
+
+    def run(x: Tensor) -> list[Tensor]:
+        first = functional.avg_pool1d(x, 2)
+        return [layer(functional.avg_pool1d(first, 2)), first.relu()]
+
+    measured = measure(layer, spikes_at((1, 8), (0, 5)), call=run)
+    assert (measured.total.ac, measured.total.pool_add, measured.explicit.pool_add) == (3, 1, 2)
+
+
 # Products of activations.
 
 
