@@ -27,12 +27,6 @@ def copy_weights(student: Student, teacher: Teacher, *, head_may_differ: bool = 
 
 def copy_network(student: Student, source: nn.Module, *, head_may_differ: bool = False) -> None:
     """Do what ``copy_weights`` does, from any realisation of the topology."""
-    styles = [getattr(each, "style", "standard") for each in (source, student.network)]
-    if len({*styles}) > 1 and not head_may_differ:
-        raise UnsupportedError(
-            "the teacher has another topology than the student: its style is {!r}, the student's "
-            "{!r}".format(*styles)
-        )
     theirs = source.state_dict()
     neurons = slots(student)
     ours = {
@@ -51,6 +45,12 @@ def copy_network(student: Student, source: nn.Module, *, head_may_differ: bool =
             raise UnsupportedError(
                 f"the teacher has another topology than the student: {name!r} does not fit"
             )
+    styles = [getattr(each, "style", "standard") for each in (source, student.network)]
+    if len({*styles}) > 1 and not head_may_differ:
+        raise UnsupportedError(
+            "the teacher has another topology than the student: its style is {!r}, the student's "
+            "{!r}".format(*styles)
+        )
     left_out = {_layer(name) for name in unlike}
     copied = {name: value for name, value in theirs.items() if _layer(name) not in left_out}
     student.network.load_state_dict(copied, strict=False)
