@@ -136,8 +136,7 @@ def unlike(then: Row, now: Row, /) -> list[str]:
 
     The last digits of a number, which depend on the order of a sum, are no difference.
     """
-    first, second = to_plain(then), to_plain(now)
-    ours, theirs = first["metrics"] or {}, second["metrics"] or {}
+    ours, theirs = (to_plain(row.metrics) if row.metrics else {} for row in (then, now))
     names = [
         name
         for name in (*ours, *theirs)
