@@ -75,16 +75,19 @@ def changing(folder: Path, /) -> Iterator[None]:
     Raises:
         StoreError: If the disk refuses.
     """
-    path = folder / ".lock"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
-    except OSError as error:
-        raise _refused(path, error) from error
-    with file:
+    with _lock(folder / ".lock") as file:
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """Return a file that can be locked, made if need be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+    except OSError as error:
+        raise _refused(path, error) from error
 
 
 def write_text(path: Path, text: str, /) -> None:
@@ -178,14 +181,11 @@ class Store:
             StoreError: If the disk refuses.
         """
         path = self.folder(cell) / "lock"
-        file = None
+        file = _lock(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("ab")
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if file is not None:
-                file.close()
+            file.close()
             if isinstance(error, BlockingIOError):
                 return None
             raise _refused(path, error) from error
