@@ -30,7 +30,7 @@ from harness.engine.resolve import resolve
 from harness.engine.teachers import cell_of
 from harness.engine.train import train
 from harness.neurons.activation import activation
-from harness.training import Teacher
+from harness.training import Student, Teacher, slots
 from suites.models._bert import Bert
 from suites.models._spikformer_text import SpikformerText
 from tests.meter.neurons import PlainNeuron
@@ -149,6 +149,32 @@ def test_simulators_decide_alike_from_equal_weights(name: str, *, scaled: bool) 
     assert torch.allclose(said[name], said["reference"], rtol=0, atol=1e-12)
     assert set(decisions["reference"].flatten().tolist()) == {0, 1, 2}
     assert not torch.equal(decisions["reference"][0], decisions["reference"][-1])
+
+
+@pytest.mark.parametrize("backend", ["norse", "spikingjelly", "reference"])
+def test_an_embedding_fires_where_it_is_at_least_0_however_small_in_every_step(
+    backend: str,
+) -> None:
+    made_by = activation(cast("Backend", discovery.load("backends", backend)), NeuronSpec())
+    network: Any = SPIKFORMER.build(made_by, **GIVEN)
+    table = torch.tensor([0.0, 1e-30, 5, -1e-30, -5, 0.02, -0.02, -0.0])
+    network.embedding.weight.data = table.repeat(20, 1)
+    read: list[Tensor] = []
+    network.encode.register_forward_hook(lambda _module, _given, spikes: read.append(spikes))
+    network(SENTENCES, 3).logits.sum().backward()
+    [spikes] = read
+    assert torch.equal(spikes.view(-1, 8), torch.tensor([1.0, 1, 1, 0, 0, 1, 0, 1]).repeat(36, 1))
+    assert network.embedding.weight.grad[SENTENCES].any()  # through the surrogate
+
+
+def test_no_method_puts_neurons_in_the_place_of_what_reads_the_embeddings() -> None:
+    def build(activation: Any) -> nn.Module:
+        return SPIKFORMER.build(activation, **GIVEN)
+
+    student = Student(network=build(neuron), timesteps=2, twin=build)
+    assert len(slots(student)) == 2 * 7  # of a block: query, key, value, mixed, out, two layers
+    assert "encode" not in slots(student)
+    assert isinstance(build(nn.ReLU).encode, nn.ReLU)
 
 
 def test_a_bert_has_no_spikes() -> None:

@@ -12,7 +12,8 @@ charge                          adds  products  compare  derivation
 ==============================  ====  ========  =======  ==============================
 
 The comparison is ``v >= v_threshold``. A spike adds one ``reset``: a subtraction of the
-threshold, or a write of zero. Constants such as ``1/tau`` are computed beforehand.
+threshold, or a write of zero. Constants such as ``1/tau`` are computed beforehand. Neurons
+without memory (``Heaviside``) compare and do nothing else.
 
 Neurons that no specification describes say which they ``costs_like``: the same operations a
 step, with other numbers, and answers of 0 or 1. Those of DIET-SNN charge and leak as ``lif``
@@ -40,6 +41,7 @@ from torch import nn
 
 from harness.contracts.errors import CountingError
 from harness.contracts.neuron import NeuronSpec
+from harness.neurons.heaviside import Heaviside
 from harness.neurons.spiking import SpikingNeuron
 
 
@@ -103,6 +105,8 @@ def recognised(module: nn.Module, name: str) -> Recognised | None:
         return Recognised(cost=cost(module.spec), time_major=True)
     if isinstance(alike := getattr(module, "costs_like", None), NeuronSpec):
         return Recognised(cost=cost(alike), time_major=True)
+    if isinstance(module, Heaviside):
+        return Recognised(cost=NeuronCost(adds=0, products=0, resets=0), time_major=True)
     if getattr(module, "spikes_once", False):
         once = NeuronCost(adds=1, products=0, resets=0)
         return Recognised(cost=once, time_major=True, binary=False, timed=True)

@@ -101,11 +101,6 @@ CARD = MethodCard(
         "padding counts in no feature, attention or mean; in the authors' code it does",
         "embeddings of another width than the teacher's go through a linear layer first",
         (
-            "embeddings fire through the suite's neuron, at its threshold, and not wherever they "
-            "are at least 0: drawn to a teacher's table of small vectors, with no linear layer "
-            "between, they fall silent"
-        ),
-        (
             "the authors' script chooses the epoch by the test file; here the last one is judged. "
             "It loads the first stage without looking for missing weights; here one network goes "
             "through both"

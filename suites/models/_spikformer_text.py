@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from harness.contracts.errors import SpecError
 from harness.contracts.inputs import Classes, Tokens
 from harness.contracts.model import Output
+from harness.neurons.heaviside import Heaviside
 from suites.models._signal import Activation, Visit, add
 from suites.models._text import (
     TokenNetwork,
@@ -26,16 +27,16 @@ class SpikformerText:
 
     Lv et al., Neural Networks 197:108482, 2026: the Spikformer of Zhou et al., ICLR 2023, with
     an embedding of words where that has patches, and linear layers and ``LayerNorm`` where that
-    has convolutions and batch norms. ``f`` are neurons, ``x`` ``[T, N, L, D]``:
+    has convolutions and batch norms. ``f`` are neurons, ``H`` is 1 where an embedding is at
+    least 0, in every step alike (ReLU in the artificial twin), and ``x`` is ``[T, N, L, D]``:
 
-    ``x_0 = f(E[token])``, ``x <- x + SSA(x)``, ``x <- x + f(LN(W_2 f(LN(W_1 x))))``
+    ``x_0 = H(E[token])``, ``x <- x + SSA(x)``, ``x <- x + f(LN(W_2 f(LN(W_1 x))))``
 
     ``SSA(x) = f(LN(W_o f(gain Q K^T V)))``, ``Q, K, V = f(LN(W x))`` each, by head
 
     and the classifier reads the mean of ``LN(x)`` over the tokens. No token knows its place.
     Their attention counts padding, as does their mean; here nothing does: all spikes are
-    taken from it, and the logits do not depend on how much of it there is. Their embedding
-    spikes where it is at least 0, in every step alike; here ``f`` has its threshold and memory.
+    taken from it, and the logits do not depend on how much of it there is.
 
     Attributes:
         blocks: How many.
@@ -104,6 +105,11 @@ class _Block(nn.Module):
         return answer
 
 
+def encoder(activation: nn.Module) -> nn.Module:
+    """Return what reads the embeddings: no slot, so that no method's neurons stand there."""
+    return activation if isinstance(activation, nn.ReLU) else Heaviside()
+
+
 class _Network(TokenNetwork):
     """A realisation of the topology."""
 
@@ -116,7 +122,7 @@ class _Network(TokenNetwork):
         if topology.width % topology.heads:
             raise SpecError(f"{topology.heads} heads do not divide a width of {topology.width}")
         self.embedding = nn.Embedding(input.vocabulary, topology.width)
-        self.encode = activation()
+        self.encode = encoder(activation())
         self.blocks = nn.ModuleList(_Block(topology, activation) for _ in range(topology.blocks))
         self.norm = nn.LayerNorm(topology.width)
         self.classifier = nn.Linear(topology.width, classes)

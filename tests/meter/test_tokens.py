@@ -1,5 +1,6 @@
 """Networks of tokens, counted by hand: embeddings, norms, attention of spikes, padding."""
 
+from dataclasses import asdict
 from typing import cast
 
 import pytest
@@ -135,6 +136,18 @@ SENTENCES = torch.tensor([[1, 2, 3, 0, 0, 0], [4, 5, 6, 7, 8, 0], [1, 1, 9, 1, 1
 
 def measured_on(tokens: Tensor, made: nn.Module, timesteps: int) -> Ledger:
     return measure(made, tokens, call=lambda batch: made(batch, timesteps).logits)
+
+
+def test_what_reads_the_embeddings_compares_and_does_nothing_else() -> None:
+    # 3 steps of 3 sentences of 6 tokens, 8 numbers each, padding too.
+    made = network()
+    fired = int((made.embedding.weight[SENTENCES] >= 0).sum())  # type: ignore[index,operator]  # an embedding's
+    counted = measured_on(SENTENCES, made, 3).layers["encode"]
+    assert (counted.kind, counted.operand, counted.steps) == ("neuron", "binary", 3)
+    assert {name: total for name, total in asdict(counted.total).items() if total} == {
+        "compare": 3 * 3 * 6 * 8,
+        "spikes": 3 * fired,
+    }
 
 
 def test_padding_adds_no_synaptic_operation() -> None:
