@@ -31,7 +31,8 @@ class Network(Protocol):
     """What ``Model.build`` returns: a ``torch.nn.Module`` called like this.
 
     One that can leave padding out of its work, in a way that no meter follows, has an attribute
-    ``packs``, False: a teacher's is made True.
+    ``packs``, False: a teacher's is made True. One whose shortcuts are not ``standard`` has an
+    attribute ``style`` (docs/models.md).
     """
 
     tap_channels: Mapping[str, int]
@@ -77,6 +78,12 @@ class Model(Protocol):
         realisations share parameter names. ``input`` is of the kind that the model takes.
         """
         ...
+
+
+def style_of(network: nn.Module, /) -> str:
+    """Return the style of a network's shortcuts; ``standard`` if it says none."""
+    style: str = getattr(network, "style", "standard")
+    return style
 
 
 def taken_by(model: Model, /) -> type[Input]:

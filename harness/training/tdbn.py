@@ -9,6 +9,7 @@ import math
 from torch import nn
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.model import style_of
 from harness.training.student import Student
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -36,7 +37,7 @@ def norm_by_threshold(student: Student, /, *, every_shortcut: bool = True) -> No
         UnsupportedError: If there is no norm, or neurons see sums that no norm has made.
     """
     network, v_threshold = student.network, student.spec.v_threshold
-    style = getattr(network, "style", "standard")
+    style = style_of(network)
     if style == "ms":
         raise UnsupportedError(
             "the network's style 'ms' adds currents up from block to block without a norm, so "

@@ -3,6 +3,7 @@
 from torch import nn
 
 from harness.contracts.errors import UnsupportedError
+from harness.contracts.model import style_of
 from harness.training.lesson import Teacher
 from harness.training.slots import slots
 from harness.training.student import Student
@@ -45,7 +46,7 @@ def copy_network(student: Student, source: nn.Module, *, head_may_differ: bool =
             raise UnsupportedError(
                 f"the teacher has another topology than the student: {name!r} does not fit"
             )
-    styles = [getattr(each, "style", "standard") for each in (source, student.network)]
+    styles = [style_of(each) for each in (source, student.network)]
     if len({*styles}) > 1 and not head_may_differ:
         raise UnsupportedError(
             "the teacher has another topology than the student: its style is {!r}, the student's "

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.contracts.errors import UnsupportedError
 from harness.contracts.method import Method, MethodCard, Progress
-from harness.contracts.model import Output
+from harness.contracts.model import Output, style_of
 from harness.training import Answer, Lesson, Student, descend, put_in_slots
 from harness.training.checkpoint import Buffers
 from harness.training.first_spike import (
@@ -100,7 +100,7 @@ class Ttfs:
                 "first-spike times are continuous and there are no timesteps to repeat; "
                 f"ask for T = 1, not {student.timesteps}"
             )
-        style = getattr(student.network, "style", "standard")
+        style = style_of(student.network)
         if style in _ADDS_OTHER_THINGS:
             raise UnsupportedError(f"the network's style {style!r} {_ADDS_OTHER_THINGS[style]}")
         put_in_slots(student, FirstSpike)
