@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -108,6 +108,23 @@ def write(folder: Path, proofs: Iterable[Proof], /) -> Path:
     )
     write_text(folder / FILE, "".join(f"{line}\n" for line in lines))
     return folder / FILE
+
+
+def renewed(before: Iterable[Proof], now: Sequence[Proof], /) -> Iterator[Proof]:
+    """Yield ``now``, and of ``before`` what it does not prove of later code anew.
+
+    Fresh is what today's code was proved to mean; what an older one meant on the same libraries
+    tells nothing more.
+    """
+    again = {_on(proof, canary) for proof in now for canary in proof.canaries}
+    for proof in before:
+        if kept := tuple(canary for canary in proof.canaries if _on(proof, canary) not in again):
+            yield replace(proof, canaries=kept)
+    yield from now
+
+
+def _on(proof: Proof, canary: str) -> tuple[Stage, frozenset[Any], str]:
+    return proof.stage, frozenset(proof.versions.items()), canary
 
 
 def _proofs(path: Path) -> Iterable[Proof]:

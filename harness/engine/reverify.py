@@ -180,4 +180,4 @@ def note(
     finally:
         place = folder if folder.is_dir() else runs
         with changing(place):
-            proofs.write(place, [*proofs.read(place).proofs, *found_alike])
+            proofs.write(place, proofs.renewed(proofs.read(place).proofs, found_alike))

@@ -137,6 +137,51 @@ def test_a_proof_is_of_one_stage_one_code_and_one_row(tmp_path: Path) -> None:
     assert not Verified((*noted.proofs, measured)).covers(ours, {"torch": "3"})
 
 
+def test_a_proof_of_later_code_takes_the_place_of_the_one_before() -> None:
+    before = Proof(stage="train", fingerprint="f", versions={"torch": "2"}, canaries=("a", "b"))
+    now = replace(before, fingerprint="g", canaries=("a", "c"))
+    assert [*proofs.renewed([before], [now])] == [replace(before, canaries=("b",)), now]
+    # Another stage, and other libraries, are other questions.
+    for other in (replace(now, stage="measure"), replace(now, versions={"torch": "3"})):
+        assert [*proofs.renewed([before], [other])] == [before, other]
+
+
+def test_of_code_that_moved_on_the_file_keeps_the_last_proofs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = row(cell("direct"), canary_of(cell("direct"), None))
+    for code in ("f", "g"):
+        proof = replace(reverify._proof(made, "train"), fingerprint=code)
+        found = Verification(row=made, outcome="same", proofs=(proof,))
+        monkeypatch.setattr(reverify, "verify_all", lambda *_, found=found, **__: iter([found]))
+        assert [*reverify.note([made], tmp_path, tmp_path, None, slots=1)] == [found]
+    assert proofs.read(tmp_path).proofs == (proof,)
+    assert len((tmp_path / proofs.FILE).read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        (("same", "same"), 0),
+        (("same", "not run"), 1),
+        (("no canary",), 1),
+        (("moved",), 1),
+        (("no verdict",), 1),
+    ],
+)
+def test_a_verification_succeeds_if_no_row_stays_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcomes: tuple[Any, ...], code: int
+) -> None:
+    made = row(cell("direct"), None)
+    Store(tmp_path / "runs").save(made)
+    found = [Verification(row=made, outcome=outcome) for outcome in outcomes]
+    monkeypatch.setattr(reverify, "verify_all", lambda *_, **__: iter(found))
+    places = ("--out", str(tmp_path / "runs"), "--results", str(tmp_path / "none"))
+    done = CliRunner().invoke(app, ["reverify", "digits", *places])
+    assert done.exit_code == code
+    assert f"1 {outcomes[-1]}" in done.output or code == 0
+
+
 def test_proofs_are_noted_once_nobody_else_changes_the_folder(tmp_path: Path) -> None:
     noting = Thread(target=lambda: [*reverify.note((), tmp_path, tmp_path, None, slots=1)])
     with changing(tmp_path):
