@@ -158,12 +158,12 @@ def _with_claims(suite: str | None, out: Path, results: Path) -> list[str]:
     """Return the suites that have rows on data that a claim is about, or the one asked for."""
     from harness.engine import grid
 
-    if suite is not None:
-        discovery.module_of("suites", suite)
-        return [suite]
     methods = discovery.names("methods")
     broken = grid.broken(methods)
     tell_left_out(broken)
+    if suite is not None:
+        discovery.module_of("suites", suite)
+        return [suite]
     cards = map(discovery.method_card, set(methods) - broken.keys())
     claimed = {claim.dataset for card in cards if card for claim in card.claims}
     return [

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from harness import discovery
+from harness.cli import app
 from harness.contracts.errors import HarnessError, SpecError
 from harness.contracts.method import Progress
 from harness.engine import grid, processes, progress, scheduler
@@ -254,6 +256,14 @@ def test_a_method_that_cannot_be_read_blocks_only_its_own_cells(
     with pytest.raises(SpecError, match=f"{broken}.py"):
         _cells(broken)
     assert grid.unreadable("digits", Axes(methods=(broken,))) == {}
+
+
+@pytest.mark.parametrize("suite", [[], ["digits"]])
+def test_claims_say_which_method_they_could_not_read(broken: str, suite: list[str]) -> None:
+    ended = CliRunner().invoke(app, ["claims", *suite, "--out", "nowhere", "--results", "nowhere"])
+    assert ended.exit_code == 0
+    assert "left out: " in ended.stderr
+    assert f"{broken}.py" in ended.stderr
 
 
 @pytest.mark.parametrize(
