@@ -775,7 +775,7 @@ def _only(lines: Sequence[Line]) -> Line | None:
 
 
 def _with_costs(lines: Sequence[Line], baseline: str) -> list[Line]:
-    """Return the lines with training time and energy over the baseline's.
+    """Return the lines with training time, energy and parameters beside the baseline's.
 
     Times are set beside each other where machines are alike.
     """
@@ -792,7 +792,16 @@ def _with_costs(lines: Sequence[Line], baseline: str) -> list[Line]:
         mine, theirs = line.energies.get(usual), base and base.energies.get(usual)
         return mine / theirs if mine is not None and theirs else None
 
-    return [replace(line, cost=cost(line), energy_cost=energy_cost(line)) for line in lines]
+    def with_parameters(line: Line) -> Given:
+        mine = line.average("parameter_count")
+        theirs = base.average("parameter_count") if base else None
+        more = None if mine is None or theirs is None else mine - theirs
+        return replace(line.given, more_parameters=more)
+
+    return [
+        replace(line, cost=cost(line), energy_cost=energy_cost(line), given=with_parameters(line))
+        for line in lines
+    ]
 
 
 def _with_groups(lines: Sequence[Line], resolution: float) -> list[Line]:
@@ -868,7 +877,8 @@ def _transfers(rows: Sequence[Row]) -> Iterable[Transfer]:
 
 
 def _stability(lines: Sequence[Line]) -> dict[tuple[str, str], float | None]:
-    """Return how alike energy models order the methods of one table."""
+    """Return how alike energy models order the methods of one table, authors' constants apart."""
+    lines = [line for line in lines if not line.authors]
     models = {model for line in lines for model in line.energies}
     return statistics.rank_stability(
         {model: [line.energies.get(model) for line in lines] for model in models}

@@ -259,9 +259,9 @@ class _Upwards:
         return f"{100 * self.is_fraction} - datum.{field}"
 
     def errors(self) -> dict[str, str]:
-        """Return those of the mean and the ends of its interval."""
+        """Return those of the mean and the ends of its interval, and what is said of a point."""
         ends = {f"error_{end}": self.error(f"accuracy_{end}") for end in ("low", "high")}
-        return {"error": self.error(), **ends}
+        return {"error": self.error(), **ends, "spoken": _spoken("datum.accuracy_text")}
 
     def axis(self, field: str = "error") -> alt.Y:
         """Return the axis of scores; of fractions, by the logarithm of 1 % and the error."""
@@ -272,13 +272,14 @@ class _Upwards:
             axis = alt.Axis(values=alt.ExprRef(_TICKS), labelExpr=told, labelOverlap="greedy")
         else:
             scale, axis = alt.Scale(**alike), alt.Axis(labelExpr=f"format({told}, '~g')")
+        axis.aria = False  # its numbers are errors, and every point says its own
         return alt.Y(f"{field}:Q", title="test accuracy (%)", scale=scale, axis=axis)
 
     def caption(self) -> str:
         """Return how points are read."""
         logarithm = (
-            "; accuracy is drawn by the logarithm of the error, so that 99 and 98 % are about as "
-            "far apart as 80 and 60"
+            "; accuracy is drawn by the logarithm of a point plus the error, so that 99 and 98 % "
+            "are about as far apart as 80 and 70"
         )
         return (
             "Points are means over seeds, bars their 95 % intervals (over test samples for one "
@@ -307,7 +308,7 @@ def _trade_off(up: _Upwards, name: str, title: str, field: str, *, unit: float =
     log = alt.Scale(type="log", nice=False, padding=24)
     x = alt.X("price:Q", title=title, scale=log, axis=_told("~s"))
     front = _front(base, "price", x, up)
-    bars = base.mark_rule(opacity=0.35).encode(
+    bars = base.mark_rule(opacity=0.35, aria=False).encode(
         x=x, y=up.axis("error_low"), y2="error_high", color=_colour()
     )
     points = (
@@ -316,6 +317,7 @@ def _trade_off(up: _Upwards, name: str, title: str, field: str, *, unit: float =
         .encode(
             x=x,
             y=up.axis(),
+            description="spoken:N",
             color=_colour(),
             shape=_shape(),
             tooltip=_tooltip(alt.Tooltip("price:Q", title=title, format=".4~s")),
@@ -346,7 +348,7 @@ def _front(base: alt.Chart, field: str, x: alt.X, up: _Upwards) -> alt.Chart:
         .transform_window(sort=cheapest_first, frame=[None, 0], best="min(error)")
         .transform_window(sort=cheapest_first, before="lag(best)")
         .transform_filter("!isValid(datum.before) || datum.best < datum.before")
-        .mark_line(interpolate="step-after", color=_INK, opacity=0.6, strokeWidth=1)
+        .mark_line(interpolate="step-after", color=_INK, opacity=0.6, strokeWidth=1, aria=False)
         .encode(x=x, y=up.axis())
     )
     return front
@@ -362,20 +364,27 @@ def _over_timesteps(up: _Upwards) -> Figure:
         "T:Q",
         title="timesteps T (log scale)",
         scale=alt.Scale(type="log", base=2, nice=False, padding=60),
-        axis=alt.Axis(values=[2**power for power in range(13)], format="d"),
+        axis=alt.Axis(values=alt.ExprRef(_POWERS), format="d"),
     )
     detail = ["method:N", "simulator:N", "dataset:N", "model:N", "budget:N"]
     front = _front(base, "T", x, up)
-    lines = base.mark_line(opacity=0.5, strokeWidth=1).encode(
+    lines = base.mark_line(opacity=0.5, strokeWidth=1, aria=False).encode(
         x=x, y=up.axis(), color=_colour(), detail=detail
     )
-    bars = base.mark_rule(opacity=0.25).encode(
+    bars = base.mark_rule(opacity=0.25, aria=False).encode(
         x=x, y=up.axis("error_low"), y2="error_high", color=_colour()
     )
     points = (
         base.properties(name="points")
         .mark_point(filled=True, size=40)
-        .encode(x=x, y=up.axis(), color=_colour(), shape=_shape(), tooltip=_tooltip())
+        .encode(
+            x=x,
+            y=up.axis(),
+            description="spoken:N",
+            color=_colour(),
+            shape=_shape(),
+            tooltip=_tooltip(),
+        )
     )
     return Figure(
         name="timesteps",
@@ -394,7 +403,10 @@ def _anytime(up: _Upwards) -> Figure:
         alt.Chart(alt.NamedData("lines"))
         .transform_flatten(["step", "step_accuracy"])
         .transform_filter("isValid(datum.step_accuracy)")
-        .transform_calculate(error=up.error("step_accuracy"))
+        .transform_calculate(
+            error=up.error("step_accuracy"),
+            spoken=_spoken("format(datum.step_accuracy, '.2f')", "' after step ' + datum.step"),
+        )
     )
     x = alt.X(
         "step:Q",
@@ -402,7 +414,7 @@ def _anytime(up: _Upwards) -> Figure:
         axis=alt.Axis(values=alt.ExprRef(_WHOLE_STEPS), format="d"),
         scale=alt.Scale(padding=_ROOM, nice=False, zero=False),
     )
-    lines = base.mark_line(opacity=0.6, strokeWidth=1).encode(
+    lines = base.mark_line(opacity=0.6, strokeWidth=1, aria=False).encode(
         x=x, y=up.axis(), color=_colour(), detail=["id:N"]
     )
     tooltip = _tooltip(
@@ -410,12 +422,17 @@ def _anytime(up: _Upwards) -> Figure:
         alt.Tooltip("step_accuracy:Q", title="accuracy then (%)", format=".2f"),
     )
     points = base.mark_point(filled=True, size=30).encode(
-        x=x, y=up.axis(), color=_colour(), shape=_shape(), tooltip=tooltip
+        x=x,
+        y=up.axis(),
+        description="spoken:N",
+        color=_colour(),
+        shape=_shape(),
+        tooltip=tooltip,
     )
     ends = (
         base.transform_filter("datum.step == datum.T")
         .properties(name="points")
-        .mark_point(opacity=0)
+        .mark_point(opacity=0, aria=False)
         .encode(x=x, y=up.axis())
     )
     return Figure(
@@ -722,6 +739,10 @@ _TICKS = (
     "span(domain('y')) < 5 ? sequence(0, 100, 0.5) : span(domain('y')) < 15 ? sequence(0, 100) : "
     f"{[0, 0.5, 1, 2, 3, 5, *range(10, 100, 5), 99]}"
 )
+# Where all have one T, every tick would stand in its place.
+_POWERS = (
+    f"domain('x')[0] < domain('x')[1] ? {[2**power for power in range(13)]} : [domain('x')[0]]"
+)
 _ROOM = 100  # for names, on both sides of the steps
 # Whole numbers a power of two apart, at most 16 of them, and none in that room.
 _BETWEEN = "pow(2, max(0, ceil(log(span(domain('x')) / 16) / LN2)))"
@@ -752,6 +773,12 @@ def _colour() -> alt.Color:
 
 def _shape() -> alt.Shape:
     return alt.Shape("track:N", scale=alt.Scale(domain=_TRACKS, range=_SHAPES), legend=_LEGEND)
+
+
+def _spoken(value: str, *more: str) -> str:
+    """Return in Vega's words what a screen reader says of a point."""
+    whose = "datum.method + ', T = ' + datum.T + ', ' + datum.simulator"
+    return " + ".join([whose, *more, "': accuracy (%) '", value])
 
 
 def _tooltip(*more: alt.Tooltip) -> list[alt.Tooltip]:

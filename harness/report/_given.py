@@ -27,6 +27,7 @@ class Given:
         modules: What was trained beside the student and thrown away, a phrase each.
         extra_passes: Through the training samples for another network than the student.
         unlabelled: What of other text it could read without labels; empty if nothing.
+        more_parameters: Those it has at inference beyond the suite's baseline.
         values: Learning rate and parameters that are neither the suite's nor the method's
             default, each with its value.
     """
@@ -39,6 +40,7 @@ class Given:
     extra_passes: float | None
     values: tuple[str, ...]
     unlabelled: str = ""
+    more_parameters: float | None = None
 
     def __str__(self) -> str:
         """Say it in one line; empty if what was given is unknown."""
@@ -57,6 +59,9 @@ class Given:
             yield _plural(self.extra_passes, "extra pass")
         if self.unlabelled:
             yield f"unlabelled text ({self.unlabelled})"
+        if self.more_parameters:
+            than = "more" if self.more_parameters > 0 else "fewer"
+            yield f"{abs(self.more_parameters):,.0f} {than} parameters at inference"
         if self.values:
             yield f"set: {', '.join(self.values)}"
 

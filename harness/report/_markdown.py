@@ -39,21 +39,21 @@ _BASELINE_WORDS: Mapping[Baseline, str] = {
 }
 
 _HOW_TO_READ = """\
-Test accuracy in per cent after the last epoch, on a split fixed in advance: mean over
-seeds ± half of its 95 % t interval; a line or cell that lacks seeds says how many of how
-many it has. *Track*: what the student is given (docs/statistics.md); methods are compared within
-their track. *Group*: no method of its track in the table is significantly better than those of
-group 1; group 2 likewise, without group 1; and so on. Significant: paired t tests over the common
-seeds of every two methods, p adjusted by Holm over all pairs of the track, 5 %. Groups need
-two seeds, **bold** is group 1 and needs {claims}. *Verdict*: on the paired difference to the
-track's baseline ({baselines}) alone, not adjusted; *within noise*: its 95 % interval includes 0.
-A question mark: fewer than {claims} seeds, provisional. *Wilson half-width*: of the widest 95 %
-Wilson interval of a single network over the test samples. *Given*: what a student had beyond
-labels and the budget. *Training (times)*, *energy (times)*: training time on the same kind of
-machine (of simulators in one line, the mean of theirs), and energy estimate of a sample, over
-those of `{suite}`. **†**: the method's loss is reconstructed, for its sources do not say all
-(docs/methods.md). A dash: unknown, never zero. Times, layers and every row: leaderboard.html and
-leaderboard.csv."""
+Test accuracy in per cent after the last epoch, on a split fixed in advance: mean over seeds ±
+half of its 95 % t interval; a line or cell that lacks seeds says how many of how many it has.
+*Track*: what the student is given (docs/statistics.md); methods are compared within their track.
+*Group*: no method of its track in the table is significantly better than those of group 1; group
+2 likewise, without group 1; and so on. Significant: paired t tests over the common seeds of every
+two methods, p adjusted by Holm over all pairs of the track, 5 %. Groups need two seeds, **bold**
+is group 1 and needs {claims}. *Verdict*: on the paired difference to the track's baseline
+({baselines}) alone, not adjusted; *within noise*: its 95 % interval includes 0. A question mark:
+fewer than {claims} seeds, provisional. *Wilson half-width*: of the widest 95 % Wilson interval of
+a single network over the test samples (over videos or sequences, where the metric is of whole
+ones). *Given*: what a student had beyond labels and the budget. *Training (times)*, *energy
+(times)*: training time on the same kind of machine (of simulators in one line, the mean of
+theirs), and energy estimate of a sample, over those of `{suite}`. **†**: the method's loss is
+reconstructed, for its sources do not say all (docs/methods.md). A dash: unknown, never zero.
+Times, layers and every row: leaderboard.html and leaderboard.csv."""
 
 
 def render(board: Leaderboard, /, *, command: str, group: Group | None = None) -> str:
@@ -208,8 +208,7 @@ def circumstances(setting: Setting, /) -> Iterable[str]:
     artificial = [one.ann_score for one in metrics if one.ann_score is not None]
     if artificial:
         yield f"The student's topology as an artificial network: {all_of(artificial)}"
-    seeds = sorted({seed for line in setting.lines for seed in line.asked})
-    yield f"Seeds: {', '.join(map(str, seeds))}"
+    yield f"Seeds: {_seeds(setting.lines)}"
     yield f"Test samples: {_range([one.n_test for one in metrics], str) or words.UNKNOWN}"
     versions = {
         f"{answer.row.cell.backend} {answer.row.provenance.backend_version or ''}".strip()
@@ -704,6 +703,15 @@ def _teacher(teacher: TeacherIdentity | None) -> str:
     if teacher is None:
         return "none"
     return f"{teacher.model} ({_settings(teacher, but=('model', 'dataset'))})"
+
+
+def _seeds(lines: Sequence[Line]) -> str:
+    """Return the seeds that ran, and which the suite asks for if there are others."""
+    asked = {seed for line in lines for seed in line.asked}
+    failed = {failure.seed for line in lines for failure in line.failures}
+    ran = {seed for line in lines for seed in line.by_seed()} | failed
+    told, wanted = (", ".join(map(str, sorted(seeds))) for seeds in (ran, asked))
+    return told if ran == asked else f"{told}, of {wanted}"
 
 
 def _settings(value: Any, *, but: Sequence[str] = ()) -> str:

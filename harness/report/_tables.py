@@ -183,6 +183,7 @@ def _identity(setting: Setting) -> dict[str, Any]:
 def _flat_line(line: Line) -> dict[str, Any]:
     """Return a line as flat columns; those of energies are where there is an estimate."""
     versions = sorted({answer.row.provenance.backend_version or "" for answer in line.answers})
+    widest = max(line.wilson(), key=lambda interval: interval.half_width, default=None)
     return {
         "backend": line.backend,
         "backend_version": " ".join(versions),
@@ -202,8 +203,8 @@ def _flat_line(line: Line) -> dict[str, Any]:
         **_flat("score", _mean(line.accuracy), _MEAN),
         **_each_further(line),
         "score_by_seed": " ".join(f"{seed}:{value!r}" for seed, value in line.by_seed().items()),
-        "interval_low": min((interval.low for interval in line.wilson()), default=None),
-        "interval_high": max((interval.high for interval in line.wilson()), default=None),
+        "widest_interval_low": widest.low if widest else None,
+        "widest_interval_high": widest.high if widest else None,
         **_flat("gain", _comparison(line.gain), _COMPARISON),
         "gain_p_holm": line.gain_p_holm,
         "probability_of_best": line.best,

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from harness.contracts.task import FRACTION, Scale
 from harness.statistics import Comparison, Mean
 
-_WILSON = re.compile(r"Wilson(?= half-width)|Wilson interval(?= of a single)")
+_WILSON = re.compile(r"Wilson(?= half-width)|Wilson interval(?=\s+of\s+a\s+single)")
 # Where our own text names the metric; fields and rules of accuracy are something else.
 _ACCURACY = re.compile(
     r"(?:[Tt]est )?\b[Aa]ccuracy"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import cast
@@ -31,8 +32,8 @@ those compare. How to read the columns:
   A teacher that *learns* is changed and can teach nobody else.
 - **signal** what of the teacher is used.
 - **extras** what is trained beside the student and thrown away; inference never pays for it.
-- **loss** *exact*: formulas and constants are the authors'; *reconstructed*: what the sources do
-  not say is ours, and listed below.
+- **loss** *exact*: formulas and constants are the authors', but for what is listed below as
+  different; *reconstructed*: what the sources do not say is ours, and listed there, too.
 - **setting** *authors*: neurons, norms, start and read-out are theirs as well; *ours*: the loss
   stands on the suite's student, so that a published number is no expectation.
 - **claims** how many published results are listed below, each with where to read it."""
@@ -45,7 +46,7 @@ method and its tuning alone; a dash where no row tells. Methods that ask a teach
 alone share them (docs/design.md); each is charged what they took the one that computed them, but in
 rows made before it was told, and on a GPU, whose kernels are not timed one by one: there the first
 of a seed pays for all. Inference costs what the student's does, whatever the method, but for
-methods that exchange its neurons or norms."""
+methods that exchange its neurons or norms, and for `stdp`, whose read-out hears every layer."""
 
 _TRACKS: Mapping[Track, tuple[str, str]] = {
     "scratch": (
@@ -98,13 +99,17 @@ def page(results: Path) -> str:
 def _costs(folder: Path, suite: str) -> dict[str, float]:
     """Return the training time of each method of ``suite`` over its baseline's."""
     baseline = cast(Suite, discovery.load("suites", suite)).baseline
-    seconds: dict[str, dict[Hashable, float]] = defaultdict(dict)
+    seconds: dict[str, dict[Hashable, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in published(suite, results=folder).rows.values():
         if row.metrics and row.metrics.train_seconds and not row.cell.starts_from_teacher:
-            seconds[row.cell.method][_question(row)] = row.metrics.train_seconds
+            seconds[row.cell.method][_question(row)].append(row.metrics.train_seconds)
     mine = seconds.get(baseline, {})
     ratios = {
-        method: [cost / mine[asked] for asked, cost in theirs.items() if asked in mine]
+        method: [
+            cost / base
+            for asked, costs in theirs.items()
+            for cost, base in product(costs, mine.get(asked, ()))
+        ]
         for method, theirs in seconds.items()
     }
     return {method: median(found) for method, found in ratios.items() if found}

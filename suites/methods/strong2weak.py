@@ -22,7 +22,7 @@ CARD = MethodCard(
     weight="weight",
     reconstructed=("that the step which teaches gets no gradient: there is no code to ask",),
     track="self",
-    signals=(),
+    signals=("own logits",),
     uses_teacher=False,
     claims=(
         Claim(

@@ -294,6 +294,21 @@ def test_what_was_given_is_read_from_card_cell_and_row(cards: dict[str, MethodCa
     assert told == {name: str(given) for name, given in found.items()}
 
 
+def test_parameters_that_only_one_network_has_are_given() -> None:
+    sizes = {"direct": 3842, "wider": 5122, "shared": 3818, "unknown": None}
+    rows = [with_metrics(right(name, 364), parameter_count=size) for name, size in sizes.items()]
+    found = {name: line.given for name, line in lines(rows).items()}
+    assert {name: given.more_parameters for name, given in found.items()} == {
+        "direct": 0,
+        "wider": 1280,
+        "shared": -24,
+        "unknown": None,
+    }
+    assert "1,280 more parameters at inference" in str(found["wider"])
+    assert "24 fewer parameters at inference" in str(found["shared"])
+    assert "parameters" not in str(found["direct"]) + str(found["unknown"])
+
+
 def test_passes_that_no_row_tells_are_unknown_and_not_zero(cards: dict[str, MethodCard]) -> None:
     cards["mine"] = CARD
     found = lines(runs(364))["mine"].given

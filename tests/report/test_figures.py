@@ -1,5 +1,6 @@
 """What figures draw: every axis with its unit, the front, names that do not overlap."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
@@ -291,6 +292,36 @@ def test_axes_have_some_ticks_and_only_whole_steps(timesteps: int, apart: float)
     percent = [float(one["text"]) for one in shown if one["align"] == "right"]
     assert sorted(steps) == list(range(128, 1025, 128) if timesteps == 1024 else line["step"])
     assert 2 <= len(percent) <= 17
+
+
+@pytest.mark.parametrize(
+    ("steps", "ticks"), [([2], ["2"]), ([10], ["10"]), ([1, 4], ["1", "2", "4"])]
+)
+def test_an_axis_of_timesteps_has_those_that_are_there(steps: list[int], ticks: list[str]) -> None:
+    rows = [
+        {"accuracy": 80, "accuracy_low": 79, "accuracy_high": 81, "T": timesteps}
+        | {"track": "scratch", "method": "", "label": "one"}
+        for timesteps in steps
+    ]
+    shown = [one for one in items(BY_NAME["timesteps"], rows) if "text" in one]
+    below = [one for one in shown if one["align"] == "center" and one["y"] == 7]
+    assert sorted(one["text"] for one in below) == ticks
+
+
+@pytest.mark.parametrize("name", ["energy", "operations", "latency", "timesteps", "anytime"])
+def test_a_screen_reader_is_told_accuracies_and_not_the_errors_that_are_drawn(
+    name: str, tables: dict[figures.Source, list[dict[str, Any]]]
+) -> None:
+    rows = figures.chosen(BY_NAME[name], tables)
+    drawn = figures.render(BY_NAME[name], rows, "svg").decode()
+    said = re.findall(r'aria-label="([^"]*)"', drawn)
+    points = [one for one in said if "accuracy" in one]
+    wanted = {one["accuracy_text"] for one in rows}
+    if name == "anytime":
+        # Vega rounds halves up.
+        wanted = {f"{score + 1e-9:.2f}" for one in rows for score in one["step_accuracy"]}
+    assert {one.rpartition("accuracy (%) ")[2] for one in points} == wanted
+    assert not [one for one in said if one.startswith("Y-axis")]
 
 
 @pytest.mark.parametrize("field", ["energy_pj", "T"])

@@ -41,7 +41,7 @@ from harness.report import (
 from harness.report import _records as records
 from harness.report import _words as words
 from harness.report._markdown import circumstances
-from harness.statistics import Interval, Mean, compare_paired
+from harness.statistics import Interval, Mean, compare_paired, wilson_interval
 from tests.report.rows import (
     BUDGET,
     N_TEST,
@@ -245,6 +245,22 @@ def test_one_seed_has_wilsons_interval_and_no_verdict() -> None:
     assert found.gain is not None
     assert found.gain.verdict == "unknown"
     assert "| better | 93.0 | 2.5 | +3.0 | one seed |" in one_seed(rows)
+
+
+def test_the_interval_for_programs_is_the_widest_of_a_single_network() -> None:
+    found = board([right("direct", 200), right("direct", 390, seed=1)])
+    [told] = csv.DictReader(StringIO(to_csv(found)))
+    expected = wilson_interval(200, N_TEST)
+    ends = float(told["widest_interval_low"]), float(told["widest_interval_high"])
+    assert ends == (expected.low, expected.high)
+
+
+def test_seeds_that_nobody_ran_are_told_from_those_that_did() -> None:
+    # The suite asks for 0, 1 and 2.
+    rows = [right("direct", 200), wrong("mine", "oom", "too large", seed=2)]
+    assert "Seeds: 0, 2, of 0, 1, 2" in [*circumstances(board(rows).settings[0])]
+    whole = [right("direct", 200, seed=seed) for seed in range(3)]
+    assert "Seeds: 0, 1, 2" in [*circumstances(board(whole).settings[0])]
 
 
 def test_p_values_are_adjusted_for_the_methods_of_the_table() -> None:

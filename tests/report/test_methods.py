@@ -9,6 +9,7 @@ import pytest
 from harness import discovery
 from harness.contracts.errors import SpecError
 from harness.contracts.method import Claim, MethodCard
+from harness.contracts.row import Row
 from harness.report import methods
 from tests.report.rows import right, with_cell, with_metrics, with_provenance, wrong
 
@@ -60,6 +61,23 @@ def test_a_cost_is_the_median_ratio_over_the_same_questions(tmp_path: Path) -> N
     assert "\n| method | digits |\n| --- | ---: |\n" in text
     assert "\n| [`logit_kd`](#logit_kd) | 2.00 |\n" in text
     assert "\n| [`direct`](#direct) | 1.00 |\n" in text
+
+
+@pytest.mark.usefixtures("known")
+def test_a_method_with_two_tunings_is_paired_with_each_of_the_baselines(tmp_path: Path) -> None:
+    def tuned(row: Row, rate: float, seconds: float) -> Row:
+        recipe = replace(row.cell.recipe, learning_rate=rate)
+        return with_metrics(with_cell(row, recipe=recipe), train_seconds=seconds)
+
+    # 2/1, 2/4, 4/1 and 4/4: the median is 1.5.
+    for method, found in {"direct": {0.1: 1.0, 0.3: 4.0}, "logit_kd": {0.1: 2.0, 0.3: 4.0}}.items():
+        _publish(tmp_path, method, {})
+        rows = [tuned(right(method, 360), *one) for one in found.items()]
+        text = "".join(f"{row.to_json()}\n" for row in rows)
+        (tmp_path / "digits" / f"{method}.jsonl").write_text(text, encoding="utf-8")
+    assert "\n| [`logit_kd`](#logit_kd) | 1.50 |\n" in methods.page(tmp_path)
+    # Of the baseline 1/1, 1/4, 4/1 and 4/4.
+    assert "\n| [`direct`](#direct) | 1.00 |\n" in methods.page(tmp_path)
 
 
 @pytest.mark.usefixtures("known")

@@ -7,10 +7,11 @@ from io import StringIO
 import pytest
 
 from harness.cli.publishing import _tell_mine
+from harness.contracts.ledger import Ledger
 from harness.contracts.row import Row
 from harness.engine.publish import Changes, Publication
 from harness.report import Leaderboard, leaderboard, render, to_csv
-from tests.report.rows import SUITE, right, with_cell
+from tests.report.rows import SUITE, right, spiking, with_cell
 
 FIVE = replace(SUITE, seeds=(0, 1, 2, 3, 4))
 
@@ -55,6 +56,23 @@ def test_what_is_tuned_is_judged_as_if_they_were_not_there() -> None:
     (both,) = _board([*TUNED, *THEIRS]).settings
     assert [line for line in both.lines if not line.authors] == list(alone.lines)
     assert "(authors')" not in render(_board(TUNED), command="")
+
+
+def test_energy_models_are_compared_by_how_they_order_what_is_tuned() -> None:
+    rows = [replace(row, ledger=spiking(2 + place // 5)) for place, row in enumerate(TUNED)]
+    # Theirs has the fewest spikes, and the dearest neurons.
+    plain = spiking(1).to_plain()
+    plain["layers"]["neurons"]["counts"]["neuron_add"] = [10**9, 0]
+    theirs = [replace(row, ledger=Ledger.from_plain(plain)) for row in THEIRS]
+    models = "horowitz_45nm_fp32:cached", "horowitz_45nm_fp32:cached_with_neurons"
+
+    def tau(found: Leaderboard) -> float | None:
+        [taus] = found.settings[0].stability.values()
+        return taus[models]
+
+    assert tau(_board([*rows, *theirs])) == 1
+    # Of 6 pairs theirs is in 3, the other way round by the second model.
+    assert tau(leaderboard([*rows, *theirs], suite=FIVE)) == 0
 
 
 def test_mean_ranks_are_of_what_is_tuned() -> None:
