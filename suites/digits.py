@@ -23,9 +23,9 @@ SUITE = Suite(
     caution=(
         "A smoke test: 8x8 digits, six epochs (`long`: 24), a few seconds a cell. It shows that "
         "every method runs and learns on every simulator and what it costs. Most methods differ by "
-        "less than their seeds do. All were tuned alike: eight points at T = 2 (`ttfs`: T = 1), each "
-        "with three seeds, of which the best mean on 179 validation samples was taken; at T = 2 the authors' "
-        "constants stand beside. An order found here need not hold on larger data."
+        "less than their seeds do. All were tuned alike: eight points at T = 2 (`ttfs`: 1), each "
+        "with three seeds, of which the best mean on 179 validation samples was taken; at T = 2 "
+        "the authors' constants stand beside. An order found here need not hold on larger data."
     ),
     remarks={
         "hybrid_conversion": (

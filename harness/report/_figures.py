@@ -475,7 +475,8 @@ def _ranks() -> Figure:
         title="Critical differences of mean ranks",
         caption="Ranks over data sets, students, T and seeds; a bar is one critical difference "
         "(Nemenyi, 5 %) long. Methods whose bars do not overlap differ significantly. Blocks that "
-        "share a data set are draws of training alone: what differs, differs on these data.",
+        "share a data set are draws of training alone: what differs, differs on these data. Of all "
+        "tracks together; only methods of one colour were given alike.",
         source="ranks",
         spec=_compiled(alt.layer(bars, points).properties(height=alt.Step(15))),
     )
