@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Results
-from harness.contracts.errors import SpecError, StoreError
+from harness.contracts.errors import SpecError
 
 if TYPE_CHECKING:
     from harness.exchange.judging import Judged
@@ -58,29 +58,34 @@ def export(
     runs: Annotated[Path, typer.Option(help="Where the cell was run.")] = RUNS,
     results: Results = RESULTS,
     precision: Annotated[
-        Literal["float32", "float64"] | None, typer.Option(help="Of the file; the cell's own.")
-    ] = None,
+        Literal["float32", "float64"],
+        typer.Option(help="Of the file. Most tools read, and run, float32 alone."),
+    ] = "float32",
     step_s: StepSeconds = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a cell's trained student as NIR, or unrolled over its steps as ONNX."""
-    from harness.exchange.stored import student_of
+    import torch
+
+    from harness.exchange.stored import shown_to, student_of
+    from harness.neurons.spiking import SpikingNeuron
 
     found, _, student = student_of(cell, runs=runs, published=results)
-    network = student.network
-    if precision is not None:
-        import torch
-
-        network = network.to(getattr(torch, precision))
+    network = student.network.to(getattr(torch, precision))
     shape = found.card.image.shape
     told: dict[str, Any] = {"cell_id": cell, "file": str(out), "timesteps": student.timesteps}
     if to == "nir":
         from harness.exchange import nir_export
 
-        options = {} if step_s is None else {"dt_s": step_s}
-        graph = nir_export.to_nir(network, shape, **options)
-        with _writing(out):
-            nir_export.write(graph, out)
+        options: dict[str, Any] = {} if step_s is None else {"dt_s": step_s}
+        graph = nir_export.to_nir(network, shape, shown=shown_to(found), **options)
+        nir_export.write(graph, out)
+        neurons = (part for part in network.modules() if isinstance(part, SpikingNeuron))
+        if any(one.spec.reset == "subtract" for one in neurons):
+            print(
+                "note: NIR has no reset by subtraction; other readers than this one reset to zero",
+                file=sys.stderr,
+            )
         told |= {"nodes": len(graph.nodes), "file_bytes": out.stat().st_size}
     else:
         from harness.exchange.onnx_export import to_onnx
@@ -88,24 +93,12 @@ def export(
         if step_s is not None:
             raise SpecError("--dt is for --to nir: ONNX knows no time")
         frames = found.encoder is not None or not found.card.encoding.startswith("direct")
-        with _writing(out):
-            written = to_onnx(network, shape, out, timesteps=student.timesteps, frames=frames)
+        written = to_onnx(network, shape, out, timesteps=student.timesteps, frames=frames)
         told |= {"nodes": written.nodes, "file_bytes": written.file_bytes}
     if as_json:
         print(json.dumps(told))
         return
     print(f"{found.cell.label}: {told['nodes']} nodes, {told['file_bytes']} bytes -> {out}")
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Say of what libraries cannot write in whose way it was."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error}; name a file in a folder where you may write"
-        ) from error
 
 
 @import_app.command("nir")
@@ -127,9 +120,13 @@ def import_nir(  # noqa: PLR0913  one option a question
     from harness.exchange import judging
     from harness.exchange.nir_import import from_nir, read
 
-    network = from_nir(read(file), judging.neurons_of(backend), dt_s=step_s)
+    graph = read(file)
+    network = from_nir(graph, judging.neurons_of(backend), dt_s=step_s)
     student = judging.as_student(network, timesteps=timesteps)
-    judged = _judged(student, dataset, data_root, mean, std, precision=precision, claim=claim)
+    said = graph.metadata if isinstance(graph.metadata, dict) else {}
+    judged = _judged(
+        student, dataset, data_root, mean, std, said=said, precision=precision, claim=claim
+    )
     _tell(f"{file.name} on {backend}", judged, claim, as_json=as_json)
 
 
@@ -169,17 +166,25 @@ def _judged(
     mean: str | None,
     std: str | None,
     *,
+    said: Mapping[str, Any] | None = None,
     precision: Literal["float32", "float64"],
     claim: str | None,
 ) -> "Judged":
     from harness.exchange import judging
 
+    shown = judging.presentation_of(
+        dataset,
+        mean=_listed(mean),
+        std=_listed(std),
+        said=said or {},
+        timesteps=student.timesteps,
+    )
     return judging.judge(
         student,
         dataset,
         data_root=data_root,
         precision=precision,
-        presentation=judging.presentation_of(dataset, mean=_listed(mean), std=_listed(std)),
+        presentation=shown,
         claim=claim,
     )
 

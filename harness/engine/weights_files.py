@@ -24,7 +24,11 @@ def state_in(path: Path, /) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise SpecError(f"no checkpoint at {path}") from error
     except Exception as error:  # torch raises whatever its unpickler meets
-        raise SpecError(f"{path} is no checkpoint of weights alone: {error}") from error
+        # Not torch's own words, which advise to let the file's code run.
+        raise SpecError(
+            f"{path} is no checkpoint of weights alone ({type(error).__name__}); save what "
+            "network.state_dict() returns"
+        ) from error
     state = next(_states(stored), None)
     if state is None:
         raise SpecError(f"{path} holds no state dict")

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from harness.contracts.errors import SpecError
+from harness.contracts.errors import HarnessError, SpecError
 from harness.contracts.model import Output
 from harness.engine.weights_files import state_in
 
@@ -52,16 +52,30 @@ class ForeignNetwork(nn.Module):
         if len(frames) != timesteps:
             raise SpecError(f"the stimulus has {len(frames)} frames, and {timesteps} are asked for")
         reset(self.module)
-        if self.call == "train":
-            logits = _first(self.module(frames))
-        else:
-            logits = torch.stack([_first(self.module(frame)) for frame in frames])
+        try:
+            logits = self._logits(frames)
+        except (RuntimeError, LookupError, ValueError, TypeError) as error:
+            if isinstance(error, (HarnessError, torch.OutOfMemoryError)):
+                raise
+            raise SpecError(
+                f"called by {self.call}, the module raises a {_told(error)}; --call has the other "
+                "way"
+            ) from error
         if logits.dim() != 3 or logits.shape[:2] != frames.shape[:2]:
             raise SpecError(
                 f"called by {self.call}, the module answers {list(logits.shape)} and not logits "
                 f"[{', '.join(map(str, frames.shape[:2]))}, classes]; --call has the other way"
             )
         return Output(logits=logits)
+
+    def _logits(self, frames: Tensor) -> Tensor:
+        if self.call == "train":
+            return _first(self.module(frames))
+        return torch.stack([_first(self.module(frame)) for frame in frames])
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _first(answer: Any) -> Tensor:
@@ -97,7 +111,11 @@ def load(factory: str, weights: Path, /, *, call: Call) -> ForeignNetwork:
     Raises:
         SpecError: If there is no such factory, or the file holds no weights of its module.
     """
-    module = _factory(factory)()
+    make = _factory(factory)
+    try:
+        module = make()
+    except Exception as error:  # code of others raises whatever it does
+        raise SpecError(f"{factory}() is a {_told(error)}; mend it first") from error
     if not isinstance(module, nn.Module):
         raise SpecError(f"{factory} made a {type(module).__name__} and no torch module")
     state = state_in(weights)
@@ -119,7 +137,7 @@ def _factory(path: str) -> Callable[[], Any]:
         raise SpecError(f"--module {path}: {error}; it must be importable from here") from error
     except Exception as error:  # code of others raises whatever it does
         raise SpecError(
-            f"--module {path}: to import {name} is a {type(error).__name__}: {error}; mend it first"
+            f"--module {path}: to import {name} is a {_told(error)}; mend it first"
         ) from error
     if not callable(found):
         raise SpecError(f"--module {path} is a {type(found).__name__}, which makes nothing")

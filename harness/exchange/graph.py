@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
-from harness.contracts.errors import SpecError
+from harness.contracts.errors import HarnessError, SpecError
 from harness.contracts.model import Output
 from harness.exchange.tracing import INPUT, Shape
 from harness.neurons.spiking import SpikingLayer
@@ -87,7 +88,7 @@ class GraphNetwork(nn.Module):
     ) -> Tensor:
         part = self.get_submodule(name)
         if not isinstance(part, SpikingLayer):
-            answer: Tensor = part(signal.flatten(0, 1))
+            answer = _answer(name, part, signal.flatten(0, 1))
             return answer.view(*signal.shape[:2], *answer.shape[1:])
         record: list[Tensor] | None = [] if f"{name}{MEMBRANE}" in taps else None
         spikes: Tensor = part(_held(signal, timesteps), record)
@@ -106,6 +107,23 @@ class GraphNetwork(nn.Module):
                 f"sample, static or in {timesteps} frames"
             )
         return signal
+
+
+def _answer(
+    name: str,
+    part: nn.Module,
+    signal: Tensor,  # [N, ...]
+) -> Tensor:
+    try:
+        answer: Tensor = part(signal)
+    except (RuntimeError, LookupError, ValueError) as error:
+        if isinstance(error, (HarnessError, torch.OutOfMemoryError)):
+            raise
+        raise SpecError(
+            f"the node {name!r} cannot be given a signal {list(signal.shape[1:])}: "
+            f"{' '.join(str(error).split())}"
+        ) from error
+    return answer
 
 
 def _held(

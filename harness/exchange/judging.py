@@ -1,11 +1,13 @@
 """What a network from elsewhere answers on a data set of ours, and what that costs."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,7 +19,7 @@ from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Precision
 from harness.contracts.values import to_plain
 from harness.data import catalogue
-from harness.data.encoding import Presentation, direct
+from harness.data.encoding import Encoder, Presentation, direct
 from harness.engine.measure import quality
 from harness.engine.resolve import opened, task_of
 from harness.evaluation.cost import Running
@@ -88,22 +90,55 @@ def as_student(network: nn.Module, /, *, timesteps: int) -> Student:
 
 
 def presentation_of(
-    dataset: str, *, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None
+    dataset: str,
+    *,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    said: Mapping[str, Any] | None = None,
+    timesteps: int = 1,
 ) -> Presentation:
-    """Return how samples are shown: normalised as the data set's card says, or as asked.
+    """Return how samples are shown: as asked, else as a file says, else as the data set's card.
+
+    Args:
+        dataset: A file under ``suites/datasets/``.
+        mean: A number a channel.
+        std: Likewise.
+        said: What ``stored.shown_to`` told.
+        timesteps: Of an encoder's train.
 
     Raises:
-        SpecError: If there is not one number a channel.
+        SpecError: If there is not one number a channel, or a deviation is none.
+        UnknownPluginError: If there is no such encoder.
     """
-    card = catalogue.load(dataset).card
-    plain = direct(card)
-    shown = Presentation(mean=mean or plain.mean, std=std or plain.std)
+    plain, said = direct(catalogue.load(dataset).card), said or {}
+    if "encoder" in said and mean is None and std is None:
+        encoder = cast(Encoder, discovery.load("encoders", str(said["encoder"])))
+        if len(seed := _numbers(said, "encoder_seed")) != 1:
+            raise SpecError(f"the file's metadata have {len(seed)} encoder_seed, not one")
+        return replace(plain, encoder=encoder, timesteps=timesteps, seed=int(seed[0]))
+    shown = Presentation(
+        mean=mean or _numbers(said, "mean") or plain.mean,
+        std=std or _numbers(said, "std") or plain.std,
+    )
     for name, numbers in (("mean", shown.mean), ("std", shown.std)):
         if len(numbers) != len(plain.mean):
             raise SpecError(
                 f"{dataset} has {len(plain.mean)} channels, and --{name} {len(numbers)} numbers"
             )
+    if not all(number > 0 for number in shown.std):
+        raise SpecError(f"--std is divided by and must be positive, got {[*shown.std]}")
     return shown
+
+
+def _numbers(said: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    """Return the numbers of that name in a file's metadata; empty without any."""
+    try:
+        numbers = tuple(np.ravel(np.asarray(said.get(name, ()), dtype=float)).tolist())
+    except (TypeError, ValueError):
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise SpecError(f"{name} in the file's metadata are no numbers: {said[name]!r:.80}")
+    return numbers
 
 
 def judge(
@@ -127,7 +162,7 @@ def judge(
         claim: The accuracy that somebody says it has, in percent, as they write it.
 
     Raises:
-        SpecError: If the claim is no percentage.
+        SpecError: If the claim is no percentage, or it answers another number of classes.
         CountingError: If the meter cannot count the network.
     """
     claimed = None if claim is None else _percentage(claim)
@@ -144,10 +179,17 @@ def judge(
             task=task_of(dataset),
         )
         verdict, ledger = running.judged()
+    _refuse_other_classes(verdict, dataset)
     standing: Standing | None = None
     if claimed is not None:
         standing = "verified" if _is(verdict.score.value, claimed) else "claimed"
     return Judged(verdict=verdict, ledger=ledger, standing=standing)
+
+
+def _refuse_other_classes(verdict: Verdict, dataset: str) -> None:
+    wanted, found = catalogue.load(dataset).card.classes, verdict.logits.shape[-1]
+    if "classes" in verdict.task.gives and found != wanted:
+        raise SpecError(f"the network answers {found} classes, and {dataset} has {wanted}")
 
 
 def _percentage(text: str) -> Decimal:

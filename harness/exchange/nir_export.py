@@ -20,7 +20,9 @@ the same current again. The read-out is the mean of the output over the steps, a
 metadata says.
 """
 
-from collections.abc import Iterator
+import io
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +37,7 @@ from harness.contracts.errors import SpecError, UnsupportedError
 from harness.exchange.nir_neurons import DT_S, node_of
 from harness.exchange.tracing import INPUT, Graph, Node, Shape, trace
 from harness.neurons.spiking import SpikingLayer
+from harness.store import write_atomically
 
 if TYPE_CHECKING:
     import nir
@@ -45,21 +48,30 @@ FIRED = 0.5  # a threshold that every sum of spikes but 0 is above of
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
-def to_nir(network: nn.Module, shape: Shape, /, *, dt_s: float = DT_S) -> "nir.NIRGraph":
+def to_nir(
+    network: nn.Module,
+    shape: Shape,
+    /,
+    *,
+    dt_s: float = DT_S,
+    shown: Mapping[str, Any] | None = None,
+) -> "nir.NIRGraph":
     """Return ``network``, called as ``harness.contracts.model.Network``, as a graph of NIR.
 
-    Arrays have the network's type. ``dt_s`` is what a step is said to last.
+    Arrays have the network's type. ``dt_s`` is what a step is said to last, and ``shown`` what
+    else the metadata says: how the network is shown its samples.
 
     Raises:
         UnsupportedError: If NIR has no node for a part of it.
+        SpecError: If a step lasts no time, or for ever.
     """
     import nir
 
-    if not dt_s > 0:
+    if not 0 < dt_s < math.inf or not 1 / dt_s < math.inf:
         raise SpecError(f"a step of dt_s = {dt_s!r} seconds is none")
     writer = _Writer(trace(network, shape), dt_s=dt_s)
     writer.write()
-    metadata = {"dt": dt_s, "readout": READ_OUT}
+    metadata = {"dt": dt_s, "readout": READ_OUT, **(shown or {})}
     try:
         return nir.NIRGraph(writer.nodes, list(writer.edges), metadata=metadata)
     except ValueError as error:  # shapes that do not follow from one another
@@ -68,16 +80,31 @@ def to_nir(network: nn.Module, shape: Shape, /, *, dt_s: float = DT_S) -> "nir.N
 
 
 def write(graph: "nir.NIRGraph", path: Path, /) -> None:
-    """Write ``graph`` as a file of NIR.
+    """Write ``graph`` as a file of NIR, whole or not at all.
 
     Raises:
-        SpecError: If there is no such folder.
+        SpecError: If there is no such folder, or something else than a file of that name.
+        StoreError: If the disk refuses.
     """
     import nir
 
+    content = io.BytesIO()
+    nir.write(content, graph)
+    put(path, content.getvalue())
+
+
+def put(path: Path, content: bytes, /) -> None:
+    """Write a file in a folder that is there; what it held before stands until it is whole.
+
+    Raises:
+        SpecError: If there is no such folder, or something else than a file of that name.
+        StoreError: If the disk refuses.
+    """
     if not path.absolute().parent.is_dir():
         raise SpecError(f"there is no folder {path.absolute().parent}; make it first")
-    nir.write(path, graph)
+    if path.exists() and not path.is_file():
+        raise SpecError(f"{path} is there and is no file; name another")
+    write_atomically(path, lambda file: file.write(content))
 
 
 @dataclass
@@ -143,7 +170,7 @@ class _Writer:
         module = node.module
         if isinstance(module, SpikingLayer):
             self._spiking.add(node.name)
-            dtype = next(_dtypes(self.graph))
+            dtype = _dtype(self.graph)
             yield "neurons", node_of(module, node.gives, dtype, dt_s=self.dt_s)
         elif isinstance(module, nn.Conv2d):
             yield "conv", _convolution(module, node.takes)
@@ -156,17 +183,23 @@ class _Writer:
         elif isinstance(module, nn.MaxPool2d):
             yield from self._maximum(node, module)
         elif isinstance(module, nn.AvgPool2d):
-            _require(node, ceil_mode=module.ceil_mode, divisor=module.divisor_override)
+            _require(
+                node,
+                ceil_mode=module.ceil_mode,
+                divisor=module.divisor_override,
+                count_include_pad=not module.count_include_pad and np.any(module.padding),
+            )
             yield "pool", nir.AvgPool2d(**_window(module))
         elif isinstance(module, nn.Flatten):
             yield "flatten", nir.Flatten({"input": np.array(node.takes)}, start_dim=0)
         else:
-            yield "copy", _copying(node, next(_dtypes(self.graph)))
+            yield "copy", _copying(node, _dtype(self.graph))
 
     def _maximum(self, node: Node, module: nn.MaxPool2d) -> "Iterator[tuple[str, nir.NIRNode]]":
         import nir
 
-        _require(node, ceil_mode=module.ceil_mode, dilation=module.dilation != 1)
+        dilated = np.any(np.not_equal(module.dilation, 1))
+        _require(node, ceil_mode=module.ceil_mode, dilation=dilated)
         if not self._spiking.issuperset(node.sources) or len(node.sources) > 1:
             raise UnsupportedError(
                 f"{node.name} is the maximum of currents, for which NIR has no node; of spikes it "
@@ -174,7 +207,7 @@ class _Writer:
             )
         self._spiking.add(node.name)
         yield "sum", nir.SumPool2d(**_window(module))
-        dtype = next(_dtypes(self.graph))
+        dtype = _dtype(self.graph)
         yield "any", nir.Threshold(threshold=np.full(node.gives, FIRED, dtype))
 
 
@@ -183,10 +216,10 @@ def _require(node: Node, **options: Any) -> None:
         raise UnsupportedError(f"{node.name} pools with {', '.join(wrong)}, and NIR does not")
 
 
-def _dtypes(graph: Graph) -> Iterator[np.dtype[Any]]:
-    for node in graph.nodes:
-        for parameter in node.module.parameters():
-            yield _array(parameter).dtype
+def _dtype(graph: Graph) -> np.dtype[Any]:
+    weights = (weight for node in graph.nodes for weight in node.module.parameters())
+    found: np.dtype[Any] = _array(next(weights, torch.zeros(()))).dtype
+    return found
 
 
 def _array(value: Tensor) -> NDArray[Any]:
@@ -197,7 +230,8 @@ def _convolution(module: nn.Conv2d, takes: Shape) -> "nir.Conv2d":
     import nir
 
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
-        raise UnsupportedError(f"NIR pads with zeros and by number, not {module.padding_mode}")
+        padding = module.padding if isinstance(module.padding, str) else module.padding_mode
+        raise UnsupportedError(f"NIR pads with zeros and by number, and not by {padding!r}")
     weight = _array(module.weight)
     bias = np.zeros(len(weight), weight.dtype) if module.bias is None else _array(module.bias)
     return nir.Conv2d(
@@ -215,11 +249,19 @@ def _affine(norm: nn.Module) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return ``s`` and ``b`` of ``y = s x + b``, a channel each, which a norm is once trained.
 
     ``s = gamma / sqrt(var + eps)`` and ``b = beta - mean s``, in float64 before they are rounded.
+
+    Raises:
+        UnsupportedError: If it goes by the statistics of each batch.
     """
-    state = {name: _array(value).astype(np.float64) for name, value in norm.state_dict().items()}
-    scale = state["weight"] / np.sqrt(state["running_var"] + float(norm.eps))  # type: ignore[arg-type]  # nn.Module types every attribute as Tensor or Module
-    shift = state["bias"] - state["running_mean"] * scale
-    dtype = _array(norm.weight).dtype  # type: ignore[arg-type]  # as above
+    told = {name: _array(value) for name, value in norm.state_dict().items()}
+    if "running_var" not in told:
+        raise UnsupportedError(
+            "a norm by the statistics of each batch (track_running_stats=False) is no layer of NIR"
+        )
+    dtype = told["running_var"].dtype
+    state = {name: value.astype(np.float64) for name, value in told.items()}
+    scale = state.get("weight", 1.0) / np.sqrt(state["running_var"] + float(norm.eps))  # type: ignore[arg-type]  # nn.Module types every attribute as Tensor or Module
+    shift = state.get("bias", 0.0) - state["running_mean"] * scale
     return scale.astype(dtype), shift.astype(dtype)
 
 
@@ -249,7 +291,8 @@ def _copying(node: Node, dtype: np.dtype[Any]) -> "nir.Conv2d":
         UnsupportedError: If it is none.
     """
     unknown = UnsupportedError(f"NIR has no node for {node.name}, a {type(node.module).__name__}")
-    if len(node.takes) != 3 or len(node.gives) != 3 or any(node.module.parameters()):
+    weighted = next(node.module.parameters(), None) is not None
+    if len(node.takes) != 3 or len(node.gives) != 3 or weighted:
         raise unknown
     kind = torch.from_numpy(np.zeros(0, dtype)).dtype
     channels, stride = node.takes[0], -(-node.takes[1] // node.gives[1])
@@ -259,9 +302,10 @@ def _copying(node: Node, dtype: np.dtype[Any]) -> "nir.Conv2d":
     sample = torch.randn(2, *node.takes, generator=generator, dtype=kind)
     with torch.no_grad():
         weight = node.module(impulses)[:, :, 0, 0].t()[:, :, None, None].contiguous()
-        meant = nn.functional.conv2d(sample, weight, stride=stride)
-        if not torch.equal(meant, node.module(sample)):
-            raise unknown
+        for probe in (sample, 2.0**20 * sample):  # large, too: some clip
+            meant = nn.functional.conv2d(probe, weight, stride=stride)
+            if not torch.equal(meant, node.module(probe)):
+                raise unknown
     return _pointwise(node.takes, weight.numpy(), np.zeros(len(weight), dtype), stride=stride)
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import nir
 
 Neurons = Callable[[NeuronSpec], nn.Module]
+# What numpy and torch raise of arrays that are no layer's.
+_ODD = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError)
 
 
 def read(path: Path, /) -> "nir.NIRGraph":
@@ -107,7 +109,7 @@ class _Reader:
         last = self.sources[end][0]
         order = [name for name in order if name != last] + [last]
         self._require_distinct([begin, *order])
-        parts = {self.names[name]: self._module(name, self.nodes[name]) for name in order}
+        parts = {self.names[name]: self._part(name, self.nodes[name]) for name in order}
         steps = [
             Step(name=self.names[name], sources=tuple(self.names[s] for s in self.sources[name]))
             for name in order
@@ -163,6 +165,16 @@ class _Reader:
         given = [self.nodes[source] for source in self.sources[pooled]]
         spikes = (nir.IF, nir.LIF, nir.Threshold, nn.MaxPool2d)
         return len(given) == 1 and isinstance(given[0], spikes)
+
+    def _part(self, name: str, node: Any) -> nn.Module:
+        """Return the module of a node, or say which node has numbers that make none."""
+        try:
+            return self._module(name, node)
+        except UnsupportedError:  # which names the node, or what is unknown
+            raise
+        except _ODD as error:
+            words = " ".join(str(error).split())
+            raise SpecError(f"the node {name!r}, a {type(node).__name__}: {words}") from error
 
     def _module(self, name: str, node: Any) -> nn.Module:
         import nir

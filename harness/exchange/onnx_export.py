@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from harness.contracts.errors import UnsupportedError
 from harness.exchange.judging import neurons_of
-from harness.exchange.nir_export import to_nir
+from harness.exchange.nir_export import put, to_nir
 from harness.exchange.nir_import import from_nir
 from harness.exchange.tracing import Shape
 
@@ -75,6 +75,8 @@ def to_onnx(
 
     Raises:
         UnsupportedError: If ONNX is not installed, or NIR has no node for a part of it.
+        SpecError: If there is no such folder, or something else than a file of that name.
+        StoreError: If the disk refuses.
     """
     require()
     import onnx
@@ -92,7 +94,7 @@ def to_onnx(
             input_names=["stimulus"],
             output_names=["logits"],
         )
-    program.save(str(path))
-    written = onnx.load(str(path))
+    written = program.model_proto
     onnx.checker.check_model(written)
-    return Exported(nodes=len(written.graph.node), file_bytes=path.stat().st_size)
+    put(path, content := written.SerializeToString())
+    return Exported(nodes=len(written.graph.node), file_bytes=len(content))

@@ -2,7 +2,9 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -41,6 +43,17 @@ def student_of(cell_id: str, /, *, runs: Path, published: Path) -> tuple[Resolve
     student.network.load_state_dict(load_file(path))
     student.network.eval()
     return found, row, student
+
+
+def shown_to(found: Resolved, /) -> dict[str, Any]:
+    """Return for a file's metadata how the student of ``found`` is shown its samples.
+
+    ``encoder`` and the seed of what it draws, or ``mean`` and ``std`` of the inputs by channel.
+    """
+    if found.cell.encoder is not None:
+        return {"encoder": found.cell.encoder, "encoder_seed": found.cell.seed}
+    shown = found.presentation()
+    return {"mean": np.array(shown.mean), "std": np.array(shown.std)}
 
 
 def _command(cell: Cell, runs: Path) -> str:

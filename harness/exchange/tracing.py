@@ -68,7 +68,7 @@ def trace(network: nn.Module, shape: Shape, /) -> Graph:
     for name, module in network.named_modules():
         if getattr(module, "sees_time", False):
             raise UnsupportedError(f"{name} tells steps apart, and a node of a graph does not")
-    parameter = next(network.parameters())
+    parameter = next(network.parameters(), torch.zeros(()))
     stimulus = torch.zeros(1, *shape, dtype=parameter.dtype, device=parameter.device)
     was_training = network.training
     network.eval()

@@ -1,11 +1,15 @@
 """``export`` and ``import`` as they are typed: files out, verdicts in, mistakes in one line."""
 
+import errno
 import hashlib
 import json
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -13,17 +17,22 @@ from typer.testing import CliRunner
 from harness.cli import app
 from harness.contracts.cell import Cell
 from harness.contracts.dataset import Samples
-from harness.contracts.errors import SpecError, StoreError, UnsupportedError
+from harness.contracts.errors import HarnessError, SpecError, StoreError, UnsupportedError
+from harness.contracts.neuron import NeuronSpec
 from harness.contracts.row import Metrics, Provenance, Row
 from harness.engine import grid
 from harness.engine.cell import weights_of
 from harness.engine.grid import Axes
 from harness.engine.resolve import resolve
 from harness.engine.teachers import WEIGHTS
-from harness.exchange.nir_export import to_nir
+from harness.exchange import judging
+from harness.exchange.nir_export import to_nir, write
+from harness.exchange.nir_import import read
+from harness.exchange.stored import shown_to, student_of
 from harness.results import Published
 from harness.store import Store
 from tests.exchange.networks import lively
+from tests.exchange.test_onnx import needs_onnx
 
 
 def typed(*words: object) -> str:
@@ -58,6 +67,90 @@ def runs(cell: Cell, tmp_path: Path) -> Path:
     )
     (store.folder(cell) / WEIGHTS).write_bytes(weights)
     return tmp_path
+
+
+def test_a_file_is_float32_unless_it_is_asked_for_otherwise(
+    cell: Cell, runs: Path, tmp_path: Path
+) -> None:
+    asked = ("export", cell.cell_id, "--runs", runs, "--to", "nir", "--out")
+    for kind, options in {"<f4": (), "<f8": ("--precision", "float64")}.items():
+        typed(*asked, tmp_path / "a.nir", *options)
+        nodes = read(tmp_path / "a.nir").nodes.values()
+        assert {node.weight.dtype.str for node in nodes if hasattr(node, "weight")} == {kind}
+
+
+@needs_onnx
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_onnxruntime_runs_what_is_exported_of_a_float64_recipe(
+    cell: Cell, runs: Path, tmp_path: Path
+) -> None:
+    import onnxruntime
+
+    file = tmp_path / "student.onnx"
+    typed("export", cell.cell_id, "--runs", runs, "--to", "onnx", "--out", file)
+    given = {"stimulus": np.zeros((1, 1, 8, 8), np.float32)}
+    (logits,) = onnxruntime.InferenceSession(file).run(["logits"], given)
+    assert logits.shape == (2, 1, 10)
+
+
+def test_an_export_that_cannot_be_written_leaves_the_file_that_was_there(
+    cell: Cell, runs: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "student.nir"
+    asked = ("export", cell.cell_id, "--runs", runs, "--to", "nir", "--out", file)
+    typed(*asked)
+    before = file.read_bytes(), sorted(tmp_path.iterdir())
+    full = patch("harness.store.os.fsync", side_effect=OSError(errno.ENOSPC, "no space left"))
+    with full, pytest.raises(StoreError, match=r"cannot write .*student.nir: no space left"):
+        typed(*asked)
+    assert (file.read_bytes(), sorted(tmp_path.iterdir())) == before
+
+
+def test_other_readers_are_said_to_reset_to_zero(cell: Cell, runs: Path, tmp_path: Path) -> None:
+    asked = ("export", cell.cell_id, "--runs", runs, "--to", "nir", "--out", tmp_path / "a.nir")
+    assert "reset to zero" not in typed(*asked)
+    found, row, student = student_of(cell.cell_id, runs=runs, published=runs)
+    network, _ = lively("digits_convnet", NeuronSpec(reset="subtract"))
+    other = found, row, replace(student, network=network)
+    with patch("harness.exchange.stored.student_of", return_value=other):
+        assert "other readers than this one reset to zero" in typed(*asked)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_student_of_an_encoder_is_shown_its_spikes_again(
+    cell: Cell, runs: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "student.nir"
+    found = resolve(replace(cell, encoder="poisson", seed=3))
+    _, _, student = student_of(cell.cell_id, runs=runs, published=runs)
+    graph = to_nir(student.network, (1, 8, 8), shown=shown_to(found))
+    write(graph, file)
+    said = read(file).metadata
+    assert judging.presentation_of("digits", said=said, timesteps=2) == found.presentation()
+    asked = ("--dataset", "digits", "--timesteps", 2, "--precision", "float64", "--json")
+    back = json.loads(typed("import", file, *asked))
+    constant = json.loads(typed("import", file, *asked, "--mean", 0, "--std", 1))
+    # A train of spikes is accumulated, a constant image multiplied.
+    assert "mac" not in back["counts"]
+    assert constant["counts"]["mac"] > 0
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"mean": "grey"}, "mean in the file's metadata are no numbers: 'grey'"),
+        ({"std": [0.0]}, "std is divided by and must be positive"),
+        ({"mean": [0.1, 0.2]}, "digits has 1 channels, and --mean 2 numbers"),
+        ({"encoder": "morse"}, "morse"),
+        ({"encoder": "poisson", "encoder_seed": "x"}, "encoder_seed in the file's metadata are no"),
+        ({"encoder": "poisson"}, "encoder_seed"),
+    ],
+)
+def test_what_a_file_says_of_its_input_is_not_believed_unseen(
+    said: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(HarnessError, match=words):
+        judging.presentation_of("digits", said=said, timesteps=2)
 
 
 def test_a_student_goes_out_and_comes_back(
@@ -116,11 +209,12 @@ def test_mistakes_are_one_line(cell: Cell, runs: Path, tmp_path: Path) -> None:
         typed("import", out[3], "--dataset", "digits", "--timesteps", 1, "--dt", 0)
     with pytest.raises(SpecError, match="numbers like"):
         typed("import", out[3], "--dataset", "digits", "--timesteps", 1, "--mean", "a")
-    with pytest.raises(StoreError, match=r"cannot write .*; name a file in a folder where you may"):
+    with pytest.raises(SpecError, match=r"is there and is no file; name another"):
         typed("export", cell.cell_id, *out[:3], tmp_path, "--runs", runs)
-    refused = patch("harness.exchange.onnx_export.to_onnx", side_effect=IsADirectoryError("it is"))
-    with refused, pytest.raises(StoreError, match=r"cannot write .*: it is; name a file in"):
-        typed("export", cell.cell_id, "--to", "onnx", *out[2:], "--runs", runs)
+    with pytest.raises(SpecError, match=r"there is no folder .*none; make it first"):
+        typed("export", cell.cell_id, *out[:3], tmp_path / "none" / "a.nir", "--runs", runs)
+    with pytest.raises(SpecError, match=r"--std is divided by and must be positive, got \[-1.0\]"):
+        typed("import", out[3], "--dataset", "digits", "--timesteps", 1, "--std", -1)
     weights = Store(runs).folder(cell) / WEIGHTS
     weights.write_bytes(weights.read_bytes() + b" ")
     with pytest.raises(StoreError, match="holds other weights than its row is about"):

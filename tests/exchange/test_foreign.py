@@ -43,6 +43,9 @@ def train():
 def number():
     return 3
 
+def broken():
+    return nn.Linear("a", 2)
+
 constant = 3
 """
 
@@ -119,6 +122,10 @@ def test_what_does_not_fit_is_refused_in_words(package: str, tmp_path: Path) -> 
         "takes package.module:factory": ("no colon", weights),
         "importable from here": (f"{package}:nothing", weights),
         "No module named": ("no_such_module:f", weights),
+        r"their_networks:broken\(\) is a TypeError: .*; mend it first": (
+            f"{package}:broken",
+            weights,
+        ),
         "is a int, which makes nothing": (f"{package}:constant", weights),
         "made a int and no torch module": (f"{package}:number", weights),
         "holds no weights of": (f"{package}:train", weights),
@@ -130,6 +137,9 @@ def test_what_does_not_fit_is_refused_in_words(package: str, tmp_path: Path) -> 
     whole = foreign.ForeignNetwork(nn.Flatten(2), call="step")
     with pytest.raises(SpecError, match="--call has the other way"):
         whole(stimulus(), T)
+    at_once = foreign.load(f"{package}:steps", weights, call="train")
+    with pytest.raises(SpecError, match=r"called by train, the module raises a Run.*the other way"):
+        at_once(stimulus(), T)
     network = foreign.load(f"{package}:steps", weights, call="step")
     with pytest.raises(SpecError, match="has no taps"):
         network(stimulus(), T, taps=("x",))
@@ -147,8 +157,10 @@ def test_code_in_a_checkpoint_is_not_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Malicious()}, tmp_path / "w.pt")
-    with pytest.raises(SpecError, match="no checkpoint of weights alone"):
+    with pytest.raises(SpecError, match="no checkpoint of weights alone") as refused:
         foreign.load(f"{package}:steps", tmp_path / "w.pt", call="step")
+    assert "\n" not in str(refused.value)
+    assert "weights_only" not in str(refused.value)  # torch advises to run it
     assert not (tmp_path / "touched").exists()
     torch.save([1, 2], tmp_path / "w.pt")
     with pytest.raises(SpecError, match="holds no state dict"):
@@ -170,6 +182,13 @@ def test_a_foreign_network_is_evaluated_and_metered(
     assert columns["counts"]["neuron_add"] == 20 * T * 256  # an addition a neuron and step
     assert columns["counts"]["spikes"] > 0
     assert columns["energy_pj"]["horowitz_45nm_fp32:per_step"] > 0
+
+
+@pytest.mark.usefixtures("few")
+def test_a_network_of_other_classes_is_judged_by_nobody() -> None:
+    five = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+    with pytest.raises(SpecError, match="the network answers 5 classes, and digits has 10"):
+        judge(as_student(foreign.ForeignNetwork(five, call="step"), timesteps=T), "digits")
 
 
 def test_neurons_of_unknown_cost_are_not_metered_as_nothing(few: Samples) -> None:

@@ -312,13 +312,90 @@ class Unknown(SpikingLayer):
 
 REFUSED = {
     "the maximum of currents": Topology(nn.MaxPool2d(2)),
+    "pools with count_include_pad": Topology(
+        nn.AvgPool2d(3, 2, 1, count_include_pad=False), spiking=True
+    ),
+    "no node for layer, a Hardtanh": Topology(nn.Hardtanh(-8, 8)),
+    "no node for layer, a ConvTranspose2d": Topology(nn.ConvTranspose2d(2, 2, 1)),
+    "a norm by the statistics of each batch": Topology(
+        nn.BatchNorm2d(2, track_running_stats=False)
+    ),
+    "by number, and not by .same": Topology(nn.Conv2d(2, 2, 3, padding="same")),
+    "pools with dilation": Topology(nn.MaxPool2d(2, dilation=(1, 2)), spiking=True),
     "pools with ceil_mode": Topology(nn.MaxPool2d(2, ceil_mode=True), spiking=True),
     "computes square outside": Squared(),
     "sum of a signal with itself": Doubled(nn.Conv2d(2, 2, 1)),
     "no node for layer, a ReLU": Topology(nn.ReLU()),
     "NIR has no Unknown": Topology(Unknown()),
-    "by number, not reflect": Topology(nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect")),
+    "by number, and not by .reflect": Topology(
+        nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect")
+    ),
 }
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.MaxPool2d(2, dilation=(1, 1)),
+        nn.AvgPool2d(2, count_include_pad=False),
+        nn.BatchNorm2d(2, affine=False),
+    ],
+    ids=str,
+)
+def test_options_that_change_nothing_are_written(layer: nn.Module, tmp_path: Path) -> None:
+    network = Topology(layer, spiking=True).double().eval()
+    if isinstance(layer, nn.BatchNorm2d):
+        layer.running_mean, layer.running_var = torch.tensor([[0.5, -1.0], [2.0, 4.0]]).double()
+    back = through_a_file(network, (1, 4, 4), tmp_path)
+    stimulus = 3 * images((1, 4, 4))
+    torch.testing.assert_close(back(stimulus, 1).logits, network(stimulus).logits)
+
+
+def test_a_network_without_weights_is_written(tmp_path: Path) -> None:
+    class Bare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.neurons, self.flatten = neurons_of("reference")(NeuronSpec()), nn.Flatten()
+
+        def forward(self, stimulus: Tensor, /, *_: object) -> Output:
+            return Output(logits=self.flatten(self.neurons(stimulus.unsqueeze(0))[0]).unsqueeze(0))
+
+    back = through_a_file(Bare(), (1, 2, 2), tmp_path)
+    assert back(torch.full((1, 1, 2, 2), 2.5), 1).logits.tolist() == [[[1.0] * 4]]
+
+
+@pytest.mark.parametrize("dt_s", [0.0, -1.0, float("inf"), float("nan"), 1e-320])
+def test_a_step_that_no_reader_could_take_is_not_written(dt_s: float) -> None:
+    with pytest.raises(SpecError, match="seconds is none"):
+        to_nir(Topology(), (1, 4, 4), dt_s=dt_s)
+
+
+def odd_nodes() -> dict[str, Any]:
+    """Return by what is wrong a node that numpy, torch or a contract trips over."""
+    conv: dict[str, Any] = {"input_shape": (4, 4), "stride": 1, "padding": 0, "dilation": 1}
+    kernel, bias = np.ones((2, 1, 3, 3)), np.zeros(2)
+    lif = {"tau": 2e-4, "r": 1.0, "v_leak": 0.0, "v_threshold": 1, "v_reset": 0.0}
+    pool = {"kernel_size": np.array([2, 2]), "stride": np.array([2, 2])}
+    return {
+        "threshold of integers": nir.LIF(
+            **{name: np.full((1, 4, 4), value) for name, value in lif.items()}
+        ),
+        "no groups": nir.Conv2d(**conv, weight=kernel, groups=0, bias=bias),
+        "three strides": nir.Conv2d(
+            **conv | {"stride": (1, 1, 1)}, weight=kernel, groups=1, bias=bias
+        ),
+        "padding over half": nir.AvgPool2d(**pool, padding=np.array([2, 2])),
+        "no such axis": nir.Flatten({"input": np.array([1, 4, 4])}, start_dim=0, end_dim=7),
+    }
+
+
+@pytest.mark.parametrize("wrong", odd_nodes())
+def test_a_node_of_numbers_that_make_no_layer_is_named(wrong: str) -> None:
+    graph = chained("in", "odd", "out")
+    graph.nodes["in"] = nir.Input({"input": np.array([1, 4, 4])})
+    graph.nodes["odd"] = odd_nodes()[wrong]
+    with pytest.raises(SpecError, match="the node 'odd'"):
+        from_nir(graph, neurons_of("reference"))(torch.ones(2, 1, 4, 4), 1)
 
 
 def test_files_that_are_none_are_named(tmp_path: Path) -> None:
