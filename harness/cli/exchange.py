@@ -118,12 +118,12 @@ def import_nir(  # noqa: PLR0913  one option a question
 ) -> None:
     """Build a student from a file of NIR, evaluate and meter it."""
     from harness.exchange import judging
-    from harness.exchange.nir_import import from_nir, read
+    from harness.exchange.nir_import import from_nir, metadata_of, read
 
     graph = read(file)
     network = from_nir(graph, judging.neurons_of(backend), dt_s=step_s)
     student = judging.as_student(network, timesteps=timesteps)
-    said = graph.metadata if isinstance(graph.metadata, dict) else {}
+    said = metadata_of(graph)
     judged = _judged(
         student, dataset, data_root, mean, std, said=said, precision=precision, claim=claim
     )
@@ -176,7 +176,7 @@ def _judged(
         dataset,
         mean=_listed(mean),
         std=_listed(std),
-        said=said or {},
+        said=said,
         timesteps=student.timesteps,
     )
     return judging.judge(

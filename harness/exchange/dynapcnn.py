@@ -102,7 +102,7 @@ def objections(graph: "nir.NIRGraph", /) -> list[str]:
 
 def on_chip(graph: "nir.NIRGraph", /) -> tuple[str, ...]:
     """Return the nodes with weights between neurons; those before and after are the host's."""
-    return tuple(name for name in _wired(graph).chip if _kind(graph.nodes[name]) == "weights")
+    return _wired(graph).weights
 
 
 def layer_of(name: str, graph: "nir.NIRGraph", /) -> Layer:
@@ -165,6 +165,11 @@ class _Wired:
     readers: Mapping[str, Sequence[str]]
     chip: Sequence[str]
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Those on the chip that have some."""
+        return tuple(name for name in self.chip if _kind(self.nodes[name]) == "weights")
+
 
 def _wired(graph: "nir.NIRGraph") -> _Wired:
     import nir
@@ -203,9 +208,9 @@ def _reached(starts: Iterable[str], steps: Mapping[str, Sequence[str]]) -> set[s
 
 def _strange(graph: "nir.NIRGraph") -> Iterator[str]:
     """Yield what the chip has no part or no place for."""
-    if not on_chip(graph):
-        yield "no weights are between neurons, so the chip would hold nothing"
     wired = _wired(graph)
+    if not wired.weights:
+        yield "no weights are between neurons, so the chip would hold nothing"
     for name in wired.chip:
         yield from _unknown(name, graph)
         yield from _misplaced(name, wired)
@@ -295,7 +300,7 @@ def quantised(graph: "nir.NIRGraph", /) -> "nir.NIRGraph":
     if found := list(_strange(made)):
         raise UnsupportedError("; ".join(found))
     wired = _wired(made)
-    for name in on_chip(made):
+    for name in wired.weights:
         (pixels,), (neurons,) = _averaged(name, wired), wired.readers[name]
         spec, _ = spec_of(neurons, made.nodes[neurons], dt_s=dt_of(made))
         scale = _quantise(made.nodes[name], spec.v_threshold, pixels=pixels)

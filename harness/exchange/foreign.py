@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from harness.contracts.errors import HarnessError, SpecError
 from harness.contracts.model import Output
+from harness.engine.packed import one_line
 from harness.engine.weights_files import state_in
 
 Call = Literal["step", "train"]
@@ -54,9 +55,9 @@ class ForeignNetwork(nn.Module):
         reset(self.module)
         try:
             logits = self._logits(frames)
+        except (HarnessError, torch.OutOfMemoryError):
+            raise
         except (RuntimeError, LookupError, ValueError, TypeError) as error:
-            if isinstance(error, (HarnessError, torch.OutOfMemoryError)):
-                raise
             raise SpecError(
                 f"called by {self.call}, the module raises a {_told(error)}; --call has the other "
                 "way"
@@ -75,7 +76,7 @@ class ForeignNetwork(nn.Module):
 
 
 def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 def _first(answer: Any) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from harness.contracts.errors import HarnessError, SpecError
 from harness.contracts.model import Output
+from harness.engine.packed import one_line
 from harness.exchange.tracing import INPUT, Shape
 from harness.neurons.spiking import SpikingLayer
 
@@ -116,12 +117,12 @@ def _answer(
 ) -> Tensor:
     try:
         answer: Tensor = part(signal)
+    except (HarnessError, torch.OutOfMemoryError):
+        raise
     except (RuntimeError, LookupError, ValueError) as error:
-        if isinstance(error, (HarnessError, torch.OutOfMemoryError)):
-            raise
         raise SpecError(
             f"the node {name!r} cannot be given a signal {list(signal.shape[1:])}: "
-            f"{' '.join(str(error).split())}"
+            f"{one_line(error)}"
         ) from error
     return answer
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from harness.contracts.errors import SpecError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
+from harness.engine.packed import one_line
 from harness.exchange.graph import GraphNetwork, Step
 from harness.exchange.nir_neurons import DT_S, spec_of
 from harness.exchange.tracing import INPUT
@@ -44,13 +45,18 @@ def read(path: Path, /) -> "nir.NIRGraph":
     return graph
 
 
+def metadata_of(graph: "nir.NIRGraph", /) -> dict[str, Any]:
+    """Return what a file says of itself, which may be nothing."""
+    return graph.metadata if isinstance(graph.metadata, dict) else {}
+
+
 def dt_of(graph: "nir.NIRGraph", /) -> float:
     """Return what a step lasts in seconds, by the graph's metadata, or ``DT_S``.
 
     Raises:
         SpecError: If the metadata says no duration.
     """
-    said = graph.metadata.get("dt") if isinstance(graph.metadata, dict) else None
+    said = metadata_of(graph).get("dt")
     return DT_S if said is None else _seconds("dt in the graph's metadata", said)
 
 
@@ -173,8 +179,8 @@ class _Reader:
         except UnsupportedError:  # which names the node, or what is unknown
             raise
         except _ODD as error:
-            words = " ".join(str(error).split())
-            raise SpecError(f"the node {name!r}, a {type(node).__name__}: {words}") from error
+            words = f"the node {name!r}, a {type(node).__name__}: {one_line(error)}"
+            raise SpecError(words) from error
 
     def _module(self, name: str, node: Any) -> nn.Module:
         import nir

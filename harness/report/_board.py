@@ -312,9 +312,15 @@ class Line:
         return self.answers.wilson
 
     @property
+    def widest_interval(self) -> Interval | None:
+        """The widest interval over test samples; None without a number."""
+        return max(self.wilson(), key=lambda interval: interval.half_width, default=None)
+
+    @property
     def widest_wilson(self) -> float:
         """The half-width of the widest interval over test samples; 0 without a number."""
-        return max((interval.half_width for interval in self.wilson()), default=0.0)
+        widest = self.widest_interval
+        return widest.half_width if widest else 0.0
 
     def outcome(self) -> str:
         """Return how many of how many seeds have numbers, and what became of the others."""

@@ -308,21 +308,9 @@ def _trade_off(up: _Upwards, name: str, title: str, field: str, *, unit: float =
     log = alt.Scale(type="log", nice=False, padding=24)
     x = alt.X("price:Q", title=title, scale=log, axis=_told("~s"))
     front = _front(base, "price", x, up)
-    bars = base.mark_rule(opacity=0.35, aria=False).encode(
-        x=x, y=up.axis("error_low"), y2="error_high", color=_colour()
-    )
-    points = (
-        base.properties(name="points")
-        .mark_point(filled=True, size=55, opacity=0.9)
-        .encode(
-            x=x,
-            y=up.axis(),
-            description="spoken:N",
-            color=_colour(),
-            shape=_shape(),
-            tooltip=_tooltip(alt.Tooltip("price:Q", title=title, format=".4~s")),
-        )
-    )
+    bars = _intervals(base, x, up, opacity=0.35)
+    price = alt.Tooltip("price:Q", title=title, format=".4~s")
+    points = _points(base.properties(name="points"), x, up, price, size=55, opacity=0.9)
     yours = _yours(base, x, up.axis())
     return Figure(
         name=name,
@@ -334,6 +322,27 @@ def _trade_off(up: _Upwards, name: str, title: str, field: str, *, unit: float =
         source="lines",
         spec=_compiled(alt.layer(front, bars, points, yours), named="name", sides=_OFF_THE_FRONT),
     )
+
+
+def _intervals(base: alt.Chart, x: alt.X, up: _Upwards, *, opacity: float) -> alt.Chart:
+    """Return a bar over the interval of every mean."""
+    bars: alt.Chart = base.mark_rule(opacity=opacity, aria=False).encode(
+        x=x, y=up.axis("error_low"), y2="error_high", color=_colour()
+    )
+    return bars
+
+
+def _points(base: alt.Chart, x: alt.X, up: _Upwards, *more: alt.Tooltip, **looks: Any) -> alt.Chart:
+    """Return a point for every mean, which says its own and shows ``more`` beside it."""
+    points: alt.Chart = base.mark_point(filled=True, **looks).encode(
+        x=x,
+        y=up.axis(),
+        description="spoken:N",
+        color=_colour(),
+        shape=_shape(),
+        tooltip=_tooltip(*more),
+    )
+    return points
 
 
 def _front(base: alt.Chart, field: str, x: alt.X, up: _Upwards) -> alt.Chart:
@@ -371,21 +380,8 @@ def _over_timesteps(up: _Upwards) -> Figure:
     lines = base.mark_line(opacity=0.5, strokeWidth=1, aria=False).encode(
         x=x, y=up.axis(), color=_colour(), detail=detail
     )
-    bars = base.mark_rule(opacity=0.25, aria=False).encode(
-        x=x, y=up.axis("error_low"), y2="error_high", color=_colour()
-    )
-    points = (
-        base.properties(name="points")
-        .mark_point(filled=True, size=40)
-        .encode(
-            x=x,
-            y=up.axis(),
-            description="spoken:N",
-            color=_colour(),
-            shape=_shape(),
-            tooltip=_tooltip(),
-        )
-    )
+    bars = _intervals(base, x, up, opacity=0.25)
+    points = _points(base.properties(name="points"), x, up, size=40)
     return Figure(
         name="timesteps",
         needs=("accuracy",),
@@ -417,18 +413,9 @@ def _anytime(up: _Upwards) -> Figure:
     lines = base.mark_line(opacity=0.6, strokeWidth=1, aria=False).encode(
         x=x, y=up.axis(), color=_colour(), detail=["id:N"]
     )
-    tooltip = _tooltip(
-        alt.Tooltip("step:Q", title="steps seen"),
-        alt.Tooltip("step_accuracy:Q", title="accuracy then (%)", format=".2f"),
-    )
-    points = base.mark_point(filled=True, size=30).encode(
-        x=x,
-        y=up.axis(),
-        description="spoken:N",
-        color=_colour(),
-        shape=_shape(),
-        tooltip=tooltip,
-    )
+    seen = alt.Tooltip("step:Q", title="steps seen")
+    then = alt.Tooltip("step_accuracy:Q", title="accuracy then (%)", format=".2f")
+    points = _points(base, x, up, seen, then, size=30)
     ends = (
         base.transform_filter("datum.step == datum.T")
         .properties(name="points")

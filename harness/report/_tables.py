@@ -183,7 +183,7 @@ def _identity(setting: Setting) -> dict[str, Any]:
 def _flat_line(line: Line) -> dict[str, Any]:
     """Return a line as flat columns; those of energies are where there is an estimate."""
     versions = sorted({answer.row.provenance.backend_version or "" for answer in line.answers})
-    widest = max(line.wilson(), key=lambda interval: interval.half_width, default=None)
+    widest = line.widest_interval
     return {
         "backend": line.backend,
         "backend_version": " ".join(versions),

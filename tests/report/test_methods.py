@@ -1,5 +1,6 @@
 """The page about methods, from files and rows made for it."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,16 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _publish(results: Path, method: str, seconds: dict[int, float | None]) -> None:
-    folder = results / "digits"
-    folder.mkdir(exist_ok=True, parents=True)
     rows = (
         with_metrics(right(method, 360, seed=seed), train_seconds=cost)
         for seed, cost in seconds.items()
     )
+    _write(results, method, rows)
+
+
+def _write(results: Path, method: str, rows: Iterable[Row]) -> None:
+    folder = results / "digits"
+    folder.mkdir(exist_ok=True, parents=True)
     lines = "".join(f"{row.to_json()}\n" for row in rows)
     (folder / f"{method}.jsonl").write_text(lines, encoding="utf-8")
 
@@ -71,10 +76,7 @@ def test_a_method_with_two_tunings_is_paired_with_each_of_the_baselines(tmp_path
 
     # 2/1, 2/4, 4/1 and 4/4: the median is 1.5.
     for method, found in {"direct": {0.1: 1.0, 0.3: 4.0}, "logit_kd": {0.1: 2.0, 0.3: 4.0}}.items():
-        _publish(tmp_path, method, {})
-        rows = [tuned(right(method, 360), *one) for one in found.items()]
-        text = "".join(f"{row.to_json()}\n" for row in rows)
-        (tmp_path / "digits" / f"{method}.jsonl").write_text(text, encoding="utf-8")
+        _write(tmp_path, method, [tuned(right(method, 360), *one) for one in found.items()])
     assert "\n| [`logit_kd`](#logit_kd) | 1.50 |\n" in methods.page(tmp_path)
     # Of the baseline 1/1, 1/4, 4/1 and 4/4.
     assert "\n| [`direct`](#direct) | 1.00 |\n" in methods.page(tmp_path)
@@ -84,9 +86,7 @@ def test_a_method_with_two_tunings_is_paired_with_each_of_the_baselines(tmp_path
 def test_cells_of_other_machines_and_without_a_number_are_no_pair(tmp_path: Path) -> None:
     _publish(tmp_path, "direct", {0: 1.0, 1: 2.0})
     elsewhere = with_provenance(right("logit_kd", 360), processor={"processor": "another CPU"})
-    rows = [elsewhere, wrong("logit_kd", "oom", "too large", seed=1)]
-    lines = "".join(f"{row.to_json()}\n" for row in rows)
-    (tmp_path / "digits" / "logit_kd.jsonl").write_text(lines, encoding="utf-8")
+    _write(tmp_path, "logit_kd", [elsewhere, wrong("logit_kd", "oom", "too large", seed=1)])
     text = methods.page(tmp_path)
     assert "\n| [`direct`](#direct) | 1.00 |\n" in text
     assert "| [`logit_kd`](#logit_kd) | —" not in text
@@ -99,8 +99,7 @@ def test_a_start_from_the_teachers_weights_is_no_cost_of_the_method(tmp_path: Pa
     started = with_cell(
         with_metrics(plain, train_seconds=9.0), params={"weight": 0.9, "start_from": "teacher"}
     )
-    lines = "".join(f"{row.to_json()}\n" for row in (plain, started))
-    (tmp_path / "digits" / "logit_kd.jsonl").write_text(lines, encoding="utf-8")
+    _write(tmp_path, "logit_kd", [plain, started])
     text = methods.page(tmp_path)
     assert "\n| [`logit_kd`](#logit_kd) | 3.00 |\n" in text
 
