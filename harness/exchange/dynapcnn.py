@@ -15,7 +15,7 @@ and membranes of 16.
 What comes before the first neurons is a current and no event: they are computed on the host, whose
 spikes the chip is sent. Nor has the chip weights without neurons: it sends the spikes of the last
 ones back, of which the host computes the read-out. What the chip does else (several spikes a step,
-a lower bound of membranes, two cores at most that one sends to) is not looked at.
+a lower bound of membranes) is not looked at.
 """
 
 import json
@@ -40,6 +40,7 @@ _KI = 1024
 KERNEL_MEMORY = tuple(_KI * size for size in (16, 16, 16, 32, 32, 64, 64, 16, 16))
 NEURON_MEMORY = tuple(_KI * size for size in (64, 64, 64, 32, 32, 16, 16, 16, 16))
 BIAS_MEMORY = _KI
+DESTINATIONS = 2  # of a core; the host is none
 _KINDS = {
     "Affine": "weights",
     "Conv2d": "weights",
@@ -258,12 +259,25 @@ def _misplaced(name: str, wired: _Wired) -> Iterator[str]:
             yield f"{name} hears {source}; {kind} of the chip hear {heard}"
     if kind == "neurons" and len(sources) > 1:
         yield f"{name} adds {' and '.join(sources)}; a core has one layer of weights"
+    # The first neurons are the host's, which sends to any number.
+    if kind == "neurons" and not set(sources).isdisjoint(wired.chip):
+        sent = [weights for weights in wired.weights if name in _senders(weights, wired)]
+        if len(sent) > DESTINATIONS:
+            yield f"{name} sends to {', '.join(sent)}; a core sends to {DESTINATIONS} others"
     if kind == "weights" and len(readers) > 1:
         yield f"{name} is heard by {' and '.join(readers)}; a core has one layer of neurons"
     if kind == "weights" and len(areas := _averaged(name, wired)) > 1:
         yield f"{name} hears averages of {sorted(areas)} pixels; its weights divide by one number"
     if kind == "pools" and not set(readers).issubset(wired.chip):
         yield f"{name} is heard by {' and '.join(readers)}, of which some are the host's"
+
+
+def _senders(name: str, wired: _Wired) -> set[str]:
+    """Return which neurons ``name`` hears, of itself or through pools."""
+    heard: set[str] = set()
+    for source in wired.sources[name]:
+        heard |= _senders(source, wired) if _kind(wired.nodes[source]) == "pools" else {source}
+    return heard
 
 
 def _averaged(name: str, wired: _Wired) -> set[int]:

@@ -108,6 +108,27 @@ def test_a_core_is_weights_that_neurons_hear(paths: list[str], objection: str) -
         quantised(graph)
 
 
+@pytest.mark.parametrize("branches", [2, 3])
+def test_a_core_sends_to_two_others(branches: int) -> None:
+    nodes: dict[str, Any] = {"c2": convolution(4, 4, 8, 8), "n2": integrators(4, 8, 8)}
+    nodes |= {"flat": flatten(4, 8, 8), "fc": linear(3, 4 * 8 * 8)}
+    paths = ["n1 c2"]
+    for name in range(branches):
+        nodes[f"p{name}"] = pool(nir.SumPool2d, 2, 2)
+        nodes |= {f"a{name}": convolution(4, 4, 4, 4), f"m{name}": integrators(4, 4, 4)}
+        paths.append(f"n2 p{name} a{name} m{name}")
+    graph = behind_spikes(*paths, "c2 n2 flat fc", **nodes)  # the host reads along
+    refused = ["n2 sends to a0, a1, a2; a core sends to 2 others"]
+    assert objections(graph) == (refused if branches > 2 else [])
+
+
+def test_the_first_neurons_send_to_any_number_of_cores() -> None:
+    names = range(4)
+    nodes: dict[str, Any] = {f"a{name}": convolution(4, 4, 8, 8) for name in names}
+    nodes |= {f"m{name}": integrators(4, 8, 8) for name in names}
+    assert objections(behind_spikes(*(f"n1 a{name} m{name}" for name in names), **nodes)) == []
+
+
 def test_the_read_out_is_of_the_host() -> None:
     fc = linear(3, 4 * 8 * 8)
     alone = behind_spikes("n1 flat fc", flat=flatten(4, 8, 8), fc=fc)
