@@ -18,7 +18,7 @@ from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row
 from harness.contracts.tuning import Tuning
 from harness.contracts.values import from_json, to_plain, value
-from harness.store import PLAIN_NAME, read_bytes, read_row, write_text
+from harness.store import PLAIN_NAME, read_bytes, read_row, write_bytes, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,9 +131,9 @@ def write(
     A file of just those rows that ``before`` holds of its method is left as it is. Damaged
     lines stay at the end of theirs.
     """
-    damaged: dict[str, list[str]] = {}
+    damaged: dict[str, list[bytes]] = {}
     for line in before.damaged:
-        damaged.setdefault(line.path.name, []).append(line.text.decode(errors="replace"))
+        damaged.setdefault(line.path.name, []).append(line.text)
     standing: dict[str, set[int]] = {}
     for row in before.rows.values():
         standing.setdefault(f"{row.cell.method}.jsonl", set()).add(id(row))
@@ -144,8 +144,8 @@ def write(
     for name, ours in by_name.items():
         if (folder / name).exists() and {*map(id, ours)} == standing.get(name):
             continue
-        lines = [*(row.to_json() for row in ours), *damaged.get(name, ())]
-        write_text(folder / name, "".join(f"{line}\n" for line in lines))
+        lines = [*(row.to_json().encode() for row in ours), *damaged.get(name, ())]
+        write_bytes(folder / name, b"".join(line + b"\n" for line in lines))
     write_text(folder / _CODE, code_text(code))
     return [folder / name for name in (*by_name, _CODE)]
 

@@ -92,7 +92,12 @@ def _lock(path: Path) -> IO[bytes]:
 
 def write_text(path: Path, text: str, /) -> None:
     """Write ``text`` atomically."""
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes, /) -> None:
+    """Write ``content`` atomically."""
+    write_atomically(path, lambda file: file.write(content))
 
 
 def write_json(path: Path, value: Mapping[str, Any], /) -> None:

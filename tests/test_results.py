@@ -42,6 +42,16 @@ def test_a_damaged_line_is_named(tmp_path: Path, rows: list[Row]) -> None:
         results.published("toy", results=tmp_path)
 
 
+def test_a_damaged_line_stays_as_it_is(tmp_path: Path, rows: list[Row]) -> None:
+    half = b'{"cell": "caf\xe9"'  # cut off, and of another encoding
+    file = tmp_path / "toy" / f"{rows[0].cell.method}.jsonl"
+    before = results.Published(
+        damaged=(results.DamagedLine(path=file, number=1, text=half, why=""),)
+    )
+    results.write(tmp_path / "toy", before, rows[:1], [], {})
+    assert file.read_bytes() == f"{rows[0].to_json()}\n".encode() + half + b"\n"
+
+
 def test_a_table_has_a_row_a_cell_and_plain_columns(tmp_path: Path, rows: list[Row]) -> None:
     failed = replace(
         rows[0], status="failed", error="no", metrics=None, ledger=None, canary=None, cell_id=""

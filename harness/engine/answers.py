@@ -8,13 +8,16 @@ they took to compute lies beside them: whoever reads them is charged for it.
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -41,8 +44,9 @@ def answers_of(
     path = folder / f"{_address(order, teacher, weights_sha256, device)}.safetensors"
 
     def answers(teacher: Teacher, steps: int) -> Answers:
-        if path.exists():
-            path.touch()
+        # What another cell has thrown away meanwhile, or a disk has damaged, is computed anew.
+        with suppress(FileNotFoundError, SafetensorError):
+            os.utime(path)
             found = load_file(path)
             took_s = float(found[_TOOK]) if _TOOK in found else None
             return Answers(teacher, steps, known=found[_LOGITS].to(device), took_s=took_s)
@@ -80,10 +84,14 @@ def _keep(path: Path, table: Tensor, took_s: float | None) -> None:
     took = {} if took_s is None else {_TOOK: torch.tensor(took_s, dtype=torch.float64)}
     held = save({_LOGITS: table.detach().cpu(), **took})
     write_atomically(path, lambda file: file.write(held))
-    known = sorted(path.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
-    room = _TOGETHER - sum(file.stat().st_size for file in known)
-    for oldest in known:
+    known = []
+    for one in path.parent.glob("*.safetensors"):
+        with suppress(FileNotFoundError):  # other cells throw away, too
+            told = one.stat()
+            known.append((told.st_mtime, told.st_size, one))
+    room = _TOGETHER - sum(size for _, size, _ in known)
+    for _, size, oldest in sorted(known):
         if room >= 0:
             break
-        room += oldest.stat().st_size
+        room += size
         oldest.unlink(missing_ok=True)

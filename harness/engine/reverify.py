@@ -165,7 +165,10 @@ def suspects(suite: str, runs: Path, folder: Path, /, *, sample: int | None) -> 
         if row.status in {"ok", "skipped"} and (sample is not None or moved(row))
     }
     ok = list(found.values())
-    return ok if sample is None else ok[:: max(1, len(ok) // sample)][:sample]
+    if sample is None:
+        return ok
+    many = min(sample, len(ok))
+    return [ok[place * len(ok) // many] for place in range(many)]
 
 
 def note(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -69,14 +69,18 @@ def orders(board: Leaderboard, /) -> list[Order]:
     Tracks with fewer than ``LEAST_METHODS`` methods at both are left out, as are entries
     with the authors' constants.
     """
+    return [order for pair in pairs(board) for order in _orders(*pair)]
+
+
+def pairs(board: Leaderboard, /) -> Iterator[tuple[Setting, Setting]]:
+    """Yield the settings with the smallest and the largest budget of each question."""
     by_question: dict[str, list[Setting]] = defaultdict(list)
     for setting in board.settings:
         by_question[_question(setting)].append(setting)
-    return [
-        order
-        for key in sorted(by_question)
-        for order in _orders(sorted(by_question[key], key=_steps))
-    ]
+    for _, asked in sorted(by_question.items()):
+        asked.sort(key=_steps)
+        if 0 < _steps(asked[0]) < _steps(asked[-1]):
+            yield asked[0], asked[-1]
 
 
 def sentence(board: Leaderboard, /) -> str:
@@ -123,11 +127,7 @@ def _steps(setting: Setting) -> int:
     return max(seen, default=0) // setting.cell.recipe.batch_size
 
 
-def _orders(settings: Sequence[Setting]) -> Iterable[Order]:
-    """Yield the orders of one question's settings, which come by rising budget."""
-    small, large = settings[0], settings[-1]
-    if not 0 < _steps(small) < _steps(large):
-        return
+def _orders(small: Setting, large: Setting) -> Iterable[Order]:
     common = sorted(small.tables.keys() & large.tables.keys(), reverse=True)
     # Of simulators the first alone: those that give the same decisions would say the same again.
     for table in sorted({table[0]: table for table in common}.values()):

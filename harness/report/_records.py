@@ -14,6 +14,7 @@ from harness.contracts.values import to_plain
 from harness.report import _words as words
 from harness.report._answers import PricedRow, usual_energy
 from harness.report._board import Leaderboard, Line, Setting, is_reconstructed
+from harness.report._budgets import pairs
 from harness.statistics import Interval, Mean, rank_stability
 
 Record = dict[str, Any]
@@ -175,11 +176,11 @@ def energies(lines: Iterable[Record], models: Sequence[str], /) -> list[Record]:
 def budgets(board: Leaderboard, /) -> list[Record]:
     """Return a record a method and T: its rank at the smallest and at the largest budget.
 
-    Of settings that differ in the budget alone, over the methods that have a number at both;
-    simulators are averaged before, and ties share the mean of their places.
+    Of settings that ask two budgets the same question, over the methods that have a number at
+    both; simulators are averaged before, and ties share the mean of their places.
     """
     found = []
-    for first, second in _smallest_and_largest(board.settings):
+    for first, second in pairs(board):
         here, there = _scores(first), _scores(second)
         for steps in sorted({key[0] for key in here.keys() & there.keys()}):
             methods = sorted(name for at, name in here.keys() & there.keys() if at == steps)
@@ -205,23 +206,6 @@ def budgets(board: Leaderboard, /) -> list[Record]:
                 if len(methods) > 2
             ]
     return found
-
-
-def _smallest_and_largest(settings: Iterable[Setting]) -> Iterable[tuple[Setting, Setting]]:
-    by_rest: dict[str, list[Setting]] = {}
-    for setting in settings:
-        cell = setting.cell
-        rest = cell.dataset, cell.split, cell.model, cell.encoder, cell.protocol
-        by_rest.setdefault(repr(rest), []).append(setting)
-    for found in by_rest.values():
-        ordered = sorted(found, key=_budget)
-        if len(ordered) > 1 and _budget(ordered[0]) < _budget(ordered[-1]):
-            yield ordered[0], ordered[-1]
-
-
-def _budget(setting: Setting) -> int:
-    """Return the most training samples that any of its students saw."""
-    return max((one.metrics.train_samples or 0 for one in setting.answers), default=0)
 
 
 def _scores(setting: Setting) -> dict[tuple[int, str], float]:

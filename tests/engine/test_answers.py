@@ -101,6 +101,36 @@ def test_the_address_changes_with_all_that_logits_depend_on_and_with_nothing_els
     assert len({plain, *others}) == 7
 
 
+def test_what_is_no_longer_kept_whole_is_computed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "_address", lambda *_: "a")
+    kept, teacher = tmp_path / answers.FOLDER / "a.safetensors", _cell().teacher
+    assert teacher is not None
+    given = answers.answers_of(_order(_cell(), tmp_path), teacher, "", CPU)
+
+    def is_known() -> bool:
+        return given(None, 1)._known  # type: ignore[arg-type]  # nobody asks the teacher
+
+    assert not is_known()
+    assert not kept.exists()
+    answers._keep(kept, torch.zeros(1, 4, 8), None)
+    assert is_known()
+    kept.write_bytes(b"")
+    assert not is_known()
+
+
+def test_another_cell_may_throw_away_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Path.glob
+    monkeypatch.setattr(
+        Path, "glob", lambda folder, pattern: [*there(folder, pattern), tmp_path / "gone"]
+    )
+    answers._keep(tmp_path / "mine.safetensors", torch.zeros(1, 4, 8), None)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.safetensors"]
+
+
 def test_the_oldest_go_where_there_are_too_many_and_the_largest_are_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

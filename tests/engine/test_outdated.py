@@ -3,7 +3,9 @@
 import csv
 import shutil
 from dataclasses import replace
+from functools import partial
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,17 @@ def test_trials_are_not_asked_for_the_canary_that_they_do_not_have(
     found = suspects("digits", tmp_path / "runs", folder, sample=None)
     assert moved.cell_id in {one.cell_id for one in found}
     assert trial.cell_id not in {one.cell_id for one in found}
+
+
+@pytest.mark.parametrize("sample", [1, 13, 30, 46])
+def test_a_sample_is_drawn_evenly_from_all(folder: Path, tmp_path: Path, sample: int) -> None:
+    asked = partial(suspects, "digits", tmp_path / "runs", folder)
+    places = {row.cell_id: place for place, row in enumerate(asked(sample=10**6))}
+    assert len(places) == 46  # at 30, the first thirty would be every one
+    found = [places[row.cell_id] for row in asked(sample=sample)]
+    apart = {after - before for before, after in pairwise([*found, len(places)])}
+    assert (len(found), found[0]) == (sample, 0)
+    assert max(apart) - min(apart) <= 1
 
 
 def test_a_published_row_is_asked_though_its_cell_was_run_here_too(
