@@ -135,14 +135,8 @@ class Board:
     def _write(self, *, page: bool) -> None:
         suite = cast("Suite", discovery.load("suites", "digits"))
         with tempfile.TemporaryDirectory() as folder:
-            report.write(
-                self.rows,
-                Path(folder),
-                teachers=self.teachers,
-                command="nothing",
-                suite=suite,
-                page=page,
-            )
+            board = report.leaderboard(self.rows, suite=suite, teachers=self.teachers)
+            report.write_board(board, Path(folder), command="nothing", page=page)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The README's tables are those of the published rows, and its examples run as written."""
 
+import csv
 import json
 import re
 import shutil
@@ -52,6 +53,8 @@ def test_the_board_follows_the_rows_and_an_unknown_number_is_a_dash(tmp_path: Pa
     assert [row[0].removeprefix("| ") for row in rows] == ["logit_kd", "supersnn", "dkd", "direct"]
     assert [row[2].strip("| ") for row in rows] == ["75.0 ± 1.0", "50.0 ± 1.0", "25.0 ± 1.0", "—"]
     assert "5 methods on norse at T = 1 with 5 seeds, 3 rows in all." in told
+    assert "- `ttfs`" not in told
+    assert "(96 steps) to `long` (384)" in told
 
 
 def _mean(accuracy: float | None) -> dict[str, float] | None:
@@ -59,6 +62,22 @@ def _mean(accuracy: float | None) -> dict[str, float] | None:
         return None
     interval = {"low": accuracy - 0.01, "high": accuracy + 0.01}
     return {"mean": accuracy, "deviation": 0.01, "n": 5, **interval}
+
+
+def test_every_column_of_the_tables_for_programs_is_explained() -> None:
+    text = (ROOT / "docs/statistics.md").read_text(encoding="utf-8")
+    table = text.partition("## Columns of `leaderboard.csv`")[2].partition("\n## ")[0]
+    told = set(re.findall(r"`([\w ]+)`", table))
+    ends = {name.removeprefix("X") for name in told if name.startswith("X_")}
+    found: set[str] = set()
+    for file in ROOT.glob("results/*/leaderboard.csv"):
+        with file.open(encoding="utf-8") as lines:
+            found |= set(next(csv.reader(lines)))
+    others = {name for name in found if any(name.endswith(end) for end in ends)}
+    models = {name.partition(" ")[0] + " MODEL" for name in found if name.startswith("energy_")}
+    rest = found - others - {name for name in found if name.partition(" ")[0] + " MODEL" in told}
+    assert models <= told | {"energy_over_baseline MODEL"}
+    assert not rest - told
 
 
 def test_every_suite_has_its_budget_and_says_what_its_rows_tell(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def pareto(  # noqa: PLR0913  one option a filter
 ) -> None:
     """Set accuracy against what an inference costs, and mark the Pareto front with a star."""
     from harness.report import pareto as held
-    from harness.report import visible, write_figure
+    from harness.report import remarks, visible, write_figure
 
     gc.disable()  # as in ``report``
     kind = _kind(figure)
@@ -94,7 +94,12 @@ def pareto(  # noqa: PLR0913  one option a filter
         for one in points:
             typer.echo(json.dumps(held.to_plain(one)))
     else:
-        typer.echo(visible(held.to_markdown(board, points, cost)))
+        parts = (
+            held.to_markdown(board, points, cost),
+            held.explanation(points, cost, model=energy_model),
+            *remarks(board),
+        )
+        typer.echo(visible("\n\n".join(parts)))
     if figure is not None and kind is not None:
         write_figure(board, cost, figure, kind=kind, energy_model=energy_model)
         typer.echo(f"-> {figure}", err=True)

@@ -131,15 +131,17 @@ def _written(
     code = _code([*rows, *teachers], found.store, before)
     files = [
         *results.write(folder / suite, before, rows, teachers, code),
-        *report.write(
-            found.rows,
+        *report.write_board(
+            report.leaderboard(
+                found.rows,
+                suite=cautioned(grid.load_suite(suite), found.rows),
+                teachers=found.teachers,
+                authors=found.authors,
+            ),
             folder / suite,
-            teachers=found.teachers,
             command=f"nox -s leaderboard -- {suite}",
-            suite=cautioned(grid.load_suite(suite), found.rows),
             page=page,
             figures=figures,
-            authors=found.authors,
         ),
     ]
     asked = {cell.cell_id for cell in grid.cells(suite, Axes(), found.store, before)}
@@ -376,7 +378,7 @@ class _Gathered:
     Attributes:
         store: What was run here.
         before: What is published.
-        stale: Of what the board is made from, the rows that are stale, with what moved.
+        stale: How many rows of those that the board is made from are.
         mine: Cells whose row stands here.
         trust: How far these are to be believed.
         authors: Those with their authors' constants where tuning chose others.
@@ -389,7 +391,7 @@ class _Gathered:
 
     store: Store
     before: Published
-    stale: dict[str, str]
+    stale: int
     mine: set[str]
     trust: dict[str, Trust]
     authors: set[str]
@@ -443,10 +445,7 @@ def _gathered(
         return _Gathered(
             store=store,
             before=before,
-            stale={
-                row.cell_id: (new if row.cell_id in mine else old).get(row.cell_id, "")
-                for row in rows
-            },
+            stale=sum(row.cell_id in (new if row.cell_id in mine else old) for row in rows),
             mine=mine,
             trust={cell_id: level for cell_id, level in trusted.items() if cell_id in mine},
             authors=_authors(suite, rows, before.tunings),
@@ -571,14 +570,13 @@ def _asked(
     of_any_seed = set()
     for (recipe, own), start, as_chosen in product(seeds_of.items(), STARTS, (True, False)):
         cells = [cell for cell in each.values() if cell.recipe_name == recipe]
-        seeds = tuple(own - tried_with)
         axes = Axes(
             # A method, model or simulator may be no more.
             methods=_known("methods", {cell.method for cell in cells}),
             models=_known("models", {cell.model for cell in cells}),
             backends=_known("backends", {str(cell.backend) for cell in cells}),
             timesteps=tuple({cell.timesteps for cell in cells}),
-            seeds=seeds,
+            seeds=tuple(own - tried_with)[:1],
             recipe=recipe,
             start=start,
             as_chosen=as_chosen,
@@ -586,8 +584,7 @@ def _asked(
         set_ = {name: settings[name] for name in settings if name in (axes.methods or ())}
         for one in (axes, replace(axes, methods=tuple(set_), settings=set_)):
             if cells and one.methods:
-                found = grid.cells(suite, replace(one, seeds=seeds[:1]), store, before)
-                of_any_seed |= {cell.around_seed for cell in found}
+                of_any_seed |= {cell.around_seed for cell in grid.cells(suite, one, store, before)}
     return {
         row.cell_id
         for row in rows
@@ -694,5 +691,5 @@ def _warnings(found: _Gathered, suite: str) -> Iterator[str]:
             f"{claimed} rows are claimed, merged from other machines; `python -m harness verify` "
             "holds rows to their weights"
         )
-    if stale := sum(map(bool, found.stale.values())):
-        yield f"{stale} rows are stale; `python -m harness plan {suite}` says what moved"
+    if found.stale:
+        yield f"{found.stale} rows are stale; `python -m harness plan {suite}` says what moved"

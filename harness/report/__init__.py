@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from harness.contracts.errors import SpecError
-from harness.contracts.row import Row
-from harness.contracts.suite import Suite
 from harness.report._board import Leaderboard, Line, Setting, leaderboard
 from harness.report._latex import to_latex
-from harness.report._markdown import GROUPS, Group, render
+from harness.report._markdown import Group, remarks, render
 from harness.report._tables import to_csv, to_json
 from harness.report._words import visible
-from harness.report.claims import Held, hold
+from harness.report.claims import hold
 from harness.store import write_atomically, write_text
 
 Kind = Literal["svg", "png", "pdf"]
 FIGURES = "figures"  # the folder of a board's figures, beside its tables
 __all__ = [
     "FIGURES",
-    "GROUPS",
     "Group",
-    "Held",
     "Kind",
     "Leaderboard",
     "Line",
     "Setting",
     "hold",
     "leaderboard",
+    "remarks",
     "render",
     "to_csv",
     "to_html",
     "to_json",
     "to_latex",
     "visible",
-    "write",
     "write_board",
     "write_figure",
     "write_figures",
@@ -53,47 +48,6 @@ def to_html(board: Leaderboard, /, *, command: str, figures_in: Path | None = No
     return page(board, command=command, figures_in=figures_in)
 
 
-def write(  # noqa: PLR0913  one option an output
-    rows: Iterable[Row],
-    folder: Path,
-    /,
-    *,
-    teachers: Sequence[Row],
-    command: str,
-    suite: Suite,
-    page: bool = False,
-    figures: Kind | None = None,
-    mine: Collection[str] = (),
-    authors: Collection[str] = (),
-    spelt: Mapping[str, Collection[str]] | None = None,
-) -> list[Path]:
-    """Write ``leaderboard.md``, ``.csv``, ``.json`` and ``.tex``; return their paths.
-
-    The same rows, in whatever order, give the same bytes at the same energy prices; a page, at
-    the same versions of its libraries.
-
-    Args:
-        rows: Of ``suite``.
-        folder: Made if it does not exist.
-        teachers: The rows of the teachers that ``rows`` name.
-        command: What the page says it is regenerated with.
-        suite: What was asked.
-        page: Whether to write ``leaderboard.html``, too.
-        figures: As what to write figures into ``figures/``, if at all.
-        mine: Identities of cells that are to be marked as one's own.
-        authors: Of cells with their authors' constants where tuning chose others.
-        spelt: By method, parameters that its name says even where they do not differ.
-
-    Raises:
-        SpecError: If there is no row, or a cell occurs twice.
-        StoreError: If the disk refuses.
-    """
-    board = leaderboard(
-        rows, suite=suite, teachers=teachers, mine=mine, authors=authors, spelt=spelt
-    )
-    return write_board(board, folder, command=command, page=page, figures=figures)
-
-
 def write_board(
     board: Leaderboard,
     folder: Path,
@@ -104,7 +58,10 @@ def write_board(
     figures: Kind | None = None,
     group: Group | None = None,
 ) -> list[Path]:
-    """Write the tables of a board, as ``write`` does; return their paths.
+    """Write ``leaderboard.md``, ``.csv``, ``.json`` and ``.tex``; return their paths.
+
+    The same rows, in whatever order, give the same bytes at the same energy prices; a page, at
+    the same versions of its libraries.
 
     Args:
         board: What they show.

@@ -33,14 +33,13 @@ from harness.report._answers import (
     usual_energy,
 )
 from harness.report._given import Given, given
-from harness.report._labels import card_of, told_apart
+from harness.report._labels import card_of, is_control, told_apart
 from harness.results import TRUSTS, Trust
 from harness.statistics import Comparison, Interval, Mean, Ranking, Share
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")
 
-# What a cell may differ in and still be averaged over or set beside another.
 # What lines of a table may differ in; text that a method reads is what it is given, as logits are.
 FREE = {"method", "params", "unlabelled", "backend", "timesteps", "seed"}
 
@@ -201,6 +200,23 @@ class Line:
         return self.group == 1 and len(self.answers) >= statistics.MIN_SEEDS_FOR_CLAIMS
 
     @property
+    def whose(self) -> str:
+        """Who made it: ``yours`` and ``merged`` rows stand beside ``published`` ones."""
+        if not self.mine:
+            return "published"
+        return "merged" if self.trust in ("claimed", "verified") else "yours"
+
+    @property
+    def control(self) -> bool:
+        """Whether its method is there to be compared with alone."""
+        return is_control(self.file)
+
+    @property
+    def is_rated(self) -> bool:
+        """Whether one would choose it: it is no control, and not the authors' second entry."""
+        return not (self.authors or self.control)
+
+    @property
     def metrics(self) -> tuple[Metrics, ...]:
         """What each seed measured."""
         return self.answers.metrics
@@ -310,6 +326,13 @@ class Line:
     def wilson(self) -> tuple[Interval, ...]:
         """Return the interval over test samples of each seed."""
         return self.answers.wilson
+
+    @property
+    def interval(self) -> Interval | None:
+        """Over seeds, or over test samples for a single one; None without a number."""
+        if self.accuracy is None:
+            return None
+        return self.accuracy.interval or self.wilson()[0]
 
     @property
     def widest_interval(self) -> Interval | None:
@@ -504,7 +527,7 @@ def leaderboard(
     *,
     suite: Suite,
     teachers: Sequence[Row] = (),
-    mine: Collection[str] | Mapping[str, Trust] = (),
+    mine: Mapping[str, Trust] | None = None,
     authors: Collection[str] = (),
     again: Iterable[Row] = (),
     baseline: str | None = None,
@@ -520,8 +543,7 @@ def leaderboard(
         rows: Of one suite.
         suite: It names the baseline, the seeds asked for and the remarks.
         teachers: Their rows, for the baseline that skips zero activations.
-        mine: Identities of cells that are to be marked as one's own; a mapping says how far
-            each is to be believed.
+        mine: How far each cell is to be believed whose row is no published one.
         authors: Of cells with their authors' constants where tuning chose others.
         again: Further rows of the same cells: those that differ in threads alone tell what
             rounding does.
@@ -558,7 +580,7 @@ def leaderboard(
                 suite,
                 beside,
                 redrawn,
-                mine=mine,
+                mine=mine or {},
                 authors=authors,
                 spelt=spelt or {},
             )
@@ -588,12 +610,6 @@ def average(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known and len(known) == len(values) else None
 
 
-def _trust(cell_id: str, mine: Collection[str] | Mapping[str, Trust]) -> Trust:
-    if cell_id not in mine:
-        return "published"
-    return mine[cell_id] if isinstance(mine, Mapping) else "here"
-
-
 def _setting(
     rows: Sequence[Row],
     priced: Mapping[str, PricedRow],
@@ -601,7 +617,7 @@ def _setting(
     beside: Mapping[Track, str],
     redrawn: Mapping[str, Sequence[Row]],
     *,
-    mine: Collection[str] | Mapping[str, Trust],
+    mine: Mapping[str, Trust],
     authors: Collection[str],
     spelt: Mapping[str, Collection[str]],
 ) -> Setting:
@@ -614,7 +630,9 @@ def _setting(
         replace(
             _line(by_line[key], labels[key[-1]], priced, suite, a_pass),
             mine=any(row.cell_id in mine for row in by_line[key]),
-            trust=min((_trust(row.cell_id, mine) for row in by_line[key]), key=TRUSTS.index),
+            trust=min(
+                (mine.get(row.cell_id, "published") for row in by_line[key]), key=TRUSTS.index
+            ),
             authors=any(row.cell_id in authors for row in by_line[key]),
         )
         for key in sorted(by_line)

@@ -88,10 +88,11 @@ def sentence(board: Leaderboard, /) -> str:
     found = orders(board)
     if not found:
         return "Whether the order of methods holds at another training budget was not asked here."
-    return " ".join(map(_told, found))
+    return " ".join(map(told, found))
 
 
-def _told(order: Order) -> str:
+def told(order: Order, /) -> str:
+    """Return what one order says, a sentence or two."""
     small, large = order.steps
     head = (
         f"From `{order.first}` ({small:,} steps) to `{order.second}` ({large:,}), Kendall's tau of "

@@ -293,8 +293,9 @@ class _Upwards:
 
 
 _FRONT = (
-    "The line is the Pareto front: nothing is both cheaper and more accurate, but for entries with "
-    "their authors' constants, which stand beside it. "
+    "The line is the Pareto front: nothing is both cheaper and more accurate, but for controls, "
+    "entries with their authors' constants and, where cost is time, networks of spike times, which "
+    "stand beside it. "
 )
 
 
@@ -307,7 +308,7 @@ def _trade_off(up: _Upwards, name: str, title: str, field: str, *, unit: float =
     )
     log = alt.Scale(type="log", nice=False, padding=24)
     x = alt.X("price:Q", title=title, scale=log, axis=_told("~s"))
-    front = _front(base, "price", x, up)
+    front = _front(base, "price", x, up, is_time=field == "latency_ms")
     bars = _intervals(base, x, up, opacity=0.35)
     price = alt.Tooltip("price:Q", title=title, format=".4~s")
     points = _points(base.properties(name="points"), x, up, price, size=55, opacity=0.9)
@@ -345,15 +346,16 @@ def _points(base: alt.Chart, x: alt.X, up: _Upwards, *more: alt.Tooltip, **looks
     return points
 
 
-def _front(base: alt.Chart, field: str, x: alt.X, up: _Upwards) -> alt.Chart:
+def _front(base: alt.Chart, field: str, x: alt.X, up: _Upwards, *, is_time: bool) -> alt.Chart:
     """Return the line through all that nothing is both cheaper and more accurate than."""
+    rated = "datum.rated && datum.track != 'continuous'" if is_time else "datum.rated"
     cheapest_first: list[alt.SortField | dict[str, str]] = [
         alt.SortField(field),
         alt.SortField("error"),
     ]
     # The best so far, and the best before: two windows, for Vega's minimum over none is NaN.
     front: alt.Chart = (
-        base.transform_filter("!datum.authors")
+        base.transform_filter(rated)
         .transform_window(sort=cheapest_first, frame=[None, 0], best="min(error)")
         .transform_window(sort=cheapest_first, before="lag(best)")
         .transform_filter("!isValid(datum.before) || datum.best < datum.before")
@@ -376,7 +378,7 @@ def _over_timesteps(up: _Upwards) -> Figure:
         axis=alt.Axis(values=alt.ExprRef(_POWERS), format="d"),
     )
     detail = ["method:N", "simulator:N", "dataset:N", "model:N", "budget:N"]
-    front = _front(base, "T", x, up)
+    front = _front(base, "T", x, up, is_time=True)
     lines = base.mark_line(opacity=0.5, strokeWidth=1, aria=False).encode(
         x=x, y=up.axis(), color=_colour(), detail=detail
     )

@@ -21,6 +21,12 @@ def card_of(method: str, /) -> MethodCard | None:
         return None
 
 
+def is_control(method: str, /) -> bool:
+    """Return whether a method says that it is a control, there to be compared with alone."""
+    card = card_of(method)
+    return card is not None and card.control
+
+
 def track_of(method: str, /) -> Track:
     """Return what a method says its student is given; without a word, from scratch."""
     card = card_of(method)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 from harness.contracts.cell import TeacherIdentity
 from harness.contracts.row import EarlyExit, Provenance
@@ -28,7 +28,6 @@ from harness.report._words import Column, table
 from harness.statistics import MIN_SEEDS_FOR_CLAIMS, critical_t
 
 Group = Literal["backend", "model", "track"]
-GROUPS: tuple[Group, ...] = get_args(Group)
 
 # Percentage points that an early exit may cost on the validation data.
 _ALLOWED_DROP = "0.5"
@@ -46,14 +45,17 @@ half of its 95 % t interval; a line or cell that lacks seeds says how many of ho
 2 likewise, without group 1; and so on. Significant: paired t tests over the common seeds of every
 two methods, p adjusted by Holm over all pairs of the track, 5 %. Groups need two seeds, **bold**
 is group 1 and needs {claims}. *Verdict*: on the paired difference to the track's baseline
-({baselines}) alone, not adjusted; *within noise*: its 95 % interval includes 0. A question mark:
-fewer than {claims} seeds, provisional. *Wilson half-width*: of the widest 95 % Wilson interval of
-a single network over the test samples (over videos or sequences, where the metric is of whole
-ones). *Given*: what a student had beyond labels and the budget. *Training (times)*, *energy
-(times)*: training time on the same kind of machine (of simulators in one line, the mean of
-theirs), and energy estimate of a sample, over those of `{suite}`. **†**: the method's loss is
-reconstructed, for its sources do not say all (docs/methods.md). A dash: unknown, never zero.
-Times, layers and every row: leaderboard.html and leaderboard.csv."""
+({baselines}) alone, not adjusted; *within noise*: its 95 % interval includes 0; *p (Holm)*: of
+that difference, adjusted for the track's methods in the table. A question mark: fewer than
+{claims} seeds, provisional. *Wilson half-width*: of the widest 95 % Wilson interval of a single
+network over the test samples (over videos or sequences, where the metric is of whole ones). *AC*,
+*MAC*: accumulates and multiply-accumulates of a sample as they ran: what hears the same in every
+step, before the first neurons, ran once (docs/metering.md). *Given*: what a student had beyond
+labels and the budget. *Training (times)*, *energy (times)*: training time on the same kind of
+machine (of simulators in one line, the mean of theirs), and energy estimate of a sample, over
+those of `{suite}`. **†**: the method's loss is reconstructed, for its sources do not say all
+(docs/methods.md). A dash: unknown, never zero. Times, layers and every row: leaderboard.html;
+every digit: leaderboard.csv (docs/statistics.md has its columns)."""
 
 
 def render(board: Leaderboard, /, *, command: str, group: Group | None = None) -> str:
@@ -78,7 +80,7 @@ def render(board: Leaderboard, /, *, command: str, group: Group | None = None) -
         supported(board),
         *(part for setting in board.settings for part in _section(setting, notes, group)),
         *_claims(board),
-        *_remarks(board),
+        *remarks(board),
         *_failures(board),
         *_notes_section(notes),
         f"## Regenerate\n\n```\n{command}\n```",
@@ -190,7 +192,9 @@ def circumstances(setting: Setting, /) -> Iterable[str]:
         rates.setdefault(line.learning_rate, []).append(line.method)
     tuned = ["learning_rate"] if len(rates) > 1 else []
     yield f"Training budget `{cell.recipe_name}`: {_settings(cell.recipe, but=tuned)}"
-    if tuned:
+    if not tuned:
+        yield "Learning rate: one for all methods; `tune` tries others on validation data"
+    else:
         told = (f"{rate:g} {', '.join(sorted({*rates[rate]}))}" for rate in sorted(rates))
         yield f"Learning rate by method: {'; '.join(told)}"
     yield f"Neuron: {_settings(cell.neuron) or 'none'}"
@@ -264,9 +268,14 @@ def _precision(precision: str) -> str:
 
 def _overview(setting: Setting) -> str:
     tables = setting.tables
-    best: dict[str, float] = {}
+    by_name: dict[str, list[Line]] = {}
     for line in setting.lines:
-        best[line.method] = max(line.merit, best.get(line.method, line.merit))
+        by_name.setdefault(line.method, []).append(line)
+
+    def place(name: str) -> tuple[bool, float, str]:
+        """Return what sorts the best first, and behind those with all their seeds the others."""
+        whole = any(not one.authors and len(one.answers) == len(one.asked) for one in by_name[name])
+        return not whole, -max(one.merit for one in by_name[name]), name
 
     def glance(lines: Sequence[Line]) -> Callable[[str], str]:
         by_method = {line.method: line for line in lines}
@@ -275,10 +284,14 @@ def _overview(setting: Setting) -> str:
     columns = [
         Column(f"T={steps} {backend}", glance(lines)) for (steps, backend), lines in tables.items()
     ]
-    methods = sorted(best, key=lambda name: (-best[name], name))
-    mine = {line.method for line in setting.lines if line.mine}
-    whose = Column[str]("whose", lambda name: "yours" if name in mine else words.UNKNOWN, left=True)
-    return table(methods, [whose, Column("method", named, left=True), *columns])
+    whose = Column[str]("whose", lambda name: _whose(by_name[name]), left=True)
+    method = Column("method", named, left=True)
+    return table(sorted(by_name, key=place), [whose, method, *columns])
+
+
+def _whose(lines: Iterable[Line]) -> str:
+    """Return who made what is no published row of these lines."""
+    return " and ".join(sorted({line.whose for line in lines} - {"published"})) or words.UNKNOWN
 
 
 def _glance(line: Line | None) -> str:
@@ -307,7 +320,7 @@ def _average(figure: str, text: Callable[[float | None], str]) -> Callable[[Line
 
 def _columns(headline: str | None) -> list[Column[Line]]:
     return [
-        Column("whose", lambda line: "yours" if line.mine else words.UNKNOWN, left=True),
+        Column("whose", lambda line: _whose([line]), left=True),
         Column("trust", _trust, left=True),
         Column("track", lambda line: line.track, left=True),
         Column("group", _group),
@@ -316,6 +329,7 @@ def _columns(headline: str | None) -> list[Column[Line]]:
         Column("Wilson half-width", _wilson),
         Column("over baseline", lambda line: words.difference(line.gain, line.scale)),
         Column("verdict", lambda line: words.verdict(line.gain), left=True),
+        Column("p (Holm)", lambda line: words.figure(line.gain_p_holm)),
         Column("P(best)", lambda line: words.figure(line.best)),
         Column("agreement %", _average("agreement", words.percent)),
         Column("settling time (steps)", _average("mean_steps_to_decide", words.figure)),
@@ -507,7 +521,8 @@ class _Estimate(NamedTuple):
     timesteps: int
     backend: str
     model: str
-    lines: Sequence[Line]  # with an estimate
+    lines: Sequence[Line]  # with an estimate, of those that one would choose
+    of: int  # how many these are
     tau: str
 
     def cheapest(self) -> str:
@@ -528,20 +543,24 @@ def _energies(setting: Setting, headline: str | None) -> Iterable[str]:
     yield "### Energy estimates under every model"
     yield (
         "A sample's, priced from the rows' counts when this page was made; compare methods, not "
-        "joules. The dense ANN multiplies every weight, the effective one skips zero activations "
-        "and accumulates integers such as summed events, the quantised one has as many activation "
-        "bits as T steps of spikes can tell apart. "
+        "joules. Over the methods that are no controls and not worse than their track's baseline; "
+        "*priced*: how many of them the model has a price for. The dense ANN multiplies every "
+        "weight, the effective one skips zero activations and accumulates integers such as summed "
+        "events, the quantised one has as many activation bits as T steps of spikes can tell "
+        "apart. "
         f"*Kendall's tau*: how alike this model and `{headline}` order the methods, 1 is alike, "
         "-1 reversed. Models with no total for any method are left out."
     )
+    chosen = {key: [*filter(_is_worth, lines)] for key, lines in setting.tables.items()}
     estimates = [
         _Estimate(
             *key,
             model,
             [line for line in lines if model in line.energies],
+            len(lines),
             _tau(setting, key, model, headline),
         )
-        for key, lines in setting.tables.items()
+        for key, lines in chosen.items()
         for model in sorted({model for line in lines for model in line.energies})
     ]
 
@@ -554,6 +573,7 @@ def _energies(setting: Setting, headline: str | None) -> Iterable[str]:
             _T,
             _SIMULATOR,
             Column("model", lambda one: one.model, left=True),
+            Column("priced", lambda one: f"{len(one.lines)} of {one.of}"),
             Column("cheapest", _Estimate.cheapest, left=True),
             Column(
                 "energy estimate",
@@ -563,6 +583,12 @@ def _energies(setting: Setting, headline: str | None) -> Iterable[str]:
             Column("Kendall's tau", lambda one: one.tau),
         ],
     )
+
+
+def _is_worth(line: Line) -> bool:
+    """Return whether one would ask what a line costs: no control, no worse than its baseline."""
+    worse = line.gain is not None and line.gain.verdict == "worse"
+    return line.is_rated and bool(line.answers) and not worse
 
 
 def _tau(setting: Setting, key: tuple[int, str], model: str, headline: str) -> str:
@@ -629,7 +655,7 @@ def _claims(board: Leaderboard) -> Iterable[str]:
         yield elsewhere
 
 
-def _remarks(board: Leaderboard) -> Iterable[str]:
+def remarks(board: Leaderboard, /) -> Iterable[str]:
     """Yield what is to be said of the methods that are here."""
     lines = (line for setting in board.settings for line in setting.lines)
     present = {line.file for line in lines}
@@ -715,16 +741,20 @@ def _seeds(lines: Sequence[Line]) -> str:
 
 
 def _settings(value: Any, *, but: Sequence[str] = ()) -> str:
-    """Return a value's fields in one line, by name; what is off or empty is left out."""
-    given = (
-        {} if value is None else {item.name: getattr(value, item.name) for item in fields(value)}
-    )
+    """Return a value's fields in one line, by name; what is off, as it usually is, is left out."""
+    known = {} if value is None else {item.name: item for item in fields(value)}
+    given = {name: getattr(value, name) for name in known}
+    usual = {name: item.default for name, item in known.items()}
     told = (
         f"{name} {_setting(part)}"
         for name, part in sorted(given.items())
-        if name not in but and not (part is None or part is False or part == ())
+        if name not in but and not _is_off(part, usual[name])
     )
     return ", ".join(told)
+
+
+def _is_off(part: Any, usual: Any) -> bool:
+    return part is None or part == () or (part is False and usual is not True)
 
 
 def _setting(part: Any) -> str:
@@ -732,7 +762,7 @@ def _setting(part: Any) -> str:
         return f"({_settings(part)})"
     if isinstance(part, tuple):
         return " + ".join(map(str, part))
-    return "yes" if part is True else f"{part}"
+    return {True: "yes", False: "no"}[part] if isinstance(part, bool) else f"{part}"
 
 
 def _range(values: Sequence[Any], text: Callable[[Any], str]) -> str:

@@ -26,6 +26,7 @@ from harness.report._words import of_metric, visible
 _Column = tuple[str, str, str, dict[str, Any]]
 _NUMBER = {"number": True}
 _COUNTED = {"number": True, "counted": True}
+_HIDDEN = {"hidden": True}
 # Only where videos are shown frame by frame.
 _ONLINE: list[_Column] = [
     (
@@ -38,7 +39,7 @@ _ONLINE: list[_Column] = [
 ]
 COLUMNS: tuple[_Column, ...] = (
     ("method", "method", "Its file under suites/methods, with parameters where they differ.", {}),
-    ("whose", "whose", "Yours, made here, or published.", {}),
+    ("whose", "whose", "Yours, made here; merged from elsewhere; or published.", {}),
     (
         "trust",
         "trust",
@@ -59,7 +60,7 @@ COLUMNS: tuple[_Column, ...] = (
         ),
         {},
     ),
-    ("loss", "loss", "Exact: the authors' formulas and constants; else reconstructed.", {}),
+    ("loss", "loss", "Exact: the authors' formulas and constants; else reconstructed.", _HIDDEN),
     ("model", "student", "Its network, a file under suites/models.", {}),
     ("budget", "budget", "The training budget, one of the suite's recipes.", {}),
     ("T", "T", "Timesteps of one inference.", _NUMBER),
@@ -101,30 +102,8 @@ COLUMNS: tuple[_Column, ...] = (
         "p_holm",
         "p (Holm)",
         "Of that difference, adjusted for the track.",
-        _NUMBER | {"hidden": True},
-    ),
-    (
-        "best",
-        "P(best)",
-        "How often it has the highest mean of its track when seeds are drawn anew; six or more.",
-        _NUMBER | {"hidden": True},
-    ),
-    (
-        "agreement",
-        "agreement (%)",
-        "Test samples on which student and teacher decide alike.",
         _NUMBER,
     ),
-    (
-        "settling",
-        "settling (steps)",
-        "Steps after which a sample's decision no longer changes, on average.",
-        _NUMBER | {"hidden": True},
-    ),
-    ("spikes", "spikes", "Of all neurons, a sample.", _COUNTED),
-    ("rate", "firing rate", "Spikes a neuron and step.", _NUMBER),
-    ("ac", "AC", "Accumulates a sample: a weight added because a spike arrived.", _COUNTED),
-    ("mac", "MAC", "Multiply-accumulates a sample, by values that are not zero.", _COUNTED),
     (
         "energy_nj",
         "energy estimate (nJ)",
@@ -135,7 +114,34 @@ COLUMNS: tuple[_Column, ...] = (
         _NUMBER,
     ),
     ("latency_ms", "latency (ms)", "Median wall clock of one sample.", _NUMBER),
-    ("train_s", "training (s)", "Wall clock of the training.", _NUMBER),
+    (
+        "best",
+        "P(best)",
+        "How often it has the highest mean of its track when seeds are drawn anew; six or more.",
+        _NUMBER | _HIDDEN,
+    ),
+    (
+        "agreement",
+        "agreement (%)",
+        "Test samples on which student and teacher decide alike.",
+        _NUMBER | _HIDDEN,
+    ),
+    (
+        "settling",
+        "settling (steps)",
+        "Steps after which a sample's decision no longer changes, on average.",
+        _NUMBER | _HIDDEN,
+    ),
+    ("spikes", "spikes", "Of all neurons, a sample.", _COUNTED),
+    ("rate", "firing rate", "Spikes a neuron and step.", _NUMBER | _HIDDEN),
+    ("ac", "AC", "Accumulates a sample: a weight added because a spike arrived.", _COUNTED),
+    (
+        "mac",
+        "MAC",
+        "Multiply-accumulates a sample, by values that are not zero, as they ran.",
+        _COUNTED,
+    ),
+    ("train_s", "training (s)", "Wall clock of the training.", _NUMBER | _HIDDEN),
     (
         "given",
         "given",
@@ -158,12 +164,12 @@ COLUMNS: tuple[_Column, ...] = (
         "The energy estimate by the usual model over the suite's baseline's.",
         _NUMBER,
     ),
-    ("memory_mb", "memory (MB)", "Peak, of the process or the device.", _NUMBER | {"hidden": True}),
+    ("memory_mb", "memory (MB)", "Peak, of the process or the device.", _NUMBER | _HIDDEN),
     (
         "parameters",
         "parameters",
         "Trainable numbers of the student at inference.",
-        _COUNTED | {"hidden": True},
+        _COUNTED | _HIDDEN,
     ),
     ("outcome", "seeds", "With a number, of those asked for, and what became of the others.", {}),
 )
@@ -282,7 +288,7 @@ def _columnar(rows: Sequence[records.Record]) -> dict[str, list[Any]]:
 def _columns(board: Leaderboard) -> list[_Column]:
     """Return the columns, the task's other metrics after its headline: shown if they are few."""
     names = records.further(board)
-    hidden = {"hidden": True} if len(names) > _OTHERS_SHOWN else {}
+    hidden = _HIDDEN if len(names) > _OTHERS_SHOWN else {}
     others: list[_Column] = [
         (
             f"further_{place}",

@@ -236,9 +236,9 @@ def _line(line: Line, setting: Setting, models: Sequence[str]) -> Record:
         "file": line.file,
         "label": _marked(line.method),
         "name": f"{_marked(line.method)}, T={line.timesteps}",
-        "whose": "yours" if line.mine else "published",
+        "whose": line.whose,
         "trust": line.trust,
-        "authors": line.authors,
+        "rated": line.is_rated,
         "track": line.track,
         "loss": line.loss,
         "simulator": line.backend,
@@ -294,10 +294,9 @@ def _state(line: Line) -> str:
 
 def _accuracy(line: Line) -> Record:
     """Return the mean with the interval over seeds, or over test samples for a single seed."""
-    mean = line.accuracy
-    if mean is None:
+    mean, interval = line.accuracy, line.interval
+    if mean is None or interval is None:
         return dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high"))
-    interval = mean.interval or line.wilson()[0]
     # An interval over seeds knows no bounds, and a figure must not show more than all.
     scale = line.scale
     most = math.inf if scale.most is None else scale.most
@@ -363,7 +362,6 @@ def _cell(answer: PricedRow, line: str, places: dict[str, int]) -> Record:
         "accuracy": _scaled(metrics.score, metrics.scale.factor),
         "low": _scaled(metrics.score_low, metrics.scale.factor),
         "high": _scaled(metrics.score_high, metrics.scale.factor),
-        "n_test": metrics.n_test,
         "weights": (own["weights_sha256"] or "")[:16],
         "log": own["log_path"],
         "started": own["started_at"],

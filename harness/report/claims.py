@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from harness import discovery, statistics
 from harness.contracts.cell import Cell
@@ -19,14 +19,6 @@ from harness.report._words import Column, table
 from harness.statistics import EQUIVALENCE_MARGIN, Equivalence
 
 Verdict = Literal["reproduced", "within noise", "lower", "higher", "not comparable", "not run"]
-VERDICTS: tuple[Verdict, ...] = (
-    "reproduced",
-    "within noise",
-    "lower",
-    "higher",
-    "not comparable",
-    "not run",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +221,7 @@ def _plain(name: str) -> str:
 def summary(held: Sequence[Held], /) -> str:
     """Return how many claims met which verdict, a sentence."""
     counted = Counter(one.verdict for one in held)
-    told = ", ".join(f"{counted[each]} {each}" for each in VERDICTS if counted[each])
+    told = ", ".join(f"{counted[each]} {each}" for each in get_args(Verdict) if counted[each])
     methods = len({one.method for one in held})
     return f"{len(held)} published results of {methods} method{'s' * (methods != 1)}: {told}."
 
@@ -323,7 +315,7 @@ def to_plain(one: Held, /) -> dict[str, Any]:
     claim, line, cell = one.claim, one.ours, one.cell
     test = one.equivalence
     mean = line.accuracy if line else None
-    interval = (mean.interval or line.wilson()[0]) if line and mean else (None, None)
+    interval = (line and line.interval) or (None, None)
     return {
         "method": one.method,
         "loss": one.card.loss,

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
 from harness.report import _words as words
 from harness.report._answers import usual_energy
-from harness.report._board import Leaderboard, Line, named
+from harness.report._board import Leaderboard, Line, is_reconstructed, named
 from harness.report._words import Column, table
 
 Cost = Literal["energy", "operations", "latency", "timesteps"]
-COSTS: tuple[Cost, ...] = get_args(Cost)
 _TITLES: Mapping[Cost, str] = {
     "energy": "energy estimate",
     "operations": "synaptic operations",
@@ -74,8 +73,9 @@ def pareto(board: Leaderboard, cost: Cost, /, *, model: str | None = None) -> li
     """Return every line that has a number, the cheapest first and the unknown last.
 
     Simulators that agree are one line, but for latency, in which they do not. Means are compared
-    as they are: an interval may reach over the front. Where tuning chose other constants, an
-    entry with its authors' is beside the front, as it is in no ranking.
+    as they are: an interval may reach over the front. Beside it stand controls, entries with
+    their authors' constants where tuning chose others and, where cost is time, networks of spike
+    times, whose one step is none.
 
     Args:
         board: Of one data set; its students are alternatives.
@@ -95,13 +95,46 @@ def pareto(board: Leaderboard, cost: Cost, /, *, model: str | None = None) -> li
     figure = _figure(cost, model or usual_energy(known) or "")
     costs = [figure(line) for line in lines]
     scores = [line.merit for line in lines]
-    rated = [None if line.authors else cost for line, cost in zip(lines, costs, strict=True)]
+    rated = [
+        price if is_rated(line, cost) else None for line, price in zip(lines, costs, strict=True)
+    ]
     front = _front([*zip(rated, scores, strict=True)])
     points = [
         Point(line=line, cell=line.answers[0].row.cell, cost=price, on_front=is_on)
         for line, price, is_on in zip(lines, costs, front, strict=True)
     ]
     return sorted(points, key=_order)
+
+
+def is_rated(line: Line, cost: Cost, /) -> bool:
+    """Return whether a line may stand on a front of ``cost``."""
+    timeless = line.track == "continuous" and cost in ("latency", "timesteps")
+    return line.is_rated and not timeless
+
+
+def explanation(points: Sequence[Point], cost: Cost, /, *, model: str | None = None) -> str:
+    """Return what a reader of the table must know, in sentences."""
+    known = {name for one in points for name in one.line.energies}
+    figures: Mapping[Cost, str] = {
+        "energy": f"Energy is an estimate by `{model or usual_energy(known)}` (docs/energy.md).",
+        "operations": "Operations: AC, MAC and products of spikes as they ran (docs/metering.md).",
+        "latency": (
+            "Latency is the simulator's on the host: the median of a batch of one, in the cell's "
+            "precision (docs/latency.md); it moves with the machine's load."
+        ),
+        "timesteps": "",
+    }
+    told = [
+        figures[cost],
+        (
+            "A star compares means: neighbours need not differ. Controls, entries with their "
+            "authors' constants and, where cost is time, networks of spike times stand beside the "
+            "front."
+        ),
+    ]
+    if any(is_reconstructed(one.line.file) for one in points):
+        told.append("†: the loss is reconstructed.")
+    return " ".join(filter(None, told))
 
 
 def to_markdown(board: Leaderboard, points: Sequence[Point], cost: Cost, /) -> str:
@@ -112,7 +145,7 @@ def to_markdown(board: Leaderboard, points: Sequence[Point], cost: Cost, /) -> s
     columns: list[Column[Point]] = [
         Column("front", lambda one: "*" if one.on_front else ""),
         Column("method", lambda one: named(one.line.method), left=True),
-        Column("track", lambda one: one.line.track, left=True),
+        Column("track", lambda one: "control" if one.line.control else one.line.track, left=True),
         Column("student", lambda one: words.text(one.cell.model), left=True),
         Column("budget", lambda one: words.text(one.cell.recipe_name), left=True),
         *([] if cost == "timesteps" else [Column[Point]("T", lambda one: str(one.line.timesteps))]),
@@ -127,7 +160,7 @@ def to_markdown(board: Leaderboard, points: Sequence[Point], cost: Cost, /) -> s
 def to_plain(point: Point, /) -> dict[str, Any]:
     """Return a point for programs."""
     line, cell = point.line, point.cell
-    low, high = (line.accuracy and line.accuracy.interval) or line.wilson()[0]
+    low, high = line.interval or (None, None)
     return {
         "method": line.method,
         "track": line.track,

@@ -17,7 +17,9 @@ from harness.contracts.recipe import Recipe
 from harness.contracts.suite import Suite
 from harness.report import _words as words
 from harness.report._answers import USUAL_ENERGY
-from harness.report._labels import card_of
+from harness.report._budgets import Order
+from harness.report._budgets import told as order_told
+from harness.report._labels import is_control
 from harness.report._words import Column, table
 from harness.results import RESULTS
 from harness.statistics import Interval, Mean
@@ -54,8 +56,10 @@ def refreshed(text: str, root: Path, /) -> str:
 
 def board(root: Path, /) -> str:
     """Return the digits' board in short: of each track the best, the baseline, the controls."""
-    lines = [line for line in _lines(root, "digits") if not line["authors"]]
-    baseline = _suite("digits").baseline
+    found = _leaderboard(root, "digits")
+    lines = [line for line in found["settings"][0]["lines"] if not line["authors"]]
+    suite = _suite("digits")
+    baseline = suite.baseline
     simulators = sorted({line["backend"] for line in lines})
     by_method: dict[str, dict[int, _Line]] = {}
     for line in (line for line in lines if line["backend"] == simulators[0]):
@@ -83,10 +87,20 @@ def board(root: Path, /) -> str:
         "all. Test accuracy in per cent, mean ± half of the 95 % t interval over seeds, "
         f"on {simulators[0]}: of each kind the best {_BEST} at their best T, the baseline "
         f"`{baseline}` and the controls. *Given* is what the student starts from: only methods of "
-        "one kind compare. The verdict is the paired t test's over seeds, not adjusted for many. "
+        "one kind compare. The verdict is the paired t test's over seeds alone; beside better and "
+        "worse stands its p, adjusted by Holm for all methods of the kind. "
         f"Energy is an estimate of a sample's by `{USUAL_ENERGY}` (docs/energy.md)."
     )
-    return f"{told}\n\n{table(chosen, columns)}"
+    remarks = [f"- `{name}`: {text}" for name, text in suite.remarks.items() if name in chosen]
+    orders = [_order(one) for one in found["orders_over_budgets"]]
+    return "\n\n".join([told, table(chosen, columns), "\n".join(remarks), " ".join(orders)])
+
+
+def _order(told: Mapping[str, Any]) -> str:
+    """Return what is told of an order of methods over two budgets."""
+    interval = told["interval"] and Interval(*told["interval"])
+    rest = {name: part for name, part in told.items() if name != "holds"}
+    return order_told(Order(**{**rest, "interval": interval}))
 
 
 def budgets(root: Path, /) -> str:
@@ -105,12 +119,12 @@ def budgets(root: Path, /) -> str:
     return table(discovery.names("suites"), columns)
 
 
-def _lines(root: Path, suite: str) -> list[_Line]:
+def _leaderboard(root: Path, suite: str) -> Mapping[str, Any]:
     path = root / RESULTS / suite / "leaderboard.json"
     found = read_json(path)
     if found is None:
         raise StoreError(f"there is no {path}; `python -m harness publish {suite}` writes it")
-    return list(found["settings"][0]["lines"])
+    return found
 
 
 def _suite(name: str) -> Suite:
@@ -126,18 +140,13 @@ def _rows(root: Path, suite: str) -> int:
 
 def _chosen(by_method: Mapping[str, Mapping[int, _Line]], baseline: str) -> list[str]:
     ordered = sorted(by_method, key=lambda name: (-_best(by_method[name]), name))
-    competing = [name for name in ordered if not _is_control(name)]
+    competing = [name for name in ordered if not is_control(name)]
     of_track = {
         track: [name for name in competing if _track(by_method[name]) == track][:_BEST]
         for track in _GIVEN
     }
     shown = {baseline, *(name for names in of_track.values() for name in names)}
-    return [name for name in ordered if name in shown or _is_control(name)]
-
-
-def _is_control(method: str) -> bool:
-    card = card_of(method)
-    return card is not None and card.control
+    return [name for name in ordered if name in shown or is_control(name)]
 
 
 def _track(lines: Mapping[int, _Line]) -> str:
@@ -145,7 +154,7 @@ def _track(lines: Mapping[int, _Line]) -> str:
 
 
 def _given(method: str, lines: Mapping[int, _Line]) -> str:
-    return "control" if _is_control(method) else _GIVEN[_track(lines)]
+    return "control" if is_control(method) else _GIVEN[_track(lines)]
 
 
 def _best(lines: Mapping[int, _Line]) -> float:
@@ -174,7 +183,10 @@ def _over(by_method: Mapping[str, Mapping[int, _Line]], name: str, baseline: str
     gain = line["gain"]
     half = 100 * (gain["high"] - gain["low"]) / 2
     places = words.decimals(half)
-    return f"{100 * gain['mean']:+.{places}f} ± {half:.{places}f}, {gain['verdict']}"
+    verdict = gain["verdict"]
+    if verdict in ("better", "worse"):
+        verdict = f"{verdict}, p {words.figure(line['gain_p_holm'])}"
+    return f"{100 * gain['mean']:+.{places}f} ± {half:.{places}f}, {verdict}"
 
 
 def _energy(line: _Line | None) -> str:

@@ -29,7 +29,7 @@ from harness.report import (
     to_csv,
     to_html,
     to_json,
-    write,
+    write_board,
     write_figure,
 )
 from tests.report.rows import (
@@ -236,7 +236,7 @@ def test_hostile_claims_are_text_in_every_format(
     cards: dict[str, MethodCard], tmp_path: Path
 ) -> None:
     cards["mine"] = claiming(architecture=HOSTILE, where=HOSTILE, url="javascript:alert(1)")
-    write(runs(364), tmp_path, teachers=[], command="x", suite=SUITE, page=True)
+    write_board(leaderboard(runs(364), suite=SUITE), tmp_path, command="x", page=True)
     for kind in ("md", "json", "html"):
         text = (tmp_path / f"leaderboard.{kind}").read_text(encoding="utf-8")
         assert not {"\x1b", "\u202e", "\ud800"} & set(text)
@@ -497,6 +497,27 @@ def test_the_front_is_marked_and_the_unknown_is_last_and_no_zero() -> None:
     assert text.splitlines()[-1].startswith("|  | blind |")
     assert "| — |" in text.splitlines()[-1]
     assert pareto.to_plain(points[-1])["cost"] is None
+
+
+def test_controls_and_networks_without_steps_stand_beside_a_front() -> None:
+    rows = [
+        right("direct", 300, spikes=4),
+        right("label_smoothing", 320, spikes=2),
+        right("ttfs", 350, spikes=3),
+    ]
+    board = leaderboard(rows, suite=SUITE)
+    for cost, stars in (
+        ("energy", ["ttfs"]),
+        ("operations", ["ttfs"]),
+        ("timesteps", ["direct"]),
+    ):
+        points = pareto.pareto(board, cost)  # type: ignore[arg-type]  # literals, in a loop
+        assert [one.line.method for one in points if one.on_front] == stars
+    text = pareto.to_markdown(board, points, "energy")
+    assert "label_smoothing | control |" in text
+    told = pareto.explanation(points, "energy")
+    assert told.startswith("Energy is an estimate by `horowitz_45nm_fp32:cached`")
+    assert "host" in pareto.explanation(points, "latency")
 
 
 def test_a_front_is_of_one_budget_and_authors_constants_stand_beside_it() -> None:

@@ -160,7 +160,7 @@ def test_the_front_is_what_nothing_is_both_cheaper_and_better_than(
     figure = BY_NAME["energy"]
     rows = [
         {"accuracy": good, "accuracy_low": good, "accuracy_high": good, "energy_pj": cost}
-        | {"track": "scratch", "name": "", "method": "", "T": 1, "simulator": ""}
+        | {"track": "scratch", "name": "", "method": "", "T": 1, "simulator": "", "rated": True}
         for cost, good in points
     ]
     front = [
@@ -170,7 +170,7 @@ def test_the_front_is_what_nothing_is_both_cheaper_and_better_than(
             other != (cost, good) and other[0] <= cost and other[1] >= good for other in points
         )
     ]
-    ideal = rows[0] | {"energy_pj": 0.5, "authors": True, "track": "self"}  # stands beside it
+    ideal = rows[0] | {"energy_pj": 0.5, "rated": False, "track": "self"}  # stands beside it
     for cost in ("accuracy", "accuracy_low", "accuracy_high"):
         ideal[cost] = 99
     scene = vl_convert.vega_to_scenegraph(figures._filled(figure, [*rows, ideal]))["scenegraph"]
@@ -262,7 +262,7 @@ def test_a_legend_has_the_tracks_that_are_drawn_and_no_other() -> None:
 @pytest.mark.parametrize("name", ["energy", "gain_cost"])
 def test_a_ring_marks_ones_own(name: str) -> None:
     rows = [right("direct", 360, spikes=5), right("better", 372, spikes=4)]
-    board = leaderboard(rows, suite=SUITE, mine={rows[1].cell_id})
+    board = leaderboard(rows, suite=SUITE, mine={rows[1].cell_id: "here"})
     figure = BY_NAME[name]
     shown = figures.chosen(figure, figures.tables(board))
     rings = [
@@ -324,16 +324,21 @@ def test_a_screen_reader_is_told_accuracies_and_not_the_errors_that_are_drawn(
     assert not [one for one in said if one.startswith("Y-axis")]
 
 
-@pytest.mark.parametrize("field", ["energy_pj", "T"])
-def test_a_front_is_drawn_over_every_cost(field: str) -> None:
-    figure = BY_NAME["energy" if field == "energy_pj" else "timesteps"]
+@pytest.mark.parametrize(
+    ("name", "field", "is_time"),
+    [("energy", "energy_pj", False), ("timesteps", "T", True), ("latency", "latency_ms", True)],
+)
+def test_a_front_is_drawn_over_every_cost(name: str, field: str, *, is_time: bool) -> None:
     rows = [
-        {"accuracy": good, "accuracy_low": good, "accuracy_high": good, "T": cost}
-        | {"energy_pj": cost, "track": "scratch", "method": "", "label": "one", "name": "one"}
+        {"accuracy": good, "accuracy_low": good, "accuracy_high": good, "T": 1}
+        | {field: cost, "track": "scratch", "method": "", "label": "one", "name": "one"}
+        | {"rated": True}
         for cost, good in ((1, 80), (2, 90), (4, 85), (8, 95), (8, 70))
     ]
-    scene = vl_convert.vega_to_scenegraph(figures._filled(figure, rows))["scenegraph"]
-    assert len(figures._items(scene, "layer_0_marks")) == 3
+    # A network of spike times has one step, which is no time.
+    rows.append(rows[3] | {field: 1, "track": "continuous"})
+    scene = vl_convert.vega_to_scenegraph(figures._filled(BY_NAME[name], rows))["scenegraph"]
+    assert len(figures._items(scene, "layer_0_marks")) == (3 if is_time else 1)
 
 
 def test_ranks_at_two_budgets_and_how_alike_their_orders_are(

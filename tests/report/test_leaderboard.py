@@ -20,6 +20,7 @@ from harness.contracts.cell import TeacherIdentity
 from harness.contracts.errors import SpecError
 from harness.contracts.ledger import Ledger
 from harness.contracts.method import MethodCard, Track
+from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
 from harness.contracts.row import Elsewhere, Row
 from harness.contracts.suite import Suite
@@ -36,11 +37,12 @@ from harness.report import (
     to_csv,
     to_json,
     to_latex,
-    write,
+    write_board,
 )
 from harness.report import _records as records
 from harness.report import _words as words
 from harness.report._markdown import circumstances
+from harness.results import Trust
 from harness.statistics import Interval, Mean, compare_paired, wilson_interval
 from tests.report.rows import (
     BUDGET,
@@ -190,7 +192,7 @@ def test_wherever_a_mean_is_shown_a_seed_that_is_not_in_it_is_marked(gone: str) 
         "Accuracy % after each step": "| 2 | alpha | direct, 2/3 seeds | 45.0 | 90.0 |",
         "Early exit": "| 2 | alpha | direct, 2/3 seeds | margin | 87.50 | 90.00 | 1.5 |",
         "Simulators compared": "| 2 | direct, 2/3 seeds | alpha | 90.00 | beta | 90.00 |",
-        "Energy estimates under every model": f"| 2 | alpha | {USUAL} | direct, 2/3 seeds |",
+        "Energy estimates under every model": f"{USUAL} | 1 of 1 | direct, 2/3 seeds |",
     }
     for title, expected in marked.items():
         assert expected in sections[title]
@@ -342,7 +344,7 @@ def test_energies_are_priced_from_the_counts_when_the_table_is_made() -> None:
     assert "| 5 | 0.5 | 20 | 10 | 64 pJ |" in text  # spikes, firing rate, AC, MAC
     best, worst = 60.4, 67.6  # with 4 and 6 spikes
     assert (
-        f"| 2 | beta | {USUAL} | better | {best} pJ to {worst} pJ | 0.438 to 0.49 "
+        f"| 2 | beta | {USUAL} | 3 of 3 | better | {best} pJ to {worst} pJ | 0.438 to 0.49 "
         "| 0.597 to 0.668 | 1.12 to 1.25 | 1 |"
     ) in text
     # 16 to 24 accumulates over 30 synapses.
@@ -415,7 +417,7 @@ def test_without_its_ledger_a_row_has_no_energy_and_no_counts() -> None:
     text = page([right("direct", 360), right("better", 372, spikes=4)])
     unknown = " | —" * 5
     assert f"| direct | 90.0 | 3.0 | — | — | 90.0{unknown} | nothing | 1 | 1/3, 2 missing |" in text
-    assert f"| {USUAL} | better, 1/3 seeds | 60.4 pJ |" in text
+    assert f"| {USUAL} | 1 of 2 | better, 1/3 seeds | 60.4 pJ |" in text
     without = page([right("direct", 360)])
     assert "energy" not in without.partition("### At a glance")[2]
 
@@ -584,9 +586,10 @@ def test_the_order_of_rows_changes_no_byte(order: list[int]) -> None:
 def test_rows_read_back_give_the_same_files(tmp_path: Path) -> None:
     rows = board_rows()
     read = [Row.from_json(row.to_json()) for row in rows]
-    told = {"teachers": [teacher()], "command": COMMAND, "suite": SUITE}
-    first = write(rows, tmp_path / "a", **told)
-    second = write(read, tmp_path / "b", **told)
+    first, second = (
+        write_board(board(found), tmp_path / name, command=COMMAND)
+        for name, found in (("a", rows), ("b", read))
+    )
     names = [f"leaderboard.{kind}" for kind in ("md", "csv", "json", "tex")]
     assert [path.name for path in first] == names
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
@@ -843,7 +846,7 @@ HOSTILE = "<script>alert(1)</script> [free](javascript:alert(1)) | \x1b[31m \u20
 def test_hostile_text_is_text_in_every_format(tmp_path: Path) -> None:
     rows = [right("direct", 360), right(f"evil {HOSTILE}", 300), wrong("bad", "failed", HOSTILE)]
     rows[0] = with_provenance(rows[0], data_notes=(HOSTILE,))
-    write(rows, tmp_path, teachers=[], command=COMMAND, suite=SUITE)
+    write_board(leaderboard(rows, suite=SUITE), tmp_path, command=COMMAND)
     for kind in ("md", "csv", "json", "tex"):
         text = (tmp_path / f"leaderboard.{kind}").read_text(encoding="utf-8")
         assert not {"\x1b", "\u202e"} & set(text)
@@ -883,7 +886,7 @@ def test_a_paper_gets_means_rounded_by_their_intervals() -> None:
     assert r"scratch & broken & alpha & -- \\" in lacking
 
 
-def test_a_line_is_believed_as_far_as_the_least_of_its_rows(tmp_path: Path) -> None:
+def test_a_line_is_believed_as_far_as_the_least_of_its_rows() -> None:
     rows = [right("direct", 360), right("direct", 364, seed=1), right("better", 372)]
     for levels, told in (
         (("published", "published"), None),
@@ -902,26 +905,70 @@ def test_a_line_is_believed_as_far_as_the_least_of_its_rows(tmp_path: Path) -> N
         trusts = {line.method: line.trust for line in board.settings[0].lines}
         assert trusts == {"direct": least, "better": "published"}
         assert {one["method"]: one["trust"] for one in records.lines(board)} == trusts
-        write(rows, tmp_path, teachers=[], command=COMMAND, suite=SUITE, mine=mine)
-        text = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
+        text = render(board, command=COMMAND)
         assert ("| trust |" in text) == (told is not None)
         assert told is None or f"| {told} |" in text
         columns = {one["key"] for one in json.loads(_page._data(board))["columns"]}
         assert ("trust" in columns) == (told is not None)
 
 
+def test_whose_rows_are_is_told_by_how_they_came_here() -> None:
+    levels: tuple[Trust, ...] = ("here", "claimed", "verified")
+    rows = [right(name, 360) for name in ("direct", "mine", "hers", "his")]
+    mine = {row.cell_id: level for row, level in zip(rows[1:], levels, strict=True)}
+    found = leaderboard(rows, suite=SUITE, mine=mine)
+    whose = {line.method: line.whose for line in found.settings[0].lines}
+    assert whose == {"direct": "published", "mine": "yours", "hers": "merged", "his": "merged"}
+    text = render(found, command=COMMAND)
+    assert "| merged | hers | 90.0" in text
+    assert "| yours | — | scratch | mine |" in text
+
+
+def test_who_lacks_seeds_and_a_second_entry_stand_behind_the_others() -> None:
+    whole = [right("direct", 300, seed=seed) for seed in range(3)]
+    whole += [right("better", 310, seed=seed) for seed in range(3)]
+    theirs, few = with_cell(right("better", 390), params={"weight": 9.0}), right("few", 380)
+    found = leaderboard([*whole, theirs, few], suite=SUITE, authors={theirs.cell_id})
+    glance = render(found, command=COMMAND).partition("### At a glance")[2].partition("###")[0]
+    told = [line.split(" | ")[0].removeprefix("| ") for line in glance.splitlines()[4:] if line]
+    assert told == ["better", "direct", "better (authors')", "few"]
+
+
+def test_options_that_are_off_where_they_usually_are_not_are_told() -> None:
+    rows = [right("direct", 300)]
+    neuron = NeuronSpec(scale_input=False, detach_reset=False)
+    off = page([with_cell(row, neuron=neuron) for row in rows])
+    assert "detach_reset no" in off
+    assert "scale_input no" in off
+    assert "compiled" not in off  # off as it usually is
+    assert "- Learning rate: one for all methods; `tune` tries others" in off
+
+
+def test_energies_are_compared_over_methods_that_one_would_take() -> None:
+    rows = [
+        right(name, correct + seed % 2, spikes=spikes, seed=seed)
+        for name, correct, spikes in (
+            *(("direct", 360, 5), ("good", 360, 4), ("broken", 90, 1)),
+            ("label_smoothing", 362, 2),
+        )
+        for seed in range(3)
+    ]
+    text = page(rows)
+    assert f"| 2 | alpha | {USUAL} | 2 of 2 | good | 60.4 pJ to 64 pJ |" in text
+    assert "| verdict | p (Holm) |" in text
+
+
 def test_ones_own_rows_are_marked_and_nothing_is_without_any(tmp_path: Path) -> None:
     rows = [right("direct", 360), right("better", 372)]
     assert "whose" not in one_seed(rows)
-    own = rows[1].cell_id
-    write(rows, tmp_path, teachers=[], command=COMMAND, suite=SUITE, mine={own})
+    marked = leaderboard(rows, suite=SUITE, mine={rows[1].cell_id: "here"})
+    write_board(marked, tmp_path, command=COMMAND)
     text = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
     assert "| yours | better | 93.0" in text
     assert "| — | direct | 90.0" in text
     assert "| yours | scratch | better | 93.0" in text
     told = list(csv.DictReader(StringIO((tmp_path / "leaderboard.csv").read_text("utf-8"))))
     assert {one["method"]: one["mine"] for one in told} == {"direct": "False", "better": "True"}
-    marked = leaderboard(rows, suite=SUITE, mine={own})
     assert {one["method"]: one["whose"] for one in records.lines(marked)} == {
         "direct": "published",
         "better": "yours",
