@@ -1,53 +1,28 @@
 """One step of distillation: what most of a run consists of."""
 
 from functools import lru_cache
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
 
+from benchmarks._networks import lesson_of, resnet20
 from harness import discovery
-from harness.contracts.inputs import Classes, Image
 from harness.contracts.method import Method
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
-from harness.training import Batch, Lesson, Student, Teacher
+from harness.training import Lesson, Student
 
 
 @lru_cache
 def _student(backend: str, timesteps: int) -> Student:
-    model: Any = discovery.load("models", "resnet20")
-    simulator: Any = discovery.load("backends", backend)
-
-    def realised(activation: object) -> nn.Module:
-        network: Any = model.build(activation, input=Image(shape=(3, 32, 32)), output=Classes(10))
-        placed: nn.Module = network.to(memory_format=torch.channels_last)
-        return placed
-
-    spiking = realised(lambda: simulator.neuron(NeuronSpec()))
-    return Student(network=spiking, timesteps=timesteps, twin=realised)
+    return resnet20(backend, NeuronSpec(), timesteps)
 
 
 @lru_cache
 def _lesson() -> Lesson:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(32, 3, 32, 32, generator=generator)
-    images = images.to(memory_format=torch.channels_last)
-    labels = torch.arange(32) % 10
-    batch = Batch(stimulus=images, labels=labels, indices=torch.arange(32), images=images)
-    teacher = Teacher(
-        network=_student("reference", 1).twin(nn.ReLU).eval(),
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-    )
-    return Lesson(
-        recipe=Recipe(epochs=1, batch_size=32, precision="bfloat16"),
-        epochs=((batch,),),
-        steps=1,
-        budget_samples=32,
-        teacher=teacher,
-        device=torch.device("cpu"),
-    )
+    recipe = Recipe(epochs=1, batch_size=32, precision="bfloat16")
+    return lesson_of(recipe, teacher=_student("reference", 1).twin(nn.ReLU))
 
 
 class Step:

@@ -33,6 +33,7 @@ from harness.contracts.neuron import NeuronSpec
 from harness.data.streaming import unaugmented
 from harness.engine import grid
 from harness.engine.grid import Axes
+from harness.engine.packed import one_line
 from harness.engine.resolve import opened, resolve
 from harness.engine.train import train
 from harness.evaluation.decisions import decide
@@ -258,7 +259,7 @@ def line(importer: Importer, network: nn.Module, images: Tensor, labels: Any, tr
     try:
         seen = importer.run(graph, images)
     except Exception as error:  # noqa: BLE001  whatever it raises is what the table is to say
-        return f"fails: {type(error).__name__}: {' '.join(str(error).split())[:70]} | | |"
+        return f"fails: {type(error).__name__}: {one_line(error)[:70]} | | |"
     decided, right = decide(seen.logits.numpy()), decide(truth.logits.numpy())
     differ = ", ".join(str(int((decided[t - 1] != right[t - 1]).sum())) for t in AFTER)
     spikes = float((seen.spikes != truth.spikes).float().mean())
@@ -290,7 +291,7 @@ def ties() -> Iterator[str]:
                 seen = importer.run(graph, 2 * torch.ones(1, 1, 1, 1))
                 counts.append(f"{int(seen.spikes.sum())} of {STEPS}")
             except Exception as error:  # noqa: BLE001  as above
-                counts.append(f"fails: {type(error).__name__}: {' '.join(str(error).split())[:60]}")
+                counts.append(f"fails: {type(error).__name__}: {one_line(error)[:60]}")
         yield f"| {importer.name} | {' | '.join(counts)} |"
 
 
@@ -342,13 +343,13 @@ def _onnx(network: nn.Module, images: Tensor, steps: int) -> Iterator[str]:
     )
 
 
-def fastest_ms(calls: Mapping[str, Callable[[], object]], *, rounds: int = 50) -> list[float]:
+def fastest_ms(calls: Mapping[str, Callable[[], object]]) -> list[float]:
     """Return the fastest pass of each in milliseconds, by turns, after a warm-up.
 
     Not the median: what else a machine does only adds, and here to all of them.
     """
     alternating(calls, 3)
-    return [1e3 * min(taken) for taken in alternating(calls, rounds).values()]
+    return [1e3 * min(taken) for taken in alternating(calls, 50).values()]
 
 
 def chips(cell: Cell, images: Tensor, labels: Any) -> Iterator[str]:

@@ -20,12 +20,12 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks._processes import ROOT, end_tidily_if_stopped, search_path
 from benchmarks._timing import LESS
+from harness import fingerprint
 
 Status = Literal["ok", "failed", "cut off", "no time"]
 DONE, SOME_FAILED, NO_DEVICE = 0, 1, 3
@@ -256,27 +256,11 @@ def environment() -> None:
                 "cuda": torch.version.cuda,
                 "python": sys.version.split()[0],
                 "cores": os.cpu_count(),
-                "commit": _commit(),
-                **{name: _installed(name) for name in PACKAGES},
+                "commit": fingerprint.git_state()[0],
+                **{name: fingerprint.installed(name) for name in PACKAGES},
             }
         )
     )
-
-
-def _commit() -> str | None:
-    asked = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
-    try:
-        git = subprocess.run(asked, check=False, capture_output=True, text=True)  # noqa: S603
-    except OSError:  # no git
-        return None
-    return git.stdout.strip() or None
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def time_ways(name: str, out: Path) -> None:
@@ -346,11 +330,11 @@ def one_graph(network: Any, setting: Any) -> Callable[[], object]:
     return graph.replay
 
 
-def median_ms(step: Callable[[], object], *, rounds: int = 7, steps: int = 20) -> float:
+def median_ms(step: Callable[[], object]) -> float:
     """Return the median over rounds of a step's milliseconds, the card's work included."""
     import torch
 
-    taken = []
+    rounds, steps, taken = 7, 20, []
     for _ in range(rounds + 2):  # two to warm up
         torch.cuda.synchronize()
         begun = time.perf_counter()

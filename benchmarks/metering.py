@@ -7,9 +7,9 @@ import torch
 from spikingjelly.activation_based import op_counter
 from torch import Tensor, nn
 
+from benchmarks._networks import batch_of, realised
 from benchmarks._timing import LESS, times_as_fast
 from harness import discovery
-from harness.contracts.inputs import Classes, Image
 from harness.contracts.neuron import NeuronSpec
 from harness.meter import measure
 
@@ -19,28 +19,19 @@ TIMESTEPS, SAMPLES, ROUNDS = 4, 16, 7
 @lru_cache
 def _network() -> nn.Module:
     """Return a firing ResNet-18 with the stem for CIFAR; asv calls ``setup`` every time."""
-    model: Any = discovery.load("models", "resnet18")
     simulator: Any = discovery.load("backends", "spikingjelly")
-    torch.manual_seed(0)
-    spiking = model.build(
-        lambda: simulator.neuron(NeuronSpec()),
-        input=Image(shape=(3, 32, 32)),
-        output=Classes(10),
-    )
-    placed: nn.Module = spiking.to(memory_format=torch.channels_last)
-    for module in placed.modules():
+    network = realised(discovery.load("models", "resnet18"), lambda: simulator.neuron(NeuronSpec()))
+    for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0  # one batch sets the statistics; fresh ones leave it silent
     with torch.no_grad():
-        placed.train()(_images(), timesteps=TIMESTEPS)
-    return placed.eval()
+        network.train()(_images(), timesteps=TIMESTEPS)
+    return network.eval()
 
 
 @lru_cache
 def _images() -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(SAMPLES, 3, 32, 32, generator=generator)
-    return images.to(memory_format=torch.channels_last)
+    return batch_of(SAMPLES).images
 
 
 def _evaluate(images: Tensor) -> Tensor:

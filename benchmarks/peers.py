@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
-from itertools import product, repeat
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,16 +27,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks import _networks
 from benchmarks._processes import answer_of, growth_mb
 from benchmarks._timing import LESS, MORE, TIMES_AS_FAST, alternating
-from harness import discovery
+from harness import discovery, fingerprint
 from harness.contracts.backend import Backend
-from harness.contracts.inputs import Classes, Image
 from harness.contracts.method import Method
 from harness.contracts.model import Output
 from harness.contracts.recipe import Precision, Recipe
 from harness.neurons.activation import activation
-from harness.training import Batch, Lesson, Student, Teacher
+from harness.training import Lesson, Student
 from harness.training.convolving import by_products
 from harness.training.lesson import autocast
 
@@ -44,7 +44,6 @@ PEERS = ("spikingjelly", "norse")
 NATIVE, PLAIN, COMPILED = "native", "ours", "ours, compiled"
 CONTENDERS = (NATIVE, PLAIN, COMPILED)
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
-CLASSES = 10
 _CONVOLUTIONS = {"aten::convolution", "aten::convolution_backward", "_Product", "_ProductBackward"}
 MANY_STEPS = 100_000  # more than anybody waits for: the schedule does not end
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -121,17 +120,13 @@ def ours(peer: str, setting: Setting, *, compiled: bool = False, side_px: int = 
 
 def realised(setting: Setting, neuron: Callable[[], nn.Module], *, side_px: int = 32) -> nn.Module:
     """Return the setting's topology with ``neuron()`` in its slots."""
-    torch.manual_seed(0)
-    network: Any = topology_of(setting).build(
-        neuron, input=Image(shape=(3, side_px, side_px)), output=Classes(CLASSES)
-    )
-    placed: nn.Module = network.to(device=setting.device, memory_format=torch.channels_last)
-    return placed
+    topology = topology_of(setting)
+    return _networks.realised(topology, neuron, side_px=side_px, device=setting.device)
 
 
 def native(peer: str, setting: Setting, like: nn.Module) -> nn.Module:
     """Return the peer's network with the weights of ``like``."""
-    made = native_of(peer).Network(topology_of(setting), classes=CLASSES)
+    made = native_of(peer).Network(topology_of(setting), classes=_networks.CLASSES)
     network: nn.Module = made.to(setting.device)
     pairs = zip(network.state_dict().values(), like.state_dict().values(), strict=True)
     for value, ours in pairs:
@@ -141,25 +136,13 @@ def native(peer: str, setting: Setting, like: nn.Module) -> nn.Module:
     return network
 
 
-def batch_of(setting: Setting, *, side_px: int = 32) -> Batch:
-    """Return random images and labels."""
-    chance = torch.Generator().manual_seed(0)
-    images = torch.rand(setting.batch, 3, side_px, side_px, generator=chance)
-    images = images.to(setting.device, memory_format=torch.channels_last)
-    indices = torch.arange(setting.batch, device=setting.device)
-    return Batch(stimulus=images, labels=indices % CLASSES, indices=indices, images=images)
-
-
 def lesson_of(setting: Setting, precision: Precision) -> Lesson:
     """Return a lesson of the same batch, over and over."""
-    teacher = Teacher(network=realised(setting, nn.ReLU).eval(), mean=(0.5,) * 3, std=(0.25,) * 3)
-    return Lesson(
-        recipe=Recipe(epochs=1, batch_size=setting.batch, precision=precision, learning_rate=0.01),
-        epochs=(repeat(batch_of(setting), MANY_STEPS),),
+    return _networks.lesson_of(
+        Recipe(epochs=1, batch_size=setting.batch, precision=precision, learning_rate=0.01),
+        teacher=realised(setting, nn.ReLU),
         steps=MANY_STEPS,
-        budget_samples=MANY_STEPS * setting.batch,
-        teacher=teacher,
-        device=torch.device(setting.device),
+        device=setting.device,
     )
 
 
@@ -227,7 +210,7 @@ def gradients_apart(
     torch.set_default_dtype(dtype)
     try:
         few = replace(setting, batch=4, device="cpu")
-        batch = batch_of(few, side_px=8)
+        batch = _networks.batch_of(few.batch, side_px=8)
         network = ours(peer, few, compiled=compiled, side_px=8)
         theirs = native(peer, few, network)
         answers: tuple[Tensor, Tensor] = (
@@ -378,11 +361,9 @@ def where(setting: Setting) -> str:
     """Return the device in words."""
     if setting.device == "cuda":
         return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    own_bf16 = any("avx512_bf16" in line or "amx_bf16" in line for line in lines)
-    return (names or [platform.processor()])[0] + (
+    here = fingerprint.processor()
+    own_bf16 = {"avx512_bf16", "amx_bf16"} & {*here.get("instructions", "").split()}
+    return (here.get("processor") or platform.processor()) + (
         "" if own_bf16 else "; no instructions for bfloat16, so its times say nothing"
     )
 

@@ -2,19 +2,16 @@
 
 import sys
 from functools import lru_cache
-from typing import Any
 
 import torch
-from torch import nn
 from torch.nn.functional import cross_entropy
 
+from benchmarks._networks import lesson_of, resnet20
 from benchmarks._processes import answer_of, peak_mb
 from benchmarks._timing import LESS, TIMES_AS_MUCH
-from harness import discovery
-from harness.contracts.inputs import Classes, Image
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.recipe import Recipe
-from harness.training import Batch, Lesson, Student, descend
+from harness.training import Lesson, Student, descend
 from harness.training.rate import by_rate
 
 SAMPLES = 64
@@ -22,33 +19,12 @@ SAMPLES = 64
 
 @lru_cache
 def _student(timesteps: int) -> Student:
-    model: Any = discovery.load("models", "resnet20")
-    simulator: Any = discovery.load("backends", "spikingjelly")
-
-    def realised(activation: object) -> nn.Module:
-        network: Any = model.build(activation, input=Image(shape=(3, 32, 32)), output=Classes(10))
-        placed: nn.Module = network.to(memory_format=torch.channels_last)
-        return placed
-
-    spiking = realised(lambda: simulator.neuron(NeuronSpec(scale_input=False)))
-    return Student(network=spiking, timesteps=timesteps, twin=realised)
+    return resnet20("spikingjelly", NeuronSpec(scale_input=False), timesteps)
 
 
 @lru_cache
 def _lesson() -> Lesson:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(SAMPLES, 3, 32, 32, generator=generator)
-    images = images.to(memory_format=torch.channels_last)
-    labels, indices = torch.arange(SAMPLES) % 10, torch.arange(SAMPLES)
-    batch = Batch(stimulus=images, labels=labels, indices=indices, images=images)
-    return Lesson(
-        recipe=Recipe(epochs=1, batch_size=SAMPLES),
-        epochs=((batch,),),
-        steps=1,
-        budget_samples=SAMPLES,
-        teacher=None,
-        device=torch.device("cpu"),
-    )
+    return lesson_of(Recipe(epochs=1, batch_size=SAMPLES))
 
 
 def spend(gradient: str, timesteps: int) -> None:

@@ -396,6 +396,7 @@ GLUE = {
     "harness.engine.canary": "compares code with code; held by its own tests",
     "harness.engine.cell": "one stage after the other",
     "harness.engine.checkpoints": "whose checkpoint it is; what goes on ends at the same bits",
+    "harness.engine.compare": "says whether plain values are alike; held by its own tests",
     "harness.engine.freshness": "judges rows",
     "harness.engine.grid": "names data sets",
     "harness.engine.jobs": "what a process is told",

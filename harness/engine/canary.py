@@ -26,6 +26,7 @@ from harness.contracts.schema_2 import FIRST
 from harness.contracts.task import Driven
 from harness.contracts.values import to_plain
 from harness.data.streaming import some, unaugmented
+from harness.engine.compare import alike
 from harness.engine.measure import TeacherVerdict, measure
 from harness.engine.proofs import PARTS
 from harness.engine.resolve import opened, opened_for, resolve
@@ -82,7 +83,9 @@ def _canary(cell: Cell, splits: Splits[Any], data_root: Path | None) -> Canary:
 def differing(then: Canary, now: Canary, stage: Stage, /) -> tuple[str, ...]:
     """Return the parts of ``stage`` that are not the same but for rounding."""
     return tuple(
-        name for name in PARTS[stage] if not _alike(getattr(then, name), getattr(now, name))
+        name
+        for name in PARTS[stage]
+        if not alike(getattr(then, name), getattr(now, name), within=_TOLERANCE)
     )
 
 
@@ -179,14 +182,3 @@ def _numbers(plain: Any) -> Iterator[int | float | str]:
 
 def _hash(plain: Any) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _alike(then: Any, now: Any) -> bool:
-    """Return whether two plain values are the same, floats but for rounding."""
-    if isinstance(then, float) and isinstance(now, float):
-        return abs(then - now) <= _TOLERANCE * max(1.0, abs(then))
-    if isinstance(then, dict) and isinstance(now, dict):
-        return then.keys() == now.keys() and all(_alike(then[key], now[key]) for key in then)
-    if isinstance(then, list | tuple) and isinstance(now, list | tuple):
-        return len(then) == len(now) and all(map(_alike, then, now))
-    return bool(then == now)

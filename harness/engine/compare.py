@@ -140,20 +140,22 @@ def unlike(then: Row, now: Row, /) -> list[str]:
     names = [
         name
         for name in (*ours, *theirs)
-        if name not in TIMES and not _alike(ours.get(name), theirs.get(name))
+        if name not in TIMES and not alike(ours.get(name), theirs.get(name), within=_ROUNDING)
     ]
     status = ["status"] if then.status != now.status else []
     ledger = ["ledger"] if then.ledger != now.ledger else []
     return [*status, *dict.fromkeys(names), *ledger]
 
 
-def _alike(ours: Any, theirs: Any) -> bool:
+def alike(ours: Any, theirs: Any, /, *, within: float) -> bool:
+    """Return whether two plain values are the same, floats but for ``within`` of 1 or of them."""
+    same = partial(alike, within=within)
     if isinstance(ours, float) and isinstance(theirs, float):
-        return math.isclose(ours, theirs, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+        return math.isclose(ours, theirs, rel_tol=within, abs_tol=within)
     if isinstance(ours, dict) and isinstance(theirs, dict):
-        return ours.keys() == theirs.keys() and all(_alike(ours[k], theirs[k]) for k in ours)
+        return ours.keys() == theirs.keys() and all(same(ours[k], theirs[k]) for k in ours)
     if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple):
-        return len(ours) == len(theirs) and all(map(_alike, ours, theirs))
+        return len(ours) == len(theirs) and all(map(same, ours, theirs))
     return bool(ours == theirs)
 
 

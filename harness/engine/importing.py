@@ -26,6 +26,7 @@ from harness.engine.cell import keep, prepared, weights_of
 from harness.engine.freshness import remember
 from harness.engine.jobs import Conditions, Order
 from harness.engine.measure import measure
+from harness.engine.packed import one_line
 from harness.engine.provenance import provenance
 from harness.engine.resolve import Resolved, resolve
 from harness.engine.teachers import cell_of
@@ -246,5 +247,4 @@ def _load_checkpoint(network: nn.Module, file: Path, model: str) -> None:
     try:
         network.load_state_dict(state)
     except (RuntimeError, AttributeError) as error:
-        words = " ".join(str(error).split())[:300]
-        raise SpecError(f"{file} holds no weights of {model}: {words}") from error
+        raise SpecError(f"{file} holds no weights of {model}: {one_line(error)}") from error
