@@ -92,7 +92,7 @@ _LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_
 
 
 def differences(then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Return in words how two environments or processors differ; empty if they do not."""
+    """Return in words how two sets of versions differ; empty if they do not."""
     return "; ".join(
         f"made with {name} {then[name]}, here {now.get(name, 'without')}"
         if name in then

@@ -38,8 +38,8 @@ def torch_seed(seed: int, purpose: str) -> int:
     return int(stream(seed, purpose).integers(2**63))
 
 
-def torch_stream(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+def torch_stream(seed: int, purpose: str) -> torch.Generator:
     """Return torch's generator for one purpose."""
     import torch  # the command line lists and plans without it
 
-    return torch.Generator(device).manual_seed(torch_seed(seed, purpose))
+    return torch.Generator().manual_seed(torch_seed(seed, purpose))

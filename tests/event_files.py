@@ -1,6 +1,11 @@
 """Recordings written as their publishers write them, so that the very readers are exercised."""
 
+import multiprocessing
+import os
+import signal
 import struct
+import time
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +14,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+
+from harness.data.events.recording import Recording
 
 FIELDS = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
 
@@ -94,6 +101,20 @@ def write_aedat4(path: Path, events: NDArray[Any]) -> None:
     content = b"#!AER-DAT4.0\r\n" + struct.pack("<I", len(head)) + head
     content += struct.pack("<iII", 0, len(packet) + 4, len(packet)) + packet
     path.write_bytes(content)
+
+
+def kill_the_builder(_recording: Recording, _content: bytes, /) -> NDArray[Any]:
+    """Once two workers are in the folder ``WORKERS``, end the process that they work for."""
+    workers, builder = Path(os.environ["WORKERS"]), multiprocessing.parent_process()
+    assert builder is not None
+    assert builder.pid is not None
+    (workers / str(os.getpid())).touch()
+    while len(list(workers.iterdir())) < 2:
+        time.sleep(0.01)
+    with suppress(ProcessLookupError):  # the other worker was faster
+        os.kill(builder.pid, signal.SIGKILL)
+    time.sleep(60)
+    raise AssertionError("a worker has outlived its builder")
 
 
 def nmnist_under(root: Path, *, train: int = 10, test: int = 1, events: int = 60) -> Path:

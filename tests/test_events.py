@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import wraps
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -27,11 +28,12 @@ from tonic.transforms import Downsample, ToFrame
 from harness.contracts.errors import DataError, SpecError
 from harness.data.events import Framing, Recording, cached_frames, frames
 from harness.data.events import cache as cache_module
+from harness.data.events.cache import Decoder
+from harness.data.events.framing import Events
 from suites.datasets import cifar10_dvs, digits_events, dvs_gesture, nmnist
 from suites.datasets._events import EventSet, Found
 from suites.datasets._events_formats import (
     aedat4,
-    dvs128_aedat2,
     gesture_aedat3,
     gesture_npy,
     nmnist_bin,
@@ -42,6 +44,7 @@ from tests.event_files import (
     FIELDS,
     cifar10_dvs_under,
     gestures_under,
+    kill_the_builder,
     nmnist_under,
     noise,
     tonic_gestures_under,
@@ -185,12 +188,19 @@ def test_a_framing_that_means_nothing_is_refused(wrong: dict[str, Any], name: st
 # Readers.
 
 
+def unturned(recording: Recording, content: bytes, /) -> NDArray[Any]:
+    """Read a DVS128's AEDAT 2.0 as CIFAR10-DVS is, and turn it back."""
+    events = read_cifar10_dvs(recording, content)
+    events["x"], events["y"] = events["y"].copy(), events["x"].copy()
+    return events
+
+
 @pytest.mark.parametrize(
     ("write", "decode", "side", "coarse"),
     [
         (write_nmnist_bin, nmnist_bin, 34, 1),
         (write_gesture_npy, gesture_npy, 128, 1000),
-        (write_aedat2, dvs128_aedat2, 128, 1),
+        (write_aedat2, unturned, 128, 1),
         (write_aedat3, gesture_aedat3, 128, 1),
     ],
 )
@@ -252,7 +262,11 @@ def test_addresses_checksums_and_sensors_are_tonics() -> None:
 
 @pytest.mark.parametrize(
     ("decode", "write"),
-    [(nmnist_bin, write_nmnist_bin), (dvs128_aedat2, write_aedat2), (gesture_aedat3, write_aedat3)],
+    [
+        (nmnist_bin, write_nmnist_bin),
+        (read_cifar10_dvs, write_aedat2),
+        (gesture_aedat3, write_aedat3),
+    ],
 )
 def test_a_recording_cut_short_is_an_error_that_names_it(
     decode: Callable[[Recording, bytes], NDArray[Any]],
@@ -268,7 +282,7 @@ def test_a_recording_cut_short_is_an_error_that_names_it(
         read(decode, path)
 
 
-@pytest.mark.parametrize("decode", [gesture_npy, dvs128_aedat2, gesture_aedat3, aedat4])
+@pytest.mark.parametrize("decode", [gesture_npy, read_cifar10_dvs, gesture_aedat3, aedat4])
 def test_a_recording_of_another_format_is_an_error_that_names_it(
     decode: Callable[[Recording, bytes], NDArray[Any]], tmp_path: Path
 ) -> None:
@@ -282,7 +296,7 @@ def test_a_recording_of_another_format_is_an_error_that_names_it(
     ("write", "decode", "byte", "mark"),
     [
         # Bit 15 of a big-endian address: one of a DVS128's marks of synchronisation.
-        (write_aedat2, dvs128_aedat2, 2, 0x80),
+        (write_aedat2, unturned, 2, 0x80),
         # Bit 0 of a polarity event is clear if it was invalidated.
         (write_aedat3, gesture_aedat3, 0, 0x01),
     ],
@@ -322,7 +336,7 @@ def test_pickles_are_not_opened(tmp_path: Path) -> None:
 @pytest.mark.skipif(not RECORDINGS.is_dir(), reason="no events/recordings under SNN_DISTILL_DATA")
 class TestRealRecordings:
     def test_a_dvs128_recording_is_read_upright(self) -> None:
-        events = read(dvs128_aedat2, RECORDINGS / "dvs128_walking_a.aedat")
+        events = read(unturned, RECORDINGS / "dvs128_walking_a.aedat")
         assert len(events) == 19_182
         assert events["t"][-1] - events["t"][0] == 48_193_156 - 41_306_606
         # A person walks by: taller than wide.
@@ -391,6 +405,17 @@ def built(recordings: list[Recording], **changed: Any) -> NDArray[np.uint8]:
         "workers": 1,
     } | changed
     return cached_frames(recordings, **options)
+
+
+def doing(act: Callable[[], None]) -> Decoder:
+    """Return a reader that first does ``act``; to the cache it is the usual one."""
+
+    @wraps(nmnist_bin)
+    def decode(recording: Recording, content: bytes, /) -> Events:
+        act()
+        return nmnist_bin(recording, content)
+
+    return decode
 
 
 def refuse(recording: Recording, content: bytes, /) -> NDArray[Any]:
@@ -484,23 +509,28 @@ def test_a_build_that_fails_leaves_nothing_and_can_be_repeated(
 def test_an_interrupted_build_leaves_nothing_and_can_be_repeated(
     recordings: list[Recording], cache: Path
 ) -> None:
-    def interrupt(_done: int, _all: int) -> None:
-        raise KeyboardInterrupt
+    left = iter(range(70))
+
+    def interrupt() -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
 
     many = recordings * 20  # 140: three jobs, and one of them is done
     with pytest.raises(KeyboardInterrupt):
-        built(many, report=interrupt)
+        built(many, decode=doing(interrupt))
     assert not [each for each in cache.iterdir() if each.suffix != ".lock"]
     assert len(built(many)) == 140
 
 
 def test_what_a_killed_builder_left_is_never_used_and_is_cleared(
-    recordings: list[Recording], cache: Path, tmp_path: Path
+    recordings: list[Recording], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = recordings * 20
-    assert in_a_process(_killed, many, tmp_path / "workers", 2) == -signal.SIGKILL
+    (workers := tmp_path / "workers").mkdir()
+    monkeypatch.setenv("WORKERS", str(workers))
+    assert in_a_process(_built_by_killers, many) == -signal.SIGKILL
     # Nobody told the workers; they must not stay, nor write on.
-    wait_until(lambda: not any(map(runs, map(int, (tmp_path / "workers").read_text().split()))))
+    wait_until(lambda: not any(runs(int(each.name)) for each in workers.iterdir()))
     assert len(list(cache.glob(".test-*.partial"))) == 1
     assert not list(cache.glob("*.npy"))
     assert len(built(many)) == 140
@@ -532,12 +562,8 @@ def runs(process: int) -> bool:
     return state not in "XZ"
 
 
-def _killed(recordings: list[Recording], note: Path, workers: int) -> None:
-    def die(_done: int, _all: int) -> None:
-        note.write_text(" ".join(str(each.pid) for each in multiprocessing.active_children()))
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    built(recordings, report=die, workers=workers)
+def _built_by_killers(recordings: list[Recording]) -> None:
+    built(recordings, decode=kill_the_builder, workers=2)
 
 
 def test_who_waited_for_a_builder_that_was_killed_builds(
@@ -561,12 +587,12 @@ def test_who_waited_for_a_builder_that_was_killed_builds(
 
 
 def _killed_when_told(recordings: list[Recording], begun: Any, may_die: Any) -> None:
-    def die(_done: int, _all: int) -> None:
+    def die() -> None:
         begun.set()
         may_die.wait(10)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    built(recordings, report=die)
+    built(recordings, decode=doing(die))
 
 
 def test_where_nothing_can_be_locked_two_build_and_neither_disturbs_the_other(
@@ -577,11 +603,12 @@ def test_where_nothing_can_be_locked_two_build_and_neither_disturbs_the_other(
 
     inner: list[NDArray[np.uint8]] = []
 
-    def build_too(_done: int, _all: int) -> None:
-        inner.append(built(recordings))
+    def build_too() -> None:
+        if not inner:
+            inner.append(built(recordings))
 
     monkeypatch.setattr("fcntl.flock", no_locks)
-    outer = built(recordings, report=build_too)
+    outer = built(recordings, decode=doing(build_too))
     assert np.array_equal(outer, inner[0])
     assert len(list(cache.glob("*.npy"))) == 1
     assert not list(cache.glob(".test-*.partial"))
@@ -596,16 +623,16 @@ def test_two_builders_at_once_build_once(recordings: list[Recording], cache: Pat
     for one in both:
         one.join()
     assert [one.exitcode for one in both] == [0, 0]
-    assert counted.value == 1
+    assert counted.value == len(recordings)
     assert len(list(cache.glob("*.npy"))) == 1
 
 
 def _counted(recordings: list[Recording], counted: Any) -> None:
-    def note(done: int, everything: int) -> None:
+    def note() -> None:
         with counted.get_lock():
-            counted.value += done == everything
+            counted.value += 1
 
-    built(recordings, report=note)
+    built(recordings, decode=doing(note))
 
 
 @pytest.mark.parametrize("call", ["posix_fallocate", "pwrite", "fsync"])
@@ -648,12 +675,12 @@ import sys
 from pathlib import Path
 
 from harness.data.events import Framing, Recording, cached_frames
-from suites.datasets._events_formats import dvs128_aedat2
+from suites.datasets._events_formats import cifar10_dvs
 
 framing = Framing(timesteps=2, sensor=(128, 128), size=(128, 128), by="count")
 found = [Recording(name=path.name, path=path) for path in sorted(Path(sys.argv[1]).iterdir())]
 for times in (1, 8):
-    cached_frames(found * times, decode=dvs128_aedat2, framing=framing, name="peak", workers=1)
+    cached_frames(found * times, decode=cifar10_dvs, framing=framing, name="peak", workers=1)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -882,8 +909,8 @@ def test_a_recording_that_the_split_does_not_know_is_refused(tmp_path: Path) -> 
 
 def test_cifar10_dvs_exchanges_the_axes_of_a_sensor_on_its_side(tmp_path: Path) -> None:
     folder = cifar10_dvs_under(tmp_path, cifar10_dvs.CLASSES, numbers=range(8, 20))
-    path = next((folder / "cat").iterdir())
-    events = read(dvs128_aedat2, path)
+    path = folder / "cat" / "cifar10_cat_8.aedat"
+    write_aedat2(path, events := noise(50, side=128))
     turned = cifar10_dvs.find(tmp_path).decode(recording(path), path.read_bytes())
     assert np.array_equal(turned["x"], events["y"])
     assert np.array_equal(turned["y"], events["x"])

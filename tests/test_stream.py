@@ -15,13 +15,7 @@ from harness.contracts.recipe import Recipe
 from harness.data.augmentation import augment
 from harness.data.batches import Feed, limited
 from harness.data.encoding import direct
-from harness.data.streaming import (
-    Position,
-    Sampler,
-    Stream,
-    batches_for,
-    unaugmented,
-)
+from harness.data.streaming import Sampler, Stream, batches_for, unaugmented
 from harness.engine.train import lesson_of
 from harness.seeds import torch_stream
 from suites.datasets.imagenet import DATASET
@@ -127,24 +121,6 @@ def test_the_order_is_the_feeds() -> None:
 def test_what_cannot_be_sampled_is_refused(change: dict[str, int], word: str) -> None:
     with pytest.raises(SpecError, match=word):
         Sampler(**({"samples": 8, "batch_size": 2, "seed": 0} | change))
-
-
-@pytest.mark.parametrize("stopped", [0, 1, 4, 5, 7])
-def test_training_goes_on_where_it_stopped(stopped: int) -> None:
-    def follow(position: Position, count: int) -> tuple[list[list[list[int]]], Position]:
-        seen: list[list[list[int]]] = []
-        for (_, images, labels), after in stream().since(position):  # 5 batches an epoch
-            if len(seen) == count:
-                break
-            seen.append([reds(images), greens(images), labels.tolist()])
-            position = after
-        return seen, position
-
-    whole, _ = follow(Position(), 9)
-    before, kept = follow(Position(), stopped)
-    rest, _ = follow(kept, 9 - stopped)
-    assert before + rest == whole
-    assert kept == Position(epoch=stopped // 5, batch=stopped % 5)
 
 
 # The stream

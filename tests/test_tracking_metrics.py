@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.contracts.errors import SpecError
+from harness.data.preview import corners_of
 from harness.evaluation import tracking as measures
 from harness.evaluation.tracking import FAILED, SKIPPED, STARTED, TRACKED, Run
 
@@ -68,7 +69,7 @@ def test_boxes_that_only_touch_and_empty_ones_share_nothing() -> None:
 
 def test_overlap_with_a_polygon_is_exact() -> None:
     box = np.array([[0.0, 0, 4, 4]])
-    assert measures.polygon_overlaps(box, measures.corners_of(box)).tolist() == [1.0]
+    assert measures.polygon_overlaps(box, corners_of(box[0])[None]).tolist() == [1.0]
     # A square on its tip, half the box's area and inside it: 8 of 16.
     tip = np.array([[2.0, 0, 4, 2, 2, 4, 0, 2]])
     assert measures.polygon_overlaps(box, tip).tolist() == [0.5]
@@ -84,7 +85,7 @@ def test_a_polygon_starts_a_tracker_as_a_box_of_its_own_area() -> None:
     # Bounding box 4 x 4, area 8 of 16: sides 4 sqrt(1/2), around (2, 2).
     assert box == pytest.approx([2 - math.sqrt(2)] * 2 + [math.sqrt(8)] * 2, rel=1e-12)
     upright = np.array([3.0, 1, 5, 2])
-    assert measures.box_of(measures.corners_of(upright[None])[0]).tolist() == upright.tolist()
+    assert measures.box_of(corners_of(upright)).tolist() == upright.tolist()
 
 
 def test_accuracy_leaves_out_burn_in_failures_and_skipped_frames() -> None:

@@ -20,7 +20,8 @@ from harness.contracts.inputs import Classes, Pair
 from harness.contracts.neuron import NeuronSpec
 from harness.contracts.task import Driven, Task
 from harness.data.frames import Frames
-from harness.evaluation.tracking import FAILED, SKIPPED, STARTED, TRACKED, corners_of
+from harness.data.preview import corners_of
+from harness.evaluation.tracking import FAILED, SKIPPED, STARTED, TRACKED
 from harness.training.losses.boxes import STRIDE_PX
 from suites.models._siamese import SiamFCpp
 from suites.tasks._siamese import Follower
@@ -254,7 +255,8 @@ def test_other_samples_are_refused() -> None:
 
 
 def polygons(samples: Samples) -> Samples:
-    return Samples(inputs=samples.inputs, labels=corners_of(samples.labels), groups=samples.groups)
+    labels = np.stack([*map(corners_of, samples.labels)])
+    return Samples(inputs=samples.inputs, labels=labels, groups=samples.groups)
 
 
 def test_a_perfect_network_is_never_reset(tmp_path: Path) -> None:
@@ -287,8 +289,8 @@ def test_a_lost_tracker_is_started_again_five_frames_after(tmp_path: Path) -> No
 
 
 def test_who_fails_at_once_has_an_expected_overlap_of_nothing_and_who_never_does_all() -> None:
-    truth = corners_of(np.tile([10.0, 10, 10, 10], (400, 1)))
     boxes = np.tile([10.0, 10, 10, 10], (400, 1))
+    truth = np.stack([*map(corners_of, boxes)])
     never = np.column_stack([boxes, [STARTED, *[TRACKED] * 399]])
     assert RESETS.score(never, truth, None).value == 1.0
     assert RESETS.score(never, truth, None).further["accuracy"] == 1.0

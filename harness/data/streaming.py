@@ -1,12 +1,12 @@
 """Batches from a data set that is too large for memory, read by worker processes.
 
-As in ``feed``, what comes when depends on seed and epoch alone. How many processes read,
-and over how many machines an epoch is spread, changes nothing in which samples make up a
-batch or how each is cut. Reading can start in the middle of an epoch.
+As in ``harness.data.batches``, what comes when depends on seed and epoch alone. How many
+processes read, and over how many machines an epoch is spread, changes nothing in which
+samples make up a batch or how each is cut.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -29,14 +29,6 @@ from harness.seeds import stream, torch_stream
 # The one augmentation that a source does itself, while it reads.
 RESIZED_CROP = "resized_crop"
 _FEW = 64  # fewer samples than this are read faster than processes start
-
-
-@dataclass(frozen=True, kw_only=True)
-class Position:
-    """Where in a training the next batch is. All that has to be kept to go on from there."""
-
-    epoch: int = 0
-    batch: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,20 +69,14 @@ class Sampler:
         """Return the number of batches in an epoch."""
         return self.samples // self.together
 
-    def batches(self, epoch: int, /, *, start: int = 0) -> Iterator[NDArray[np.int64]]:
-        """Yield this process's share of each batch, from batch ``start`` on."""
+    def batches(self, epoch: int, /) -> Iterator[NDArray[np.int64]]:
+        """Yield this process's share of each batch."""
         chance = torch_stream(self.seed, f"order/{epoch}")
         order = torch.randperm(self.samples, generator=chance).numpy()
         share = share_of(self.together, self.rank, self.world_size)
-        for number in range(start, len(self)):
+        for number in range(len(self)):
             first = number * self.together
             yield order[first : first + self.together][share]
-
-    def after(self, position: Position, /) -> Position:
-        """Return the position once the batch at ``position`` is done."""
-        if position.batch + 1 < len(self):
-            return replace(position, batch=position.batch + 1)
-        return Position(epoch=position.epoch + 1)
 
 
 class Stream:
@@ -128,25 +114,18 @@ class Stream:
         """Return the number of batches in an epoch."""
         return len(self.sampler)
 
-    def epoch(self, number: int, /, *, start: int = 0) -> Iterator[Seen]:
-        """Yield the batches of one epoch, from batch ``start`` on; epochs count from 0."""
+    def epoch(self, number: int, /) -> Iterator[Seen]:
+        """Yield the batches of one epoch; epochs count from 0."""
         seed, rank = self.sampler.seed, self.sampler.rank
         source = self._source
         if isinstance(source, Renewed):
             source = source.renewed(number, seed=seed)
         read = _Reader(source, seed=seed, epoch=number if self._crops else None)
-        batches = self.sampler.batches(number, start=start)
-        for step, batch in enumerate(_read(read, batches, self._workers, self._device), start):
+        batches = self.sampler.batches(number)
+        for step, batch in enumerate(_read(read, batches, self._workers, self._device)):
             chance = torch_stream(seed, f"augmentation/{number}/{step}/{rank}")
             images = self._augmentation(batch.pixels.permute(0, 3, 1, 2), chance)
             yield Seen(batch.places, images.to(self._dtype), batch.labels)
-
-    def since(self, position: Position, /) -> Iterator[tuple[Seen, Position]]:
-        """Yield batches for ever from ``position`` on, each with the position after it."""
-        while True:
-            for seen in self.epoch(position.epoch, start=position.batch):
-                position = self.sampler.after(position)
-                yield seen, position
 
 
 def batches_for(
@@ -306,7 +285,7 @@ def _as_it_is(batch: object) -> object:
 
 
 def _limited(source: Source, count: int | None) -> Source:
-    """Return what ``feed.limited`` would choose."""
+    """Return what ``batches.limited`` would choose."""
     places = Samples(inputs=np.arange(len(source)), labels=source.labels)
     return source if count is None else source.take(limited(places, count).inputs.astype(np.int64))
 

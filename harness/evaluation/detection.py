@@ -82,18 +82,6 @@ def ranked(
     return Ranked(positive=positive.astype(np.float64), video=videos[order], ends=last[found])
 
 
-def average_precision(
-    scores: NDArray[Any],  # [F]
-    positive: Mask,  # [F]
-    /,
-    *,
-    calibrated: bool = False,
-) -> float:
-    """Return one class's average precision over frames, NaN without a positive one."""
-    one = np.zeros(len(scores), dtype=np.int64)
-    return ranked(scores, positive, one).precision(np.ones(1), calibrated=calibrated)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Detection:
     """The mean of a figure over classes.
@@ -101,13 +89,11 @@ class Detection:
     Attributes:
         value: In [0, 1].
         interval: At 95 %, over videos; the value itself where there is one video.
-        by_class: ``[K]``; NaN for a class of no frame.
         videos: How many were drawn from.
     """
 
     value: float
     interval: Interval
-    by_class: Numbers
     videos: int
 
 
@@ -167,7 +153,7 @@ def _detection(
     """Return the mean over classes, with the interval of what other draws of videos give."""
     mean = float(np.nanmean(values))
     again = (figures(drawn) for drawn in _draws(videos, resamples, seed))
-    return Detection(value=mean, interval=_percentiles(again, mean), by_class=values, videos=videos)
+    return Detection(value=mean, interval=_percentiles(again, mean), videos=videos)
 
 
 def class_mean_recall(

@@ -54,13 +54,11 @@ class Exits:
     Attributes:
         threshold: In the rule's own unit.
         steps: ``[N]``; 1 to T.
-        predictions: ``[N]``; the decision at that step.
-        accuracy: Of these.
+        accuracy: Of the decisions at these.
     """
 
     threshold: float
     steps: Integers
-    predictions: Integers
     accuracy: Accuracy
 
     @property
@@ -266,10 +264,5 @@ def _steps(
 def _exits(judged: _Judged, threshold: float) -> Exits:
     samples = np.arange(len(judged.labels))
     steps = _steps(judged, threshold)
-    predictions = judged.predictions[steps - 1, samples]
-    return Exits(
-        threshold=threshold,
-        steps=steps,
-        predictions=predictions,
-        accuracy=accuracy_of(predictions == judged.labels),
-    )
+    right = judged.predictions[steps - 1, samples] == judged.labels
+    return Exits(threshold=threshold, steps=steps, accuracy=accuracy_of(right))

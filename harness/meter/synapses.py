@@ -219,12 +219,16 @@ def _activations(trace: Trace, call: Operator, left: Tensor, right: Tensor) -> N
     for value in (left, right):
         used(trace, value)
     trace.observe(entry, entry.operand, left)
-    entry.partner = entry.partner or Operand()
-    trace.observe(entry, entry.partner, right)
+    _observe_partner(trace, entry, right)
     _count_pairs(trace, now, left, right, row_axis)
     batched = left.ndim == right.ndim == 3 or (row_axis and call.output.ndim)
     where = (row_axis, *map(plain, call.output.shape[1:])) if batched else None
     noted(trace, call, where)
+
+
+def _observe_partner(trace: Trace, entry: Entry, value: Tensor) -> None:
+    entry.partner = entry.partner or Operand()
+    trace.observe(entry, entry.partner, value)
 
 
 def _rows(trace: Trace, left: Tensor, right: Tensor) -> Axis:
@@ -283,8 +287,7 @@ def _correlation(trace: Trace, call: Operator) -> None:
     for operand in (value, kernel):
         used(trace, operand)
     trace.observe(entry, entry.operand, value)
-    entry.partner = entry.partner or Operand()
-    trace.observe(entry, entry.partner, kernel)
+    _observe_partner(trace, entry, kernel)
     ones, others = nonzero(value).double(), nonzero(kernel).double()
 
     def meeting(left: Tensor, right: Tensor) -> Tensor:
@@ -330,8 +333,7 @@ def attention(trace: Trace, call: Operator) -> None:
     scores = trace.here("attention", "product")
     now = opened(trace, scores, query, [query, key])
     trace.observe(scores, scores.operand, query)
-    scores.partner = scores.partner or Operand()
-    trace.observe(scores, scores.partner, key)
+    _observe_partner(trace, scores, key)
     _count_pairs(trace, now, heads[0], heads[1].transpose(1, 2), row_axis)
     shares = query.shape[:3].numel() * key.shape[2] // (now.steps * trace.samples)
     now.fixed["mac"] = query.numel() // (now.steps * trace.samples)  # the scale
@@ -340,8 +342,7 @@ def attention(trace: Trace, call: Operator) -> None:
     mixed = trace.here("attention_values", "product")
     then = opened(trace, mixed, query, [query, value])
     mixed.operand.observe(torch.tensor([0.25, 0.75]))  # shares are analog by construction
-    mixed.partner = mixed.partner or Operand()
-    trace.observe(mixed, mixed.partner, value)
+    _observe_partner(trace, mixed, value)
     everything = torch.ones(1, device=value.device).expand(*heads[0].shape[:2], key.shape[2])
     _count_pairs(trace, then, everything, heads[2], row_axis)
     noted(trace, call, (*axes[:-1], plain(call.output.shape[-1])))

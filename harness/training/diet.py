@@ -5,10 +5,10 @@ and leakage and threshold optimization", IEEE TNNLS 34(6), 2023, arXiv 2008.0365
 
 It is a module for slots and no ``kind`` of ``NeuronSpec``. A specification says in numbers,
 before training, what a simulator's neuron does; here the two numbers are weights, the
-threshold is found in data, the leak starts at 1, which no ``tau`` is, the reset is not leaked
-and the surrogate depends on ``v / threshold``. No simulator has such a neuron. What each of
-them decides, as in every other network here, is where a neuron fires and with what
-derivative: a step here is one step from rest of the simulator's own integrator.
+threshold is found in data, the leak starts at 1, which no ``tau`` is, and the surrogate
+depends on ``v / threshold``. No simulator has such a neuron. What each of them decides, as in
+every other network here, is where a neuron fires and with what derivative: a step here is one
+step from rest of the simulator's own integrator.
 """
 
 from typing import Any
@@ -32,11 +32,17 @@ class DietNeuron(SpikingLayer):
 
     From ``v = 0`` on, with ``s`` the spikes, and ``u = v / threshold``,
 
-        v[t] = leak v[t-1] - threshold s[t-1] + x[t],      s[t] = 1 if u[t] >= 1 else 0
+        v[t] = leak (v[t-1] - threshold s[t-1]) + x[t],    s[t] = 1 if u[t] >= 1 else 0
         ds/du = height max(0, 1 - |u - 1|)
 
     The spike in the reset is left out of the gradient and the threshold there is not, so
-    ``dv[t]/dthreshold`` has ``-s[t-1]``, and ``ds/dthreshold = -u/threshold ds/du``.
+    ``dv[t]/dthreshold`` has ``-leak s[t-1]``, and ``ds/dthreshold = -u/threshold ds/du``. The
+    paper leaks no reset, ``leak v[t-1] - threshold s[t-1]``: the same at ``leak = 1``.
+
+    Gradients of the two weights are divided by the root of how many neurons and steps they are
+    sums over (as Esser et al., ICLR 2020, section 2.2, divide that of a quantiser's step). The
+    authors' Adam is blind to such a factor; SGD carries a threshold out of reach in one step
+    without it.
 
     The authors fire at ``u > 1``; the contract's neurons fire at their threshold, and so does
     this one. Dividing first changes no decision: the nearest number to a quotient that is
@@ -59,8 +65,6 @@ class DietNeuron(SpikingLayer):
         leak: float = 1.0,
         threshold: float = 1.0,
         height: float = 0.3,
-        leaks_reset: bool = False,
-        calms_shared: bool = False,
     ) -> None:
         """Let ``neuron``, an integrator of threshold 1, decide where these fire.
 
@@ -69,20 +73,12 @@ class DietNeuron(SpikingLayer):
             leak: To start from; the authors' is 1.
             threshold: To start from.
             height: Of the surrogate; the authors' is 0.3.
-            leaks_reset: Whether it is ``v[t] = leak (v[t-1] - threshold s[t-1]) + x[t]``: the
-                same at ``leak = 1``.
-            calms_shared: Whether the gradients of the two weights are divided by the root of
-                how many neurons and steps they are sums over (as Esser et al., ICLR 2020,
-                section 2.2, divide that of a quantiser's step). The authors' Adam is blind to
-                such a factor; SGD carries a threshold out of reach in one step without it.
         """
         super().__init__()
         self.neuron = neuron
         self.leak = nn.Parameter(torch.tensor(leak))
         self.threshold = nn.Parameter(torch.tensor(threshold))
         self.height = height
-        self.leaks_reset = leaks_reset
-        self.calms_shared = calms_shared
 
     def forward(
         self,
@@ -92,25 +88,18 @@ class DietNeuron(SpikingLayer):
         """Return the spikes ``[T, N, ...]``; append the membrane before reset to ``record``."""
         steps = split_steps(current)
         kept = at_rest(steps[0])
-        leak, threshold = self._weights(shared_by=current[:, :1].numel())
+        calm = max(1, current[:, :1].numel()) ** -0.5
+        leak, threshold = _damped(self.leak, calm), _damped(self.threshold, calm)
         fired, membranes = [], []
         for x in steps:
             v = kept + x
             spikes = self._fire(v / threshold)
-            reset = threshold * spikes.detach()
-            kept = leak * (v - reset) if self.leaks_reset else leak * v - reset
+            kept = leak * (v - threshold * spikes.detach())
             fired.append(spikes.to(current.dtype))
             membranes.append(v)
         if record is not None:
             record.append(join_steps(membranes))
         return join_steps(fired)
-
-    def _weights(self, *, shared_by: int) -> tuple[Tensor, Tensor]:
-        """Return leak and threshold, with the gradient they are to have."""
-        if not self.calms_shared:
-            return self.leak, self.threshold
-        factor = max(1, shared_by) ** -0.5
-        return _damped(self.leak, factor), _damped(self.threshold, factor)
 
     def _fire(
         self,
@@ -140,12 +129,9 @@ def _damped(signal: Tensor, factor: float) -> Tensor:
     return same
 
 
-def diet_neuron(
-    student: Student, /, *, leaks_reset: bool = False, calms_shared: bool = False
-) -> nn.Module:
+def diet_neuron(student: Student, /) -> nn.Module:
     """Return such neurons on the student's simulator, with the authors' start."""
-    neuron = student.neuron(DECIDES)
-    return DietNeuron(neuron, leaks_reset=leaks_reset, calms_shared=calms_shared)
+    return DietNeuron(student.neuron(DECIDES))
 
 
 def diet_neurons(network: nn.Module, /) -> list[DietNeuron]:

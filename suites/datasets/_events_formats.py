@@ -66,16 +66,6 @@ def gesture_aedat3(recording: Recording, content: bytes, /) -> Events:
     return _structured((address >> 17) & 0x1FFF, (address >> 2) & 0x1FFF, t, (address >> 1) & 1)
 
 
-def dvs128_aedat2(recording: Recording, content: bytes, /) -> Events:
-    """Read a DVS128's AEDAT 2.0.
-
-    Bits 8 to 14 of an address are y and 1 to 7 are x, both counted from the far corner;
-    bit 0 is set for OFF and bit 15 for what is no pixel (jAER's ``DVS128``). Tonic's
-    ``read_dvs_128`` fails as ``read_dvs_ibm`` does, and means other corners.
-    """
-    return _structured(*_dvs128(recording, content))
-
-
 def cifar10_dvs(recording: Recording, content: bytes, /) -> Events:
     """Read CIFAR10-DVS as its authors ship it (``.aedat``) or as Tonic does (``.aedat4``).
 
@@ -108,7 +98,12 @@ def aedat4(recording: Recording, content: bytes, /) -> Events:
 
 
 def _dvs128(recording: Recording, content: bytes) -> tuple[NDArray[Any], ...]:
-    """Return the columns x, y, t and p of a DVS128's AEDAT 2.0."""
+    """Return the columns x, y, t and p of a DVS128's AEDAT 2.0.
+
+    Bits 8 to 14 of an address are y and 1 to 7 are x, both counted from the far corner;
+    bit 0 is set for OFF and bit 15 for what is no pixel (jAER's ``DVS128``). Tonic's
+    ``read_dvs_128`` fails as ``read_dvs_ibm`` does, and means other corners.
+    """
     start = _data_start(recording, content, b"#!AER-DAT2.0")
     _whole(recording, len(content) - start, record_bytes=8)
     address, t = _addresses(recording, start, version=2.0)

@@ -256,14 +256,14 @@ def fingerprint(*parts: ImageFiles) -> str:
 
 
 def shortfall(
-    part: str, files: ImageFiles, /, *, images: int, classes: int, card: DatasetCard
+    part: str, files: ImageFiles, card: DatasetCard, /, *, images: int
 ) -> tuple[str, ...]:
     """Return the note about a part that is not whole; nothing if it is.
 
     Raises:
         DataError: If it seems meant to be whole and lacks a class folder.
     """
-    present = np.unique(files.labels)
+    present, classes = np.unique(files.labels), card.classes
     if classes / 2 < len(present) < classes:
         lost = np.setdiff1d(np.arange(classes), present)
         raise DataError(

@@ -430,26 +430,6 @@ def _table(text: str, fault: Fault) -> Iterator[tuple[int, str, str]]:
 _ROWS = {"tab": _tab, "label first": _label_first, "table": _table}
 
 
-def drawn_index(sentences: Sequence[Sentence], /) -> dict[str, Any]:
-    """Return a split 80/10/10 in which no sentence is in two parts.
-
-    Sentences that are the same stay together. Within the class of its first, each group has
-    its place in the order of the SHA-256 of its key; of ``n`` groups the first ``n // 10``
-    are for testing, as many more for validation. It asks no random generator.
-    """
-    groups: dict[str, list[int]] = {}
-    for place, sentence in enumerate(sentences):
-        groups.setdefault(sentence.key, []).append(place)
-    chosen: dict[str, list[int]] = {"validation": [], "test": []}
-    for label in sorted({sentence.label for sentence in sentences}):
-        keys = [key for key, places in groups.items() if sentences[places[0]].label == label]
-        keys.sort(key=lambda key: hashlib.sha256(key.encode()).digest())
-        tenth = len(keys) // 10
-        for part, some in (("test", keys[:tenth]), ("validation", keys[tenth : 2 * tenth])):
-            chosen[part] += [place for key in some for place in groups[key]]
-    return {"sentences": len(sentences)} | {part: sorted(some) for part, some in chosen.items()}
-
-
 def divided(
     sentences: Sequence[Sentence], index: Mapping[str, Any], /
 ) -> tuple[list[Sentence], list[Sentence], list[Sentence]]:

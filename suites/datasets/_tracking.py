@@ -160,11 +160,11 @@ def _frames(paths: Sequence[Path], pair: Pair, windows: NDArray[np.int64] | None
     )
 
 
-def panned(stills: Sequence[Shot], pair: Pair, /, *, seed: int = 0) -> Samples:
+def panned(stills: Sequence[Shot], pair: Pair, /) -> Samples:
     """Return stills as sequences: a window moves over each, and a patch of it is followed."""
     paths, windows, boxes = [], [], []
     for number, still in enumerate(stills):
-        chance = stream(seed, f"tracking/pan/{number}")
+        chance = stream(0, f"tracking/pan/{number}")
         size = np.array(size_of(still.paths[0]))
         seen = np.maximum(1, (size * _PAN).astype(int))
         ends = chance.integers(0, size - seen + 1, size=(2, 2))

@@ -20,7 +20,7 @@ from harness.contracts.errors import DataError
 from harness.contracts.inputs import Image
 from harness.data.checksums import rooted
 from suites.datasets import _folder
-from suites.datasets._folder import ImageFiles, by_label, by_synset, class_folders
+from suites.datasets._folder import ImageFiles, by_label, by_synset, class_folders, shortfall
 from suites.datasets._synsets import ILSVRC2012
 
 TRAIN_IMAGES, TEST_IMAGES = 1_281_167, 50_000
@@ -98,8 +98,8 @@ class ImageNet:
             validation=everything.take(np.flatnonzero(held_out)),
             test=test,
             notes=(
-                *self._shortfall("train and validation", everything, TRAIN_IMAGES),
-                *self._shortfall("test", test, TEST_IMAGES),
+                *shortfall("train and validation", everything, self.card, images=TRAIN_IMAGES),
+                *shortfall("test", test, self.card, images=TEST_IMAGES),
             ),
         )
 
@@ -119,7 +119,7 @@ class ImageNet:
     def _sample(self, files: ImageFiles) -> _Found:
         """Return class folders without ``train/`` and ``val/``: good for trying things out."""
         note = "training, validation and test are the same images: accuracies say nothing"
-        notes = (*self._shortfall("all parts", files, TRAIN_IMAGES), note)
+        notes = (*shortfall("all parts", files, self.card, images=TRAIN_IMAGES), note)
         return _Found(train=files, validation=files, test=files, notes=notes)
 
     def _test(self, folder: Path) -> ImageFiles:
@@ -129,10 +129,6 @@ class ImageNet:
         if not val.is_dir() or not any(val.iterdir()):
             raise DataError(f"{val} is missing or empty; {_REMEDY}")
         return by_label(val, validation_labels(folder), list(ILSVRC2012))
-
-    def _shortfall(self, part: str, files: ImageFiles, images: int) -> tuple[str, ...]:
-        classes = self.card.classes
-        return _folder.shortfall(part, files, images=images, classes=classes, card=self.card)
 
 
 def held_out_of_each_class(files: ImageFiles, /) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -17,7 +17,7 @@ from harness.contracts.errors import DataError
 from harness.contracts.inputs import Image
 from harness.data.checksums import rooted
 from suites.datasets import _folder
-from suites.datasets._folder import ImageFiles, by_label, by_synset, class_folders
+from suites.datasets._folder import ImageFiles, by_label, by_synset, class_folders, shortfall
 from suites.datasets._splits import divided
 from suites.datasets._synsets import TINY
 
@@ -42,8 +42,8 @@ class TinyImageNet:
         return DatasetProvenance(
             fingerprint=_folder.fingerprint(train, test),
             notes=(
-                *self._shortfall("train and validation", train, TRAIN_IMAGES),
-                *self._shortfall("test", test, TEST_IMAGES),
+                *shortfall("train and validation", train, self.card, images=TRAIN_IMAGES),
+                *shortfall("test", test, self.card, images=TEST_IMAGES),
             ),
         )
 
@@ -83,10 +83,6 @@ class TinyImageNet:
             return folder
         looked = ", ".join(str(root / name / "train") for name in self.folders)
         raise DataError(f"no Tiny ImageNet under {root}: no class folder in {looked}; {remedy}")
-
-    def _shortfall(self, part: str, files: ImageFiles, images: int) -> tuple[str, ...]:
-        classes = self.card.classes
-        return _folder.shortfall(part, files, images=images, classes=classes, card=self.card)
 
 
 def _annotations(val: Path) -> dict[str, str]:

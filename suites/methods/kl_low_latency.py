@@ -142,7 +142,7 @@ class KlLowLatency:
     def realise(self, student: Student, /) -> None:
         """Put neurons of trained leak and threshold into the slots."""
         if self.neuron == "diet":
-            put_in_slots(student, lambda: diet_neuron(student, leaks_reset=True, calms_shared=True))
+            put_in_slots(student, lambda: diet_neuron(student))
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:
         """Make the start, then descend the three terms.

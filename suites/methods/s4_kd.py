@@ -104,13 +104,7 @@ class S4Kd:
         leak = 1.0 if spec.kind == "if" else 1 - 1 / spec.tau
         put_in_slots(
             student,
-            lambda: DietNeuron(
-                student.neuron(DECIDES),
-                leak=leak,
-                threshold=spec.v_threshold,
-                leaks_reset=True,
-                calms_shared=True,
-            ),
+            lambda: DietNeuron(student.neuron(DECIDES), leak=leak, threshold=spec.v_threshold),
         )
 
     def fit(self, student: Student, lesson: Lesson, /) -> Iterator[Progress]:

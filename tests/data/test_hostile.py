@@ -30,7 +30,7 @@ from harness.data.events.recording import Recording
 from harness.data.fetch import unpack
 from suites.datasets import _folder, fashion_mnist, nmnist
 from suites.datasets._events_formats import (
-    dvs128_aedat2,
+    cifar10_dvs,
     gesture_aedat3,
     gesture_npy,
     nmnist_bin,
@@ -189,7 +189,7 @@ def test_labels_that_are_not_one_whole_number_an_image_are_refused(labels: list[
 
 WRITERS: dict[str, tuple[Callable[[Path, NDArray[Any]], None], Decoder]] = {
     "aedat3": (write_aedat3, gesture_aedat3),
-    "aedat2": (write_aedat2, dvs128_aedat2),
+    "aedat2": (write_aedat2, cifar10_dvs),
     "nmnist": (write_nmnist_bin, nmnist_bin),
     "npy": (write_gesture_npy, gesture_npy),
 }

@@ -1,5 +1,6 @@
 """Sets of sentences: layouts, splits, tokens, and files that are not what they should be."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +25,7 @@ from harness.contracts.inputs import Tokens
 from harness.data import catalogue
 from harness.data.preview import readable, sheet
 from suites.datasets import _text, mr, sst2, sst5, waimai
-from suites.datasets._text import Characters, Sentence, WordPieces, divided, drawn_index
+from suites.datasets._text import Characters, Sentence, WordPieces, divided
 from tests.data.publishing import RUNNER, refusal
 from tests.data.sentences import TAB, corpus, needs_tokenizers, put, real, vocabulary
 
@@ -328,6 +329,26 @@ SENTENCES = [
     *(Sentence(text=f"film {number}", label=number % 2) for number in range(40)),
     *(Sentence(text=f" FILM  {number}", label=1 - number % 2) for number in range(0, 40, 3)),
 ]
+
+
+def drawn_index(sentences: Sequence[Sentence]) -> dict[str, Any]:
+    """Return a split 80/10/10 in which no sentence is in two parts.
+
+    Sentences that are the same stay together. Within the class of its first, each group has
+    its place in the order of the SHA-256 of its key; of ``n`` groups the first ``n // 10``
+    are for testing, as many more for validation. It asks no random generator.
+    """
+    groups: dict[str, list[int]] = {}
+    for place, sentence in enumerate(sentences):
+        groups.setdefault(sentence.key, []).append(place)
+    chosen: dict[str, list[int]] = {"validation": [], "test": []}
+    for label in sorted({sentence.label for sentence in sentences}):
+        keys = [key for key, places in groups.items() if sentences[places[0]].label == label]
+        keys.sort(key=lambda key: hashlib.sha256(key.encode()).digest())
+        tenth = len(keys) // 10
+        for part, some in (("test", keys[:tenth]), ("validation", keys[tenth : 2 * tenth])):
+            chosen[part] += [place for key in some for place in groups[key]]
+    return {"sentences": len(sentences)} | {part: sorted(some) for part, some in chosen.items()}
 
 
 def test_a_split_has_no_sentence_in_two_parts_whatever_its_case_blanks_and_label() -> None:

@@ -38,10 +38,9 @@ def _layer(
     leak: float = 1.0,
     threshold: float = 1.0,
     height: float = 0.3,
-    leaks_reset: bool = False,
 ) -> DietNeuron:
     simulator = cast(Backend, discovery.load("backends", backend))
-    layer = DietNeuron(simulator.neuron(DECIDES), height=height, leaks_reset=leaks_reset).double()
+    layer = DietNeuron(simulator.neuron(DECIDES), height=height).double()
     with torch.no_grad():
         layer.leak.fill_(leak)
         layer.threshold.fill_(threshold)
@@ -53,26 +52,15 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize(
-    ("leaks_reset", "membrane"),
-    [
-        # Leak 1/2, threshold 2, currents 3, 1, 2, -1. The reset of 3 is -2 in the next step,
-        # 1.5 - 2 + 1; then 0.25 + 2 fires, and 1.125 - 2 - 1.
-        (False, [3.0, 0.5, 2.25, -1.875]),
-        # Reset at once 3 becomes 1, of which a half is left: 0.5 + 1; then 0.75 + 2 fires and
-        # becomes 0.75: 0.375 - 1.
-        (True, [3.0, 1.5, 2.75, -0.625]),
-    ],
-)
-def test_a_membrane_leaks_and_is_reset_as_worked_out_by_hand(
-    backend: str, membrane: list[float], *, leaks_reset: bool
-) -> None:
-    layer = _layer(backend, leak=0.5, threshold=2.0, leaks_reset=leaks_reset)
+def test_a_membrane_leaks_and_is_reset_as_worked_out_by_hand(backend: str) -> None:
+    layer = _layer(backend, leak=0.5, threshold=2.0)
     record: list[Tensor] = []
     current = torch.tensor([3.0, 1.0, 2.0, -1.0]).double().view(4, 1, 1)
     spikes = layer(current, record)
     assert spikes.flatten().tolist() == [1, 0, 1, 0]
-    assert record[0].flatten().tolist() == membrane
+    # Reset at once 3 becomes 1, of which a half is left: 0.5 + 1; then 0.75 + 2 fires and
+    # becomes 0.75: 0.375 - 1.
+    assert record[0].flatten().tolist() == [3.0, 1.5, 2.75, -0.625]
     assert torch.equal(layer(current), spikes)
 
 
@@ -106,69 +94,50 @@ class _Adjoint:
 
         a[t] = m[t] + c[t] h[t]/threshold + leak a[t+1]
         dL/dx[t] = a[t]
-        dL/dleak = sum a[t+1] v[t]                            (v - threshold s, if it leaks too)
-        dL/dthreshold = -sum a[t+1] s[t] - sum c[t] h[t] u[t]/threshold     (leak s, likewise)
+        dL/dleak = sum a[t+1] (v[t] - threshold s[t])
+        dL/dthreshold = -sum a[t+1] leak s[t] - sum c[t] h[t] u[t]/threshold
+
+    of which a layer has the last two divided by the root of how many neurons and steps share them.
     """
 
     layer: DietNeuron
-    v: Tensor  # [T, N]
-    spikes: Tensor  # [T, N]
+    v: Tensor  # [T, N, ...]
+    spikes: Tensor  # [T, N, ...]
 
     def gradients(self, c: Tensor, m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return those by current ``[T, N]``, leak and threshold."""
+        """Return those by current ``[T, N, ...]``, leak and threshold."""
         leak, threshold = self.layer.leak.item(), self.layer.threshold.item()
-        leaks_reset = self.layer.leaks_reset
         u = self.v / threshold
         h = self.layer.height * (1 - (u - 1).abs()).clamp_min(0)
         a = m + c * h / threshold
         for now, after in reversed(list(pairwise(range(len(a))))):
             a[now] += leak * a[after]
-        left = self.v - threshold * self.spikes if leaks_reset else self.v
-        reset = leak * self.spikes if leaks_reset else self.spikes
+        left, reset = self.v - threshold * self.spikes, leak * self.spikes
         by_leak = (a[1:] * left[:-1]).sum()
         by_threshold = -(a[1:] * reset[:-1]).sum() - (c * h * u / threshold).sum()
         return a, by_leak, by_threshold
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("leaks_reset", [False, True])
 @pytest.mark.parametrize(
     ("leak", "threshold", "height"), [(1.0, 1.0, 0.3), (0.8, 0.7, 0.3), (1.1, 2.3, 1.0)]
 )
 def test_gradients_of_current_leak_and_threshold_are_the_adjoints(
-    backend: str, leak: float, threshold: float, height: float, *, leaks_reset: bool
+    backend: str, leak: float, threshold: float, height: float
 ) -> None:
-    layer = _layer(backend, leak=leak, threshold=threshold, height=height, leaks_reset=leaks_reset)
-    current = (threshold * (0.5 + _random(6, 40))).requires_grad_()
+    layer = _layer(backend, leak=leak, threshold=threshold, height=height)
+    # 6 steps of 4 neurons share both weights, whatever the number of samples.
+    current = (threshold * (0.5 + _random(6, 10, 2, 2))).requires_grad_()
     record: list[Tensor] = []
     spikes = layer(current, record)
-    c, m = _random(6, 40, seed=1), _random(6, 40, seed=2)
+    c, m = _random(6, 10, 2, 2, seed=1), _random(6, 10, 2, 2, seed=2)
     loss = (spikes * c).sum() + (record[0] * m).sum()
-    found = torch.autograd.grad(loss, [current, layer.leak, layer.threshold])
+    by_current, *calmed = torch.autograd.grad(loss, [current, layer.leak, layer.threshold])
+    found = [by_current, *(24**0.5 * gradient for gradient in calmed)]
     adjoint = _Adjoint(layer, record[0].detach(), spikes.detach())
     assert 0.2 < spikes.mean().item() < 0.8
     for ours, exact in zip(found, adjoint.gradients(c, m), strict=True):
         assert torch.allclose(ours, exact, rtol=0, atol=100 * ROUNDING)
-
-
-@pytest.mark.parametrize("leaks_reset", [False, True])
-def test_shared_weights_can_be_calmed_by_the_root_of_what_they_are_shared_by(
-    *, leaks_reset: bool
-) -> None:
-    # 5 steps of 12 neurons share them, whatever the number of samples.
-    current = (0.4 + _random(5, 7, 3, 4)).requires_grad_()
-    gradients = []
-    for calms_shared in (False, True):
-        layer = _layer("reference", leak=0.9, threshold=0.8, leaks_reset=leaks_reset)
-        layer.calms_shared = calms_shared
-        record: list[Tensor] = []
-        loss = (layer(current, record) * _random(*current.shape, seed=3)).sum()
-        inputs = [current, layer.leak, layer.threshold]
-        gradients.append(torch.autograd.grad(loss + record[0].sum(), inputs))
-    (by_current, *exact), (the_same, *calmed) = gradients
-    assert torch.equal(by_current, the_same)
-    for ours, theirs in zip(calmed, exact, strict=True):
-        assert ours.item() == pytest.approx(theirs.item() / 60**0.5, rel=1e-12)
 
 
 def test_every_simulator_makes_the_same_spikes_and_gradients() -> None:
@@ -247,7 +216,7 @@ def test_a_layer_starts_with_the_authors_constants_and_keeps_both_in_the_state()
     (name, *_), (layer, *_) = slots(learner), diet_neurons(learner.network)
     state = learner.network.state_dict()
     assert [state[f"{name}.leak"].item(), state[f"{name}.threshold"].item()] == [1, 1]
-    assert (layer.height, layer.leaks_reset, layer.calms_shared) == (0.3, False, False)
+    assert layer.height == 0.3
     assert [key for key, _ in layer.named_parameters()] == ["leak", "threshold"]
     assert len(diet_neurons(learner.network)) == len(slots(learner))
 

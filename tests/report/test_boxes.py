@@ -16,9 +16,9 @@ from PIL import Image
 from harness.contracts.dataset import Samples
 from harness.contracts.errors import SpecError
 from harness.data.frames import Frames
+from harness.data.preview import corners_of
 from harness.engine import publish as engine
 from harness.engine.publish import _overlaps
-from harness.evaluation.tracking import corners_of
 from harness.report import Leaderboard, boxes, leaderboard, to_html
 from harness.store import PREDICTIONS, Store
 from tests.report.rows import SUITE, board_rows, teacher
@@ -41,7 +41,7 @@ def sequences(root: Path, *, polygons: bool = False) -> Samples:
     labels = np.tile([10.0, 5, 20, 10], (12, 1))
     return Samples(
         inputs=Frames(paths=tuple(paths), template_px=8, search_px=16),
-        labels=corners_of(labels) if polygons else labels,
+        labels=np.stack([*map(corners_of, labels)]) if polygons else labels,
         groups=np.repeat([0, 1], [3, 9]),
     )
 
@@ -90,7 +90,7 @@ def test_boxes_of_other_frames_and_samples_without_any_are_refused(tmp_path: Pat
 def test_overlaps_are_of_boxes_or_polygons() -> None:
     truth, ours = np.array([[10.0, 5, 20, 10]] * 2), np.array([[20.0, 5, 20, 10, 3], [0] * 5])
     # Half of each: a third of both.
-    for labels in (truth, corners_of(truth)):
+    for labels in (truth, np.stack([*map(corners_of, truth)])):
         assert _overlaps(ours, labels) == pytest.approx([1 / 3, 0])
 
 

@@ -48,7 +48,6 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 # An importable function, since workers are sent its name; raises DataError.
 Decoder = Callable[[Recording, bytes], Events]
-Report = Callable[[int, int], None]
 
 
 def cache_folder() -> Path:
@@ -67,7 +66,6 @@ def cached_frames(
     framing: Framing,
     name: str,
     workers: int | None = None,
-    report: Report | None = None,
 ) -> NDArray[np.uint8]:
     """Return the frames of ``recordings``, ``[N, T, C, H, W]``, mapped from the cache.
 
@@ -77,7 +75,6 @@ def cached_frames(
         framing: What to do with them.
         name: Begins the file's name, for people.
         workers: Processes; None decides by size, 1 stays in this one.
-        report: Told ``(recordings done, recordings in all)`` during a build.
 
     Raises:
         DataError: Names the recording or the cache file, and the remedy.
@@ -94,7 +91,7 @@ def cached_frames(
             if mapped is None:
                 if alone:
                     _clear(plan)
-                path = _built(plan, workers=_workers(recordings, workers), report=report)
+                path = _built(plan, workers=_workers(recordings, workers))
                 mapped = _mapped(path, plan.shape)
     if mapped is None:
         raise DataError(f"the cache in {folder} lost a file just built; run it again")
@@ -215,7 +212,7 @@ def _clear(plan: _Plan) -> None:
             left_behind.unlink()
 
 
-def _built(plan: _Plan, *, workers: int, report: Report | None) -> Path:
+def _built(plan: _Plan, *, workers: int) -> Path:
     """Write the array and return its path; what is not whole never gets its name."""
     with _explained(plan.folder):
         handle, aside = tempfile.mkstemp(dir=plan.folder, prefix=plan.partial, suffix=_PARTIAL)
@@ -223,7 +220,7 @@ def _built(plan: _Plan, *, workers: int, report: Report | None) -> Path:
             array = np.lib.format.open_memmap(aside, "w+", dtype=np.uint8, shape=plan.shape)
             # Now rather than in the middle: a full disk is known before anything is read.
             os.posix_fallocate(handle, 0, array.offset + array.nbytes)
-            content = _filled(plan, aside, array.offset, workers=workers, report=report)
+            content = _filled(plan, aside, array.offset, workers=workers)
             os.fsync(handle)
             path = plan.array(content)
             Path(aside).chmod(0o644)
@@ -237,7 +234,7 @@ def _built(plan: _Plan, *, workers: int, report: Report | None) -> Path:
     return path
 
 
-def _filled(plan: _Plan, aside: str, offset: int, *, workers: int, report: Report | None) -> str:
+def _filled(plan: _Plan, aside: str, offset: int, *, workers: int) -> str:
     """Write all frames; return the hash of all recordings."""
     begun_s = told_s = time.monotonic()
     whole, done, read_bytes = hashlib.sha256(), 0, 0
@@ -247,8 +244,6 @@ def _filled(plan: _Plan, aside: str, offset: int, *, workers: int, report: Repor
         for digest in digests:
             whole.update(digest)
         done, read_bytes = done + len(digests), read_bytes + size_bytes
-        if report is not None:
-            report(done, len(plan.recordings))
         now_s = time.monotonic()
         if now_s - told_s > _TOLD_EVERY_S or done == len(plan.recordings):
             told_s = now_s
