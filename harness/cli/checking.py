@@ -28,7 +28,7 @@ from harness.cli.options import (
 )
 from harness.cli.parsing import axes_of, require_device, require_positive, slots_of
 from harness.cli.standings import require_data
-from harness.contracts.errors import SpecError, StoreError, UnsupportedError
+from harness.contracts.errors import StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def compare(
 
 
 def reproduce(
-    cell_id: str,
+    cell_id: Annotated[str, typer.Argument(help="Its identity, or how that begins.")],
     *,
     device: Device = "cpu",
     data_root: DataRoot = None,
@@ -122,11 +122,9 @@ def reproduce(
 ) -> None:
     """Run the very cell of a known row again and say whether its numbers come out."""
     from harness.engine.reproduce import reproduce as run_again
-    from harness.engine.show import find
+    from harness.engine.show import known
 
-    row = find(cell_id, runs=out, published=results)
-    if row is None:
-        raise SpecError(f"no row {cell_id!r} under {out} or {results}; `plan` lists them")
+    row = known(cell_id, runs=out, published=results)
     require_device(device)
     require_data([row.cell], data_root)
     simulators.require([row.cell.backend])
@@ -135,7 +133,7 @@ def reproduce(
     found = run_again(row, conditions, timeout_s=timeout)
     then, now = (one.metrics.score if one.metrics else None for one in (row, found.now))
     if as_json:
-        told = {"cell_id": cell_id, "likeness": found.likeness, "words": found.words}
+        told = {"cell_id": row.cell_id, "likeness": found.likeness, "words": found.words}
         print(json.dumps(told | {"then": then, "now": now}))
     else:
         scored = row.metrics or found.now.metrics

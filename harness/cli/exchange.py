@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.exchange.judging import Judged
     from harness.training.student import Student
 
-CellId = Annotated[str, typer.Argument(metavar="CELL", help="Its identity, as `plan` lists it.")]
+CellId = Annotated[str, typer.Argument(metavar="CELL", help="Its identity, or how that begins.")]
 Timesteps = Annotated[int, typer.Option(help="Steps a sample is simulated for.")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="What it is tested on.")]
 Precision = Annotated[
@@ -70,10 +70,11 @@ def export(
     from harness.exchange.stored import shown_to, student_of
     from harness.neurons.spiking import SpikingNeuron
 
-    found, _, student = student_of(cell, runs=runs, published=results)
+    found, row, student = student_of(cell, runs=runs, published=results)
     network = student.network.to(getattr(torch, precision))
     shape = found.card.image.shape
-    told: dict[str, Any] = {"cell_id": cell, "file": str(out), "timesteps": student.timesteps}
+    told: dict[str, Any] = {"cell_id": row.cell_id, "file": str(out)}
+    told["timesteps"] = student.timesteps
     if to == "nir":
         from harness.exchange import nir_export
 

@@ -2,12 +2,13 @@
 
 import difflib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from harness import discovery, energy, results
-from harness.contracts.errors import UnknownPluginError
+from harness.contracts.errors import StoreError, UnknownPluginError
 from harness.contracts.row import Row
 from harness.data import catalogue
 from harness.engine import grid
@@ -15,19 +16,20 @@ from harness.store import row_at
 
 
 def about(name: str, /, *, runs: Path, published: Path) -> dict[str, Any]:
-    """Return everything known of ``name``, by column.
+    """Return everything known of ``name``, by column: of a cell, how its identity begins is enough.
 
     Raises:
         UnknownPluginError: If no cell, plug-in or energy model is called so.
+        StoreError: If several cells begin so.
     """
-    found = find(name, runs=runs, published=published)
-    if found is not None:
-        return dict(json.loads(found.to_json()))
     told: dict[str, Any] = {"name": name}
     if name in energy.model_names():
         return told | {"energy": energy.described(name)}
     kinds = [kind for kind in discovery.KINDS if name in discovery.names(kind)]
     if not kinds:
+        found = find(name, runs=runs, published=published)
+        if found is not None:
+            return dict(json.loads(found.to_json()))
         plugins = {name for kind in discovery.KINDS for name in discovery.names(kind)}
         near = difflib.get_close_matches(name, sorted(plugins.union(energy.model_names())), n=3)
         raise UnknownPluginError(
@@ -39,16 +41,53 @@ def about(name: str, /, *, runs: Path, published: Path) -> dict[str, Any]:
     return told
 
 
-def find(cell_id: str, /, *, runs: Path, published: Path) -> Row | None:
-    """Return the row of that name, made here or else published, or None."""
-    for folder in sorted(runs.glob("*/*")):
-        if folder.name == cell_id and (row := row_at(folder / "row.json")):
-            return row
+def known(name: str, /, *, runs: Path, published: Path) -> Row:
+    """Return the row of the cell ``name``, or of the only one whose identity begins so.
+
+    Raises:
+        StoreError: If there is none, or several begin so.
+    """
+    row = find(name, runs=runs, published=published)
+    if row is None:
+        raise StoreError(f"no row {name!r} under {runs} or {published}; `plan` lists them")
+    return row
+
+
+def find(name: str, /, *, runs: Path, published: Path) -> Row | None:
+    """Return what ``known`` does, made here or else published; None if there is no such row.
+
+    Raises:
+        StoreError: If several cells begin so, or the row cannot be read.
+    """
+    made = {path.parent.name: path for path in sorted(runs.glob("*/*/row.json"), reverse=True)}
+    if name in made:
+        return row_at(made[name])
+    begun: dict[str, Row] = {}
     for suite in discovery.names("suites"):
         there = results.published(suite, results=published, strict=False)
-        if found := there.rows.get(cell_id) or there.teachers.get(cell_id):
-            return found
-    return None
+        rows = {**there.teachers, **there.rows}
+        if name in rows:
+            return rows[name]
+        begun |= {identity: row for identity, row in rows.items() if identity.startswith(name)}
+    identity = beginning(name, made.keys() | begun.keys())
+    if identity in made:
+        return row_at(made[identity])
+    return None if identity is None else begun[identity]
+
+
+def beginning(start: str, identities: Iterable[str], /) -> str | None:
+    """Return the one of ``identities`` that begins with ``start``; None if none does.
+
+    Raises:
+        StoreError: If several do; names two.
+    """
+    found = sorted({one for one in identities if start and one.startswith(start)})
+    if len(found) > 1:
+        raise StoreError(
+            f"{len(found)} cells begin with {start!r}, {found[0]} and {found[1]} among them; "
+            "write more of it"
+        )
+    return found[0] if found else None
 
 
 def _described(kind: discovery.Kind, name: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from harness.contracts.cell import Cell
 from harness.contracts.errors import StoreError
 from harness.contracts.row import Row
 from harness.engine.resolve import Resolved, resolve
-from harness.engine.show import find
+from harness.engine.show import known
 from harness.engine.teachers import WEIGHTS
 from harness.store import Store
 from harness.training.lesson import computing
@@ -23,12 +23,11 @@ def student_of(cell_id: str, /, *, runs: Path, published: Path) -> tuple[Resolve
     """Return the cell, its row and its student, in the cell's precision, on the processor.
 
     Raises:
-        StoreError: If no row or no weights of it are here, or they are others than the row's.
+        StoreError: If no row, several that begin so, or no weights of it are here, or they are
+            others than the row's.
         UnsupportedError: If its simulator is not installed.
     """
-    row = find(cell_id, runs=runs, published=published)
-    if row is None:
-        raise StoreError(f"no row {cell_id!r} under {runs} or {published}; `plan` lists them")
+    row = known(cell_id, runs=runs, published=published)
     path = Store(runs).folder(row.cell) / WEIGHTS
     if not path.exists():
         raise StoreError(
