@@ -183,9 +183,9 @@ def _judged(
     return judging.judge(
         student,
         dataset,
+        presentation=shown,
         data_root=data_root,
         precision=precision,
-        presentation=shown,
         claim=claim,
     )
 

@@ -146,9 +146,9 @@ def judge(
     dataset: str,
     /,
     *,
+    presentation: Presentation,
     data_root: Path | None = None,
     precision: Precision = "float32",
-    presentation: Presentation | None = None,
     claim: str | None = None,
 ) -> Judged:
     """Evaluate ``student`` on the test split of ``dataset`` and meter it meanwhile.
@@ -156,9 +156,9 @@ def judge(
     Args:
         student: On the processor; its network is brought into ``precision``.
         dataset: A file under ``suites/datasets/``.
+        presentation: How samples are shown, as ``presentation_of`` says.
         data_root: Where data sets lie.
         precision: Of the evaluation.
-        presentation: How samples are shown; the data set's own by default.
         claim: The accuracy that somebody says it has, in percent, as they write it.
 
     Raises:
@@ -169,11 +169,10 @@ def judge(
     test = opened(dataset, data_root, student.timesteps).test
     with computing(precision):
         student.network.to(torch.get_default_dtype())
-        shown = presentation or presentation_of(dataset)
         running = Running(
             student=student,
             samples=test,
-            presentation=shown,
+            presentation=presentation,
             device=torch.device("cpu"),
             precision=precision,
             task=task_of(dataset),

@@ -172,9 +172,9 @@ def test_a_foreign_network_is_evaluated_and_metered(
 ) -> None:
     network = foreign.load(f"{package}:steps", saved(package, "steps", tmp_path / "w"), call="step")
     student = as_student(network, timesteps=T)
-    shown = presentation_of("digits")
+    shown = presentation_of("digits", mean=(0.5,), std=(0.25,))
     expected = evaluate(student, few, shown, torch.device("cpu"), "float32", task=TASK)
-    found = judge(student, "digits")
+    found = judge(student, "digits", presentation=shown)
     assert np.array_equal(found.verdict.logits, expected.logits)
     assert found.standing is None
     columns = found.columns()
@@ -187,8 +187,17 @@ def test_a_foreign_network_is_evaluated_and_metered(
 @pytest.mark.usefixtures("few")
 def test_a_network_of_other_classes_is_judged_by_nobody() -> None:
     five = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+    student = as_student(foreign.ForeignNetwork(five, call="step"), timesteps=T)
     with pytest.raises(SpecError, match="the network answers 5 classes, and digits has 10"):
-        judge(as_student(foreign.ForeignNetwork(five, call="step"), timesteps=T), "digits")
+        judge(student, "digits", presentation=presentation_of("digits"))
+
+
+@pytest.mark.usefixtures("few")
+def test_nobody_is_judged_by_images_shown_in_a_way_that_was_not_said() -> None:
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    student = as_student(foreign.ForeignNetwork(plain, call="step"), timesteps=T)
+    with pytest.raises(TypeError, match="presentation"):
+        judge(student, "digits")  # type: ignore[call-arg]  # that is what is tested
 
 
 def test_neurons_of_unknown_cost_are_not_metered_as_nothing(few: Samples) -> None:
@@ -202,8 +211,9 @@ def test_neurons_of_unknown_cost_are_not_metered_as_nothing(few: Samples) -> Non
 
     odd = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), Odd())
     assert len(few) == 20
+    student = as_student(foreign.ForeignNetwork(odd, call="step"), timesteps=T)
     with pytest.raises(CountingError, match="unknown cost"):
-        judge(as_student(foreign.ForeignNetwork(odd, call="step"), timesteps=T), "digits")
+        judge(student, "digits", presentation=presentation_of("digits"))
 
 
 @pytest.mark.parametrize(
