@@ -67,19 +67,20 @@ def export(
     """Write a cell's trained student as NIR, or unrolled over its steps as ONNX."""
     import torch
 
-    from harness.exchange.stored import shown_to, student_of
+    from harness.exchange.stored import shown_to, student_of, takes_frames
     from harness.neurons.spiking import SpikingNeuron
 
     found, row, student = student_of(cell, runs=runs, published=results)
     network = student.network.to(getattr(torch, precision))
     shape = found.card.image.shape
     told: dict[str, Any] = {"cell_id": row.cell_id, "file": str(out)}
-    told["timesteps"] = student.timesteps
+    shown = shown_to(found)
+    told |= {"timesteps": student.timesteps, **shown}
     if to == "nir":
         from harness.exchange import nir_export
 
         options: dict[str, Any] = {} if step_s is None else {"dt_s": step_s}
-        graph = nir_export.to_nir(network, shape, shown=shown_to(found), **options)
+        graph = nir_export.to_nir(network, shape, shown=shown, **options)
         nir_export.write(graph, out)
         neurons = (part for part in network.modules() if isinstance(part, SpikingNeuron))
         if any(one.spec.reset == "subtract" for one in neurons):
@@ -93,13 +94,23 @@ def export(
 
         if step_s is not None:
             raise SpecError("--dt is for --to nir: ONNX knows no time")
-        frames = found.encoder is not None or not found.card.encoding.startswith("direct")
-        written = to_onnx(network, shape, out, timesteps=student.timesteps, frames=frames)
-        told |= {"nodes": written.nodes, "file_bytes": written.file_bytes}
+        steps, frames = student.timesteps, takes_frames(found)
+        written = to_onnx(network, shape, out, timesteps=steps, frames=frames, shown=shown)
+        told |= {"nodes": written.nodes, "file_bytes": written.file_bytes, "samples": 1}
     if as_json:
         print(json.dumps(told))
         return
-    print(f"{found.cell.label}: {told['nodes']} nodes, {told['file_bytes']} bytes -> {out}")
+    written_to = f"{told['nodes']} nodes, {told['file_bytes']} bytes -> {out}"
+    print(f"{found.cell.label}: {written_to}; {_use(told)}")
+
+
+def _use(told: Mapping[str, Any]) -> str:
+    """Return in a few words how a file is to be used."""
+    names = ("mean", "std", "encoder", "encoder_seed")
+    numbers = [f"{name} {told[name]}" for name in names if name in told]
+    words = [", ".join([f"inputs {told['inputs']}", *numbers]), f"T = {told['timesteps']}"]
+    batch = [f"batch of {told['samples']}"] if "samples" in told else []
+    return "; ".join([*words, *batch, "the answer is the mean over steps"])
 
 
 @import_app.command("nir")

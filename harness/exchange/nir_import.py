@@ -39,6 +39,10 @@ def read(path: Path, /) -> "nir.NIRGraph":
     except FileNotFoundError as error:
         raise SpecError(f"no file {path}") from error
     except Exception as error:  # h5py and nir raise whatever they meet
+        if path.suffix == ".onnx":
+            raise SpecError(
+                f"`import` reads NIR, and {path} is none; onnxruntime.InferenceSession runs ONNX"
+            ) from error
         raise SpecError(f"{path} is no file of NIR: {' '.join(str(error).split())}") from error
     if not isinstance(graph, nir.NIRGraph):
         raise SpecError(f"{path} holds a {type(graph).__name__} and no graph")

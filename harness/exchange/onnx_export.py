@@ -2,9 +2,12 @@
 
 ONNX has no neurons: what is exported is arithmetic, the reference's step written out ``T``
 times. Norms are folded, since it is the graph of NIR that is unrolled; what stands before the
-first neuron runs once.
+first neuron runs once. How the file is to be used is in its metadata, ``metadata_props``, in the
+words that files of NIR have for it.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +23,7 @@ from harness.exchange.nir_import import from_nir
 from harness.exchange.tracing import Shape
 
 NEEDS = ("onnx", "onnxscript")
+READ_OUT = "the mean of logits over axis 0, the steps"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +71,13 @@ def to_onnx(
     timesteps: int,
     samples: int = 1,
     frames: bool = False,
+    shown: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Write ``network``, called as ``harness.contracts.model.Network``, to ``path``.
 
     The file's input is ``stimulus``, ``[N, *shape]`` or, of frames, ``[T, N, *shape]``, for
-    ``N = samples`` and no other; its output is ``logits [T, N, K]``.
+    ``N = samples`` and no other; its output is ``logits [T, N, K]``. Its metadata have
+    ``timesteps``, ``samples``, ``readout`` and what ``shown`` says: how samples are shown.
 
     Raises:
         UnsupportedError: If ONNX is not installed, or NIR has no node for a part of it.
@@ -95,6 +101,13 @@ def to_onnx(
             output_names=["logits"],
         )
     written = program.model_proto
+    said = {"timesteps": timesteps, "samples": samples, "readout": READ_OUT, **(shown or {})}
+    onnx.helper.set_model_props(written, {name: _text(value) for name, value in said.items()})
     onnx.checker.check_model(written)
     put(path, content := written.SerializeToString())
     return Exported(nodes=len(written.graph.node), file_bytes=len(content))
+
+
+def _text(value: Any) -> str:
+    """Return ``value`` as ONNX keeps it: words as they are, numbers as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -4,7 +4,6 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -47,12 +46,21 @@ def student_of(cell_id: str, /, *, runs: Path, published: Path) -> tuple[Resolve
 def shown_to(found: Resolved, /) -> dict[str, Any]:
     """Return for a file's metadata how the student of ``found`` is shown its samples.
 
-    ``encoder`` and the seed of what it draws, or ``mean`` and ``std`` of the inputs by channel.
+    ``inputs`` in words, which are about the other keys: ``encoder`` and the seed of what it draws,
+    or ``mean`` and ``std`` by channel.
     """
     if found.cell.encoder is not None:
-        return {"encoder": found.cell.encoder, "encoder_seed": found.cell.seed}
+        words = "spikes of encoder, of pixels in [0, 1]"
+        return {"inputs": words, "encoder": found.cell.encoder, "encoder_seed": found.cell.seed}
     shown = found.presentation()
-    return {"mean": np.array(shown.mean), "std": np.array(shown.std)}
+    values = "events / 256" if takes_frames(found) else "pixels in [0, 1]"
+    words = f"({values} - mean) / std by channel"
+    return {"inputs": words, "mean": [*shown.mean], "std": [*shown.std]}
+
+
+def takes_frames(found: Resolved, /) -> bool:
+    """Return whether the student of ``found`` is given ``[T, N, C, H, W]``, and not a still."""
+    return found.encoder is not None or not found.card.encoding.startswith("direct")
 
 
 def _command(cell: Cell, runs: Path) -> str:

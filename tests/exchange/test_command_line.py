@@ -93,6 +93,56 @@ def test_onnxruntime_runs_what_is_exported_of_a_float64_recipe(
     assert logits.shape == (2, 1, 10)
 
 
+@needs_onnx
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_file_of_onnx_says_how_it_is_to_be_used(
+    cell: Cell, runs: Path, tmp_path: Path, few: Samples
+) -> None:
+    import onnxruntime
+
+    file = tmp_path / "student.onnx"
+    told = typed("export", cell.cell_id, "--runs", runs, "--to", "onnx", "--out", file)
+    session = onnxruntime.InferenceSession(file)
+    said = session.get_modelmeta().custom_metadata_map
+    assert said["readout"] == "the mean of logits over axis 0, the steps"
+    assert said["inputs"] == "(pixels in [0, 1] - mean) / std by channel"
+    assert (said["timesteps"], said["samples"]) == ("2", "1")
+    words = "inputs (pixels in [0, 1] - mean) / std by channel, mean [0.3048], std [0.3756]; T = 2"
+    assert f"{words}; batch of 1" in told
+    mean, std = json.loads(said["mean"]), json.loads(said["std"])
+    shown = ((few.inputs / 255 - mean) / std).astype(np.float32)
+    decided = [
+        session.run(None, {"stimulus": one[None]})[0].mean(0).argmax(-1).item() for one in shown
+    ]
+    _, _, student = student_of(cell.cell_id, runs=runs, published=runs)
+    student.network.float()
+    presentation = judging.presentation_of("digits")
+    ours = judging.judge(student, "digits", presentation=presentation).verdict
+    assert decided == ours.predictions[-1].tolist()
+    assert len(set(decided)) > 1  # or anything would decide so
+
+
+def test_both_formats_say_in_the_same_words_how_samples_are_shown(cell: Cell) -> None:
+    plain = shown_to(resolve(cell))
+    assert plain == {
+        "inputs": "(pixels in [0, 1] - mean) / std by channel",
+        "mean": [0.3048],
+        "std": [0.3756],
+    }
+    spikes = shown_to(resolve(replace(cell, encoder="poisson", seed=3)))
+    assert spikes == {
+        "inputs": "spikes of encoder, of pixels in [0, 1]",
+        "encoder": "poisson",
+        "encoder_seed": 3,
+    }
+    axes = Axes(methods=("direct",), timesteps=(2,), seeds=(0,), backends=("norse",))
+    (events, *_) = grid.cells("events_quick", axes, Store(Path("nowhere")), Published())
+    # Frames are counts times 2^-8, and their deviation is that.
+    frames = shown_to(resolve(events))
+    assert frames["inputs"] == "(events / 256 - mean) / std by channel"
+    assert frames["std"] == [2**-8, 2**-8]
+
+
 def test_an_export_that_cannot_be_written_leaves_the_file_that_was_there(
     cell: Cell, runs: Path, tmp_path: Path
 ) -> None:
@@ -203,6 +253,11 @@ def test_mistakes_are_one_line(cell: Cell, runs: Path, tmp_path: Path) -> None:
         typed("export", cell.cell_id, "--to", "onnx", *out[2:], "--runs", runs, "--dt", 1)
     with pytest.raises(SpecError, match="seconds is none"):
         typed("export", cell.cell_id, *out, "--runs", runs, "--dt", 0)
+    (tmp_path / "a.onnx").write_bytes(b"onnx")
+    with pytest.raises(
+        SpecError, match=r"`import` reads NIR, .*onnxruntime\.InferenceSession runs"
+    ):
+        typed("import", tmp_path / "a.onnx", "--dataset", "digits", "--timesteps", 1)
     with pytest.raises(SpecError, match="no file"):
         typed("import", tmp_path / "none.nir", "--dataset", "digits", "--timesteps", 1)
     typed("export", cell.cell_id, *out, "--runs", runs)
