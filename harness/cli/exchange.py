@@ -4,20 +4,23 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
-from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Results
+from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Exit, Results
 from harness.contracts.errors import SpecError
 
 if TYPE_CHECKING:
+    from harness.exchange.comparing import Comparison
     from harness.exchange.judging import Judged
     from harness.training.student import Student
 
 CellId = Annotated[str, typer.Argument(metavar="CELL", help="Its identity, or how that begins.")]
+Runs = Annotated[Path, typer.Option(help="Where the cell was run.")]
 Timesteps = Annotated[int, typer.Option(help="Steps a sample is simulated for.")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="What it is tested on.")]
 Precision = Annotated[
@@ -25,7 +28,7 @@ Precision = Annotated[
 ]
 Claim = Annotated[
     str | None,
-    typer.Option("--claims", help="The accuracy that is claimed, in percent: to be verified."),
+    typer.Option("--claims", help="The accuracy that is claimed, in percent: is it so?"),
 ]
 PerChannel = Annotated[
     str | None, typer.Option(help="Of the inputs, one a channel, comma-separated; by default ours.")
@@ -55,7 +58,7 @@ def export(
     *,
     to: Annotated[Literal["nir", "onnx"], typer.Option(help="The format.")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
-    runs: Annotated[Path, typer.Option(help="Where the cell was run.")] = RUNS,
+    runs: Runs = RUNS,
     results: Results = RESULTS,
     precision: Annotated[
         Literal["float32", "float64"],
@@ -75,7 +78,7 @@ def export(
     shape = found.card.image.shape
     told: dict[str, Any] = {"cell_id": row.cell_id, "file": str(out)}
     shown = shown_to(found)
-    told |= {"timesteps": student.timesteps, **shown}
+    told |= shown
     if to == "nir":
         from harness.exchange import nir_export
 
@@ -125,21 +128,41 @@ def import_nir(  # noqa: PLR0913  one option a question
     mean: PerChannel = None,
     std: PerChannel = None,
     claim: Claim = None,
+    cell: Annotated[
+        str | None,
+        typer.Option(help="A cell that was run here, by how it begins: is it the same network?"),
+    ] = None,
+    runs: Runs = RUNS,
+    results: Results = RESULTS,
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build a student from a file of NIR, evaluate and meter it."""
-    from harness.exchange import judging
-    from harness.exchange.nir_import import from_nir, metadata_of, read
+    """Build a student from a file of NIR, evaluate and meter it.
+
+    Exit code 1 if it decides or counts otherwise than the --cell it is compared with.
+    """
+    from harness.exchange import comparing, judging
+    from harness.exchange.nir_import import from_nir, metadata_of, read, timesteps_of
 
     graph = read(file)
+    if (trained := timesteps_of(graph)) not in (None, timesteps):
+        told = f"note: its student was trained for T = {trained}, and --timesteps is {timesteps}"
+        print(told, file=sys.stderr)
+    evidence = None
+    if cell is not None:
+        evidence = comparing.evidence_of(
+            cell, dataset=dataset, timesteps=timesteps, runs=runs, published=results
+        )
     network = from_nir(graph, judging.neurons_of(backend), dt_s=step_s)
     student = judging.as_student(network, timesteps=timesteps)
     said = metadata_of(graph)
     judged = _judged(
         student, dataset, data_root, mean, std, said=said, precision=precision, claim=claim
     )
-    _tell(f"{file.name} on {backend}", judged, claim, as_json=as_json)
+    found = comparing.compare(judged, evidence) if evidence else None
+    _tell(f"{file.name} on {backend}", judged, claim, found, as_json=as_json)
+    if found is not None and not found.is_equal:
+        raise typer.Exit(Exit.SOME_FAILED)
 
 
 @import_app.command("checkpoint")
@@ -213,9 +236,18 @@ def _listed(text: str | None) -> tuple[float, ...] | None:
     return numbers
 
 
-def _tell(what: str, judged: "Judged", claim: str | None, *, as_json: bool) -> None:
+def _tell(
+    what: str,
+    judged: "Judged",
+    claim: str | None,
+    compared: "Comparison | None" = None,
+    *,
+    as_json: bool,
+) -> None:
     """Print what came out. It is no row: a row says how its network was trained."""
     columns = judged.columns()
+    if compared is not None:
+        columns["compared"] = asdict(compared)
     if as_json:
         print(json.dumps({"what": what, **columns}))
         return
@@ -227,9 +259,10 @@ def _tell(what: str, judged: "Judged", claim: str | None, *, as_json: bool) -> N
         f"{what}: {value} on {samples} test samples ({low} to {high}) after "
         f"{len(judged.verdict.logits)} steps"
     )
-    if judged.standing is not None:
-        words = "what was claimed" if judged.standing == "verified" else "another than claimed"
-        print(f"{judged.standing}: {claim} %, and this is {words}")
+    if judged.as_claimed is not None:
+        print(f"{'as claimed' if judged.as_claimed else 'not as claimed'}: {claim} %")
+    if compared is not None:
+        print(f"against cell {compared.cell_id}: {compared.line()}")
     print("operations a sample:", end=" ")
     samples = judged.ledger.samples
     print(", ".join(f"{name} {count / samples:.1f}" for name, count in columns["counts"].items()))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,6 @@ from harness.neurons.activation import activation
 from harness.training.lesson import computing
 from harness.training.student import Student, no_simulator
 
-Standing = Literal["claimed", "verified"]
 ROUNDED = 9  # digits of a percentage behind which a float is rounding
 
 
@@ -39,13 +38,12 @@ class Judged:
     Attributes:
         verdict: On the whole test split.
         ledger: What that cost.
-        standing: ``verified`` if the accuracy is the one that was claimed, ``claimed`` if it is
-            another, None without a claim.
+        as_claimed: Whether the accuracy is the one that was claimed; None without a claim.
     """
 
     verdict: Verdict
     ledger: Ledger
-    standing: Standing | None
+    as_claimed: bool | None
 
     def columns(self) -> dict[str, Any]:
         """Return it as the columns of a row, with totals for the ledger and all energy bills."""
@@ -55,7 +53,7 @@ class Judged:
         return {
             **quality(self.verdict),
             "scale": to_plain(self.verdict.task.metric.scale),
-            "standing": self.standing,
+            "as_claimed": self.as_claimed,
             "counts": total,
             "energy_pj": bills,
         }
@@ -179,10 +177,8 @@ def judge(
         )
         verdict, ledger = running.judged()
     _refuse_other_classes(verdict, dataset)
-    standing: Standing | None = None
-    if claimed is not None:
-        standing = "verified" if _is(verdict.score.value, claimed) else "claimed"
-    return Judged(verdict=verdict, ledger=ledger, standing=standing)
+    as_claimed = None if claimed is None else _is(verdict.score.value, claimed)
+    return Judged(verdict=verdict, ledger=ledger, as_claimed=as_claimed)
 
 
 def _refuse_other_classes(verdict: Verdict, dataset: str) -> None:

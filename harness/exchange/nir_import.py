@@ -1,6 +1,7 @@
 """A graph of NIR as a student on a simulator of the house."""
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -52,6 +53,14 @@ def read(path: Path, /) -> "nir.NIRGraph":
 def metadata_of(graph: "nir.NIRGraph", /) -> dict[str, Any]:
     """Return what a file says of itself, which may be nothing."""
     return graph.metadata if isinstance(graph.metadata, dict) else {}
+
+
+def timesteps_of(graph: "nir.NIRGraph", /) -> int | None:
+    """Return for how many steps a student was trained, if the graph's metadata say a number."""
+    try:
+        return operator.index(metadata_of(graph).get("timesteps"))  # type: ignore[arg-type]  # or it raises
+    except TypeError:
+        return None
 
 
 def dt_of(graph: "nir.NIRGraph", /) -> float:

@@ -31,7 +31,7 @@ def student_of(cell_id: str, /, *, runs: Path, published: Path) -> tuple[Resolve
     if not path.exists():
         raise StoreError(
             f"no weights of {row.cell.label} under {runs}: rows are published without them; "
-            f"make them: {_command(row.cell, runs)}"
+            f"make them: {command_for(row.cell, runs)}"
         )
     if hashlib.sha256(path.read_bytes()).hexdigest() != row.provenance.weights_sha256:
         raise StoreError(f"{path} holds other weights than its row is about; run its cell again")
@@ -46,16 +46,18 @@ def student_of(cell_id: str, /, *, runs: Path, published: Path) -> tuple[Resolve
 def shown_to(found: Resolved, /) -> dict[str, Any]:
     """Return for a file's metadata how the student of ``found`` is shown its samples.
 
-    ``inputs`` in words, which are about the other keys: ``encoder`` and the seed of what it draws,
-    or ``mean`` and ``std`` by channel.
+    ``timesteps`` that it was trained for, and ``inputs`` in words, which are about the other keys:
+    ``encoder`` and the seed of what it draws, or ``mean`` and ``std`` by channel.
     """
+    steps = {"timesteps": found.cell.timesteps}
     if found.cell.encoder is not None:
         words = "spikes of encoder, of pixels in [0, 1]"
-        return {"inputs": words, "encoder": found.cell.encoder, "encoder_seed": found.cell.seed}
+        seed = found.cell.seed
+        return {**steps, "inputs": words, "encoder": found.cell.encoder, "encoder_seed": seed}
     shown = found.presentation()
     values = "events / 256" if takes_frames(found) else "pixels in [0, 1]"
     words = f"({values} - mean) / std by channel"
-    return {"inputs": words, "mean": [*shown.mean], "std": [*shown.std]}
+    return {**steps, "inputs": words, "mean": [*shown.mean], "std": [*shown.std]}
 
 
 def takes_frames(found: Resolved, /) -> bool:
@@ -63,7 +65,7 @@ def takes_frames(found: Resolved, /) -> bool:
     return found.encoder is not None or not found.card.encoding.startswith("direct")
 
 
-def _command(cell: Cell, runs: Path) -> str:
+def command_for(cell: Cell, runs: Path, /) -> str:
     """Return what runs ``cell``; which constants are chosen by trials, a cell does not know."""
     backend = f" --backends {cell.backend}" if cell.backend else ""
     return (

@@ -23,14 +23,16 @@ from harness.contracts.row import Metrics, Provenance, Row
 from harness.engine import grid
 from harness.engine.cell import weights_of
 from harness.engine.grid import Axes
+from harness.engine.measure import quality
 from harness.engine.resolve import resolve
 from harness.engine.teachers import WEIGHTS
 from harness.exchange import judging
+from harness.exchange.comparing import Evidence, compare
 from harness.exchange.nir_export import to_nir, write
 from harness.exchange.nir_import import read
 from harness.exchange.stored import shown_to, student_of
 from harness.results import Published
-from harness.store import Store
+from harness.store import PREDICTIONS, Store
 from tests.exchange.networks import lively
 from tests.exchange.test_onnx import needs_onnx
 
@@ -125,12 +127,14 @@ def test_a_file_of_onnx_says_how_it_is_to_be_used(
 def test_both_formats_say_in_the_same_words_how_samples_are_shown(cell: Cell) -> None:
     plain = shown_to(resolve(cell))
     assert plain == {
+        "timesteps": 2,
         "inputs": "(pixels in [0, 1] - mean) / std by channel",
         "mean": [0.3048],
         "std": [0.3756],
     }
     spikes = shown_to(resolve(replace(cell, encoder="poisson", seed=3)))
     assert spikes == {
+        "timesteps": 2,
         "inputs": "spikes of encoder, of pixels in [0, 1]",
         "encoder": "poisson",
         "encoder_seed": 3,
@@ -221,8 +225,94 @@ def test_a_student_goes_out_and_comes_back(
     accuracy = f"{100 * back['score']:.2f}"
     words = typed("import", file, *asked[:-1], "--claims", accuracy)
     assert f"{accuracy} % on 20 test samples" in words
-    assert f"verified: {accuracy} %" in words
+    assert f"\nas claimed: {accuracy} %\n" in words
     assert "horowitz_45nm_fp32:cached: " in words
+
+
+def remember(cell: Cell, runs: Path) -> tuple[Row, judging.Judged]:
+    """Write down, as a run does, what the cell decides in float64 and what that costs."""
+    _, row, student = student_of(cell.cell_id, runs=runs, published=runs)
+    presentation = judging.presentation_of("digits")
+    judged = judging.judge(student, "digits", presentation=presentation, precision="float64")
+    row = replace(row, metrics=Metrics(**quality(judged.verdict)), ledger=judged.ledger.summed())
+    Store(runs).save(row)
+    decided = {"predictions": judged.verdict.predictions, "labels": judged.verdict.labels}
+    np.savez(Store(runs).folder(cell) / PREDICTIONS, **decided)
+    return row, judged
+
+
+COMPARED = ("--dataset", "digits", "--timesteps", 2, "--precision", "float64", "--cell")
+
+
+@pytest.mark.usefixtures("few")
+def test_an_imported_network_is_compared_with_a_cell_sample_by_sample(
+    cell: Cell, runs: Path, tmp_path: Path
+) -> None:
+    (row, _), file = remember(cell, runs), tmp_path / "a.nir"
+    places = ("--runs", runs, "--results", runs / "none")
+    typed("export", cell.cell_id, "--to", "nir", "--out", file, "--precision", "float64", *places)
+    same = typed("import", file, *COMPARED, cell.cell_id[:12], *places)
+    assert f"against cell {cell.cell_id}: 0 of 20 decide otherwise; counts equal\n" in same
+    moved = [*map(str, ("import", file, *COMPARED, cell.cell_id, *places, "--mean", "0.6"))]
+    done = CliRunner().invoke(app, moved)
+    assert done.exit_code == 1, done.output
+    assert "counts differ: ac " in done.output
+    told = json.loads(CliRunner().invoke(app, [*moved, "--json"]).output)
+    assert told["compared"]["differing"] > 0
+    assert told["compared"]["counts"]["ac"][1] == row.ledger.total.ac
+    assert told["compared"]["counts"]["ac"][0] == told["counts"]["ac"]
+
+
+@pytest.mark.usefixtures("few")
+def test_a_decision_that_differs_after_an_early_step_alone_is_seen(cell: Cell, runs: Path) -> None:
+    row, judged = remember(cell, runs)
+    decided, labels = judged.verdict.predictions.copy(), judged.verdict.labels
+    decided[0, 3] = (decided[0, 3] + 1) % 10  # and the last step decides as before
+    found = compare(judged, Evidence(row=row, predictions=decided, labels=labels))
+    assert (found.differing, found.samples, found.counts) == (1, 20, {})
+    assert found.line() == "1 of 20 decide otherwise; counts equal"
+    assert not found.is_equal
+    uncounted = Evidence(row=replace(row, ledger=None), predictions=decided, labels=labels)
+    assert compare(judged, uncounted).line().endswith("counts of the cell are not known")
+    with pytest.raises(SpecError, match="test labels here are not those of cell"):
+        compare(judged, Evidence(row=row, predictions=decided, labels=labels[::-1]))
+
+
+@pytest.mark.usefixtures("few")
+def test_without_a_cell_s_own_decisions_it_is_said_how_to_make_them(
+    cell: Cell, runs: Path, tmp_path: Path
+) -> None:
+    remember(cell, runs)
+    file, places = tmp_path / "a.nir", ("--runs", runs, "--results", runs / "none")
+    typed("export", cell.cell_id, "--to", "nir", "--out", file, *places)
+    elsewhere = [3 if word == 2 else word for word in COMPARED]
+    with pytest.raises(SpecError, match="compare with --dataset digits --timesteps 2"):
+        typed("import", file, *elsewhere, cell.cell_id, *places)
+    predictions = Store(runs).folder(cell) / PREDICTIONS
+    np.savez(predictions, predictions=np.zeros((2, 20), int), labels=np.zeros(20, int))
+    with pytest.raises(StoreError, match=r"predictions.npz contradicts its row: .*run its cell ag"):
+        typed("import", file, *COMPARED, cell.cell_id, *places)
+    predictions.unlink()
+    with pytest.raises(StoreError, match=r"no predictions of direct .*python -m harness run digit"):
+        typed("import", file, *COMPARED, cell.cell_id, *places)
+    for name in ("nothing", ""):
+        with pytest.raises(StoreError, match=f"no row '{name}' under"):
+            typed("import", file, *COMPARED, name, *places)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_file_says_for_how_many_steps_its_student_was_trained(
+    cell: Cell, runs: Path, tmp_path: Path
+) -> None:
+    file, note = tmp_path / "a.nir", "note: its student was trained for T = 2, and --timesteps is 3"
+    typed("export", cell.cell_id, "--to", "nir", "--out", file, "--runs", runs)
+    assert note not in typed("import", file, "--dataset", "digits", "--timesteps", 2)
+    assert note in typed("import", file, "--dataset", "digits", "--timesteps", 3)
+    graph = read(file)
+    for said in (None, "two", [2, 3]):
+        graph.metadata = {} if said is None else graph.metadata | {"timesteps": said}
+        write(graph, file)
+        assert "note" not in typed("import", file, "--dataset", "digits", "--timesteps", 3)
 
 
 @pytest.mark.usefixtures("few")
@@ -241,7 +331,7 @@ def test_a_network_of_others_is_judged(tmp_path: Path, monkeypatch: pytest.Monke
         *("--dataset", "digits", "--timesteps", 3, "--claims", "99.9", "--mean", "0.5"),
         *("--std", "0.5"),
     )
-    assert "claimed: 99.9 %, and this is another than claimed" in told
+    assert "\nnot as claimed: 99.9 %\n" in told
     assert "neuron_add 60.0" in told  # 20 integrators, 3 steps
 
 
