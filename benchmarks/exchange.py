@@ -359,15 +359,9 @@ def chips(cell: Cell, images: Tensor, labels: Any) -> Iterator[str]:
         splits = opened("digits", None, cell.timesteps)
         trained = train(found, splits, None, torch.device("cpu"), lambda _: None)
     graph = to_nir(trained.student.network.eval(), tuple(images.shape[1:]))
-    yield f"Objections of the validator: {'; '.join(dynapcnn.objections(graph)) or 'none'}."
-    layers = [dynapcnn.layer_of(name, graph) for name in dynapcnn.on_chip(graph)]
-    for layer, core in zip(layers, dynapcnn.placed(layers) or (), strict=True):
-        yield (
-            f"`{layer.name}` on core {core}: "
-            f"{layer.kernel} of {dynapcnn.KERNEL_MEMORY[core]} kernel, "
-            f"{layer.neuron} of {dynapcnn.NEURON_MEMORY[core]} neuron and {layer.bias} of "
-            f"{dynapcnn.BIAS_MEMORY} bias words."
-        )
+    yield "```"
+    yield from (f"dynapcnn: {line}" for line in dynapcnn.told(graph))
+    yield "```"
     yield ""
     yield "| steps | accuracy, float64 | accuracy, 8-bit weights | decisions that differ |"
     yield "|---|---|---|---|"

@@ -15,6 +15,7 @@ from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Exit, Results
 from harness.contracts.errors import SpecError
 
 if TYPE_CHECKING:
+    from harness.engine.resolve import Resolved
     from harness.exchange.comparing import Comparison
     from harness.exchange.judging import Judged
     from harness.training.student import Student
@@ -53,7 +54,7 @@ import_app = typer.Typer(
 )
 
 
-def export(
+def export(  # noqa: PLR0913  one option a question
     cell: CellId,
     *,
     to: Annotated[Literal["nir", "onnx"], typer.Option(help="The format.")],
@@ -65,46 +66,82 @@ def export(
         typer.Option(help="Of the file. Most tools read, and run, float32 alone."),
     ] = "float32",
     step_s: StepSeconds = None,
+    check: Annotated[
+        Literal["dynapcnn"] | None,
+        typer.Option(help="Say, too, whether the NIR would fit that chip, and on which cores."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a cell's trained student as NIR, or unrolled over its steps as ONNX."""
     import torch
 
-    from harness.exchange.stored import shown_to, student_of, takes_frames
-    from harness.neurons.spiking import SpikingNeuron
+    from harness.exchange.stored import shown_to, student_of
 
+    if to == "onnx":
+        _require_nir(step_s, check)
     found, row, student = student_of(cell, runs=runs, published=results)
-    network = student.network.to(getattr(torch, precision))
-    shape = found.card.image.shape
-    told: dict[str, Any] = {"cell_id": row.cell_id, "file": str(out)}
-    shown = shown_to(found)
-    told |= shown
+    student.network.to(getattr(torch, precision))
+    told: dict[str, Any] = {"cell_id": row.cell_id, "file": str(out), **shown_to(found)}
     if to == "nir":
-        from harness.exchange import nir_export
-
-        options: dict[str, Any] = {} if step_s is None else {"dt_s": step_s}
-        graph = nir_export.to_nir(network, shape, shown=shown, **options)
-        nir_export.write(graph, out)
-        neurons = (part for part in network.modules() if isinstance(part, SpikingNeuron))
-        if any(one.spec.reset == "subtract" for one in neurons):
-            print(
-                "note: NIR has no reset by subtraction; other readers than this one reset to zero",
-                file=sys.stderr,
-            )
-        told |= {"nodes": len(graph.nodes), "file_bytes": out.stat().st_size}
+        told |= _as_nir(found, student, out, step_s, check)
     else:
-        from harness.exchange.onnx_export import to_onnx
-
-        if step_s is not None:
-            raise SpecError("--dt is for --to nir: ONNX knows no time")
-        steps, frames = student.timesteps, takes_frames(found)
-        written = to_onnx(network, shape, out, timesteps=steps, frames=frames, shown=shown)
-        told |= {"nodes": written.nodes, "file_bytes": written.file_bytes, "samples": 1}
+        told |= _as_onnx(found, student, out)
     if as_json:
         print(json.dumps(told))
         return
-    written_to = f"{told['nodes']} nodes, {told['file_bytes']} bytes -> {out}"
-    print(f"{found.cell.label}: {written_to}; {_use(told)}")
+    written = f"{told['nodes']} nodes, {told['file_bytes']} bytes -> {out}"
+    print(f"{found.cell.label}: {written}; {_use(told)}")
+    for line in told[check]["lines"] if check else ():
+        print(f"{check}: {line}")
+
+
+def _require_nir(step_s: float | None, check: str | None) -> None:
+    if step_s is not None:
+        raise SpecError("--dt is for --to nir: ONNX knows no time")
+    if check is not None:
+        raise SpecError("--check is for --to nir: ONNX knows no neurons, and they are looked at")
+
+
+def _as_nir(
+    found: "Resolved", student: "Student", out: Path, step_s: float | None, check: str | None
+) -> dict[str, Any]:
+    """Write a file of NIR; return what is to be told of it."""
+    from harness.exchange import nir_export
+    from harness.exchange.stored import shown_to
+    from harness.neurons.spiking import SpikingNeuron
+
+    options: dict[str, Any] = {} if step_s is None else {"dt_s": step_s}
+    network, shape = student.network, found.card.image.shape
+    graph = nir_export.to_nir(network, shape, shown=shown_to(found), **options)
+    nir_export.write(graph, out)
+    neurons = (part for part in network.modules() if isinstance(part, SpikingNeuron))
+    if any(one.spec.reset == "subtract" for one in neurons):
+        print(
+            "note: NIR has no reset by subtraction; other readers than this one reset to zero",
+            file=sys.stderr,
+        )
+    told = {"nodes": len(graph.nodes), "file_bytes": out.stat().st_size}
+    if check is None:
+        return told
+    from harness.exchange import dynapcnn
+
+    return told | {check: {"fits": not dynapcnn.objections(graph), "lines": dynapcnn.told(graph)}}
+
+
+def _as_onnx(found: "Resolved", student: "Student", out: Path) -> dict[str, Any]:
+    """Write a file of ONNX for one sample; return what is to be told of it."""
+    from harness.exchange.onnx_export import to_onnx
+    from harness.exchange.stored import shown_to, takes_frames
+
+    written = to_onnx(
+        student.network,
+        found.card.image.shape,
+        out,
+        timesteps=student.timesteps,
+        frames=takes_frames(found),
+        shown=shown_to(found),
+    )
+    return {"nodes": written.nodes, "file_bytes": written.file_bytes, "samples": 1}
 
 
 def _use(told: Mapping[str, Any]) -> str:

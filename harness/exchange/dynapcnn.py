@@ -82,6 +82,14 @@ class Layer:
             and self.bias <= BIAS_MEMORY
         )
 
+    def on(self, core: int) -> str:
+        """Return in words what it takes of the memories of ``core``."""
+        return (
+            f"{self.name} on core {core}: {self.kernel} of {KERNEL_MEMORY[core]} kernel, "
+            f"{self.neuron} of {NEURON_MEMORY[core]} neuron and {self.bias} of {BIAS_MEMORY} bias "
+            "words"
+        )
+
 
 def objections(graph: "nir.NIRGraph", /) -> list[str]:
     """Return why ``graph``, between its first and last neurons, does not fit; empty if it does.
@@ -99,6 +107,16 @@ def objections(graph: "nir.NIRGraph", /) -> list[str]:
     if not found and placed(layers) is None:
         found.append(f"there is no core for each of the {len(layers)} layers at once")
     return found
+
+
+def told(graph: "nir.NIRGraph", /) -> list[str]:
+    """Return on which core each layer of ``graph`` would lie, in words; or else the objections."""
+    if found := objections(graph):
+        return found
+    layers = [layer_of(name, graph) for name in on_chip(graph)]
+    cores = placed(layers)
+    assert cores is not None
+    return [layer.on(core) for layer, core in zip(layers, cores, strict=True)]
 
 
 def on_chip(graph: "nir.NIRGraph", /) -> tuple[str, ...]:

@@ -163,11 +163,54 @@ def test_an_export_that_cannot_be_written_leaves_the_file_that_was_there(
 def test_other_readers_are_said_to_reset_to_zero(cell: Cell, runs: Path, tmp_path: Path) -> None:
     asked = ("export", cell.cell_id, "--runs", runs, "--to", "nir", "--out", tmp_path / "a.nir")
     assert "reset to zero" not in typed(*asked)
-    found, row, student = student_of(cell.cell_id, runs=runs, published=runs)
-    network, _ = lively("digits_convnet", NeuronSpec(reset="subtract"))
-    other = found, row, replace(student, network=network)
-    with patch("harness.exchange.stored.student_of", return_value=other):
+    with with_neurons(cell, runs, NeuronSpec(reset="subtract")):
         assert "other readers than this one reset to zero" in typed(*asked)
+
+
+def with_neurons(cell: Cell, runs: Path, spec: NeuronSpec) -> Any:
+    """Let a cell's student have other neurons."""
+    found, row, student = student_of(cell.cell_id, runs=runs, published=runs)
+    network, _ = lively("digits_convnet", spec)
+    other = found, row, replace(student, network=network)
+    return patch("harness.exchange.stored.student_of", return_value=other)
+
+
+def test_an_export_says_what_fits_a_chip_and_why_the_rest_does_not(
+    cell: Cell, runs: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.nir"
+    asked = ("export", cell.cell_id, "--runs", runs, "--to", "nir", "--out", file)
+    assert "dynapcnn" not in typed(*asked)
+    refused = typed(*asked, "--check", "dynapcnn").splitlines()
+    assert refused[1:] == ["dynapcnn: activation2 is a LIF, which the chip has not"]
+    assert refused[0].startswith("direct digits_convnet norse T=2 seed=0: 8 nodes, ")
+    told = json.loads(typed(*asked, "--check", "dynapcnn", "--json"))["dynapcnn"]
+    assert told == {"fits": False, "lines": ["activation2 is a LIF, which the chip has not"]}
+    file.unlink()
+    with with_neurons(cell, runs, NeuronSpec(kind="if", reset="zero")):
+        fits = typed(*asked, "--check", "dynapcnn").splitlines()
+    # 8 inputs, 16 outputs and kernels of 3x3 in 16 words; 16 maps of 4x4.
+    place = "conv2 on core 0: 2048 of 16384 kernel, 256 of 65536 neuron and 16 of 1024 bias words"
+    assert fits[1:] == [f"dynapcnn: {place}"]
+    assert file.exists()
+    with pytest.raises(SpecError, match="--check is for --to nir"):
+        typed(*asked[:4], "--to", "onnx", "--out", file, "--check", "dynapcnn")
+
+
+@pytest.mark.usefixtures("few")
+def test_the_page_rehearses_a_student_on_the_chip(
+    cell: Cell, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path("docs/exchange.md").read_text(encoding="utf-8")
+    (code,) = (part.split("```")[0] for part in page.split("```python\n")[1:])
+    monkeypatch.chdir(tmp_path)
+    with with_neurons(cell, runs, NeuronSpec(kind="if", reset="zero")):
+        typed("export", cell.cell_id, "--runs", runs, "--to", "nir", "--out", "student.nir")
+    exec(code, {})  # noqa: S102  our own page
+    weights = read(Path("on_chip.nir")).nodes["conv2"].weight
+    assert np.array_equal(weights, np.round(weights))
+    told = typed("import", "on_chip.nir", "--dataset", "digits", "--timesteps", 2)
+    assert "on 20 test samples" in told
 
 
 @pytest.mark.usefixtures("few")
