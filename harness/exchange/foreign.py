@@ -123,8 +123,8 @@ def load(factory: str, weights: Path, /, *, call: Call) -> ForeignNetwork:
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
-        words = " ".join(str(error).split())[:300]
-        raise SpecError(f"{weights} holds no weights of {factory}: {words}") from error
+        words = f"{weights} holds no weights of {factory}: {one_line(error)}"
+        raise SpecError(words) from error
     return ForeignNetwork(module, call=call).eval()
 
 

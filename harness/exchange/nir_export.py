@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.contracts.errors import SpecError, UnsupportedError
+from harness.engine.packed import one_line
 from harness.exchange.nir_neurons import DT_S, node_of
 from harness.exchange.tracing import INPUT, Graph, Node, Shape, trace
 from harness.neurons.spiking import SpikingLayer
@@ -75,8 +76,8 @@ def to_nir(
     try:
         return nir.NIRGraph(writer.nodes, list(writer.edges), metadata=metadata)
     except ValueError as error:  # shapes that do not follow from one another
-        words = " ".join(str(error).split())
-        raise UnsupportedError(f"nir refuses the graph of the network: {words}") from error
+        words = f"nir refuses the graph of the network: {one_line(error)}"
+        raise UnsupportedError(words) from error
 
 
 def write(graph: "nir.NIRGraph", path: Path, /) -> None:

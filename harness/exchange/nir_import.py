@@ -44,7 +44,7 @@ def read(path: Path, /) -> "nir.NIRGraph":
             raise SpecError(
                 f"`import` reads NIR, and {path} is none; onnxruntime.InferenceSession runs ONNX"
             ) from error
-        raise SpecError(f"{path} is no file of NIR: {' '.join(str(error).split())}") from error
+        raise SpecError(f"{path} is no file of NIR: {one_line(error)}") from error
     if not isinstance(graph, nir.NIRGraph):
         raise SpecError(f"{path} holds a {type(graph).__name__} and no graph")
     return graph

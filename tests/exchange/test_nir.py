@@ -410,6 +410,21 @@ def test_files_that_are_none_are_named(tmp_path: Path) -> None:
         write(to_nir(network, shape), tmp_path / "no" / "a.nir")
 
 
+@pytest.mark.parametrize(
+    ("error", "words"), [(KeyError(), "KeyError"), (OSError("a\n  b " + "c" * 999), "a b ccc+")]
+)
+def test_whatever_a_reader_raises_is_one_short_line(
+    error: Exception, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(nir, "read", fails)
+    with pytest.raises(SpecError, match=f"is no file of NIR: {words}$") as refused:
+        read(tmp_path / "a.nir")
+    assert len(str(refused.value)) < len(str(tmp_path)) + 300
+
+
 def test_a_recurrent_graph_is_refused() -> None:
     nodes = {
         "input": nir.Input({"input": np.array([2])}),
