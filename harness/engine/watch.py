@@ -13,6 +13,7 @@ from typing import IO
 
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.values import from_json, value
+from harness.engine.show import beginning
 from harness.store import Store
 
 
@@ -97,20 +98,20 @@ def log_of(store: Store, name: str, /) -> Path:
     Raises:
         StoreError: If there is no such cell, more than one, or no log of it.
     """
-    folders = [path for path in store.root.glob("*/*") if path.name.startswith(name)]
-    folders = [path for path in folders if path.is_dir() and name]
-    if len(folders) != 1:
-        found = ", ".join(sorted(path.name for path in folders)[:5]) or "none"
+    folders = {path.name: path for path in store.root.glob("*/*") if path.is_dir()}
+    identity = beginning(name, folders)
+    if identity is None:
         raise StoreError(
-            f"{store.root} must have one cell that begins with {name!r}, found {found}; "
+            f"{store.root} must have one cell that begins with {name!r}, found none; "
             "`plan` and `status` list them"
         )
-    logs = sorted(folders[0].glob("log-*.txt"))
-    note = _read(folders[0] / "lock")
-    if note and (current := folders[0] / Path(note.log).name) in logs:
+    folder = folders[identity]
+    logs = sorted(folder.glob("log-*.txt"))
+    note = _read(folder / "lock")
+    if note and (current := folder / Path(note.log).name) in logs:
         return current  # whatever the clock said when it began
     if not logs:
-        raise StoreError(f"{folders[0]} holds no log; its cell has not run here")
+        raise StoreError(f"{folder} holds no log; its cell has not run here")
     return logs[-1]
 
 
