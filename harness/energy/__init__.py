@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
 from harness.contracts.errors import UnknownPluginError
-from harness.contracts.ledger import Encode, Ledger
+from harness.contracts.ledger import Encode, Layer, Ledger, Tables
 from harness.energy._bill import Bill, EnergyModel
 from harness.energy._operations import Prices, one_of_each, prices
 from harness.energy._panel import BREAK_EVENS, BreakEven, Panel, PanelLine, build
@@ -35,6 +36,7 @@ __all__ = [
     "operations_pj",
     "panel",
     "together",
+    "unpriced",
 ]
 
 
@@ -68,6 +70,25 @@ def bill(ledger: Ledger, model_name: str, /) -> Bill:
         UnknownPluginError: Names the nearest known ones, or the variants of a file.
     """
     return _model(model_name).bill(ledger, name=model_name)
+
+
+def unpriced(ledger: Ledger, model_name: str, /) -> tuple[str, ...]:
+    """Return what one model has no price for and in which layers, as ``mac in conv1``.
+
+    It is empty where the bill has a total. What is in no layer is said as the bill says it.
+
+    Raises:
+        UnknownPluginError: As ``bill`` does.
+    """
+    if not bill(ledger, model_name).unpriced:
+        return ()
+    in_none = bill(_alone(ledger, None, None), model_name).unpriced
+    found: dict[str, list[str]] = {}
+    for name, layer in ledger.layers.items():
+        for category in dict.fromkeys(item for sums in layer.every_sum.values() for item in sums):
+            if bill(_alone(ledger, name, category), model_name).unpriced != in_none:
+                found.setdefault(category, []).append(name)
+    return (*(f"{item} in {_few(layers)}" for item, layers in found.items()), *in_none)
 
 
 def panel(ledger: Ledger, /, *, artificial: Ledger | None = None) -> Panel:
@@ -105,6 +126,30 @@ def operations_pj(counts: Mapping[Encode, Mapping[str, int]], model_name: str, /
         if (price := of.get(category))
     ]
     return sum(each, start=0.0)
+
+
+def _alone(ledger: Ledger, name: str | None, category: str | None) -> Ledger:
+    """Return ``ledger`` as if nothing had been counted but one category in one layer."""
+
+    def kept(layer: Layer, tables: Tables) -> Tables:
+        is_it = layer.name == name
+        return {item: table for item, table in tables.items() if is_it and item == category}
+
+    layers = {
+        path: replace(
+            layer,
+            tally=kept(layer, layer.tally),
+            readings={reading: kept(layer, of) for reading, of in layer.readings.items()},
+        )
+        for path, layer in ledger.layers.items()
+    }
+    return replace(ledger, layers=layers)
+
+
+def _few(layers: list[str]) -> str:
+    """Return the first of ``layers``, and how many others there are."""
+    first, *others = layers
+    return f"{first} and {len(others)} more layer{'s' * (len(others) > 1)}" if others else first
 
 
 @cache

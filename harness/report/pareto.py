@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from harness import energy
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError
 from harness.report import _words as words
@@ -83,15 +84,14 @@ def pareto(board: Leaderboard, cost: Cost, /, *, model: str | None = None) -> li
         model: The energy model; None is the usual one.
 
     Raises:
-        SpecError: If no line has an energy by ``model``.
+        UnknownPluginError: If there is no such ``model``.
+        SpecError: If no line has an energy by ``model``; says what has no price.
     """
     settings = [one if cost == "latency" else one.together for one in board.settings]
     lines = [line for one in settings for line in one.lines if line.answers]
     known = {name for line in lines for name in line.energies}
     if model is not None and model not in known:
-        raise SpecError(
-            f"no line has an energy by {model!r}; there are: {', '.join(sorted(known))}"
-        )
+        raise SpecError(_without_energy(lines, model))
     figure = _figure(cost, model or usual_energy(known) or "")
     costs = [figure(line) for line in lines]
     scores = [line.merit for line in lines]
@@ -135,6 +135,17 @@ def explanation(points: Sequence[Point], cost: Cost, /, *, model: str | None = N
     if any(is_reconstructed(one.line.file) for one in points):
         told.append("†: the loss is reconstructed.")
     return " ".join(filter(None, told))
+
+
+def _without_energy(lines: Sequence[Line], model: str) -> str:
+    """Return why no line has an energy by ``model``: what the first that was counted has."""
+    energy.described(model)  # is there one?
+    rows = (answer.row for line in lines for answer in line.answers)
+    row = next((row for row in rows if row.ledger is not None), None)
+    if row is None or row.ledger is None:
+        return f"no line has an energy by {model}: none has counts"
+    lacking = "; ".join(energy.unpriced(row.ledger, model))
+    return f"{model} has no price for {words.visible(lacking)} (as {row.cell.label})"
 
 
 def to_markdown(board: Leaderboard, points: Sequence[Point], cost: Cost, /) -> str:

@@ -18,7 +18,16 @@ from torch import nn
 
 from harness.contracts.errors import UnknownPluginError
 from harness.contracts.ledger import CATEGORIES, Encode, Ledger, Shape, Uncounted
-from harness.energy import BREAK_EVENS, _model, bill, model_names, operations_pj, panel, together
+from harness.energy import (
+    BREAK_EVENS,
+    _model,
+    bill,
+    model_names,
+    operations_pj,
+    panel,
+    together,
+    unpriced,
+)
 from harness.energy import devices as device_table
 from harness.energy import yan_2024 as yan
 from harness.energy._bill import twin_bits
@@ -197,6 +206,26 @@ def test_a_missing_price_gives_a_partial_bill_that_says_so(
     assert found.partial_pj > 0
     assert any(said in item for item in found.unpriced)
     assert all(line.ratio["dense"] is None for line in [panel(ledger).lines[model]])
+
+
+@pytest.mark.parametrize(
+    ("ledger", "model", "said"),
+    [
+        (G7, "devices:loihi_davies_2018", ("mac in fc1",)),
+        (G7, "devices:gpu_degnan_2015", ()),
+        (changed("fc2", mac=3), "devices:loihi_davies_2018", ("mac in fc1 and 1 more layer",)),
+        (
+            with_gap(G7),
+            "devices:loihi_davies_2018",
+            ("mac in fc1", "uncounted: aten::fft in fc1"),
+        ),
+        (without("neurons", "compare"), "yan_2024:compute", ("compare was not counted",)),
+    ],
+)
+def test_what_has_no_price_is_told_with_its_layer(
+    ledger: Ledger, model: str, said: tuple[str, ...]
+) -> None:
+    assert unpriced(ledger, model) == said
 
 
 def test_a_category_that_no_layer_counted_is_unknown_and_not_zero() -> None:

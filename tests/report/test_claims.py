@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from harness import discovery
 from harness.cli.boards import boards_app
 from harness.contracts.cell import TeacherIdentity
-from harness.contracts.errors import HarnessError, SpecError
+from harness.contracts.errors import HarnessError, SpecError, UnknownPluginError
 from harness.contracts.method import Claim, MethodCard
 from harness.contracts.row import Row
 from harness.contracts.unlabelled import UnlabelledText
@@ -556,8 +556,14 @@ def test_another_energy_model_and_one_that_is_not() -> None:
     board = trade()
     found = pareto.pareto(board, "energy", model="horowitz_45nm_int8:cached")
     assert found[0].cost != pareto.pareto(board, "energy")[0].cost
-    with pytest.raises(SpecError, match=r"by 'mine'; there are: .*horowitz_45nm_fp32:cached"):
-        pareto.pareto(board, "energy", model="mine")
+    with pytest.raises(
+        UnknownPluginError, match=r"'devices:lohi_davies_2018'; did you mean .*loihi"
+    ):
+        pareto.pareto(board, "energy", model="devices:lohi_davies_2018")
+    with pytest.raises(SpecError, match=r"loihi_davies_2018 has no price for mac in first \(as "):
+        pareto.pareto(board, "energy", model="devices:loihi_davies_2018")
+    with pytest.raises(SpecError, match="no line has an energy by yan_2024:compute: none has c"):
+        pareto.pareto(leaderboard(runs(364), suite=SUITE), "energy", model="yan_2024:compute")
 
 
 def test_the_figure_is_written_and_says_where_there_is_nothing(tmp_path: Path) -> None:
