@@ -11,23 +11,38 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from harness.contracts.errors import HarnessError, StoreError, UnknownPluginError
+from harness import discovery
+from harness.contracts.cell import TEACHERS, Cell
+from harness.contracts.errors import HarnessError, StoreError
 from harness.contracts.row import Row
+from harness.data import catalogue
 from harness.engine import packed
 from harness.engine.folder import Evidence, Teachers
 from harness.engine.freshness import stages_moved
 from harness.engine.packed import Arrays
 from harness.engine.processes import Job, News, run_jobs
 from harness.engine.proofs import Verified
+from harness.report._words import visible
 
 Level = Literal["refused", "claimed", "verified"]
+# What people call a plug-in, and the file that it is in.
+_PLACES: Mapping[discovery.Kind, tuple[str, str]] = {
+    "suites": ("suite", "suites/{}.py"),
+    "methods": ("method", "suites/methods/{}.py"),
+    "models": ("model", "suites/models/{}.py"),
+    "datasets": ("data set", "suites/datasets/{}.py"),
+    "tasks": ("task", "suites/tasks/{}.py"),
+    "encoders": ("encoder", "suites/encoders/{}.py"),
+    "backends": ("simulator", "backends/{}/"),
+}
+_LONGEST = 100  # characters of a name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,13 +174,43 @@ def _looked_at(
 def _other_code(row: Row, proofs: Verified) -> str | None:
     """Return how the code that made ``row`` is not the code that is here, if it is not."""
     try:
+        if absent := _absent(row.cell):
+            return absent
         moved = stages_moved(row, proofs)
-    except UnknownPluginError as error:
-        return f"{packed.one_line(error)} Put the file that it is in here: whoever sent it has it"
     except HarnessError as error:
         return packed.one_line(error)
     stages = " and ".join({"train": "training", "measure": "measuring"}[one] for one in moved)
     return f"its {stages} code is not what is here" if moved else None
+
+
+def _absent(cell: Cell) -> str:
+    """Return which plug-ins of ``cell`` are not here, and which files to ask for; else nothing."""
+    absent = [(kind, name) for kind, name in _loaded(cell) if name not in discovery.names(kind)]
+    whats = ", ".join(f"{_PLACES[kind][0]} {_short(repr(name))}" for kind, name in absent)
+    files = ", ".join(_short(_PLACES[kind][1].format(name)) for kind, name in absent)
+    return f"no {whats} here; ask the sender for {files}" if absent else ""
+
+
+def _loaded(cell: Cell) -> Iterator[tuple[discovery.Kind, str]]:
+    """Yield what ``cell`` loads by name."""
+    if cell.suite != TEACHERS:
+        yield "suites", cell.suite
+    yield "methods", cell.method
+    yield "models", cell.model
+    yield "datasets", cell.dataset
+    if cell.unlabelled is not None:
+        yield from (("datasets", name) for name in cell.unlabelled.datasets)
+    if cell.dataset in discovery.names("datasets"):
+        yield "tasks", catalogue.load(cell.dataset).card.task
+    if cell.encoder is not None:
+        yield "encoders", cell.encoder
+    if cell.backend is not None:
+        yield "backends", cell.backend
+
+
+def _short(name: str) -> str:
+    """Return a name that somebody else chose, so that a terminal shows it and obeys nothing."""
+    return " ".join(visible(name).split())[:_LONGEST]
 
 
 def _job(

@@ -22,6 +22,7 @@ from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.ledger import Ledger
 from harness.contracts.row import Metrics, Provenance, Row
 from harness.contracts.task import MetricSpec, Scale, Score
+from harness.contracts.unlabelled import UnlabelledText
 from harness.data import catalogue
 from harness.engine import bundle, grid, packed, scoring, trust, verification
 from harness.engine.cell import weights_of
@@ -313,7 +314,8 @@ def test_a_row_of_another_task_travels_and_is_scored_where_it_arrives(
                 np.testing.assert_array_equal(arrived[name], array, strict=True)
         found = the_only(place)
         assert found.level == "claimed"
-        assert found.why.startswith("no 'squares' among the datasets"), "nothing contradicts it"
+        assert found.why.startswith("no suite 'toy', method 'plain', "), "nothing contradicts it"
+        assert found.why.endswith("suites/datasets/squares.py, backends/alpha/")
     assert sent.row.metrics is not None
     better = replace(sent.row.metrics, score=0.8, score_by_step=(0.375, 0.8))
     lying = replace(sent, row=replace(sent.row, metrics=better)).into(tmp_path / "lying")
@@ -395,6 +397,43 @@ def test_what_was_not_shown_is_claimed_with_the_reason(tmp_path: Path) -> None:
         found = the_only(sent.into(tmp_path / str(number), **parts))
         assert found.level == "claimed", words
         assert words in found.why
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"suite": "mine"}, "no suite 'mine' here; ask the sender for suites/mine.py"),
+        ({"method": "mine"}, "no method 'mine' here; ask the sender for suites/methods/mine.py"),
+        ({"model": "mine"}, "no model 'mine' here; ask the sender for suites/models/mine.py"),
+        ({"dataset": "my"}, "no data set 'my' here; ask the sender for suites/datasets/my.py"),
+        ({"encoder": "my"}, "no encoder 'my' here; ask the sender for suites/encoders/my.py"),
+        ({"backend": "mine"}, "no simulator 'mine' here; ask the sender for backends/mine/"),
+        (
+            {"unlabelled": UnlabelledText(datasets=("sst2", "my"))},
+            "no data set 'my' here; ask the sender for suites/datasets/my.py",
+        ),
+        (
+            {"suite": "mine", "method": "\x1b"},
+            (
+                r"no suite 'mine', method '\x1b' here; "
+                r"ask the sender for suites/mine.py, suites/methods/\u001b.py"
+            ),
+        ),
+    ],
+)
+def test_what_is_not_here_is_to_be_asked_for(changes: dict[str, Any], words: str) -> None:
+    row = replace(honest().row, cell=replace(asked(), **changes), cell_id="")
+    assert verification._other_code(row, Verified()) == words
+
+
+def test_a_task_that_is_not_here_is_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = discovery.names
+    none = {"tasks": ()}
+    monkeypatch.setattr(discovery, "names", lambda kind: none.get(kind, known(kind)))
+    why = verification._other_code(honest().row, Verified())
+    assert why == (
+        "no task 'classification' here; ask the sender for suites/tasks/classification.py"
+    )
 
 
 def test_code_that_was_proved_to_mean_the_same_counts_as_what_is_here(tmp_path: Path) -> None:
