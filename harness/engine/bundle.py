@@ -233,6 +233,8 @@ def write(suite: str, runs: Path, path: Path, /, *, weights: bool = False) -> Wr
     Raises:
         StoreError: If there is no row, or the disk refuses.
     """
+    if not runs.exists():
+        raise StoreError(f"there is no folder {runs}, so no rows of {suite}; run it first")
     folder = read_folder(runs, suite=suite)
     refused, guides = list(folder.refused), Teachers.of(folder)
     rows = [

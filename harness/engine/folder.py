@@ -114,10 +114,15 @@ def read_folder(root: Path, /, *, suite: str | None = None) -> Folder:
     """Return the evidence in a folder of runs, of one suite and its teachers or of all.
 
     Raises:
-        StoreError: If it is no folder.
+        StoreError: If it is no folder, or one of published rows.
     """
     if not root.is_dir():
         raise StoreError(f"{root} is no folder of runs; name one, or the file of a bundle")
+    if _is_published(root):
+        raise StoreError(
+            f"{root} holds published rows, which travel by git; `reverify` and `reproduce` check "
+            "them; here a folder of runs is wanted"
+        )
     store, refused = Store(root), list[str]()
     names = _suites(root) if suite is None else (suite, TEACHERS)
     rows = {row.cell_id: row for name in names for row in _rows(store, name, refused)}
@@ -184,6 +189,12 @@ def _suites(root: Path) -> Iterator[str]:
     for folder in sorted(root.iterdir()):
         if PLAIN_NAME.fullmatch(folder.name) and any(folder.glob("*/row.json")):
             yield folder.name
+
+
+def _is_published(root: Path) -> bool:
+    """Return whether rows stand in ``root`` as ``publish`` writes them, and none as runs do."""
+    published = (root / "code.json").exists() or any(root.glob("*/code.json"))
+    return published and not any(_suites(root))
 
 
 def _rows(store: Store, suite: str, refused: list[str]) -> Iterator[Row]:

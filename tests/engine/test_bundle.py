@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from harness import cli
+from harness.cli.options import Exit
 from harness.contracts.errors import StoreError
 from harness.contracts.row import Row
 from harness.engine import bundle, packed
@@ -172,6 +173,10 @@ def test_what_contradicts_its_row_is_not_bundled(tmp_path: Path) -> None:
     assert any("holds other weights than its row" in words for words in made.refused)
     with pytest.raises(StoreError, match="no rows of other to be bundled; run it first"):
         bundle.write("other", runs, tmp_path / "none.zip")
+    with pytest.raises(
+        StoreError, match=r"^there is no folder .*, so no rows of toy; run it first"
+    ):
+        bundle.write("toy", tmp_path / "nowhere", tmp_path / "none.zip")
 
 
 def test_the_command_line_tells_rows_and_bytes(tmp_path: Path) -> None:
@@ -189,6 +194,21 @@ def test_the_command_line_tells_rows_and_bytes(tmp_path: Path) -> None:
     told = CliRunner().invoke(cli.app, ask)
     assert told.exit_code == 1
     assert "refused: " in told.output
+
+
+@pytest.mark.parametrize("words", [("verify",), ("merge",), ("bundle", "digits", "--runs")])
+def test_published_rows_are_no_runs_and_what_checks_them_is_said(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    for folder in (ROOT / "results", ROOT / "results" / "digits"):
+        told = CliRunner().invoke(cli.app, (*words, str(folder), "--out", str(tmp_path / "out")))
+        assert isinstance(told.exception, StoreError)
+        assert str(told.exception).startswith(
+            f"{folder} holds published rows, which travel by git; `reverify` and `reproduce` check"
+        )
+    (tmp_path / "empty").mkdir()
+    told = CliRunner().invoke(cli.app, ("verify", str(tmp_path / "empty"), "--out", str(tmp_path)))
+    assert told.exit_code == Exit.NOTHING_TO_DO
 
 
 # Whatever else is in it is refused
