@@ -19,7 +19,7 @@ from harness.cli.boards import boards_app
 from harness.cli.data import data_app
 from harness.cli.exchange import export, import_app
 from harness.cli.online import online
-from harness.cli.options import RESULTS, RUNS, AsJson, Exit, Out, Results
+from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Exit, Out, Results
 from harness.contracts.errors import HarnessError, SpecError
 
 app = typer.Typer(
@@ -94,18 +94,28 @@ def _listed(kind: str) -> list[str]:
 
 @app.command()
 def show(
-    name: str, *, out: Out = RUNS, results: Results = RESULTS, as_json: AsJson = False
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="How a cell's identity begins, or a name that `list` has."),
+    ],
+    *,
+    data_root: DataRoot = None,
+    out: Out = RUNS,
+    results: Results = RESULTS,
+    as_json: AsJson = False,
 ) -> None:
-    """Show one cell (by its identity), or what a plug-in or an energy model says of itself."""
-    from harness.engine.show import about
+    """Show one cell, or what a plug-in or an energy model says of itself.
 
-    told = about(name, runs=out, published=results)
+    In short for people; --json has all of it.
+    """
     if as_json:
-        print(json.dumps(told))
+        from harness.engine.show import about
+
+        print(json.dumps(about(name, runs=out, published=results)))
         return
-    width = max(len(key) for key in told)
-    for key, value in told.items():
-        print(f"{key:{width}}  {value if isinstance(value, str) else json.dumps(value)}")
+    from harness.engine.shown import told
+
+    print(*told(name, runs=out, published=results, data_root=data_root), sep="\n")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What ``show`` tells of a cell or of a plug-in."""
+"""What ``show`` tells machines of a cell or of a plug-in, and where it finds them."""
 
 import difflib
 import json
@@ -22,14 +22,34 @@ def about(name: str, /, *, runs: Path, published: Path) -> dict[str, Any]:
         UnknownPluginError: If no cell, plug-in or energy model is called so.
         StoreError: If several cells begin so.
     """
+    found = meant(name, runs=runs, published=published)
+    if found is not None:
+        return dict(json.loads(found.to_json()))
+    return named(name, runs=runs, published=published)
+
+
+def meant(name: str, /, *, runs: Path, published: Path) -> Row | None:
+    """Return the row of the cell that ``name`` means; None if something else is called so.
+
+    Raises:
+        StoreError: If several cells begin so.
+    """
+    if _kinds(name) or name in energy.model_names():
+        return None
+    return find(name, runs=runs, published=published)
+
+
+def named(name: str, /, *, runs: Path, published: Path) -> dict[str, Any]:
+    """Return what the plug-ins, or the energy model, of that name say of themselves, by kind.
+
+    Raises:
+        UnknownPluginError: If nothing is called so, nor a cell under ``runs`` or ``published``.
+    """
     told: dict[str, Any] = {"name": name}
     if name in energy.model_names():
         return told | {"energy": energy.described(name)}
-    kinds = [kind for kind in discovery.KINDS if name in discovery.names(kind)]
+    kinds = _kinds(name)
     if not kinds:
-        found = find(name, runs=runs, published=published)
-        if found is not None:
-            return dict(json.loads(found.to_json()))
         plugins = {name for kind in discovery.KINDS for name in discovery.names(kind)}
         near = difflib.get_close_matches(name, sorted(plugins.union(energy.model_names())), n=3)
         raise UnknownPluginError(
@@ -39,6 +59,10 @@ def about(name: str, /, *, runs: Path, published: Path) -> dict[str, Any]:
     for kind in kinds:
         told |= {kind.removesuffix("s"): _described(kind, name)}
     return told
+
+
+def _kinds(name: str) -> list[discovery.Kind]:
+    return [kind for kind in discovery.KINDS if name in discovery.names(kind)]
 
 
 def known(name: str, /, *, runs: Path, published: Path) -> Row:

@@ -174,8 +174,8 @@ def _looked_at(
 def _other_code(row: Row, proofs: Verified) -> str | None:
     """Return how the code that made ``row`` is not the code that is here, if it is not."""
     try:
-        if absent := _absent(row.cell):
-            return absent
+        if words := absent(row.cell):
+            return words
         moved = stages_moved(row, proofs)
     except HarnessError as error:
         return packed.one_line(error)
@@ -183,12 +183,12 @@ def _other_code(row: Row, proofs: Verified) -> str | None:
     return f"its {stages} code is not what is here" if moved else None
 
 
-def _absent(cell: Cell) -> str:
+def absent(cell: Cell, /) -> str:
     """Return which plug-ins of ``cell`` are not here, and which files to ask for; else nothing."""
-    absent = [(kind, name) for kind, name in _loaded(cell) if name not in discovery.names(kind)]
-    whats = ", ".join(f"{_PLACES[kind][0]} {_short(repr(name))}" for kind, name in absent)
-    files = ", ".join(_short(_PLACES[kind][1].format(name)) for kind, name in absent)
-    return f"no {whats} here; ask the sender for {files}" if absent else ""
+    found = [(kind, name) for kind, name in _loaded(cell) if name not in discovery.names(kind)]
+    whats = ", ".join(f"{_PLACES[kind][0]} {_short(repr(name))}" for kind, name in found)
+    files = ", ".join(_short(_PLACES[kind][1].format(name)) for kind, name in found)
+    return f"no {whats} here; ask the sender for {files}" if found else ""
 
 
 def _loaded(cell: Cell) -> Iterator[tuple[discovery.Kind, str]]:
