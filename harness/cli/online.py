@@ -1,10 +1,11 @@
 """The command line's ``online``: a video, chunk by chunk."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Out, Results
 
 
 def online(
@@ -12,12 +13,10 @@ def online(
     *,
     chunk: Annotated[int, typer.Option(help="Frames in a chunk.")] = 1,
     video: Annotated[int, typer.Option(help="Which of the test part's videos, from 0.")] = 0,
-    data_root: Annotated[
-        Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
-    ] = None,
-    runs: Annotated[Path, typer.Option(help="Where the cell was run.")] = Path("runs"),
-    results: Annotated[Path, typer.Option(help="Where rows are published.")] = Path("results"),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON value, for machines.")] = False,
+    data_root: DataRoot = None,
+    runs: Out = RUNS,
+    results: Results = RESULTS,
+    as_json: AsJson = False,
 ) -> None:
     """Show a trained student a video chunk by chunk: latency and operations of each.
 

@@ -71,6 +71,19 @@ def numbers(texts: list[str] | None, option: str) -> tuple[int, ...] | None:
         ) from None
 
 
+def floats(option: str, text: str | None) -> tuple[float, ...] | None:
+    """Return the numbers that an option was given, as many as it was, or None without it."""
+    if text is None:
+        return None
+    try:
+        found = tuple(map(float, text.split(",")))
+    except ValueError:
+        found = (math.nan,)
+    if not all(map(math.isfinite, found)):
+        raise SpecError(f"{option} takes numbers like 0.5,0.5,0.5, got {text!r}")
+    return found
+
+
 def require_positive(option: str, value: float) -> None:
     """Refuse what is not above 0."""
     if not value > 0:

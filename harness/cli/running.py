@@ -1,4 +1,4 @@
-"""The verbs that plan and run cells, tune them, and prove them again."""
+"""The verbs that plan and run cells, and tune them."""
 
 import gc
 import json
@@ -440,18 +440,17 @@ def _conduct(  # noqa: PLR0913  what the options of a run come to
     timeout_s: float | None,
     *,
     as_json: bool,
-    until_s: float = math.inf,
-    places: "Places | None" = None,
-    forecast: "Forecast | None" = None,
+    until_s: float,
+    places: "Places",
+    forecast: "Forecast",
     run_jobs: "RunJobs | None" = None,
 ) -> int:
     """Run ``due`` and tell what happens; return how many failed."""
     from harness.engine import processes
-    from harness.engine.forecast import Forecast, Outlook
+    from harness.engine.forecast import Outlook
     from harness.engine.progress import tell
     from harness.engine.scheduler import conduct
 
-    forecast = forecast or Forecast()
     happenings = conduct(
         due,
         conditions,

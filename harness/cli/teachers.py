@@ -13,7 +13,7 @@ import typer
 
 from harness import discovery
 from harness.cli.options import RUNS, AsJson, DataRoot, Device, Out, conditions_of
-from harness.cli.parsing import devices_of, require_device
+from harness.cli.parsing import devices_of, floats, require_device
 from harness.contracts.errors import SpecError
 
 teacher_app = typer.Typer(help="Teachers from elsewhere.", no_args_is_help=True)
@@ -88,8 +88,8 @@ def import_teacher(  # noqa: PLR0913  options of a verb
         shown=presentations(
             catalogue.load(dataset).card,
             named=normalisation,
-            mean=_numbers("--mean", mean),
-            std=_numbers("--std", std),
+            mean=floats("--mean", mean),
+            std=floats("--std", std),
         ),
         saw=saw,
     )
@@ -101,15 +101,6 @@ def import_teacher(  # noqa: PLR0913  options of a verb
             f"{model} on {dataset}: {scored} on {found.n_test} test samples, "
             f"with the normalisation of {found.normalisation}; kept in {found.folder}"
         )
-
-
-def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
-    try:
-        return None if text is None else tuple(map(float, text.split(",")))
-    except ValueError as error:
-        raise SpecError(
-            f"{option} needs numbers with commas between, as 0.5,0.5,0.5; got {text!r}"
-        ) from error
 
 
 def _keep_start(

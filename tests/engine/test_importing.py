@@ -177,7 +177,8 @@ def test_one_that_is_stale_is_refused_before_its_students_are_made_in_vain(tmp_p
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (("--mean", "0.5;0.5"), "--mean needs numbers with commas between"),
+        (("--mean", "0.5;0.5"), "--mean takes numbers like 0.5,0.5,0.5, got '0.5;0.5'"),
+        (("--mean", "0.5,0.5,0.5", "--std", "0.5,inf,1"), "--std takes numbers like"),
         (("--mean", "0.5"), "give --mean and --std"),
         (("--normalisation", "imagenet"), "three channels"),
     ],
