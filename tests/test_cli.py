@@ -6,16 +6,21 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from harness import discovery, energy, results
+from harness.cli import app
 from harness.contracts.row import Row
 from harness.contracts.values import to_plain
 from harness.engine.compare import TIMES
 from harness.engine.meaning import unmeant
 from harness.engine.teachers import cell_of
+from harness.report._answers import USUAL_ENERGY
 from tests.projects import copied
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,6 +109,29 @@ def test_a_users_mistake_is_one_line_with_a_remedy(
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+def _parts(command: Any, *path: str) -> Iterator[tuple[str, str | None]]:
+    """Yield every argument and option of a verb and those below it, with its help."""
+    for part in command.params:
+        yield " ".join((*path, part.name)), part.help
+    for name, verb in getattr(command, "commands", {}).items():
+        yield from _parts(verb, *path, name)
+
+
+def test_every_argument_and_option_says_what_it_is() -> None:
+    told = dict(_parts(typer.main.get_command(app)))
+    assert told["plan suite"] == "One of `list suites`."
+    assert {name for name, words in told.items() if not words} <= {
+        "report suite",
+        "import nir file",
+        "import checkpoint file",
+    }
+
+
+def test_the_energy_model_that_is_taken_by_default_is_named() -> None:
+    words = dict(_parts(typer.main.get_command(app)))["pareto energy_model"]
+    assert USUAL_ENERGY in str(words)
 
 
 def test_list_and_show_speak_to_machines() -> None:

@@ -96,7 +96,9 @@ def _listed(kind: str) -> list[str]:
 def show(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="How a cell's identity begins, or a name that `list` has."),
+        typer.Argument(
+            metavar="NAME", help="How a cell's identity begins, or a name that `list` has."
+        ),
     ],
     *,
     data_root: DataRoot = None,

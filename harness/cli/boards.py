@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from harness import discovery
-from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Names, Numbers, Out, Results
+from harness.cli.options import (
+    RESULTS,
+    RUNS,
+    AsJson,
+    DataRoot,
+    Names,
+    Numbers,
+    Out,
+    Results,
+    SuiteName,
+)
 from harness.cli.parsing import axes_of
 from harness.cli.standings import tell_left_out
 from harness.contracts.errors import SpecError
@@ -55,7 +65,7 @@ def claims(
 
 @boards_app.command()
 def pareto(  # noqa: PLR0913  one option a filter
-    suite: str,
+    suite: SuiteName,
     *,
     cost: Annotated[
         Literal["energy", "operations", "latency", "timesteps"],
@@ -65,7 +75,8 @@ def pareto(  # noqa: PLR0913  one option a filter
         ),
     ] = "energy",
     energy_model: Annotated[
-        str | None, typer.Option(help="The energy model; default the tables'.")
+        str | None,
+        typer.Option(help="One of `list energies`; default horowitz_45nm_fp32:cached, if known."),
     ] = None,
     timesteps: Numbers = None,
     recipe: Annotated[
@@ -107,7 +118,7 @@ def pareto(  # noqa: PLR0913  one option a filter
 
 @boards_app.command()
 def mcnemar(  # noqa: PLR0913  one option a filter
-    suite: str,
+    suite: SuiteName,
     first: Annotated[str, typer.Argument(help="A method, as the board names it.")],
     second: Annotated[str, typer.Argument(help="Another.")],
     *,

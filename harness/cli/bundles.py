@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Exit, Out, Results
+from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Exit, Out, Results, Runs, SuiteName
 from harness.cli.parsing import require_positive
 from harness.contracts.errors import SpecError
 
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 
 def bundle(
-    suite: str,
+    suite: SuiteName,
     *,
-    out: Annotated[Path | None, typer.Option(help="The file; default SUITE.bundle.zip.")] = None,
-    runs: Out = RUNS,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; default SUITE.bundle.zip.")
+    ] = None,
+    runs: Runs = RUNS,
     weights: Annotated[
         bool, typer.Option("--weights", help="With the weights, so that others can verify it.")
     ] = False,
@@ -47,7 +49,8 @@ def bundle(
 
 def merge(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER_OR_BUNDLE...", help="Of other machines.")
+        list[Path],
+        typer.Argument(metavar="FOLDER_OR_BUNDLE...", help="Folders of runs, or bundles' files."),
     ],
     *,
     out: Out = RUNS,
@@ -95,13 +98,20 @@ def merge(
 
 
 def verify(  # noqa: PLR0913  one option an output
-    source: Annotated[Path, typer.Argument(metavar="BUNDLE_OR_FOLDER")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="BUNDLE_OR_FOLDER", help="A bundle's file, or a folder of runs."),
+    ],
     *,
     samples: Annotated[
-        int, typer.Option(help="Of a row's test split, computed again from its weights.")
+        int,
+        typer.Option(
+            help="Test samples of each row that its weights decide again, at most. (`reverify "
+            "--sample` counts rows.)"
+        ),
     ] = 1000,
     seed: Annotated[
-        int | None, typer.Option(help="Of the draw of these; by default nobody can guess it.")
+        int | None, typer.Option(help="Of the draw of --samples; by default nobody can guess it.")
     ] = None,
     data_root: DataRoot = None,
     out: Out = RUNS,

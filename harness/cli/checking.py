@@ -17,6 +17,8 @@ from harness.cli.options import (
     RESULTS,
     RUNS,
     AsJson,
+    BackendName,
+    CellId,
     DataRoot,
     Device,
     Exit,
@@ -24,6 +26,7 @@ from harness.cli.options import (
     Numbers,
     Out,
     Results,
+    SuiteName,
     conditions_of,
 )
 from harness.cli.parsing import axes_of, require_device, require_positive, slots_of
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def probe(
-    suite: str,
+    suite: SuiteName,
     *,
     models: Names = None,
     timesteps: Numbers = None,
@@ -111,7 +114,7 @@ def compare(
 
 
 def reproduce(
-    cell_id: Annotated[str, typer.Argument(help="Its identity, or how that begins.")],
+    cell_id: CellId,
     *,
     device: Device = "cpu",
     data_root: DataRoot = None,
@@ -144,14 +147,18 @@ def reproduce(
 
 
 def reverify(
-    suite: str,
+    suite: SuiteName,
     *,
     data_root: DataRoot = None,
     out: Out = RUNS,
     results: Results = RESULTS,
     jobs: Annotated[int | None, typer.Option(help="Canaries at once; default one a core.")] = None,
     sample: Annotated[
-        int | None, typer.Option(help="Only so many rows, whether their code moved or not.")
+        int | None,
+        typer.Option(
+            help="So many rows, evenly over all, whether their code moved or not; default those "
+            "whose code moved. (`verify --samples` counts test samples of each row.)"
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -195,7 +202,7 @@ def _tell_verification(found: "Verification", *, as_json: bool) -> None:
         print(f"{found.outcome:10} {found.row.cell_id} {found.row.cell.label}: {found.words}")
 
 
-def conform(backend: str, *, as_json: AsJson = False) -> None:
+def conform(backend: BackendName, *, as_json: AsJson = False) -> None:
     """Hold one simulator to the laws every simulator must obey; print the errors measured."""
     from harness.neurons.conformance import conform as hold
     from harness.neurons.conformance import deviations_of

@@ -5,16 +5,16 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Out, Results
+from harness.cli.options import RESULTS, RUNS, AsJson, CellId, DataRoot, Results, Runs
 
 
 def online(
-    cell: Annotated[str, typer.Argument(metavar="CELL", help="Its identity, as `plan` lists it.")],
+    cell: CellId,
     *,
     chunk: Annotated[int, typer.Option(help="Frames in a chunk.")] = 1,
     video: Annotated[int, typer.Option(help="Which of the test part's videos, from 0.")] = 0,
     data_root: DataRoot = None,
-    runs: Out = RUNS,
+    runs: Runs = RUNS,
     results: Results = RESULTS,
     as_json: AsJson = False,
 ) -> None:

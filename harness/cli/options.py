@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 RUNS, RESULTS = Path("runs"), Path("results")
 
+SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="One of `list suites`.")]
+CellId = Annotated[
+    str,
+    typer.Argument(metavar="CELL", help="Its identity, as `plan` lists it, or how that begins."),
+]
+BackendName = Annotated[str, typer.Argument(metavar="BACKEND", help="One of `list backends`.")]
 Names = Annotated[list[str] | None, typer.Option(help="Names; comma-separated or repeated.")]
 Numbers = Annotated[
     list[str] | None, typer.Option(help="Whole numbers; comma-separated or repeated.")
@@ -25,7 +31,8 @@ RecipeName = Annotated[str | None, typer.Option(help="One of the suite's recipes
 DataRoot = Annotated[
     Path | None, typer.Option(envvar="SNN_DISTILL_DATA", help="Where data sets lie.")
 ]
-Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
+Out = Annotated[Path, typer.Option(help="The folder of runs; `bundle` calls it --runs.")]
+Runs = Annotated[Path, typer.Option(help="The folder of runs; other verbs call it --out.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON value a line, for machines.")]
 Results = Annotated[Path, typer.Option(help="Where rows and leaderboards are published.")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Exit, Out, Results
+from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Exit, Out, Results, SuiteName
 
 if TYPE_CHECKING:
     from harness.contracts.row import Row
@@ -83,7 +83,7 @@ def report(  # noqa: PLR0913  one option an output
 
 
 def publish(  # noqa: PLR0913  one option an output
-    suite: str,
+    suite: SuiteName,
     *,
     data_root: DataRoot = None,
     out: Out = RUNS,

@@ -35,6 +35,7 @@ from harness.cli.options import (
     Results,
     Sets,
     Start,
+    SuiteName,
     Timeout,
     Untuned,
     conditions_of,
@@ -81,7 +82,7 @@ if TYPE_CHECKING:
 
 
 def plan(  # noqa: PLR0913  one option a filter
-    suite: str,
+    suite: SuiteName,
     *,
     methods: Names = None,
     timesteps: Numbers = None,
@@ -175,7 +176,7 @@ def _unmeant(method: str, dataset: str) -> str:
 
 
 def run(  # noqa: PLR0913  one option a filter
-    suite: str,
+    suite: SuiteName,
     *,
     methods: Names = None,
     timesteps: Numbers = None,
@@ -189,7 +190,8 @@ def run(  # noqa: PLR0913  one option a filter
     device: Device = "cpu",
     devices: Devices = None,
     gpus_per_cell: Annotated[
-        int, typer.Option(help="GPUs that share each batch of a cell; on a cpu, processes.")
+        int,
+        typer.Option(help="So many GPUs share each batch of a cell; with --device cpu, processes."),
     ] = 1,
     data_root: DataRoot = None,
     out: Out = RUNS,
@@ -302,7 +304,7 @@ def run(  # noqa: PLR0913  one option a filter
 
 
 def tune(  # noqa: PLR0913  one option a filter
-    suite: str,
+    suite: SuiteName,
     *,
     trials: Annotated[
         int | None,

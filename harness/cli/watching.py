@@ -23,6 +23,7 @@ from harness.cli.options import (
     Results,
     Sets,
     Start,
+    SuiteName,
     Untuned,
 )
 from harness.cli.parsing import axes_of
@@ -39,7 +40,7 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 
 def status(  # noqa: PLR0913  one option a filter
-    suite: str,
+    suite: SuiteName,
     *,
     methods: Names = None,
     timesteps: Numbers = None,
