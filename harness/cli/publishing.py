@@ -157,7 +157,7 @@ def _tell_mine(suite: str, found: "Publication") -> None:
 
     Each training budget has a table. Second entries of others stay on the board.
     """
-    second = found.authors - found.mine
+    second = found.authors.difference(found.mine)
     budgets: dict[str, list[Row]] = {}
     for row in found.rows:
         if row.cell_id not in second:

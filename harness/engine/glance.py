@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import fmean
 
 from harness import statistics
@@ -17,15 +17,23 @@ from harness.contracts.values import spell
 from harness.report._board import resolution_of
 from harness.report._labels import told_apart
 from harness.report._words import accuracy, visible
+from harness.results import Trust
 
 _REASONS, _WIDTH = 5, 100
+# Whose a line is, the least trusted first.
+_WHOSE: Mapping[Trust, str] = {
+    "claimed": "merged, claimed",
+    "verified": "merged, verified",
+    "here": "yours",
+}
 
 
-def table(rows: Iterable[Row], /, *, mine: Collection[str] = ()) -> list[str]:
+def table(rows: Iterable[Row], /, *, mine: Collection[str] | Mapping[str, Trust] = ()) -> list[str]:
     """Return a line a method, best first: mean score in the task's metric by T, over seeds.
 
     Half of the 95 % t interval stands with it where there are two seeds; where cells ended
-    without a number, how many of how many have one. Lines with a row of ``mine`` are marked.
+    without a number, how many of how many have one. Lines with a row of ``mine`` are marked: as
+    yours, or as merged with how far to believe it, where that is told by cell.
     """
     rows = list(rows)
     labels = _labels(rows)
@@ -33,15 +41,20 @@ def table(rows: Iterable[Row], /, *, mine: Collection[str] = ()) -> list[str]:
     for row in rows:
         by_place[labels[row.cell_id]][row.cell.timesteps].append(row)
     steps = sorted({row.cell.timesteps for row in rows})
-    yours = {labels[row.cell_id] for row in rows if row.cell_id in mine}
+    levels: Mapping[str, Trust] = mine if isinstance(mine, Mapping) else dict.fromkeys(mine, "here")
+    whose: dict[str, set[Trust]] = defaultdict(set)
+    for row in rows:
+        if row.cell_id in levels:
+            whose[labels[row.cell_id]].add(levels[row.cell_id])
     ordered = sorted(by_place, key=lambda name: (-_best(by_place[name].values()), name))
     told = next((row.metrics for row in rows if row.metrics), None)
     metric = f"{told.metric} {told.scale.unit}" if told else "accuracy %"
     lines = [["", metric, *(f"T = {step}" for step in steps)]]
     for name in ordered:
         found = (_told(by_place[name].get(step, [])) for step in steps)
-        lines.append(["yours" if name in yours else "", visible(name), *found])
-    return _aligned(lines if yours else [line[1:] for line in lines])
+        mark = next((words for level, words in _WHOSE.items() if level in whose[name]), "")
+        lines.append([mark, visible(name), *found])
+    return _aligned(lines if any(whose.values()) else [line[1:] for line in lines])
 
 
 def best(rows: Iterable[Row], asked: Collection[tuple[int, int]], /, *, many: int = 3) -> list[str]:

@@ -16,7 +16,7 @@ from harness.contracts.values import identifying, to_plain
 from harness.engine import freshness, glance, grid, proofs
 from harness.engine.grid import Axes
 from harness.engine.settings import points, settings_of
-from harness.results import Published
+from harness.results import Published, Trust
 from harness.store import Store
 
 
@@ -181,6 +181,12 @@ def test_a_run_ends_with_a_line_a_method_and_a_line_a_reason() -> None:
         "       direct                   55 ± 64  failed",
         "yours  logit_kd[temperature=2]  55 ± 64  55 ± 64",
     ]
+    # A line with rows that were merged is believed as far as the least trusted of them.
+    two = [row.cell_id for row in rows if row.cell.params.get("temperature") == 2]
+    levels: dict[str, Trust] = {two[0]: "here", two[1]: "verified"}
+    assert glance.table(rows, mine=levels)[-1].startswith("merged, verified  logit_kd[temp")
+    levels[two[2]] = "claimed"
+    assert glance.table(rows, mine=levels)[-1].startswith("merged, claimed  logit_kd[temp")
     assert glance.failures(rows) == ["2 failed: direct: no luck"]
     assert glance.failures([scored(found[0], 0.5)]) == []
     # However many methods failed by it, a reason has its own hundred characters.
