@@ -122,11 +122,7 @@ def _parts(command: Any, *path: str) -> Iterator[tuple[str, str | None]]:
 def test_every_argument_and_option_says_what_it_is() -> None:
     told = dict(_parts(typer.main.get_command(app)))
     assert told["plan suite"] == "One of `list suites`."
-    assert {name for name, words in told.items() if not words} <= {
-        "report suite",
-        "import nir file",
-        "import checkpoint file",
-    }
+    assert not [name for name, words in told.items() if not words]
 
 
 def test_the_energy_model_that_is_taken_by_default_is_named() -> None:

@@ -1,7 +1,6 @@
 """The command line's ``export`` and ``import``."""
 
 import json
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from harness.cli.options import RESULTS, RUNS, AsJson, DataRoot, Exit, Results
+from harness.cli.options import RESULTS, RUNS, AsJson, CellId, DataRoot, Exit, Results, Runs
+from harness.cli.parsing import floats
 from harness.contracts.errors import SpecError
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from harness.exchange.judging import Judged
     from harness.training.student import Student
 
-CellId = Annotated[str, typer.Argument(metavar="CELL", help="Its identity, or how that begins.")]
-Runs = Annotated[Path, typer.Option(help="Where the cell was run.")]
+NetworkFile = Annotated[Path, typer.Argument(metavar="FILE", help="The network's.")]
 Timesteps = Annotated[int, typer.Option(help="Steps a sample is simulated for.")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="What it is tested on.")]
 Precision = Annotated[
@@ -58,7 +57,7 @@ def export(  # noqa: PLR0913  one option a question
     cell: CellId,
     *,
     to: Annotated[Literal["nir", "onnx"], typer.Option(help="The format.")],
-    out: Annotated[Path, typer.Option(help="The file to write.")],
+    out: Annotated[Path, typer.Option(help="The file to write; runs are read from --runs.")],
     runs: Runs = RUNS,
     results: Results = RESULTS,
     precision: Annotated[
@@ -155,7 +154,7 @@ def _use(told: Mapping[str, Any]) -> str:
 
 @import_app.command("nir")
 def import_nir(  # noqa: PLR0913  one option a question
-    file: Path,
+    file: NetworkFile,
     *,
     dataset: DatasetName,
     timesteps: Timesteps,
@@ -204,7 +203,7 @@ def import_nir(  # noqa: PLR0913  one option a question
 
 @import_app.command("checkpoint")
 def import_checkpoint(  # noqa: PLR0913  one option a question
-    file: Path,
+    file: NetworkFile,
     *,
     module: Annotated[
         str,
@@ -246,8 +245,8 @@ def _judged(
 
     shown = judging.presentation_of(
         dataset,
-        mean=_listed(mean),
-        std=_listed(std),
+        mean=floats("--mean", mean),
+        std=floats("--std", std),
         said=said,
         timesteps=student.timesteps,
     )
@@ -259,18 +258,6 @@ def _judged(
         precision=precision,
         claim=claim,
     )
-
-
-def _listed(text: str | None) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        numbers = (math.nan,)
-    if not all(map(math.isfinite, numbers)):
-        raise SpecError(f"numbers like 0.5,0.5,0.5 are wanted, got {text!r}")
-    return numbers
 
 
 def _tell(
@@ -304,5 +291,12 @@ def _tell(
     samples = judged.ledger.samples
     print(", ".join(f"{name} {count / samples:.1f}" for name, count in columns["counts"].items()))
     for model, energy_pj in columns["energy_pj"].items():
-        known = "not known" if energy_pj is None else f"{energy_pj / 1e6:.4f} uJ a sample"
-        print(f"  {model}: {known}")
+        print(f"  {model}: {_energy(judged, model, energy_pj)}")
+
+
+def _energy(judged: "Judged", model: str, energy_pj: float | None) -> str:
+    from harness.energy import unpriced
+
+    if energy_pj is None:
+        return f"no price for {'; '.join(unpriced(judged.ledger.summed(), model))}"
+    return f"{energy_pj / 1e6:.4f} uJ a sample"

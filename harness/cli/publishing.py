@@ -24,7 +24,7 @@ Figures = Annotated[
 
 
 def report(  # noqa: PLR0913  one option an output
-    suite: str,
+    suite: SuiteName,
     *,
     sets: Annotated[
         list[str] | None,
@@ -76,7 +76,7 @@ def report(  # noqa: PLR0913  one option an output
         _tell_machine(found)
     else:
         _tell_mine(suite, found)
-        verbs = ("yours alone:", "yours instead of the published:", "left out:")
+        verbs = ("here alone:", "here instead of the published:", "left out:")
         _tell_files(found, found.changes.lines(verbs))
     if found.refused:
         raise typer.Exit(Exit.SOME_FAILED)

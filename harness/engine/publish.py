@@ -73,7 +73,7 @@ class Publication:
 
     Attributes:
         rows: Those that stand in the tables.
-        mine: Identities of those that were made here.
+        mine: Of those that stand here, made or merged, how far to believe them, by cell.
         authors: Of those with their authors' constants where tuning chose others.
         files: Everything written.
         changes: What one's own rows are to those that are published.
@@ -82,7 +82,7 @@ class Publication:
     """
 
     rows: tuple[Row, ...]
-    mine: frozenset[str]
+    mine: Mapping[str, Trust]
     authors: frozenset[str]
     files: tuple[Path, ...]
     changes: Changes
@@ -332,7 +332,7 @@ def _options(settings: Settings) -> Iterator[str]:
 def _publication(found: "_Gathered", files: Iterable[Path], warnings: Iterable[str]) -> Publication:
     return Publication(
         rows=tuple(found.rows),
-        mine=frozenset(found.mine),
+        mine=found.trust,
         authors=frozenset(found.authors),
         files=tuple(files),
         changes=found.changes,

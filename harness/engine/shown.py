@@ -132,7 +132,8 @@ def _standing(row: Row, runs: Path, published: Path, data_root: Path | None) -> 
         yield "state", f"unknown: {packed.one_line(error)}"
         return
     other = "by another row than this" if one.row not in (None, row) else ""
-    yield "state", "; ".join(filter(None, (one.state, other, one.why)))
+    told = "; ".join(filter(None, (one.state, other, one.why)))
+    yield "state", textwrap.shorten(told, 2 * _WIDTH, placeholder=" ...; `plan` has all")
     if one.trust is not None:
         yield "trust", one.trust
 

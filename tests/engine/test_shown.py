@@ -47,7 +47,7 @@ def test_a_cell_is_told_in_a_few_lines_as_plan_tells_it(tmp_path: Path) -> None:
     assert metrics is not None
     assert ledger is not None
     found = said(row.cell_id, tmp_path, PUBLISHED)
-    assert len(told(row.cell_id, runs=tmp_path, published=PUBLISHED, data_root=None)) <= 15
+    assert len(told(row.cell_id, runs=tmp_path, published=PUBLISHED, data_root=None)) <= 17
     assert found["cell"] == f"{row.cell_id}, {row.cell.label}"
     low, high = 100 * metrics.score_low, 100 * metrics.score_high
     assert found["accuracy"] == (

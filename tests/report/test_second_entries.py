@@ -115,7 +115,7 @@ def test_the_terminal_sets_ones_own_beside_rows_of_the_same_budget_and_no_second
         "digits",
         Publication(
             rows=rows,
-            mine=frozenset({mine.cell_id}),
+            mine={mine.cell_id: "here"},
             authors=frozenset({theirs.cell_id}),
             files=(),
             changes=Changes(),
