@@ -23,8 +23,8 @@ SUITE = Suite(
     backends=("spikingjelly",),
     witnesses=("norse", "spikingjelly"),
     caution=(
-        "A smoke test: four epochs of a network of four layers. Four learning rates were tried for "
-        "`direct` alone, on validation data, and all methods have its best (0.3): what stands "
-        "below it may lack its own."
+        "A smoke test: four epochs of a network of four layers, judged on 100 recordings. Every "
+        "method was tried at the same three learning rates (0.1, 0.3, 0.9), each with three seeds, "
+        "on 95 validation recordings, which tells learning rates apart and no better than that."
     ),
 )
