@@ -3,7 +3,7 @@
 import gc
 import json
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harness.contracts.row import Row
     from harness.engine.freshness import Standing
     from harness.engine.publish import Publication
+    from harness.results import Trust
 
 Page = Annotated[bool, typer.Option(help="Write leaderboard.html, too.")]
 Figures = Annotated[
@@ -167,7 +168,7 @@ def _tell_mine(suite: str, found: "Publication") -> None:
 
 
 def _tell_budget(
-    suite: str, rows: "Sequence[Row]", mine: Collection[str], *, several: bool
+    suite: str, rows: "Sequence[Row]", mine: Mapping[str, "Trust"], *, several: bool
 ) -> None:
     from harness.engine import glance, grid
     from harness.report._labels import track_of

@@ -28,12 +28,12 @@ _WHOSE: Mapping[Trust, str] = {
 }
 
 
-def table(rows: Iterable[Row], /, *, mine: Collection[str] | Mapping[str, Trust] = ()) -> list[str]:
+def table(rows: Iterable[Row], /, *, mine: Mapping[str, Trust] | None = None) -> list[str]:
     """Return a line a method, best first: mean score in the task's metric by T, over seeds.
 
     Half of the 95 % t interval stands with it where there are two seeds; where cells ended
     without a number, how many of how many have one. Lines with a row of ``mine`` are marked: as
-    yours, or as merged with how far to believe it, where that is told by cell.
+    yours, or as merged with how far to believe it.
     """
     rows = list(rows)
     labels = _labels(rows)
@@ -41,7 +41,7 @@ def table(rows: Iterable[Row], /, *, mine: Collection[str] | Mapping[str, Trust]
     for row in rows:
         by_place[labels[row.cell_id]][row.cell.timesteps].append(row)
     steps = sorted({row.cell.timesteps for row in rows})
-    levels: Mapping[str, Trust] = mine if isinstance(mine, Mapping) else dict.fromkeys(mine, "here")
+    levels = mine or {}
     whose: dict[str, set[Trust]] = defaultdict(set)
     for row in rows:
         if row.cell_id in levels:

@@ -173,7 +173,7 @@ def test_a_run_ends_with_a_line_a_method_and_a_line_a_reason() -> None:
         else scored(cell, 0.5 + 0.1 * cell.seed + (cell.params.get("temperature") == 8) / 4)
         for cell in found
     ]
-    lines = glance.table(rows, mine={rows[0].cell_id})
+    lines = glance.table(rows, mine={rows[0].cell_id: "here"})
     # Two seeds, 0.5 and 0.6: half of the t interval is 12.706 x 0.0707 / sqrt 2 = 0.635.
     assert lines == [
         "       accuracy %               T = 1    T = 2",
