@@ -359,8 +359,9 @@ def chips(cell: Cell, images: Tensor, labels: Any) -> Iterator[str]:
         splits = opened("digits", None, cell.timesteps)
         trained = train(found, splits, None, torch.device("cpu"), lambda _: None)
     graph = to_nir(trained.student.network.eval(), tuple(images.shape[1:]))
+    _, lines = dynapcnn.told(graph)
     yield "```"
-    yield from (f"dynapcnn: {line}" for line in dynapcnn.told(graph))
+    yield from (f"dynapcnn: {line}" for line in lines)
     yield "```"
     yield ""
     yield "| steps | accuracy, float64 | accuracy, 8-bit weights | decisions that differ |"

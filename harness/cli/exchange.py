@@ -80,11 +80,12 @@ def export(  # noqa: PLR0913  one option a question
         _require_nir(step_s, check)
     found, row, student = student_of(cell, runs=runs, published=results)
     student.network.to(getattr(torch, precision))
-    told: dict[str, Any] = {"cell_id": row.cell_id, "file": str(out), **shown_to(found)}
+    shown = shown_to(found)
+    told: dict[str, Any] = {"cell_id": row.cell_id, "file": str(out), **shown}
     if to == "nir":
-        told |= _as_nir(found, student, out, step_s, check)
+        told |= _as_nir(found, student, out, shown, step_s, check)
     else:
-        told |= _as_onnx(found, student, out)
+        told |= _as_onnx(found, student, out, shown)
     if as_json:
         print(json.dumps(told))
         return
@@ -102,16 +103,20 @@ def _require_nir(step_s: float | None, check: str | None) -> None:
 
 
 def _as_nir(
-    found: "Resolved", student: "Student", out: Path, step_s: float | None, check: str | None
+    found: "Resolved",
+    student: "Student",
+    out: Path,
+    shown: Mapping[str, Any],
+    step_s: float | None,
+    check: str | None,
 ) -> dict[str, Any]:
     """Write a file of NIR; return what is to be told of it."""
     from harness.exchange import nir_export
-    from harness.exchange.stored import shown_to
     from harness.neurons.spiking import SpikingNeuron
 
     options: dict[str, Any] = {} if step_s is None else {"dt_s": step_s}
     network, shape = student.network, found.card.image.shape
-    graph = nir_export.to_nir(network, shape, shown=shown_to(found), **options)
+    graph = nir_export.to_nir(network, shape, shown=shown, **options)
     nir_export.write(graph, out)
     neurons = (part for part in network.modules() if isinstance(part, SpikingNeuron))
     if any(one.spec.reset == "subtract" for one in neurons):
@@ -124,13 +129,16 @@ def _as_nir(
         return told
     from harness.exchange import dynapcnn
 
-    return told | {check: {"fits": not dynapcnn.objections(graph), "lines": dynapcnn.told(graph)}}
+    fits, lines = dynapcnn.told(graph)
+    return told | {check: {"fits": fits, "lines": lines}}
 
 
-def _as_onnx(found: "Resolved", student: "Student", out: Path) -> dict[str, Any]:
+def _as_onnx(
+    found: "Resolved", student: "Student", out: Path, shown: Mapping[str, Any]
+) -> dict[str, Any]:
     """Write a file of ONNX for one sample; return what is to be told of it."""
     from harness.exchange.onnx_export import to_onnx
-    from harness.exchange.stored import shown_to, takes_frames
+    from harness.exchange.stored import takes_frames
 
     written = to_onnx(
         student.network,
@@ -138,7 +146,7 @@ def _as_onnx(found: "Resolved", student: "Student", out: Path) -> dict[str, Any]
         out,
         timesteps=student.timesteps,
         frames=takes_frames(found),
-        shown=shown_to(found),
+        shown=shown,
     )
     return {"nodes": written.nodes, "file_bytes": written.file_bytes, "samples": 1}
 

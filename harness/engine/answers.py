@@ -27,7 +27,7 @@ from harness.contracts.values import to_plain
 from harness.engine.freshness import data_fingerprint, fingerprints
 from harness.engine.jobs import Order
 from harness.engine.teachers import cell_of
-from harness.store import write_atomically
+from harness.store import write_bytes
 from harness.training.answers import Answers
 from harness.training.lesson import Teacher
 
@@ -83,7 +83,7 @@ def _keep(path: Path, table: Tensor, took_s: float | None) -> None:
         return
     took = {} if took_s is None else {_TOOK: torch.tensor(took_s, dtype=torch.float64)}
     held = save({_LOGITS: table.detach().cpu(), **took})
-    write_atomically(path, lambda file: file.write(held))
+    write_bytes(path, held)
     known = []
     for one in path.parent.glob("*.safetensors"):
         with suppress(FileNotFoundError):  # other cells throw away, too

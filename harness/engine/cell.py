@@ -33,7 +33,7 @@ from harness.engine.scoring import arrays_in
 from harness.engine.teachers import WEIGHTS, cell_of, verified_weights
 from harness.engine.train import Trained, train
 from harness.evaluation.evaluate import evaluate
-from harness.store import PREDICTIONS, Store, write_atomically
+from harness.store import PREDICTIONS, Store, write_bytes
 from harness.training.checkpoint import Keeper
 from harness.training.lesson import Teacher, computing
 from harness.training.team import ALONE, Team
@@ -229,8 +229,8 @@ def keep(folder: Path, network: nn.Module, measured: Measured) -> str:
     units: dict[str, Any] = {} if verdict.groups is None else {"groups": verdict.groups}
     np.savez_compressed(decided, predictions=verdict.predictions, labels=verdict.labels, **units)
     weights = weights_of(network)
-    write_atomically(folder / PREDICTIONS, lambda file: file.write(decided.getvalue()))
-    write_atomically(folder / WEIGHTS, lambda file: file.write(weights))
+    write_bytes(folder / PREDICTIONS, decided.getvalue())
+    write_bytes(folder / WEIGHTS, weights)
     return hashlib.sha256(weights).hexdigest()
 
 

@@ -14,7 +14,7 @@ import torch
 from harness.contracts.errors import StoreError
 from harness.engine.freshness import data_fingerprint, fingerprints
 from harness.engine.jobs import Order
-from harness.store import CHECKPOINT, Store, write_atomically
+from harness.store import CHECKPOINT, Store, write_bytes
 from harness.training.checkpoint import Checkpoint, Keeper
 
 
@@ -57,7 +57,7 @@ def _path(order: Order) -> Path:
 
 def _write(path: Path, held: bytes) -> None:
     try:
-        write_atomically(path, lambda file: file.write(held))
+        write_bytes(path, held)
     except StoreError as error:  # its row may fit all the same
         print(f"no checkpoint: {error}")  # noqa: T201  the log
 

@@ -23,7 +23,7 @@ from harness.engine.compare import unlike
 from harness.engine.folder import Evidence, Teachers, contradicted
 from harness.engine.teachers import WEIGHTS
 from harness.report._words import visible
-from harness.store import CHECKPOINT, PREDICTIONS, Store, write_atomically
+from harness.store import CHECKPOINT, PREDICTIONS, Store, write_bytes
 
 _FIGURES = 3  # of those that differ, so many are shown
 
@@ -252,7 +252,7 @@ def _write(path: Path, content: bytes | None) -> None:
     if content is None:
         path.unlink(missing_ok=True)
     else:
-        write_atomically(path, lambda file: file.write(content))
+        write_bytes(path, content)
 
 
 def _said(row: Row, names: Sequence[str]) -> str:

@@ -109,14 +109,14 @@ def objections(graph: "nir.NIRGraph", /) -> list[str]:
     return found
 
 
-def told(graph: "nir.NIRGraph", /) -> list[str]:
-    """Return on which core each layer of ``graph`` would lie, in words; or else the objections."""
+def told(graph: "nir.NIRGraph", /) -> tuple[bool, list[str]]:
+    """Return whether ``graph`` fits, and on which core each layer lies, or else the objections."""
     if found := objections(graph):
-        return found
+        return False, found
     layers = [layer_of(name, graph) for name in on_chip(graph)]
     cores = placed(layers)
     assert cores is not None
-    return [layer.on(core) for layer, core in zip(layers, cores, strict=True)]
+    return True, [layer.on(core) for layer, core in zip(layers, cores, strict=True)]
 
 
 def on_chip(graph: "nir.NIRGraph", /) -> tuple[str, ...]:

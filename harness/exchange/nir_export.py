@@ -38,7 +38,7 @@ from harness.engine.packed import one_line
 from harness.exchange.nir_neurons import DT_S, node_of
 from harness.exchange.tracing import INPUT, Graph, Node, Shape, trace
 from harness.neurons.spiking import SpikingLayer
-from harness.store import write_atomically
+from harness.store import write_bytes
 
 if TYPE_CHECKING:
     import nir
@@ -105,7 +105,7 @@ def put(path: Path, content: bytes, /) -> None:
         raise SpecError(f"there is no folder {path.absolute().parent}; make it first")
     if path.exists() and not path.is_file():
         raise SpecError(f"{path} is there and is no file; name another")
-    write_atomically(path, lambda file: file.write(content))
+    write_bytes(path, content)
 
 
 @dataclass

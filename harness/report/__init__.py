@@ -12,7 +12,7 @@ from harness.report._markdown import Group, remarks, render
 from harness.report._tables import to_csv, to_json
 from harness.report._words import visible
 from harness.report.claims import hold
-from harness.store import write_atomically, write_text
+from harness.store import write_bytes, write_text
 
 Kind = Literal["svg", "png", "pdf"]
 FIGURES = "figures"  # the folder of a board's figures, beside its tables
@@ -104,7 +104,7 @@ def write_figures(board: Leaderboard, folder: Path, /, *, kind: Kind) -> list[Pa
         if figures.is_empty(figure, rows):
             continue
         paths.append(folder / f"{figure.name}.{kind}")
-        _write_bytes(
+        write_bytes(
             paths[-1], figures.render(figure, rows, kind, metric=board.metric, scale=board.scale)
         )
     return paths
@@ -132,8 +132,4 @@ def write_figure(
     rows = figures.chosen(figure, figures.tables(board, energy_model=energy_model))
     if figures.is_empty(figure, rows):
         raise SpecError(f"no row has what {figure.title.lower()} shows; there is nothing to draw")
-    _write_bytes(path, figures.render(figure, rows, kind, metric=board.metric, scale=board.scale))
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    write_atomically(path, lambda file: file.write(data))
+    write_bytes(path, figures.render(figure, rows, kind, metric=board.metric, scale=board.scale))

@@ -27,7 +27,7 @@ from harness.data.frames import Frames
 from harness.data.preview import corners_of, sequence_name, spread
 from harness.report._board import Leaderboard, Line
 from harness.report._words import visible
-from harness.store import read_bytes, write_atomically
+from harness.store import read_bytes, write_bytes
 
 # At most so many frames, 20 KB each as a text.
 _SEQUENCES, _FRAMES, _QUALITY = 6, 5, 80
@@ -104,7 +104,7 @@ def draw(
         for unit in np.unique(test.groups)[:_SEQUENCES]
     ]
     text = _svg(rows).encode()
-    write_atomically(path, lambda file: file.write(text))
+    write_bytes(path, text)
 
 
 def section(board: Leaderboard, figures: Path | None, /) -> str:

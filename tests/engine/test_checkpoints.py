@@ -147,7 +147,7 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_cell(
         raise checkpoints.StoreError("cannot write it: no space left")
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(checkpoints, "write_atomically", full)
+        patched.setattr(checkpoints, "write_bytes", full)
         assert finish(asked, tmp_path)[1] == [*range(1, 9)]
     assert "no checkpoint: cannot write it: no space left" in capsys.readouterr().out
 
