@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import discovery
+from harness import discovery, results
 from harness.contracts.errors import SpecError, StoreError
 from harness.report.readme import board, budgets, refreshed
 from tests.projects import ROOT, copied, python
@@ -87,6 +87,13 @@ def test_every_suite_has_its_budget_and_says_what_its_rows_tell(tmp_path: Path) 
     published = [line for line in budgets(ROOT).splitlines() if line.startswith("| `digits` |")]
     assert "A smoke test" in published[0]
     assert "`short`: 6 epochs" in published[0]
+
+
+def test_the_command_for_cifar_runs_what_is_published() -> None:
+    command = README.partition("nox -s leaderboard -- cifar10_speedrun")[2]
+    [asked] = re.findall(r"--methods ([a-z0-9_,]+)", command.partition("```")[0])
+    rows = results.published("cifar10_speedrun", results=ROOT / "results").rows.values()
+    assert asked.split(",") == sorted({row.cell.method for row in rows})
 
 
 def test_a_readme_without_marks_or_a_board_that_is_not_there_is_named(tmp_path: Path) -> None:
