@@ -79,13 +79,17 @@ class Published:
     damaged: tuple[DamagedLine, ...] = ()
 
 
-def published(suite: str, /, *, results: Path = RESULTS, strict: bool = True) -> Published:
+def published(
+    suite: str, /, *, results: Path = RESULTS, strict: bool = True, saying: str = ""
+) -> Published:
     """Return what ``results`` holds of ``suite``; nothing if it holds nothing.
 
     Args:
         suite: Its name.
         results: The folder.
         strict: Whether a damaged row is an error, and not one of ``damaged``.
+        saying: Only rows are read in whose lines this stands, such as a part of an identity;
+            all teachers are.
 
     Raises:
         StoreError: If a file is damaged; names it and the line.
@@ -94,7 +98,8 @@ def published(suite: str, /, *, results: Path = RESULTS, strict: bool = True) ->
     others = {_TEACHERS, TUNING}
     files = [path for path in sorted(folder.glob("*.jsonl")) if path.name not in others]
     damaged: list[DamagedLine] = []
-    rows, teachers = _by_id(files, damaged), _by_id([folder / _TEACHERS], damaged)
+    rows = _by_id(files, damaged, saying.encode())
+    teachers = _by_id([folder / _TEACHERS], damaged)
     if damaged and strict:
         raise StoreError(str(damaged[0]))
     return Published(
@@ -182,11 +187,15 @@ def _flat(row: Row) -> dict[str, Any]:
     return columns
 
 
-def _by_id(files: Iterable[Path], damaged: list[DamagedLine]) -> dict[str, Row]:
-    """Return the rows of ``files``; lines that are none go to ``damaged``."""
+def _by_id(
+    files: Iterable[Path], damaged: list[DamagedLine], saying: bytes = b""
+) -> dict[str, Row]:
+    """Return the rows of ``files`` that say so; lines that are none go to ``damaged``."""
     rows: dict[str, Row] = {}
     for path in files:
         for number, line in _numbered(path):
+            if saying not in line:
+                continue
             try:
                 row = read_row(line)
             except SpecError as error:

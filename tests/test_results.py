@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -25,6 +26,19 @@ def test_what_is_published_is_read_back(tmp_path: Path, rows: list[Row]) -> None
     assert found.rows == {row.cell_id: row for row in rows}
     assert found.teachers == {rows[0].cell_id: rows[0]}
     assert found.code == CODE
+
+
+def test_of_one_cell_its_row_alone_is_read_and_every_teacher(
+    tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results.write(tmp_path / "toy", results.Published(), rows, rows[:1], {})
+    read = Mock(wraps=results.read_row)
+    monkeypatch.setattr(results, "read_row", read)
+    one = rows[-1]
+    found = results.published("toy", results=tmp_path, saying=one.cell_id[:12])
+    assert found.rows == {one.cell_id: one}
+    assert found.teachers == {rows[0].cell_id: rows[0]}
+    assert read.call_count == 2
 
 
 def test_nothing_published_is_nothing(tmp_path: Path) -> None:

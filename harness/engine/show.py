@@ -88,7 +88,7 @@ def find(name: str, /, *, runs: Path, published: Path) -> Row | None:
         return row_at(made[name])
     begun: dict[str, Row] = {}
     for suite in discovery.names("suites"):
-        there = results.published(suite, results=published, strict=False)
+        there = results.published(suite, results=published, strict=False, saying=name)
         rows = {**there.teachers, **there.rows}
         if name in rows:
             return rows[name]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +142,8 @@ def _standing(row: Row, runs: Path, published: Path, data_root: Path | None) -> 
 def _known(cell: Cell, published: Path) -> Published:
     """Return the published rows among which ``cell``'s is, if it has one."""
     suites = discovery.names("suites") if cell.suite == TEACHERS else (cell.suite,)
-    read = (results.published(suite, results=published, strict=False) for suite in suites)
-    found = (one for one in read if cell.cell_id in {**one.rows, **one.teachers})
+    one_row = partial(results.published, results=published, strict=False, saying=cell.cell_id)
+    found = (one for one in map(one_row, suites) if cell.cell_id in {**one.rows, **one.teachers})
     return next(found, Published())
 
 
