@@ -11,8 +11,9 @@ class Remembered(nn.Module):
     """Calls ``work`` unless the last input was the same and so were the weights it is made of.
 
     Only where nothing learns: not in training mode, nor under a gradient. So an answer is
-    always the one that ``work`` would give. The meter counts apart what happens in here, and
-    knows that a batch may need none of it.
+    always the one that ``work`` would give. Nor where the weights are frozen, as a teacher's
+    are: it is shown nothing twice, and no graph holds a step that compares values. The meter
+    counts apart what happens in here, and knows that a batch may need none of it.
     """
 
     counted_apart = True
@@ -30,7 +31,9 @@ class Remembered(nn.Module):
         work: Callable[[Tensor], Sequence[Tensor]],
     ) -> Sequence[Tensor]:
         """Return ``work(value)``; ``key`` is all else that it depends on but ``weights``."""
-        if self.training or torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+        frozen = not any(weight.requires_grad for weight in weights)
+        learns = self.training or torch.is_grad_enabled()
+        if frozen or learns or torch.is_inference_mode_enabled():
             self._last = None
             return work(value)
         # Weights change in place, which their versions count, or are exchanged.

@@ -176,6 +176,13 @@ def test_nothing_is_remembered_where_something_learns() -> None:
         assert network.remembered._last is None
 
 
+def test_nothing_is_remembered_of_frozen_weights_which_are_a_teachers() -> None:
+    network = Tracker().eval().requires_grad_(requires_grad=False)
+    with torch.no_grad():
+        network(torch.stack([FIRST, SECOND])[None])
+    assert network.remembered._last is None
+
+
 # Table of the published sizes: layer, millions of products of template and of search.
 PRODUCTS = {
     "backbone.layers.0.0": (121, 753),

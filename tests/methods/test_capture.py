@@ -193,7 +193,7 @@ def test_a_graph_holds_a_step_of_norse(kind: Any, monkeypatch: pytest.MonkeyPatc
     assert course.account.step == "one CUDA graph"
 
 
-def _on(device: torch.device, course: Lesson) -> Lesson:
+def on_device(device: torch.device, course: Lesson) -> Lesson:
     def moved(batch: Batch) -> Batch:
         parts = capture._parts(batch)
         return replace(batch, **{name: part.to(device) for name, part in parts.items()})
@@ -216,7 +216,7 @@ def test_on_a_gpu_replayed_steps_are_the_eager_ones_bit_for_bit(
         with computing(precision):
             learner = student(method=method, backend=backend)
             learner.network.to(device)
-            course = _on(device, lesson(teacher(), steps=12))
+            course = on_device(device, lesson(teacher(), steps=12))
             course = replace(course, recipe=replace(course.recipe, precision=precision))
             losses = [progress.loss for progress in method.fit(learner, course)]
         return course.account.step, losses, learner.network.state_dict()

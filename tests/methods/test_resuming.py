@@ -42,9 +42,15 @@ class CutOffError(Exception):
 class Cutting(Keeper):
     """Writes at every step, and ends the training after some of them."""
 
-    def __init__(self, *, after: int | None, before: bytes | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        after: int | None,
+        before: bytes | None = None,
+        device: torch.device = _CPU,
+    ) -> None:
         self.written: bytes | None = None
-        known = Checkpoint.from_bytes(before, _CPU) if before else None
+        known = Checkpoint.from_bytes(before, device) if before else None
         super().__init__({"cell": "a"}, self._take, every_s=0.0, before=known)
         self._after, self.gone, self.learnt = after, 0, 0
         self.purposes: set[str] = set()
