@@ -86,6 +86,7 @@ assert not heavy, heavy
         (("plan", "digits", "--set", "logit_dk.weight=2"), "did you mean logit_kd or "),
         (("report", "digits", "--set", "logit_kd.weight"), "METHOD.PARAMETER=VALUES like"),
         (("run", "digits", "--timeout", "0"), "--timeout must be positive"),
+        (("run", "digits", "--timeout", "2d"), "--timeout takes a time like 90s, 14m or 2h"),
         (("run", "digits", "--jobs", "-1"), "--jobs must be positive"),
         (("list", "method"), "there is no kind 'method'"),
         (("show", "nothing_like_it"), "or energy model 'nothing_like_it'; `list` has their names"),

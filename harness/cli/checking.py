@@ -27,9 +27,10 @@ from harness.cli.options import (
     Out,
     Results,
     SuiteName,
+    Timeout,
     conditions_of,
 )
-from harness.cli.parsing import axes_of, require_device, require_positive, slots_of
+from harness.cli.parsing import axes_of, limit_of, require_device, require_positive, slots_of
 from harness.cli.standings import require_data
 from harness.contracts.errors import StoreError, UnsupportedError
 from harness.contracts.neuron import NeuronSpec
@@ -120,7 +121,7 @@ def reproduce(
     data_root: DataRoot = None,
     out: Out = RUNS,
     results: Results = RESULTS,
-    timeout: Annotated[float, typer.Option(help="Seconds it may take.")] = 7200.0,
+    timeout: Timeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the very cell of a known row again and say whether its numbers come out."""
@@ -133,7 +134,7 @@ def reproduce(
     simulators.require([row.cell.backend])
     threads, deterministic = row.provenance.threads or 1, row.provenance.deterministic is not False
     conditions = conditions_of(device, data_root, out, deterministic=deterministic, threads=threads)
-    found = run_again(row, conditions, timeout_s=timeout)
+    found = run_again(row, conditions, timeout_s=limit_of(timeout))
     then, now = (one.metrics.score if one.metrics else None for one in (row, found.now))
     if as_json:
         told = {"cell_id": row.cell_id, "likeness": found.likeness, "words": found.words}

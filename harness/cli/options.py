@@ -55,8 +55,11 @@ Jobs = Annotated[
     ),
 ]
 Timeout = Annotated[
-    float | None,
-    typer.Option(help="Seconds a cell may take; default 7200, and no limit for a teacher."),
+    str | None,
+    typer.Option(
+        help="What a cell may take, as 90s, 14m, 2h or seconds; default: as long as it likes, but "
+        "not two hours without anything new."
+    ),
 ]
 Box = Annotated[
     str | None,

@@ -150,6 +150,16 @@ def seconds_of(option: str, text: str | None) -> float:
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
+def limit_of(timeout: str | None) -> float | None:
+    """Return what ``--timeout`` is in seconds, of which it may be a number; None without one."""
+    try:
+        limit_s = None if timeout is None else float(timeout)
+    except ValueError:
+        limit_s = seconds_of("--timeout", timeout)
+    require_positive("--timeout", math.inf if limit_s is None else limit_s)
+    return limit_s
+
+
 def _shard(text: str | None) -> tuple[int, int]:
     found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text or "1/1")
     if found is None:

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -44,6 +43,7 @@ from harness.cli.parsing import (
     axes_of,
     devices_of,
     first_of_each,
+    limit_of,
     require_device,
     require_positive,
     seconds_of,
@@ -237,7 +237,7 @@ def run(  # noqa: PLR0913  one option a filter
     )
     until_s = time.monotonic() + seconds_of("--for", box)
     checkpoint_s = seconds_of("--checkpoint-every", checkpoint_every)
-    require_positive("--timeout", math.inf if timeout is None else timeout)
+    timeout_s = limit_of(timeout)
     require_positive("--threads", threads)
     require_positive("--gpus-per-cell", gpus_per_cell)
     if engine != "local" and gpus_per_cell > 1:
@@ -275,7 +275,7 @@ def run(  # noqa: PLR0913  one option a filter
                 cells,
                 conditions,
                 slots,
-                timeout,
+                timeout_s,
                 until_s=until_s,
                 places=_places(
                     asked, forecast, out, packed=jobs == "auto", decides=engine == "local"
@@ -345,7 +345,7 @@ def tune(  # noqa: PLR0913  one option a filter
     axes = axes_of(methods, timesteps, None, backends, models, recipe)
     until_s = time.monotonic() + seconds_of("--for", box)
     checkpoint_s = seconds_of("--checkpoint-every", checkpoint_every)
-    require_positive("--timeout", math.inf if timeout is None else timeout)
+    timeout_s = limit_of(timeout)
     asked = devices_of(device, devices)
     slots = slots_of(jobs, asked[0], devices=len(asked))
     store, known = Store(out), published(suite, results=results)
@@ -372,7 +372,7 @@ def tune(  # noqa: PLR0913  one option a filter
             cells,
             replace(conditions, checkpoint_s=checkpoint_s),
             slots,
-            timeout,
+            timeout_s,
             until_s=until_s,
             places=_places(asked, forecast, out, packed=jobs == "auto"),
             forecast=forecast,

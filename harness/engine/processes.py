@@ -52,6 +52,7 @@ class Job:
         argument: Picklable.
         log_path: Where its output goes.
         device: That it uses; jobs of another have another process, which holds nothing there.
+        patience_s: Seconds after which it is cut off if it reports nothing that is new.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Job:
     argument: Any
     log_path: Path
     device: str = "cpu"
+    patience_s: float = math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +117,7 @@ class _Worker:
         device: That its jobs use.
         job: None while it has none.
         started_s: When it got it.
+        heard: The last that it reported, and when.
         asked_s: When it was asked to end, if it was.
         earlier: How many it had before.
     """
@@ -124,16 +127,28 @@ class _Worker:
     device: str
     job: Job | None = None
     started_s: float = 0.0
+    heard: tuple[Any, float] = (None, 0.0)
     asked_s: float | None = None
     earlier: int = 0
 
     def give(self, job: Job) -> None:
         """Let it begin ``job``."""
-        self.job, self.started_s = job, time.monotonic()
+        self.job = job
+        self.begin()
         with suppress(OSError):  # one that died in between ends as one that dies at work
             self.line.send(job)
 
-    def heard(self) -> Iterator[Any]:
+    def begin(self) -> None:
+        """Let its time begin now."""
+        self.started_s = time.monotonic()
+        self.heard = None, self.started_s
+
+    def ends_s(self, timeout_s: float) -> float:
+        """Return when its job is to be cut off that may take so long."""
+        assert self.job is not None
+        return min(self.started_s + timeout_s, self.heard[1] + self.job.patience_s)
+
+    def said(self) -> Iterator[Any]:
         """Yield all that it has said since; one that says what cannot be read is ended."""
         try:
             while not self.line.closed and self.line.poll():
@@ -274,7 +289,7 @@ def _await(workers: list[_Worker], timeout_s: float, until_s: float) -> Iterator
     A job is yielded as it is if it has to be run again, in a process of its own.
     """
     busy = [one for one in workers if one.job is not None]
-    limits = [min(until_s, one.started_s + timeout_s) for one in busy if one.asked_s is None]
+    limits = [min(until_s, one.ends_s(timeout_s)) for one in busy if one.asked_s is None]
     patience = min([limit - time.monotonic() for limit in limits] + [_LOOK_S])
     watched: list[Any] = [part for one in busy for part in (one.process.sentinel, one.line)]
     wait(watched, timeout=max(0.0, patience))
@@ -288,7 +303,7 @@ def _await(workers: list[_Worker], timeout_s: float, until_s: float) -> Iterator
             lost = gone and _runs(one.process)  # its end went to the fork server: there is none
             _dismiss(one, workers)
             yield _ended(one, "died" if one.asked_s is None else "timeout", lost=lost)
-        elif one.asked_s is None and time.monotonic() > min(until_s, one.started_s + timeout_s):
+        elif one.asked_s is None and time.monotonic() > min(until_s, one.ends_s(timeout_s)):
             one.ask()
 
 
@@ -298,12 +313,14 @@ def _is_overdue(one: _Worker) -> bool:
 
 
 def _listen(one: _Worker, workers: list[_Worker]) -> Iterator[News | End | Job]:
-    for said in one.heard():
+    for said in one.said():
         if isinstance(said, _Begun):
-            one.started_s = time.monotonic()
+            one.begin()
             continue
         if not isinstance(said, _Returned):
             assert one.job is not None
+            if one.job.patience_s < math.inf and said != one.heard[0]:
+                one.heard = said, time.monotonic()
             yield News(job=one.job, value=said)
             continue
         if one.asked_s is not None or not (said.well and said.reusable):

@@ -39,7 +39,7 @@ class Reproduction:
     words: str
 
 
-def reproduce(row: Row, conditions: Conditions, /, *, timeout_s: float) -> Reproduction:
+def reproduce(row: Row, conditions: Conditions, /, *, timeout_s: float | None) -> Reproduction:
     """Run the cell of ``row``, and its teacher, in an empty store; compare what comes.
 
     Raises:

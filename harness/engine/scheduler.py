@@ -25,7 +25,7 @@ from harness.engine.provenance import without_numbers
 from harness.engine.teachers import cell_of
 from harness.store import Store
 
-CELL_S = 7200.0
+_PATIENCE_S = 7200.0  # with a cell that says nothing new: it hangs, or measures
 _ALIKE = 3  # failures of the machine in a row, after which the next will hardly be another
 _PAUSE_S = 0.5  # between looks at cells that other runs have
 _WORTH_S = 30.0  # of a cell that cannot end: enough to begin, and to leave a checkpoint
@@ -98,7 +98,7 @@ def conduct(
         cells: What is due.
         conditions: How cells are run.
         slots: How many at once.
-        timeout_s: What a cell may take; None is two hours, and no limit for a teacher.
+        timeout_s: What a cell may take; None is no limit but two hours without anything new.
         until_s: When, on the monotonic clock, everything has ended: cells are asked to a
             little before. None is begun that would get nowhere, as far as anybody knows.
         places: Where cells run; default on the device of ``conditions``.
@@ -118,12 +118,14 @@ def conduct(
         places=places or Places(devices=(conditions.device,)),
         forecast=forecast or Forecast(),
         parts={cell.cell_id: fraction(progress_of(store, cell)) for cell in cells},
+        patience_s=_PATIENCE_S if timeout_s is None else math.inf,
     )
     ordered = sorted(cells, key=lambda cell: -shift.parts[cell.cell_id])
     teachers = [cell for cell in ordered if cell.suite == TEACHERS]
     others = [cell for cell in ordered if cell.suite != TEACHERS]
+    limit_s = math.inf if timeout_s is None else timeout_s
     try:
-        yield from shift.work(teachers, slots, math.inf if timeout_s is None else timeout_s)
+        yield from shift.work(teachers, slots, limit_s)
         # Which a time box cut off or never began: their students wait for them.
         untaught = {cell.cell_id for cell in teachers if store.load(cell) is None}
         ready = [
@@ -131,7 +133,7 @@ def conduct(
             for cell in others
             if cell.teacher is None or cell_of(cell.teacher).cell_id not in untaught
         ]
-        yield from shift.work(ready, slots, CELL_S if timeout_s is None else timeout_s)
+        yield from shift.work(ready, slots, limit_s)
     finally:
         for lock in shift.locks.values():
             lock.close()
@@ -150,6 +152,7 @@ class _Shift:
         places: Where cells run.
         forecast: How long cells take.
         parts: Which part of each cell was done before.
+        patience_s: With a cell that says nothing new.
         locks: Of the cells that run.
         noted_s: When it was last noted how far each is.
         words: Of cells whose machine failed: the rows that they sent.
@@ -167,6 +170,7 @@ class _Shift:
     places: Places
     forecast: Forecast
     parts: Mapping[str, float]
+    patience_s: float = math.inf
     locks: dict[str, IO[bytes]] = field(default_factory=dict)
     noted_s: dict[str, float] = field(default_factory=dict)
     words: dict[str, Row] = field(default_factory=dict)
@@ -239,6 +243,7 @@ class _Shift:
             argument=order,
             log_path=log_path,
             device=device,
+            patience_s=self.patience_s,
         )
 
     def _fits(self, cell: Cell) -> bool:
@@ -372,7 +377,9 @@ def _death(end: End, *, cut_off: bool, kept: Progress | None = None) -> tuple[St
         after = (
             "--retry timeout goes on from there" if kept else "raise --timeout or lower the recipe"
         )
-        return "timeout", f"stopped after {end.seconds:.0f} s{where}; {after}"
+        silent_s = end.job.patience_s
+        silent = f", for {silent_s:.0f} s without anything new" if silent_s < math.inf else ""
+        return "timeout", f"stopped after {end.seconds:.0f} s{where}{silent}; {after}"
     code = end.exit_code
     if code is None or code == os.EX_IOERR:
         who = "the fork server was killed" if code is None else "the disk refused row or log"

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,25 @@ def test_what_is_asked_to_end_may_write_down_what_it_has(tmp_path: Path, grace_s
         assert event.exit_code == (5 if event.job.name == "writing_down" else -signal.SIGKILL)
     assert time.monotonic() - begun_s >= LIMIT_S + grace_s
     assert "written down" in (tmp_path / "writing_down.txt").read_text()
+
+
+def counting(argument: tuple[int, int], send: Callable[[Any], None]) -> bool:
+    """Tell something every half second, and so many times the same."""
+    for number in range(argument[0]):
+        time.sleep(0.5)
+        send(number // argument[1])
+    return True
+
+
+def test_patience_is_with_what_says_something_new_however_long_it_takes(tmp_path: Path) -> None:
+    jobs = [
+        replace(_job(tmp_path, counting, given, name), patience_s=1.5)
+        for name, given in (("new", (6, 1)), ("the_same", (40, 40)))
+    ]
+    ends, _ = _endings(jobs)
+    assert (ends["new"].ending, ends["the_same"].ending) == ("done", "timeout")
+    assert ends["new"].seconds > 2.5
+    assert 1.5 <= ends["the_same"].seconds < LIMIT_S
 
 
 def test_an_interrupt_lets_all_end_at_once_side_by_side(tmp_path: Path, grace_s: float) -> None:

@@ -130,6 +130,13 @@ def test_what_is_told_of_a_cell_that_was_cut_off(*, cut_off: bool, kept: bool, s
     assert scheduler._death(_end("timeout"), cut_off=cut_off, kept=progress) == ("timeout", said)
 
 
+def test_what_ended_for_its_silence_is_told_so() -> None:
+    end = _end("timeout")
+    silent = replace(end, job=replace(end.job, patience_s=20.0))
+    said = "stopped after 61 s, for 20 s without anything new; raise --timeout or lower the recipe"
+    assert scheduler._death(silent, cut_off=False) == ("timeout", said)
+
+
 def keeping_half(order: Order, send: Send) -> bool:
     """Leave a checkpoint with the second seed and go on for ever; go on from one at once."""
     folder = Store(order.conditions.runs).folder(order.cell)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.parsing import devices_of, slots_of
+from harness.cli.parsing import devices_of, limit_of, slots_of
 from harness.contracts.cell import Cell
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.row import Row
@@ -174,3 +174,11 @@ def test_devices_and_slots_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None
     assert (slots_of("auto", "cuda:0", devices=2), slots_of("3", "cuda:0", devices=2)) == (16, 3)
     with pytest.raises(SpecError, match="--jobs takes a number, or auto on a GPU, got 'auto'"):
         slots_of("auto", "cpu")
+
+
+def test_a_limit_is_a_time_or_a_number_of_seconds() -> None:
+    given = (None, "90", "1.5", "90s", "14m", "2h")
+    assert [*map(limit_of, given)] == [None, 90.0, 1.5, 90.0, 840.0, 7200.0]
+    for wrong in ("nan", "0m", "-3"):
+        with pytest.raises(SpecError, match="--timeout must be positive"):
+            limit_of(wrong)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import threading
 import time
@@ -417,11 +418,11 @@ def test_students_wait_for_a_teacher_that_its_time_box_did_not_make(tmp_path: Pa
     assert asked == [["teachers"], ["digits"]]
 
 
-def test_a_teacher_has_no_limit_unless_one_is_asked_for(tmp_path: Path) -> None:
-    limits: list[float] = []
+def test_what_goes_on_telling_has_no_limit_unless_one_is_asked_for(tmp_path: Path) -> None:
+    limits: list[tuple[float, float]] = []
 
-    def none(_jobs: Any, *, timeout_s: float, **_: Any) -> Iterator[Any]:
-        limits.append(timeout_s)
+    def none(jobs: Any, *, timeout_s: float, **_: Any) -> Iterator[Any]:
+        limits.extend((timeout_s, job.patience_s) for job in jobs)
         return (each for each in ())
 
     [cell] = _cells(1)
@@ -429,7 +430,7 @@ def test_a_teacher_has_no_limit_unless_one_is_asked_for(tmp_path: Path) -> None:
     conditions = Conditions(runs=tmp_path, data_root=None)
     for timeout_s in (None, 5.0):
         list(conduct(cells, conditions, slots=1, timeout_s=timeout_s, run=none))
-    assert limits == [float("inf"), 7200.0, 5.0, 5.0]
+    assert limits == 2 * [(math.inf, 7200.0)] + 2 * [(5.0, math.inf)]
 
 
 @pytest.mark.parametrize("of", [1, 4, 7])

@@ -29,7 +29,8 @@ class RunJobs(Protocol):
             jobs: Of cells; the next is asked for when there is room for it. None says that none
                 can begin before another has ended.
             slots: At most so many at once; ``sys.maxsize`` leaves it to the engine.
-            timeout_s: Wall-clock seconds that a job may take.
+            timeout_s: Wall-clock seconds that a job may take. It ends likewise once it has reported
+                nothing new for its ``patience_s``.
             until_s: When, on this machine's monotonic clock, all that still run are ended.
         """
         ...
