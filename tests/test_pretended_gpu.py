@@ -21,12 +21,9 @@ from harness.results import Published
 from harness.store import Store
 from harness.training import descent
 from tests.methods.classrooms import IMAGES, SENTENCES, TASKS, Classroom
-from tests.methods.laws import ready
-from tests.methods.test_capture import EAGER, OnProcessor, on_device
-from tests.methods.test_resuming import CutOffError, Cutting, course
+from tests.methods.test_capture import EAGER, OnProcessor
+from tests.methods.test_resuming import CutOffError, Cutting, same, train
 from tests.pretended import GPU, OnGpu, pretended_gpu
-
-LOOKS = {"s4_kd"}  # at weights that a graph would be ahead of, on its one task
 
 
 @pytest.fixture(autouse=True)
@@ -34,22 +31,6 @@ def replaying(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replay a step by doing it again, and read its loss one step late."""
     monkeypatch.setattr(descent, "CudaGraphs", lambda _: OnProcessor())
     monkeypatch.setattr(descent, "_LATE", 1)
-
-
-def train(
-    name: str, room: Classroom, keeper: Cutting
-) -> tuple[list[float], dict[str, Tensor], str | None]:
-    """Return the losses, the state of the student and how its steps ran."""
-    method = cast(Method, discovery.load("methods", name))
-    torch.manual_seed(0)
-    learner = ready(method, room)
-    learner.network.to(GPU)
-    heard = on_device(GPU, course(keeper, room))
-    losses = []
-    for progress in method.fit(learner, heard):
-        losses.append(progress.loss)
-        keeper.progress = progress
-    return losses, learner.network.state_dict(), heard.account.step
 
 
 @pytest.mark.parametrize(
@@ -64,21 +45,22 @@ def train(
 def test_every_method_trains_there_and_goes_on_where_it_was_cut_off(
     name: str, room: Classroom
 ) -> None:
+    method = cast(Method, discovery.load("methods", name))
     with pretended_gpu():
         whole = Cutting(after=None)
-        losses, weights, step = train(name, room, whole)
+        plain = train(method, whole, room, GPU)
+        _, weights, account, _ = plain
         assert all(isinstance(weight, OnGpu) for weight in weights.values())
         # A batch of sentences is as long as the longest, and another step for each length.
-        replays = room is not SENTENCES and name not in {*EAGER, *LOOKS}
-        assert (step == "one CUDA graph") == replays, step
+        replays = room is not SENTENCES and name not in EAGER
+        assert (account.step == "one CUDA graph") == replays, account.step
         if not whole.keeping:
             return
         first = Cutting(after=whole.gone // 2 + 1)
         with pytest.raises(CutOffError):
-            train(name, room, first)
-        again, ended, _ = train(name, room, Cutting(after=None, before=first.written, device=GPU))
-        assert again == losses[-len(again) :]
-        assert all(torch.equal(ended[key], weight) for key, weight in weights.items())
+            train(method, first, room, GPU)
+        second = Cutting(after=None, before=first.written, device=GPU)
+        same(plain, train(method, second, room, GPU))
 
 
 def brief(asked: Cell) -> Cell:

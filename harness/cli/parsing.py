@@ -152,11 +152,13 @@ def seconds_of(option: str, text: str | None) -> float:
 
 def limit_of(timeout: str | None) -> float | None:
     """Return what ``--timeout`` is in seconds, of which it may be a number; None without one."""
+    if timeout is None:
+        return None
     try:
-        limit_s = None if timeout is None else float(timeout)
+        limit_s = float(timeout)
     except ValueError:
         limit_s = seconds_of("--timeout", timeout)
-    require_positive("--timeout", math.inf if limit_s is None else limit_s)
+    require_positive("--timeout", limit_s)
     return limit_s
 
 

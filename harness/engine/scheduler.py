@@ -118,14 +118,13 @@ def conduct(
         places=places or Places(devices=(conditions.device,)),
         forecast=forecast or Forecast(),
         parts={cell.cell_id: fraction(progress_of(store, cell)) for cell in cells},
-        patience_s=_PATIENCE_S if timeout_s is None else math.inf,
+        timeout_s=timeout_s,
     )
     ordered = sorted(cells, key=lambda cell: -shift.parts[cell.cell_id])
     teachers = [cell for cell in ordered if cell.suite == TEACHERS]
     others = [cell for cell in ordered if cell.suite != TEACHERS]
-    limit_s = math.inf if timeout_s is None else timeout_s
     try:
-        yield from shift.work(teachers, slots, limit_s)
+        yield from shift.work(teachers, slots)
         # Which a time box cut off or never began: their students wait for them.
         untaught = {cell.cell_id for cell in teachers if store.load(cell) is None}
         ready = [
@@ -133,7 +132,7 @@ def conduct(
             for cell in others
             if cell.teacher is None or cell_of(cell.teacher).cell_id not in untaught
         ]
-        yield from shift.work(ready, slots, limit_s)
+        yield from shift.work(ready, slots)
     finally:
         for lock in shift.locks.values():
             lock.close()
@@ -152,7 +151,7 @@ class _Shift:
         places: Where cells run.
         forecast: How long cells take.
         parts: Which part of each cell was done before.
-        patience_s: With a cell that says nothing new.
+        timeout_s: What a cell may take; None is as long as it says something new.
         locks: Of the cells that run.
         noted_s: When it was last noted how far each is.
         words: Of cells whose machine failed: the rows that they sent.
@@ -170,7 +169,7 @@ class _Shift:
     places: Places
     forecast: Forecast
     parts: Mapping[str, float]
-    patience_s: float = math.inf
+    timeout_s: float | None = None
     locks: dict[str, IO[bytes]] = field(default_factory=dict)
     noted_s: dict[str, float] = field(default_factory=dict)
     words: dict[str, Row] = field(default_factory=dict)
@@ -179,17 +178,18 @@ class _Shift:
     alike: int = 0
     last: str = ""
 
-    def work(self, cells: Sequence[Cell], slots: int, timeout_s: float) -> Iterator[Event]:
+    def work(self, cells: Sequence[Cell], slots: int) -> Iterator[Event]:
         """Run ``cells``, and those again that had no memory beside others."""
-        yield from self._work(cells, slots, timeout_s)
+        yield from self._work(cells, slots)
         if self.crowded:
             shared, crowded = self.places, self.crowded
             self.places, self.crowded = replace(shared, alone=True, room=None), []
-            yield from self._work(crowded, min(slots, len(shared.devices)), timeout_s)
+            yield from self._work(crowded, min(slots, len(shared.devices)))
             self.places = shared
 
-    def _work(self, cells: Sequence[Cell], slots: int, timeout_s: float) -> Iterator[Event]:
+    def _work(self, cells: Sequence[Cell], slots: int) -> Iterator[Event]:
         """Run ``cells``, and wait for those that another run has."""
+        timeout_s = math.inf if self.timeout_s is None else self.timeout_s
         while cells:
             elsewhere: list[Cell] = []
             made: list[Cell] = []
@@ -243,7 +243,7 @@ class _Shift:
             argument=order,
             log_path=log_path,
             device=device,
-            patience_s=self.patience_s,
+            patience_s=_PATIENCE_S if self.timeout_s is None else math.inf,
         )
 
     def _fits(self, cell: Cell) -> bool:

@@ -29,6 +29,7 @@ STEPS = 7
 EAGER = {
     "ann2snn": "a conversion: it looks at activations, in a loop of its own",
     "bidirectional": "two networks that learn in turn, in a loop of its own",
+    "s4_kd": "the number of steps changes, and silent layers are looked for",
     "stdp": "another layer learns every so many batches, by hooks",
     "threshold_balancing": "a conversion: no gradient, and numbers read from every batch",
     "ttfs": "windows move by what each step has seen",

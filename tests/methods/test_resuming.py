@@ -24,6 +24,7 @@ from suites.methods.tssd import Tssd
 from tests.methods.classrooms import IMAGES, TASKS, Classroom
 from tests.methods.laws import ready
 from tests.methods.small import on_images
+from tests.methods.test_capture import on_device
 
 STEPS = IMAGES.steps
 # Passes that keep nothing, so that a training that was cut off goes through them again.
@@ -82,9 +83,15 @@ def course(keeper: Keeper | None, room: Classroom = IMAGES) -> Lesson:
     )
 
 
-def train(method: Method, keeper: Keeper | None, room: Classroom = IMAGES) -> Ended:
+def train(
+    method: Method,
+    keeper: Keeper | None,
+    room: Classroom = IMAGES,
+    device: torch.device = _CPU,
+) -> Ended:
     torch.manual_seed(0)
-    learner, heard = ready(method, room), course(keeper, room)
+    learner, heard = ready(method, room), on_device(device, course(keeper, room))
+    learner.network.to(device)
     losses = []
     for progress in method.fit(learner, heard):
         losses.append(progress.loss)
