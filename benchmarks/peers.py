@@ -36,9 +36,8 @@ from harness.contracts.method import Method
 from harness.contracts.model import Output
 from harness.contracts.recipe import Precision, Recipe
 from harness.neurons.activation import activation
-from harness.training import Lesson, Student
+from harness.training import Lesson, Student, bfloat16
 from harness.training.convolving import by_products
-from harness.training.lesson import autocast
 
 PEERS = ("spikingjelly", "norse")
 NATIVE, PLAIN, COMPILED = "native", "ours", "ours, compiled"
@@ -176,7 +175,7 @@ def native_step(peer: str, network: nn.Module, setting: Setting, precision: Prec
     def step() -> float:
         network.train()
         optimiser.zero_grad()
-        with autocast(lesson.device, precision):
+        with torch.autocast(setting.device, torch.bfloat16, enabled=precision == "bfloat16"):
             logits = network(images, setting.timesteps)
             error = method.loss(Output(logits=logits.float()), lesson.answer(batch), batch.labels)
         error.backward()
@@ -362,9 +361,8 @@ def where(setting: Setting) -> str:
     if setting.device == "cuda":
         return torch.cuda.get_device_name()
     here = fingerprint.processor()
-    own_bf16 = {"avx512_bf16", "amx_bf16"} & {*here.get("instructions", "").split()}
     return (here.get("processor") or platform.processor()) + (
-        "" if own_bf16 else "; no instructions for bfloat16, so its times say nothing"
+        "" if bfloat16.is_native() else "; without bfloat16, which ours multiplies as float32"
     )
 
 

@@ -413,6 +413,7 @@ GLUE = {
     "harness.engine.unheard": "which signals the server of processes hears",
     "harness.engine.warden": "ends the process",
     "harness.engine.worker": "turns what happens into a row",
+    "harness.training.bfloat16": "taken by bfloat16 recipes alone, whose rows tell it",
     "harness.training.convolving": "taken by compiled recipes alone, whose rows tell it",
     "harness.fingerprint": "judges rows",
     "harness.results": "reads and writes rows",

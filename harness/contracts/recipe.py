@@ -23,7 +23,8 @@ class Recipe:
         train_samples: Use only so many, the first of a fixed shuffle; None is all.
         precision: Of forward and backward. ``float64`` is of everything, and ends each step
             on a grid (``harness.training.descent``), which other processors repeat to the
-            decision; under ``bfloat16`` weights and optimiser stay float32.
+            decision; under ``bfloat16`` weights and optimiser stay float32. A processor without
+            instructions for it multiplies the rounded numbers as float32.
         compiled: Whether neurons run through ``torch.compile``, and convolutions as products
             of matrices where the processor is faster so.
     """

@@ -29,7 +29,12 @@ State = Literal["fresh", "published", "stale", "missing", "failed", "skipped", "
 # What a cell loads by name, which no import shows.
 _LOADED = attrgetter("suite", "dataset", "model", "encoder", "method", "backend", "unlabelled")
 # What no canary takes: it is held to the plain path by equality tests.
-FAST_PATHS = ("harness.neurons.compiled", "harness.training.convolving", "harness.training.several")
+FAST_PATHS = (
+    "harness.neurons.compiled",
+    "harness.training.bfloat16",
+    "harness.training.convolving",
+    "harness.training.several",
+)
 _NAMES: Mapping[Stage, str] = {"train": "training code", "measure": "measuring code"}
 
 

@@ -15,6 +15,7 @@ from harness.contracts.recipe import Precision, Recipe
 from harness.contracts.task import Losses
 from harness.data.encoding import normalised
 from harness.neurons.precision import widened
+from harness.training import bfloat16
 from harness.training.answers import Answers
 from harness.training.checkpoint import Keeper, Stateful
 from harness.training.losses.classification import ClassLosses
@@ -345,7 +346,10 @@ class Lesson:
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """Return the context for forward passes at ``precision``."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    reduced = precision == "bfloat16"
+    if reduced and device.type == "cpu" and not bfloat16.is_native():
+        return bfloat16.through_float32()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=reduced)
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +21,7 @@ from harness.contracts.ledger import CATEGORIES, Counts, Ledger
 from harness.contracts.neuron import NeuronSpec
 from harness.meter import measure
 from harness.neurons.spiking import SpikingNeuron
+from harness.training.bfloat16 import through_float32
 from tests.meter.networks import SpikingNet, random_spikes, seeds, stimuli
 from tests.meter.neurons import Given
 
@@ -168,12 +171,17 @@ def test_spikes_that_are_no_floats_are_spikes(dtype: torch.dtype) -> None:
     assert measured.layers["1"].operand == "binary"
 
 
-def test_autocast_does_not_change_the_ledger_of_given_spikes() -> None:
+@pytest.mark.parametrize(
+    "lowering", [partial(torch.autocast, "cpu", torch.bfloat16), through_float32]
+)
+def test_autocast_does_not_change_the_ledger_of_given_spikes(
+    lowering: Callable[[], AbstractContextManager[object]],
+) -> None:
     spikes = random_spikes(0, 2, 3, 4, 5, 5)
     network = nn.Sequential(Given(spikes), nn.Flatten(0, 1), nn.Conv2d(4, 6, 3, bias=False))
 
     def lowered(x: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with lowering():
             answer: Tensor = network(x)
         return answer
 
