@@ -393,7 +393,9 @@ def tune(  # noqa: PLR0913  one option a filter
         with changing(results):  # others may have frozen theirs meanwhile
             before = tunings(suite, results=results)
             frozen = f" -> {freeze(suite, engine.frozen(before, choices), results=results)}"
-    print(f"{len(choices)} choices{frozen}", file=sys.stderr)
+    at_ends = sum(choice.end is not None for choice in choices)
+    told = f", {at_ends} at an end of the learning rates tried" if at_ends else ""
+    print(f"{len(choices)} choices{told}{frozen}", file=sys.stderr)
     if failures or incomplete:
         raise typer.Exit(Exit.SOME_FAILED)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import field, replace
+from typing import Literal
 
 from harness.contracts.recipe import Recipe
 from harness.contracts.row import Status
 from harness.contracts.values import Plain, value
+
+End = Literal["lowest", "highest"]
 
 
 @value
@@ -61,6 +64,14 @@ class Tuning:
     def points(self) -> int:
         """How many were tried."""
         return len(self.trials) // self.repeats
+
+    @property
+    def end(self) -> End | None:
+        """Which end of several learning rates that were tried is the chosen one, if it is one."""
+        low, *between = sorted({trial.learning_rate for trial in self.trials} or {0.0})
+        if not between or self.learning_rate not in (low, between[-1]):
+            return None
+        return "lowest" if self.learning_rate == low else "highest"
 
     @property
     def seeds(self) -> range:

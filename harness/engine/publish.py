@@ -3,7 +3,7 @@
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -22,7 +22,7 @@ from harness.contracts.cell import START, TEACHERS, Cell
 from harness.contracts.errors import DataError, SpecError, StoreError
 from harness.contracts.row import Row
 from harness.contracts.suite import Suite
-from harness.contracts.tuning import Tuning
+from harness.contracts.tuning import End, Tuning
 from harness.data import catalogue
 from harness.engine import freshness, grid, proofs, scoring
 from harness.engine.compare import unlike
@@ -137,6 +137,7 @@ def _written(
                 suite=cautioned(grid.load_suite(suite), found.rows),
                 teachers=found.teachers,
                 authors=found.authors,
+                ends=found.ends,
             ),
             folder / suite,
             command=f"nox -s leaderboard -- {suite}",
@@ -365,6 +366,7 @@ def _board(
         teachers=found.teachers,
         mine=found.trust,
         authors=found.authors,
+        ends=found.ends,
         again=found.again,
         baseline=baseline,
         spelt={method: tuple(axes) for method, axes in (settings or {}).items()},
@@ -382,6 +384,7 @@ class _Gathered:
         mine: Cells whose row stands here.
         trust: How far these are to be believed.
         authors: Those with their authors' constants where tuning chose others.
+        ends: Those whose learning rate is at an end of those that tuning tried, and which.
         again: Of cells that were run here and are published, the rows of both.
         rows: Of the cells that the suite would ask for today, in the order of the board.
         teachers: Their rows.
@@ -395,6 +398,7 @@ class _Gathered:
     mine: set[str]
     trust: dict[str, Trust]
     authors: set[str]
+    ends: dict[str, End]
     again: list[Row]
     rows: list[Row]
     teachers: list[Row]
@@ -449,6 +453,7 @@ def _gathered(
             mine=mine,
             trust={cell_id: level for cell_id, level in trusted.items() if cell_id in mine},
             authors=_authors(suite, rows, before.tunings),
+            ends=_ends(suite, rows, before.tunings),
             again=[
                 each
                 for row in own
@@ -594,13 +599,12 @@ def _asked(
 
 def _authors(suite: str, rows: Sequence[Row], tunings: Iterable[Tuning]) -> set[str]:
     """Return the cells of learning rate and parameters by default, where tuning chose others."""
-    asked = grid.load_suite(suite)
-    recipes = asked.recipes
-    chosen = {(one.method, one.model, one.recipe_name): one for one in tunings}
+    recipes = grid.load_suite(suite).recipes
+    chosen = _chosen(suite, tunings)
     parameters = cache(discovery.method_parameters)
 
     def is_theirs(cell: Cell) -> bool:
-        one = chosen.get((cell.method, cell.model, asked.tuned_where(cell.recipe_name)))
+        one = chosen(cell)
         defaults = parameters(cell.method)
         own = {name: part for name, part in cell.params.items() if name != START}
         plain = own == defaults and cell.recipe == recipes[cell.recipe_name]
@@ -616,6 +620,25 @@ def _authors(suite: str, rows: Sequence[Row], tunings: Iterable[Tuning]) -> set[
 
     theirs = {key for key, cell in _of_any_seed(rows).items() if is_theirs(cell)}
     return {row.cell_id for row in rows if row.cell.around_seed in theirs}
+
+
+def _ends(suite: str, rows: Iterable[Row], tunings: Iterable[Tuning]) -> dict[str, End]:
+    """Return the cells at the learning rate that tuning chose, if it is an end of those tried."""
+    chosen = _chosen(suite, tunings)
+    return {
+        row.cell_id: one.end
+        for row in rows
+        if (one := chosen(row.cell))
+        and one.end
+        and one.learning_rate == row.cell.recipe.learning_rate
+    }
+
+
+def _chosen(suite: str, tunings: Iterable[Tuning]) -> Callable[[Cell], Tuning | None]:
+    """Return what tells by which choice of tuning a cell would go."""
+    asked = grid.load_suite(suite)
+    known = {(one.method, one.model, one.recipe_name): one for one in tunings}
+    return lambda cell: known.get((cell.method, cell.model, asked.tuned_where(cell.recipe_name)))
 
 
 def _of_any_seed(rows: Iterable[Row]) -> dict[tuple[str, str], Cell]:

@@ -20,6 +20,7 @@ from harness.contracts.method import Fidelity, Track
 from harness.contracts.row import Metrics, Row
 from harness.contracts.suite import Suite
 from harness.contracts.task import FRACTION, Scale
+from harness.contracts.tuning import End
 from harness.contracts.values import Plain, identifying, spell
 from harness.report import _words as words
 from harness.report._answers import (
@@ -158,6 +159,7 @@ class Line:
         trust: How far the least trusted of its rows is to be believed.
         authors: Whether it has its authors' constants where tuning chose others: it stands
             beside the tuned entry, in no group and no ranking.
+        end: Which end of the learning rates that tuning tried is its own, if it is one.
         best: Probability of the best mean of its track; None below six common seeds.
         given: What the student had beyond labels and the budget.
         cost: Training time over that of the suite's baseline on the same machine.
@@ -185,6 +187,7 @@ class Line:
     mine: bool = False
     trust: Trust = "published"
     authors: bool = False
+    end: End | None = None
     best: float | None = None
     cost: float | None = None
     energy_cost: float | None = None
@@ -521,7 +524,7 @@ class Leaderboard:
         return {budget: ranks for budget, ranks in ranked.items() if ranks is not None}
 
 
-def leaderboard(
+def leaderboard(  # noqa: PLR0913  whatever is known of its rows
     rows: Iterable[Row],
     /,
     *,
@@ -529,6 +532,7 @@ def leaderboard(
     teachers: Sequence[Row] = (),
     mine: Mapping[str, Trust] | None = None,
     authors: Collection[str] = (),
+    ends: Mapping[str, End] | None = None,
     again: Iterable[Row] = (),
     baseline: str | None = None,
     spelt: Mapping[str, Collection[str]] | None = None,
@@ -545,6 +549,7 @@ def leaderboard(
         teachers: Their rows, for the baseline that skips zero activations.
         mine: How far each cell is to be believed whose row is no published one.
         authors: Of cells with their authors' constants where tuning chose others.
+        ends: Of cells, which end of the learning rates that tuning tried theirs is.
         again: Further rows of the same cells: those that differ in threads alone tell what
             rounding does.
         baseline: The method that every track is set beside, instead of its own baseline.
@@ -582,6 +587,7 @@ def leaderboard(
                 redrawn,
                 mine=mine or {},
                 authors=authors,
+                ends=ends or {},
                 spelt=spelt or {},
             )
             for key in sorted(by_setting, key=place)
@@ -610,7 +616,7 @@ def average(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known and len(known) == len(values) else None
 
 
-def _setting(
+def _setting(  # noqa: PLR0913  likewise
     rows: Sequence[Row],
     priced: Mapping[str, PricedRow],
     suite: Suite,
@@ -619,6 +625,7 @@ def _setting(
     *,
     mine: Mapping[str, Trust],
     authors: Collection[str],
+    ends: Mapping[str, End],
     spelt: Mapping[str, Collection[str]],
 ) -> Setting:
     method = _of_any_seed(_method)
@@ -634,6 +641,7 @@ def _setting(
                 (mine.get(row.cell_id, "published") for row in by_line[key]), key=TRUSTS.index
             ),
             authors=any(row.cell_id in authors for row in by_line[key]),
+            end=ends.get(by_line[key][0].cell_id),
         )
         for key in sorted(by_line)
     ]

@@ -197,6 +197,16 @@ def circumstances(setting: Setting, /) -> Iterable[str]:
     else:
         told = (f"{rate:g} {', '.join(sorted({*rates[rate]}))}" for rate in sorted(rates))
         yield f"Learning rate by method: {'; '.join(told)}"
+    ends: dict[str, set[str]] = {}
+    for line in setting.lines:
+        if line.end is not None and not line.authors:
+            ends.setdefault(f"the {line.end}, {line.learning_rate:g}, of", set()).add(line.method)
+    if ends:
+        told = (f"{end} {', '.join(sorted(ends[end]))}" for end in sorted(ends))
+        yield (
+            "At an end of the learning rates that tuning tried, so that one beyond it may be "
+            f"better: {'; '.join(told)}"
+        )
     yield f"Neuron: {_settings(cell.neuron) or 'none'}"
     encodings = sorted({where.encoding for where in made if where.encoding})
     yield f"Input encoding: {'; '.join(encodings) or cell.encoder or 'a constant current'}"

@@ -321,6 +321,43 @@ def test_the_authors_constants_are_published_beside_the_choice(tmp_path: Path) -
     assert sorted(told) == [("direct", "0.1"), ("logit_kd", "0.3"), ("logit_kd (authors')", "0.1")]
 
 
+def _tried(*rates: float, **choice: Any) -> Tuning:
+    trials = (
+        Trial(learning_rate=rate, params={}, cell_id="0" * 16, status="ok", accuracy=0.9)
+        for rate in rates
+    )
+    return Tuning(**{**CHOICE, **choice}, trials=tuple(trials))
+
+
+@pytest.mark.parametrize(
+    ("rates", "end"),
+    [
+        ((0.3, 0.9, 0.1), None),
+        ((0.3, 0.3, 0.1, 0.1), "highest"),
+        ((0.9, 0.3), "lowest"),
+        ((0.3, 0.3), None),  # nothing else was tried
+        ((), None),
+    ],
+)
+def test_a_choice_is_at_an_end_if_no_rate_beyond_it_was_tried(
+    rates: tuple[float, ...], end: str | None
+) -> None:
+    assert _tried(*rates).end == end
+
+
+def test_a_board_says_whose_rate_is_an_end_of_those_tried(tmp_path: Path) -> None:
+    choices = [_tried(0.1, 0.3), _tried(0.1, 0.3, 0.9, method="direct", params={})]
+    results.freeze("digits", choices, results=tmp_path / "results")
+    store, known = Store(tmp_path / "runs"), Published(tunings=tuple(choices))
+    chosen = grid.cells("digits", replace(TWO, seeds=(0,)), store, known)
+    theirs = grid.cells("digits", replace(TWO, seeds=(0,), as_chosen=False), store, known)
+    for cell in (*chosen, *theirs):
+        store.save(_row(cell, 90))
+    publish("digits", runs=store.root, folder=tmp_path / "results", data_root=None)
+    board = (tmp_path / "results" / "digits" / "leaderboard.md").read_text(encoding="utf-8")
+    assert "so that one beyond it may be better: the highest, 0.3, of logit_kd\n" in board
+
+
 def test_the_authors_constants_stand_beside_a_choice_of_another_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
