@@ -9,9 +9,14 @@ from typing import Any, get_args
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 
 from harness import discovery
 from harness.contracts.neuron import Kind, NeuronSpec, Surrogate
+from harness.meter import measure
 from harness.neurons.compiled import _kernel, can_compile, compiled
 
 pytestmark = [
@@ -113,6 +118,50 @@ def test_a_process_compiles_as_many_kinds_of_neurons_as_it_has(
             for size in (3, 5):
                 layer(torch.zeros(2, size))
     assert len(graphs) == 4
+
+
+@pytest.mark.parametrize("name", ["norse", "spikingjelly"])
+def test_who_is_metered_first_is_one_graph_too_and_the_ledger_the_same(
+    name: str, graphs: list[torch.fx.GraphModule]
+) -> None:
+    current = images(3, 2, 4)
+    eager, fast = neuron(name, SPEC), compiled(neuron(name, SPEC))
+    with torch.no_grad():
+        expected, found = (
+            measure(layer, current, batch_axis=1, time_axis=0) for layer in (eager, fast)
+        )
+        assert len(graphs) == 1
+        fast(images(3, 5, 4))
+    assert len(graphs) == 1
+    assert found.total == expected.total
+
+
+def test_hooks_are_there_again_after_a_kernel_and_after_one_that_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[nn.Module] = []
+    layer = compiled(neuron("reference", SPEC))
+    both = nn.Sequential(layer, nn.Identity())
+    handles = [
+        register_module_forward_pre_hook(lambda module, _: seen.append(module)),
+        register_module_forward_hook(lambda module, _, __: seen.append(module)),
+    ]
+    try:
+        both(torch.zeros(2, 3))
+        assert seen == [both, layer, layer, both[1], both[1], both]
+        seen.clear()
+
+        def fails(*_: Any) -> Any:
+            raise ArithmeticError
+
+        monkeypatch.setattr("harness.neurons.compiled._kernel", lambda *_: fails)
+        with pytest.raises(ArithmeticError):
+            layer(torch.zeros(2, 3))
+        both[1](torch.zeros(1))
+        assert seen == [layer, both[1], both[1]]
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @pytest.mark.parametrize("recorded", [False, True])

@@ -5,7 +5,8 @@ They are the same to the last bit but for exponentials (a sigmoid surrogate's gr
 """
 
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import FunctionType, MethodType
 from typing import Any
@@ -16,7 +17,12 @@ from torch._dynamo import lookup_backend, maybe_mark_dynamic
 from torch._functorch import config
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
+from torch.nn.modules import module as modules
 
+_HOOKS: tuple[dict[int, Any], ...] = (
+    modules._global_forward_pre_hooks,  # noqa: SLF001  there is no public name
+    modules._global_forward_hooks,  # noqa: SLF001  likewise
+)
 _LOG = logging.getLogger(__name__)
 
 
@@ -66,12 +72,31 @@ def _forward(
     rows = ordered.flatten(1)  # [T, elements]
     maybe_mark_dynamic(rows, 1)
     kind: tuple[Any, ...] = (type(neuron), neuron.spec, len(rows), rows.dtype)
-    answers = _kernel(_run if record is None else _run_recorded, *kind)(neuron, rows)
+    kernel = _kernel(_run if record is None else _run_recorded, *kind)
+    with _unwatched():
+        answers = kernel(neuron, rows)
     back = (0, *(by_stride.index(axis) + 1 for axis in range(1, current.dim())))
     spikes, *membrane = (answer.view(ordered.shape).permute(back) for answer in answers)
     if record is not None:
         record += membrane
     return spikes
+
+
+@contextmanager
+def _unwatched() -> Iterator[None]:
+    """Take the hooks of all modules off meanwhile, such as a meter's.
+
+    A kernel would call them for modules inside the neuron, and so break into one kernel for
+    each piece of it and each shape, which stay in use once nobody watches any more.
+    """
+    watching = [hooks.copy() for hooks in _HOOKS]
+    for hooks in _HOOKS:
+        hooks.clear()
+    try:
+        yield
+    finally:
+        for hooks, before in zip(_HOOKS, watching, strict=True):
+            hooks.update(before)
 
 
 def _frugal(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
