@@ -24,6 +24,7 @@ from torch import Tensor
 from harness import fingerprint
 from harness.contracts.cell import Cell, TeacherIdentity
 from harness.contracts.values import to_plain
+from harness.data import catalogue
 from harness.engine.freshness import data_fingerprint, fingerprints
 from harness.engine.jobs import Order
 from harness.engine.teachers import cell_of
@@ -42,8 +43,11 @@ def answers_of(
     """Return what makes the answers of a lesson of so many steps: known, or to be kept."""
     folder = order.conditions.runs / FOLDER
     path = folder / f"{_address(order, teacher, weights_sha256, device)}.safetensors"
+    a_step = _bytes_a_step(order.cell)
 
     def answers(teacher: Teacher, steps: int) -> Answers:
+        if steps * a_step > _LARGEST:
+            return _Unkept(teacher, steps)
         # What another cell has thrown away meanwhile, or a disk has damaged, is computed anew.
         with suppress(FileNotFoundError, SafetensorError):
             os.utime(path)
@@ -53,6 +57,18 @@ def answers_of(
         return Answers(teacher, steps, keep=partial(_keep, path))
 
     return answers
+
+
+class _Unkept(Answers):
+    """Asks at every step: together the logits would be too many, in memory too."""
+
+    def at(self, place: Tensor, compute: Callable[[], Tensor]) -> Tensor:  # noqa: ARG002  as there
+        return compute()
+
+
+def _bytes_a_step(cell: Cell) -> int:
+    wide = torch.float64 if cell.recipe.precision == "float64" else torch.float32
+    return cell.recipe.batch_size * catalogue.load(cell.dataset).card.classes * wide.itemsize
 
 
 def _address(

@@ -120,6 +120,32 @@ def test_what_is_no_longer_kept_whole_is_computed_anew(
     assert not is_known()
 
 
+def test_a_lesson_whose_logits_would_be_too_many_holds_none_of_them_and_no_number_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _cell()
+    assert asked.teacher is not None
+    for runs in (tmp_path / "kept", tmp_path / "not"):
+        _run(cell_of(asked.teacher), runs)
+    kept = _run(asked, tmp_path / "kept")
+    monkeypatch.setattr(answers, "_LARGEST", 2 * 64 * 10 * 8 - 1)
+    made: list[Any] = []
+    given = answers._Unkept
+    monkeypatch.setattr(answers, "_Unkept", lambda *a: made.append(given(*a)) or made[-1])
+    assert _numbers(_run(asked, tmp_path / "not")) == _numbers(kept)
+    assert [one._table for one in made] == [None]
+    assert not [*(tmp_path / "not").glob(f"{answers.FOLDER}/*")]
+    # Too many for any memory: 300,000 steps of a thousand classes.
+    large = _cell(batch_size=10**5)
+    order = _order(replace(large, dataset="imagenet"), tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr(answers, "_address", lambda *_: "a")
+    many = answers.answers_of(order, asked.teacher, "", CPU)(object(), 300_000)  # type: ignore[arg-type]  # nobody asks it
+    logits = torch.zeros(10, 1000)
+    assert torch.equal(many.at(torch.tensor([0]), lambda: logits), logits)
+    many.finish()
+
+
 def test_another_cell_may_throw_away_at_the_same_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
