@@ -20,9 +20,16 @@ for _name in Suite.witnesses:
     with suppress(Exception):  # not installed or broken: its own cells will say so
         import_module(f"{discovery.module_of('backends', _name)}.neuron")
 
-# torch.compile has bars, whose lock between processes would be left behind by each.
+# What torch.compile would leave behind in each process, and changes no number. It has bars, with
+# a lock between processes and a thread that watches them; it extends the search path; and it
+# lets modules say when they were made.
 with suppress(ImportError):
-    import_module("tqdm").tqdm.set_lock(RLock())
+    bars = import_module("tqdm").tqdm
+    bars.set_lock(RLock())
+    bars.monitor_interval = 0
+    import_module("setuptools")
+with suppress(ImportError, AttributeError):
+    import_module("torch._dynamo.mutation_guard").install_generation_tagging_init()
 
 # Here the server itself takes over, and cells have what it had before (``unheard``).
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -25,6 +25,8 @@ from harness.fingerprint import FIRST_PARTY
 
 # What a neighbour may leave allocated; beyond it a process is too full.
 _KEPT_BYTES = 2**30
+# Where torch's first compiled kernel finds its tensors, always the same in a process.
+_TORCHS_OWN = "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR"
 _WATCHED = ("math", "os", "random", "time", "numpy", "torch", "torch.nn.functional")
 _CLASSES = (torch.Tensor, nn.Module, torch.optim.Optimizer)
 
@@ -81,7 +83,7 @@ def _state() -> Iterator[tuple[str, Any]]:
     yield "signal handlers", [signal.getsignal(number) for number in signal.valid_signals()]
     yield "the working directory", Path.cwd()
     yield "the search path", list(sys.path)
-    yield "the environment", dict(os.environ)
+    yield "the environment", {name: os.environ[name] for name in os.environ if name != _TORCHS_OWN}
     for name, place in _places():
         yield name, _Names(place)
 

@@ -25,9 +25,11 @@ from harness.engine.grid import Axes
 from harness.engine.jobs import Conditions, Order
 from harness.engine.processes import End, Job, News, run_jobs
 from harness.engine.teachers import cell_of
+from harness.neurons.compiled import can_compile, compiled
 from harness.results import Published
 from harness.store import Store
 from harness.training import descent
+from tests.test_compiled import SPEC, answers, images, neuron
 
 Send = Callable[[Any], None]
 LIMIT_S = 60.0
@@ -61,6 +63,12 @@ def failing(_argument: Any, send: Send) -> bool:
 def speaking(argument: str, _send: Send) -> bool:
     print(argument, flush=True)
     return True
+
+
+def compiling(argument: float, send: Send) -> bool:
+    layer = compiled(neuron("spikingjelly", replace(SPEC, tau=argument)))
+    answers(layer, images(2, 1, 3), recorded=False)
+    return telling(None, send)
 
 
 def meddling(argument: str, send: Send) -> bool:
@@ -130,6 +138,15 @@ def _pids(
             assert each.job.name not in ends, "a job ends once"
             ends[each.job.name] = each
     return pids, ends
+
+
+@pytest.mark.skipif(not can_compile(), reason="there is no C++ compiler here")
+def test_jobs_that_compile_share_a_process(tmp_path: Path) -> None:
+    jobs = [_job(tmp_path, compiling, 2.0 + number, name=f"job {number}") for number in range(3)]
+    pids, ends = _pids(jobs)
+    assert {end.ending for end in ends.values()} == {"done"}
+    assert not [log for log in tmp_path.iterdir() if "not used again" in log.read_text()]
+    assert len({pid for [pid] in pids.values()}) == 1
 
 
 def test_jobs_share_a_process_until_it_has_had_its_share(tmp_path: Path) -> None:
