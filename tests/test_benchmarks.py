@@ -547,10 +547,11 @@ def test_the_session_ends_with_whether_all_went_well(
 def test_everything_that_the_session_asks_of_the_harness_is_understood(tmp_path: Path) -> None:
     asked = {part.name: part for part in gpu.parts(tmp_path, tmp_path / "resnet20.th")}
     assert next(iter(asked)) == "environment"
-    assert list(asked)[-2:] == ["teacher", "run"]  # which none may begin without
-    assert asked.keys() - {part.name for part in gpu.parts(tmp_path)} == {"teacher", "run"}
+    last = ["teacher", "run", "bundle"]  # which none may begin without
+    assert list(asked)[-3:] == last
+    assert asked.keys() - {part.name for part in gpu.parts(tmp_path)} == {*last}
     ours = [part.command for part in asked.values() if part.command[2] == "harness"]
-    assert len(ours) == 6
+    assert len(ours) == 7
     for command in ours:
         understood(tuple(word.replace("{limit}", "9") for word in command[3:]))
 
