@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,19 @@ from harness.engine.jobs import Order
 from harness.store import CHECKPOINT, Store, write_bytes
 from harness.training.checkpoint import Checkpoint, Keeper
 
+_WORTH_S = 1.0  # of training, to be kept for what comes after it
+
+
+class _Keeper(Keeper):
+    """Writes once more when all is trained: judging may be cut off, too."""
+
+    def over(self) -> None:
+        if self.progress and self._over and time.monotonic() - self._wrote_s >= _WORTH_S:
+            whole = Checkpoint(
+                of=self._of, passes=self._over, progress=self.progress, seconds=self.seconds
+            )
+            self._write(whole.to_bytes())
+
 
 @contextmanager
 def keeping(order: Order, teacher_sha256: str | None, device: torch.device, /) -> Iterator[Keeper]:
@@ -26,7 +40,7 @@ def keeping(order: Order, teacher_sha256: str | None, device: torch.device, /) -
     """
     path = _path(order)
     of = _of(order, teacher_sha256)
-    keeper = Keeper(
+    keeper = _Keeper(
         of,
         partial(_write, path),
         every_s=order.conditions.checkpoint_s,
@@ -40,6 +54,7 @@ def keeping(order: Order, teacher_sha256: str | None, device: torch.device, /) -
     usual = signal.signal(signal.SIGTERM, ask)
     try:
         yield keeper
+        keeper.over()
     finally:
         signal.signal(signal.SIGTERM, usual)
 

@@ -31,6 +31,7 @@ from harness.engine.warden import AT_ONCE, Warden
 
 _PRELOADED = ["harness.engine.unheard", "harness.engine.preload"]
 GRACE_S = 10.0  # for what is asked to end: a step, and a checkpoint
+_START_S = 60.0  # for a process to begin, which is no time of its job
 _SLOW_S = 5.0  # beyond which a warden is stuck itself
 _LOOK_S = 1.0  # at most so long between looks at clocks and logs
 _LOG_BYTES, _LOG_END_BYTES = 2**24, 2**16
@@ -117,6 +118,7 @@ class _Worker:
         device: That its jobs use.
         job: None while it has none.
         started_s: When it got it.
+        begun: Whether it has said that it works on it; before, nobody there hears a signal.
         heard: The last that it reported, and when.
         asked_s: When it was asked to end, if it was.
         earlier: How many it had before.
@@ -127,6 +129,7 @@ class _Worker:
     device: str
     job: Job | None = None
     started_s: float = 0.0
+    begun: bool = False
     heard: tuple[Any, float] = (None, 0.0)
     asked_s: float | None = None
     earlier: int = 0
@@ -135,6 +138,7 @@ class _Worker:
         """Let it begin ``job``."""
         self.job = job
         self.begin()
+        self.begun = False
         with suppress(OSError):  # one that died in between ends as one that dies at work
             self.line.send(job)
 
@@ -146,6 +150,8 @@ class _Worker:
     def ends_s(self, timeout_s: float) -> float:
         """Return when its job is to be cut off that may take so long."""
         assert self.job is not None
+        if not self.begun:
+            return self.started_s + timeout_s + _START_S
         return min(self.started_s + timeout_s, self.heard[1] + self.job.patience_s)
 
     def said(self) -> Iterator[Any]:
@@ -304,7 +310,11 @@ def _await(workers: list[_Worker], timeout_s: float, until_s: float) -> Iterator
             _dismiss(one, workers)
             yield _ended(one, "died" if one.asked_s is None else "timeout", lost=lost)
         elif one.asked_s is None and time.monotonic() > min(until_s, one.ends_s(timeout_s)):
-            one.ask()
+            if one.begun:
+                one.ask()
+            else:  # there is nothing that it could write down
+                _dismiss(one, workers)
+                yield _ended(one, "timeout")
 
 
 def _is_overdue(one: _Worker) -> bool:
@@ -316,6 +326,7 @@ def _listen(one: _Worker, workers: list[_Worker]) -> Iterator[News | End | Job]:
     for said in one.said():
         if isinstance(said, _Begun):
             one.begin()
+            one.begun = True
             continue
         if not isinstance(said, _Returned):
             assert one.job is not None

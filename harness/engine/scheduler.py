@@ -374,9 +374,11 @@ def _death(end: End, *, cut_off: bool, kept: Progress | None = None) -> tuple[St
         after = "resume with the same command" if kept else "the same command begins anew"
         return "timeout", f"cut off after {end.seconds:.0f} s by --for{where}; {after}"
     if end.ending == "timeout":
-        after = (
-            "--retry timeout goes on from there" if kept else "raise --timeout or lower the recipe"
-        )
+        after = "--retry timeout goes on from there"
+        if kept is None:
+            after = "raise --timeout or lower the recipe"
+        elif kept.samples >= kept.budget:
+            after += ", but all is trained: give judging it a longer --timeout"
         silent_s = end.job.patience_s
         silent = f", for {silent_s:.0f} s without anything new" if silent_s < math.inf else ""
         return "timeout", f"stopped after {end.seconds:.0f} s{where}{silent}; {after}"

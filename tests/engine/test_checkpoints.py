@@ -17,6 +17,7 @@ from harness.engine import cell, checkpoints, grid, worker
 from harness.engine.compare import unlike
 from harness.engine.grid import Axes
 from harness.engine.jobs import Conditions, Order
+from harness.engine.partly import fraction, progress_of
 from harness.results import Published
 from harness.store import CHECKPOINT, Store
 
@@ -67,6 +68,28 @@ def cut_off(asked: Cell, tmp_path: Path) -> Path:
     with pytest.raises(CutOffError):
         cell.run(order(asked, tmp_path / "cut"), after(6, kill))
     return tmp_path / "cut"
+
+
+def test_what_is_cut_off_while_it_is_judged_is_not_trained_again(
+    asked: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = finish(asked, tmp_path / "whole", checkpoint_s=120.0)
+    judge, runs = cell.measure, tmp_path / "cut"
+    monkeypatch.setattr(checkpoints, "_WORTH_S", 0.0)
+    monkeypatch.setattr(cell, "measure", lambda *_: kill())
+    with pytest.raises(CutOffError):
+        finish(asked, runs, checkpoint_s=120.0)
+    assert fraction(progress_of(Store(runs), asked)) == 1
+    monkeypatch.setattr(cell, "measure", judge)
+    row, told = finish(asked, runs, checkpoint_s=120.0)
+    assert told in ([], [8])
+    assert unlike(whole, row) == []
+    assert whole.provenance.weights_sha256 == row.provenance.weights_sha256
+
+
+def test_a_training_of_an_instant_writes_no_checkpoint(asked: Cell, tmp_path: Path) -> None:
+    finish(asked, tmp_path, checkpoint_s=120.0)
+    assert not place(asked, tmp_path).exists()
 
 
 def place(asked: Cell, runs: Path) -> Path:

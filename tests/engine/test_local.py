@@ -170,6 +170,14 @@ def test_what_is_asked_to_end_may_write_down_what_it_has(tmp_path: Path, grace_s
     assert "written down" in (tmp_path / "writing_down.txt").read_text()
 
 
+def test_a_process_that_has_not_begun_is_waited_for_by_nobody(tmp_path: Path) -> None:
+    begun_s = time.monotonic()
+    [end] = run_jobs([_job(tmp_path, hanging)], slots=1, timeout_s=60, until_s=begun_s)
+    assert isinstance(end, End)
+    assert end.ending == "timeout"
+    assert time.monotonic() - begun_s < processes.GRACE_S + processes._SLOW_S
+
+
 def counting(argument: tuple[int, int], send: Callable[[Any], None]) -> bool:
     """Tell something every half second, and so many times the same."""
     for number in range(argument[0]):

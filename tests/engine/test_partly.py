@@ -119,14 +119,22 @@ def _end(ending: str) -> End:
 @pytest.mark.parametrize(
     ("cut_off", "kept", "said"),
     [
-        (True, True, "cut off after 61 s by --for at 57 %; resume with the same command"),
-        (True, False, "cut off after 61 s by --for; the same command begins anew"),
-        (False, True, "stopped after 61 s at 57 %; --retry timeout goes on from there"),
-        (False, False, "stopped after 61 s; raise --timeout or lower the recipe"),
+        (True, 57, "cut off after 61 s by --for at 57 %; resume with the same command"),
+        (True, None, "cut off after 61 s by --for; the same command begins anew"),
+        (False, 57, "stopped after 61 s at 57 %; --retry timeout goes on from there"),
+        (False, None, "stopped after 61 s; raise --timeout or lower the recipe"),
+        (
+            False,
+            100,
+            "stopped after 61 s at 100 %; --retry timeout goes on from there, "
+            + "but all is trained: give judging it a longer --timeout",
+        ),
     ],
 )
-def test_what_is_told_of_a_cell_that_was_cut_off(*, cut_off: bool, kept: bool, said: str) -> None:
-    progress = Progress(samples=57, budget=100, loss=0.0) if kept else None
+def test_what_is_told_of_a_cell_that_was_cut_off(
+    kept: int | None, said: str, *, cut_off: bool
+) -> None:
+    progress = None if kept is None else Progress(samples=kept, budget=100, loss=0.0)
     assert scheduler._death(_end("timeout"), cut_off=cut_off, kept=progress) == ("timeout", said)
 
 
