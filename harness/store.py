@@ -194,6 +194,9 @@ class Store:
             if isinstance(error, BlockingIOError):
                 return None
             raise _refused(path, error) from error
+        with suppress(OSError):
+            for torn in path.parent.glob(".*.????????"):  # by writers that were killed
+                torn.unlink(missing_ok=True)
         return file
 
     def version(self, cell: Cell, /) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ import pytest
 
 from harness import store
 from harness.contracts.errors import StoreError
+from tests.contracts.test_row import CELL
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -55,6 +56,22 @@ def test_a_rename_that_a_network_loses_leaves_one_whole_file(
         store.write_json(path, {"new": 2})
     assert store.read_json(path) == ({"new": 2} if renamed else {"old": 1})
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_who_has_a_cell_alone_finds_nothing_half_written(tmp_path: Path) -> None:
+    whole = store.Store(tmp_path)
+    folder = whole.folder(CELL)
+    killed = [".checkpoint.safetensors.6f9c1t88", ".row.json.a_b0c1d2"]
+    kept = ["row.json", "checkpoint.safetensors", "log-1.txt"]
+    for name in (*killed, *kept):
+        store.write_text(folder / name, "")
+    holder = whole.claim(CELL)
+    assert holder is not None
+    assert {path.name for path in folder.iterdir()} == {*kept, "lock"}
+    store.write_text(folder / killed[0], "")  # as its holder does
+    assert whole.claim(CELL) is None
+    assert (folder / killed[0]).exists()
+    holder.close()
 
 
 def test_file_and_name_are_synced_in_that_order(

@@ -145,7 +145,7 @@ def _section(setting: Setting, notes: Mapping[str, int], group: Group | None) ->
     marks = "".join(f" [{notes[note]}]" for note in _data_notes(setting))
     where = f"{words.text(cell.dataset)}, {words.text(cell.model)}"
     yield f"## {where}, training budget `{words.text(cell.recipe_name)}`{marks}"
-    yield "\n".join(f"- {line}" for line in circumstances(setting))
+    yield "\n".join(f"- {words.text(line)}" for line in circumstances(setting))
     simulators, setting = setting, setting.together
     yield "### At a glance"
     yield _overview(setting)
@@ -191,9 +191,9 @@ def circumstances(setting: Setting, /) -> Iterable[str]:
     for line in setting.lines:
         rates.setdefault(line.learning_rate, []).append(line.method)
     tuned = ["learning_rate"] if len(rates) > 1 else []
-    yield f"Training budget `{cell.recipe_name}`: {_settings(cell.recipe, but=tuned)}"
+    yield f"Training budget {cell.recipe_name}: {_settings(cell.recipe, but=tuned)}"
     if not tuned:
-        yield "Learning rate: one for all methods; `tune` tries others on validation data"
+        yield "Learning rate: one for all methods; the verb tune tries others on validation data"
     else:
         told = (f"{rate:g} {', '.join(sorted({*rates[rate]}))}" for rate in sorted(rates))
         yield f"Learning rate by method: {'; '.join(told)}"

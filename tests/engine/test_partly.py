@@ -116,6 +116,11 @@ def _end(ending: str) -> End:
     return End(job=job, ending=ending, exit_code=-15, seconds=61.0)  # type: ignore[arg-type]  # one of three
 
 
+TRAINED = (
+    "--retry timeout goes on from there, but all is trained: give judging it a longer --timeout"
+)
+
+
 @pytest.mark.parametrize(
     ("cut_off", "kept", "said"),
     [
@@ -126,8 +131,7 @@ def _end(ending: str) -> End:
         (
             False,
             100,
-            "stopped after 61 s at 100 %; --retry timeout goes on from there, "
-            + "but all is trained: give judging it a longer --timeout",
+            f"stopped after 61 s at 100 %; {TRAINED}",
         ),
     ],
 )

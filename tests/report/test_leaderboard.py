@@ -493,7 +493,7 @@ def test_what_is_off_is_left_out_and_what_is_zero_is_not() -> None:
         "batch_size 32, epochs 3, learning_rate 0.1, optimiser adam, precision float32, "
         "warmup 0.0, weight_decay 0.0005"
     )
-    assert f"- Training budget `default`: {budget}\n" in text
+    assert f"- Training budget default: {budget}\n" in text
     assert (
         f"- Teacher: tiny (recipe ({budget}), seed 0, split fixed-1), test accuracy 99.0 %" in text
     )
@@ -845,7 +845,10 @@ HOSTILE = "<script>alert(1)</script> [free](javascript:alert(1)) | \x1b[31m \u20
 
 def test_hostile_text_is_text_in_every_format(tmp_path: Path) -> None:
     rows = [right("direct", 360), right(f"evil {HOSTILE}", 300), wrong("bad", "failed", HOSTILE)]
-    rows[0] = with_provenance(rows[0], data_notes=(HOSTILE,))
+    told = {"data_notes": (HOSTILE,), "versions": {"torch": HOSTILE}, "backend_version": HOSTILE}
+    machine = {"processor": {"processor": HOSTILE, "instructions": HOSTILE, "MKL_CBWR": HOSTILE}}
+    said = dict.fromkeys(("gpu", "encoding", "teacher_note"), HOSTILE)
+    rows[0] = with_provenance(rows[0], **told, **machine, **said)
     write_board(leaderboard(rows, suite=SUITE), tmp_path, command=COMMAND)
     for kind in ("md", "csv", "json", "tex"):
         text = (tmp_path / f"leaderboard.{kind}").read_text(encoding="utf-8")
@@ -941,7 +944,7 @@ def test_options_that_are_off_where_they_usually_are_not_are_told() -> None:
     assert "detach_reset no" in off
     assert "scale_input no" in off
     assert "compiled" not in off  # off as it usually is
-    assert "- Learning rate: one for all methods; `tune` tries others" in off
+    assert "- Learning rate: one for all methods; the verb tune tries others" in off
 
 
 def test_energies_are_compared_over_methods_that_one_would_take() -> None:
