@@ -137,7 +137,8 @@ def work_on_canaries(
 
 def describe(error: BaseException) -> tuple[Status, str]:
     """Return the status of a cell that ended with ``error``, and the words for it."""
-    words = str(error) or type(error).__name__
+    # A lone surrogate, as of a file's name, no row can hold.
+    words = (str(error) or type(error).__name__).encode(errors="backslashreplace").decode()
     if _is_of_the_machine(error):
         return "machine", _line(words)
     if isinstance(error, UnsupportedError):

@@ -275,6 +275,7 @@ def test_what_the_machine_refused_is_told_from_what_the_cell_did(
 def test_an_error_of_any_length_is_one_line_of_a_row() -> None:
     assert worker.describe(ValueError("x" * 10**6 + "\nmore"))[1] == f"ValueError: {'x' * 500}"
     assert worker.describe(ValueError("\n"))[1] == "ValueError: "
+    assert worker.describe(ValueError("a\ud800b"))[1] == "ValueError: a\\ud800b"
 
 
 def _worked(tmp_path: Path, patch: pytest.MonkeyPatch, run: Callable[..., Row]) -> list[Any]:
