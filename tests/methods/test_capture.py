@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from harness import discovery
 from harness.contracts.errors import BudgetError, DivergedError, UnsupportedError
 from harness.contracts.method import Method
+from harness.contracts.recipe import Precision
 from harness.training import Batch, Lesson, capture, descent
 from harness.training.answers import Answers
 from harness.training.capture import Replayed, Step, Trace
@@ -117,14 +118,17 @@ def _trained(method: Method, course: Lesson) -> tuple[list[float], dict[str, Ten
     return losses, learner.network.state_dict()
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", on_images())
 def test_a_graph_holds_the_step_and_its_replay_is_the_step(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     method = cast(Method, discovery.load("methods", name))
-    steps = LONGER.get(name, STEPS)
-    losses, weights = _trained(method, lesson(teacher(), steps=steps))
-    course = lesson(teacher(), steps=steps)
+    plain, course = (
+        replace(given, recipe=replace(given.recipe, precision=precision))
+        for given in (lesson(teacher(), steps=LONGER.get(name, STEPS)) for _ in range(2))
+    )
+    losses, weights = _trained(method, plain)
     with replaying(monkeypatch) as recorder:
         again, replayed = _trained(method, course)
     assert again == losses
