@@ -68,8 +68,8 @@ class Tuning:
     @property
     def end(self) -> End | None:
         """Which end of several learning rates that were tried is the chosen one, if it is one."""
-        low, *between = sorted({trial.learning_rate for trial in self.trials} or {0.0})
-        if not between or self.learning_rate not in (low, between[-1]):
+        low, *others = sorted({trial.learning_rate for trial in self.trials} or {0.0})
+        if not others or self.learning_rate not in (low, others[-1]):
             return None
         return "lowest" if self.learning_rate == low else "highest"
 

@@ -25,11 +25,14 @@ class _Keeper(Keeper):
     """Writes once more when all is trained: judging may be cut off, too."""
 
     def over(self) -> None:
-        if self.progress and self._over and time.monotonic() - self._wrote_s >= _WORTH_S:
+        is_worth_it = self.asked or time.monotonic() - self._wrote_s >= _WORTH_S
+        if self.progress and self._over and is_worth_it:
             whole = Checkpoint(
                 of=self._of, passes=self._over, progress=self.progress, seconds=self.seconds
             )
             self._write(whole.to_bytes())
+        if self.asked:
+            self._end()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -85,6 +86,26 @@ def test_what_is_cut_off_while_it_is_judged_is_not_trained_again(
     assert told in ([], [8])
     assert unlike(whole, row) == []
     assert whole.provenance.weights_sha256 == row.provenance.weights_sha256
+
+
+def test_who_is_asked_to_end_after_the_last_step_writes_and_ends(
+    asked: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(_number: int) -> None:
+        raise CutOffError
+
+    monkeypatch.setattr(checkpoints, "_end", ended)
+    trained = cell.train
+
+    def asking(*given: Any, **named: Any) -> Any:
+        result = trained(*given, **named)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return result
+
+    monkeypatch.setattr(cell, "train", asking)
+    with pytest.raises(CutOffError):
+        finish(asked, tmp_path, checkpoint_s=120.0)
+    assert fraction(progress_of(Store(tmp_path), asked)) == 1
 
 
 def test_a_training_of_an_instant_writes_no_checkpoint(asked: Cell, tmp_path: Path) -> None:
