@@ -479,10 +479,10 @@ def _tell_undone(standings: "Sequence[Standing]", cells: "Sequence[Cell]", out: 
     """Say how far a run is that is not done; return how many cells are still due."""
     undone = sum(one.is_due for one in standings)
     if undone:
-        done = f"{len(standings) - undone} of {len(standings)} done"
-        print(
-            f"{done}{partly_in_words(cells, out)} (resume with the same command)", file=sys.stderr
-        )
+        failed = sum(one.has_failed for one in standings)
+        done = f"{len(standings) - undone - failed} of {len(standings)} done"
+        told = f"{done}{f', {failed} failed' if failed else ''}{partly_in_words(cells, out)}"
+        print(f"{told} (resume with the same command)", file=sys.stderr)
     return undone
 
 

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from harness.cli.running import _tell_undone
 from harness.contracts.cell import TEACHERS
 from harness.contracts.method import Progress
 from harness.engine import scheduler
 from harness.engine.forecast import Forecast
+from harness.engine.freshness import Standing, State
 from harness.engine.jobs import Order
 from harness.engine.partly import fraction, progress_of
 from harness.engine.processes import End, Job
@@ -168,6 +170,15 @@ def test_a_time_box_counts_what_is_partly_done_and_the_same_command_goes_on(
     assert "by --for at 50 %; resume with the same command" in told
     code, told = _run(tmp_path, keeping_half, *words)
     assert code == 0, told
+
+
+def test_what_failed_is_not_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = _cells(5)
+    states: list[State] = ["fresh", "failed", "missing", "skipped", "stale"]
+    standings = [Standing(cell=one, state=it) for one, it in zip(cells, states, strict=True)]
+    assert _tell_undone(standings, cells, tmp_path) == 2
+    told = capsys.readouterr().err
+    assert told == "2 of 5 done, 1 failed (resume with the same command)\n"
 
 
 def test_what_ran_into_its_limit_goes_on_when_asked(tmp_path: Path) -> None:
