@@ -49,6 +49,7 @@ class Traces:
 
     def left_behind(self) -> list[str]:
         """Return what the job has changed, in words; empty if the process can be used again."""
+        _end_compilers()
         changed = [
             name for name, now in _state() if name in self._before and self._before[name] != now
         ]
@@ -146,12 +147,20 @@ def _places() -> Iterator[tuple[str, object]]:
         yield f"{kind.__module__}.{kind.__qualname__}", kind
 
 
+def _end_compilers() -> None:
+    """End the processes and threads in which torch has compiled; it starts others if need be."""
+    compilers: Any = sys.modules.get("torch._inductor.async_compile")
+    if compilers is None:
+        return
+    compilers.shutdown_compile_workers()
+    threads = compilers.AsyncCompile.pool
+    if threads.cache_info().currsize:
+        threads().shutdown()
+        threads.cache_clear()
+
+
 def _drop_caches() -> None:
     """Let go of what nothing refers to, and of compiled code, whose number is limited."""
-    if "torch._inductor.async_compile" in sys.modules:
-        from torch._inductor.async_compile import shutdown_compile_workers
-
-        shutdown_compile_workers()
     if _has_compiled():
         torch._dynamo.reset()  # noqa: SLF001  its documented name
     gc.collect()
