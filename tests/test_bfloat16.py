@@ -20,7 +20,7 @@ from harness.training import bfloat16
 from harness.training.bfloat16 import through_float32
 from harness.training.lesson import autocast
 from tests.methods.classrooms import IMAGES, TASKS, Classroom
-from tests.methods.laws import ready
+from tests.methods.laws import ready, taught_in
 from tests.methods.small import SPEC
 from tests.test_compiled import answers, images, neuron
 
@@ -55,15 +55,7 @@ def without_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_instructions")
-@pytest.mark.parametrize(
-    ("name", "room"),
-    [
-        pytest.param(name, room, id=f"{name}-{room}")
-        for room in (IMAGES, *TASKS)
-        for name in room.methods
-        if name not in room.refused_by
-    ],
-)
+@taught_in(IMAGES, *TASKS)
 def test_no_method_multiplies_numbers_in_bfloat16(name: str, room: Classroom) -> None:
     method = cast(Method, discovery.load("methods", name))
     learner, course = ready(method, room), room.lesson(room.teacher())

@@ -21,6 +21,7 @@ from harness.results import Published
 from harness.store import Store
 from harness.training import descent
 from tests.methods.classrooms import IMAGES, SENTENCES, TASKS, Classroom
+from tests.methods.laws import taught_in
 from tests.methods.test_capture import EAGER, OnProcessor
 from tests.methods.test_resuming import CutOffError, Cutting, same, train
 from tests.pretended import GPU, OnGpu, pretended_gpu
@@ -33,15 +34,7 @@ def replaying(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(descent, "_LATE", 1)
 
 
-@pytest.mark.parametrize(
-    ("name", "room"),
-    [
-        pytest.param(name, room, id=f"{name}-{room}")
-        for room in (IMAGES, *TASKS)
-        for name in room.methods
-        if name not in room.refused_by
-    ],
-)
+@taught_in(IMAGES, *TASKS)
 def test_every_method_trains_there_and_goes_on_where_it_was_cut_off(
     name: str, room: Classroom
 ) -> None:

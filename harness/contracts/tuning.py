@@ -68,10 +68,11 @@ class Tuning:
     @property
     def end(self) -> End | None:
         """Which end of several learning rates that were tried is the chosen one, if it is one."""
-        low, *others = sorted({trial.learning_rate for trial in self.trials} or {0.0})
-        if not others or self.learning_rate not in (low, others[-1]):
+        tried = {trial.learning_rate for trial in self.trials}
+        if len(tried) < 2:
             return None
-        return "lowest" if self.learning_rate == low else "highest"
+        ends: dict[float, End] = {min(tried): "lowest", max(tried): "highest"}
+        return ends.get(self.learning_rate)
 
     @property
     def seeds(self) -> range:

@@ -83,7 +83,7 @@ def test_what_is_cut_off_while_it_is_judged_is_not_trained_again(
     assert fraction(progress_of(Store(runs), asked)) == 1
     monkeypatch.setattr(cell, "measure", judge)
     row, told = finish(asked, runs, checkpoint_s=120.0)
-    assert told in ([], [8])
+    assert told == []
     assert unlike(whole, row) == []
     assert whole.provenance.weights_sha256 == row.provenance.weights_sha256
 

@@ -130,11 +130,7 @@ TRAINED = (
         (True, None, "cut off after 61 s by --for; the same command begins anew"),
         (False, 57, "stopped after 61 s at 57 %; --retry timeout goes on from there"),
         (False, None, "stopped after 61 s; raise --timeout or lower the recipe"),
-        (
-            False,
-            100,
-            f"stopped after 61 s at 100 %; {TRAINED}",
-        ),
+        (False, 100, f"stopped after 61 s at 100 %; {TRAINED}"),
     ],
 )
 def test_what_is_told_of_a_cell_that_was_cut_off(

@@ -11,6 +11,7 @@ from functools import cache
 from itertools import product
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -25,6 +26,17 @@ from tests.methods.small import but, lesson, student, teacher
 WITH_STAGES = replace(images("resnet"), steps=3)  # which projectors and assistants stand between
 TIMESTEPS = (2, 1, 4)
 KINDS: tuple[Kind, ...] = ("convnet", "vgg", "resnet")
+
+
+def taught_in(*rooms: Classroom) -> pytest.MarkDecorator:
+    """Ask a law of every method that means the networks of a room, ``name`` in ``room``."""
+    lessons = [
+        pytest.param(name, room, id=f"{name}-{room}")
+        for room in rooms
+        for name in room.methods
+        if name not in room.refused_by
+    ]
+    return pytest.mark.parametrize(("name", "room"), lessons)
 
 
 def ready(method: Method, room: Classroom = IMAGES, *, timesteps: int = 2) -> Student:

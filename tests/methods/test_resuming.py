@@ -22,7 +22,7 @@ from suites.methods.kl_low_latency import KlLowLatency
 from suites.methods.qcfs import Qcfs
 from suites.methods.tssd import Tssd
 from tests.methods.classrooms import IMAGES, TASKS, Classroom
-from tests.methods.laws import ready
+from tests.methods.laws import ready, taught_in
 from tests.methods.small import on_images
 from tests.methods.test_capture import on_device
 
@@ -137,15 +137,7 @@ def test_every_method_goes_on_where_it_was_cut_off(name: str) -> None:
         assert learnt <= whole.learnt + 1  # the first step is gone again: nothing was reported yet
 
 
-@pytest.mark.parametrize(
-    ("name", "room"),
-    [
-        pytest.param(name, room, id=f"{name}-{room}")
-        for room in TASKS
-        for name in room.methods
-        if name not in room.refused_by
-    ],
-)
+@taught_in(*TASKS)
 def test_on_every_task_too(name: str, room: Classroom) -> None:
     """Once is enough here, in the middle of an epoch: where to cut, images were asked.
 
