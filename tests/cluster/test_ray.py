@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ from harness.engine.engines.ray import ENGINE  # noqa: E402
 from harness.engine.grid import Axes  # noqa: E402
 from harness.engine.jobs import Conditions, Order  # noqa: E402
 from harness.engine.processes import GRACE_S  # noqa: E402
-from harness.engine.scheduler import CellEnded, conduct  # noqa: E402
+from harness.engine.scheduler import CellEnded, Started, conduct  # noqa: E402
 from harness.results import Published  # noqa: E402
 from harness.store import Store, write_text  # noqa: E402
 from tests.engine.test_twelve import hold_twelve_to_their_ends  # noqa: E402
@@ -48,6 +49,7 @@ def cluster() -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # whatever token there is at home
         patch.setenv("RAY_worker_niceness", "0")  # else a busy machine starves them
         found = Cluster(
             initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
@@ -121,6 +123,43 @@ def test_a_cell_whose_node_is_lost_goes_on_elsewhere_from_its_checkpoint(
     assert int(lost[1]) >= 10
     assert len(lost) == 2
     assert "was lost" in path.read_text()
+
+
+def silent_until_asked(order: Order, send: Callable[[Any], None]) -> bool:
+    """Keep a checkpoint only when asked to end."""
+
+    def keep(*_: Any) -> None:
+        write_text(order.log_path.parent / CHECKPOINT, "asked")
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, keep)
+    send(Progress(samples=0, budget=1, loss=1.0))
+    time.sleep(60)
+    return True
+
+
+def test_a_run_that_is_ended_has_its_cells_write_down_what_they_have(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "work_on_cell", silent_until_asked)
+    cells, store = _cells(2), Store(tmp_path)  # the second waits for room, and for nothing more
+    hears = signal.getsignal(signal.SIGTERM)
+    with ENGINE.opened(Place(address=cluster.address)) as run_jobs:
+        assert signal.getsignal(signal.SIGTERM) is hears, "Ray would end the process there and then"
+        happenings = conduct(
+            cells,
+            Conditions(runs=tmp_path, data_root=None),
+            slots=2,
+            timeout_s=60.0,
+            run=run_jobs,
+        )
+        assert isinstance(next(happenings), Started)
+        began_s = time.monotonic()
+        happenings.close()
+        assert time.monotonic() - began_s < GRACE_S + 5
+    first, second = (store.folder(cell) / CHECKPOINT for cell in cells)
+    assert first.read_text() == "asked"
+    assert not second.exists()
 
 
 def _cells(count: int) -> list[Cell]:

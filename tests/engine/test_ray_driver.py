@@ -26,6 +26,7 @@ from tests.engine.test_runs import _cells
 
 METRICS = Metrics(score=0.5, score_low=0.4, score_high=0.6, n_test=10)
 LOG = "log-1.txt"
+AT_HOME = engine._wait
 
 
 class RayError(Exception):
@@ -47,34 +48,46 @@ class RayTaskError(RayError):
 
 
 class _Ray:
-    """A cluster that sends what it is told to, attempt by attempt.
+    """A cluster that sends what it is told to, attempt by attempt; of None, nothing.
 
     Attributes:
         sent: The errands that went out, with their teachers.
     """
 
+    util = SimpleNamespace(
+        scheduling_strategies=SimpleNamespace(
+            NodeAffinitySchedulingStrategy=lambda node, *, soft: (node, soft)
+        )
+    )
     exceptions = SimpleNamespace(
         RayError=RayError, RayTaskError=RayTaskError, OutOfMemoryError=OutOfMemoryError
     )
 
-    def __init__(self, *attempts: Sequence[Any], nodes: Sequence[Any] = ()) -> None:
+    def __init__(self, *attempts: Sequence[Any] | None, nodes: Sequence[Any] = ()) -> None:
         self.sent: list[tuple[Errand, Any]] = []
         self.asked: list[dict[str, Any]] = []
         self.put_away: list[Any] = []
         self.cancelled = 0
+        self.recalled = False
         self._attempts = iter(attempts)
         self._nodes = nodes or [{"Alive": True, "Resources": {"CPU": 4.0}}]
 
     def remote(self, **options: Any) -> Any:
         self.asked.append(options)
-        return lambda _function: self
+        sending = SimpleNamespace(remote=self._send)
+        return lambda function: SimpleNamespace(
+            options=lambda **_: sending, remote=lambda: function
+        )
 
-    def options(self, **_options: Any) -> Any:
-        return SimpleNamespace(remote=self._send)
+    @staticmethod
+    def get_runtime_context() -> Any:
+        return SimpleNamespace(get_node_id=lambda: "the node of home")
 
-    def _send(self, errand: Errand, teacher: Any) -> Iterator[Any]:
+    def _send(self, errand: Errand, teacher: Any, at_home: Any) -> Iterator[Any] | None:
+        assert at_home == [AT_HOME]
         self.sent.append((errand, teacher))
-        return iter(next(self._attempts))
+        given = next(self._attempts)
+        return None if given is None else iter(given)
 
     def put(self, value: Any) -> Any:
         self.put_away.append(value)
@@ -83,14 +96,15 @@ class _Ray:
     def wait(self, streams: list[Any], *, num_returns: int, timeout: float) -> Any:
         assert num_returns <= len(streams)
         assert timeout < 2
-        return streams, []
+        return [stream for stream in streams if stream is not None], []
 
     def get(self, said: Any) -> Any:
         if isinstance(said, Exception):
             raise said
         return said
 
-    def cancel(self, _stream: Any, *, force: bool) -> None:
+    def cancel(self, stream: Any, *, force: bool = False) -> None:
+        self.recalled = self.recalled or stream == AT_HOME
         self.cancelled += force
 
     def nodes(self) -> Any:
@@ -265,7 +279,8 @@ def test_as_many_run_at_once_as_single_nodes_have_room_for(place: Place, room: i
     nodes = [_node(CPU=4.0, GPU=2.0), _node(CPU=1.0, GPU=1.0), {**_node(CPU=9.0), "Alive": False}]
     ray = _Ray(nodes=nodes)
     assert engine._Driver(ray, place)._room() == room
-    [asked] = ray.asked
+    asked, at_home = ray.asked
+    assert (at_home["num_cpus"], at_home["scheduling_strategy"]) == (0, ("the node of home", False))
     assert asked["max_retries"] == 0
     assert asked["num_cpus"] == place.threads
     assert asked["num_gpus"] == (place.gpu_share if place.device == "cuda" else 0)
@@ -280,13 +295,51 @@ def test_where_nothing_has_room_is_said_unless_nodes_are_to_come(tmp_path: Path)
     assert isinstance(end, End)
 
 
-def test_what_runs_is_ended_with_the_run(tmp_path: Path) -> None:
-    job = _job(tmp_path)
-    ray = _Ray([Progress(samples=0, budget=1, loss=0.0)] * 9)
-    happenings = engine._Driver(ray, Place()).run_jobs([job], slots=1, timeout_s=1.0)
-    next(happenings)
+PROGRESS = Progress(samples=0, budget=1, loss=0.0)
+
+
+def _closed_after_the_first_news(ray: _Ray, job: Job, slots: int = 1) -> None:
+    happenings = engine._Driver(ray, Place()).run_jobs([job] * slots, slots=slots, timeout_s=60.0)
+    assert isinstance(next(happenings), News)
     happenings.close()
+
+
+def test_what_runs_writes_down_what_it_has_before_the_run_ends(tmp_path: Path) -> None:
+    job = _job(tmp_path)
+    kept = Parcel(files={"checkpoint.safetensors": b"half"})
+    ray = _Ray([Parcel(), PROGRESS, PROGRESS, kept, _done(job)])
+    _closed_after_the_first_news(ray, job)
+    assert (ray.recalled, ray.cancelled) == (True, 0)
+    assert (job.log_path.parent / "checkpoint.safetensors").read_bytes() == b"half"
+
+
+def test_who_is_lost_while_it_is_recalled_is_not_sent_again(tmp_path: Path) -> None:
+    ray = _Ray([Parcel(), PROGRESS, NodeDiedError("dead")])
+    _closed_after_the_first_news(ray, _job(tmp_path))
+    assert len(ray.sent) == 1
+
+
+def test_who_has_not_begun_is_not_waited_for(tmp_path: Path) -> None:
+    job = _job(tmp_path)
+    ray = _Ray([Parcel(), PROGRESS, _done(job)], None)
+    _closed_after_the_first_news(ray, job, slots=2)
     assert ray.cancelled == 1
+
+
+def test_nobody_is_waited_for_who_does_not_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_GRACE_S", 0.0)
+    ray = _Ray([Parcel(), *[PROGRESS] * 9])
+    _closed_after_the_first_news(ray, _job(tmp_path))
+    assert (ray.recalled, ray.cancelled) == (True, 1)
+
+
+def test_a_parcel_without_files_is_nothing_that_came_home(tmp_path: Path) -> None:
+    ray = _Ray(*[[Parcel(), NodeDiedError("dead")]] * engine._LOSSES)
+    news, _ = _happened(ray, _job(tmp_path))
+    assert isinstance(news, News)
+    assert "3 times in a row" in news.value.error
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """An attempt far from its store needs no more than it is sent and keeps nothing to itself."""
 
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,15 @@ import pytest
 from harness.contracts.errors import SpecError, StoreError
 from harness.contracts.method import Progress
 from harness.engine.engines import Place, _remote, local
-from harness.engine.engines._remote import Errand, Parcel, attempt, held, lay_out, teacher_files
+from harness.engine.engines._remote import (
+    Errand,
+    Files,
+    Parcel,
+    attempt,
+    held,
+    lay_out,
+    teacher_files,
+)
 from harness.engine.jobs import Conditions, Order
 from harness.engine.processes import End, Job
 from harness.engine.teachers import cell_of
@@ -49,6 +58,17 @@ def only_talking(_order: Order, send: Send) -> bool:
     return True
 
 
+def silent_until_asked(order: Order, send: Send) -> bool:
+    def keep(*_: Any) -> None:
+        write_text(order.log_path.parent / CHECKPOINT, "asked")
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, keep)
+    send(Progress(samples=0, budget=1, loss=0.0))
+    time.sleep(60)
+    return True
+
+
 def looking_around(order: Order, send: Send) -> bool:
     teacher = order.cell.teacher
     assert teacher is not None
@@ -72,12 +92,21 @@ def _errand(order: Order, work: Any, *, sent: bytes | None = None) -> Errand:
     return Errand(job=job, held=files, timeout_s=60.0, left_s=float("inf"))
 
 
+def _attempt(
+    errand: Errand, teacher: Files | None = None, recalled: Callable[[], bool] = lambda: False
+) -> Generator[Any]:
+    """Yield what an attempt says once it has begun."""
+    said = attempt(errand, teacher or {}, recalled=recalled)
+    assert next(said) == Parcel(), "it says that it has begun, and nothing else"
+    yield from said
+
+
 def test_what_a_cell_writes_comes_home_while_it_runs_and_at_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_remote, "_QUIET_S", 0.1)
     order = _order(tmp_path)
-    said = list(attempt(_errand(order, stepping), {}))
+    said = list(_attempt(_errand(order, stepping)))
     *before, last, end = said
     parcels = [each for each in before if isinstance(each, Parcel)]
     steps = [int(each.files[CHECKPOINT]) for each in parcels]
@@ -98,13 +127,13 @@ def test_a_log_comes_home_with_a_file_or_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_remote, "_QUIET_S", 0.0)
-    said = list(attempt(_errand(_order(tmp_path), only_talking), {}))
+    said = list(_attempt(_errand(_order(tmp_path), only_talking)))
     assert [type(each) for each in said] == [*[Progress] * 5, Parcel, End]
     assert _log(said) == b"0\n1\n2\n3\n4\n"
 
 
 def test_an_attempt_goes_on_from_what_it_is_sent(tmp_path: Path) -> None:
-    said = list(attempt(_errand(_order(tmp_path), stepping, sent=b"27"), {}))
+    said = list(_attempt(_errand(_order(tmp_path), stepping, sent=b"27")))
     assert _log(said) == b"from 27\n"
     assert said[-2].gone == {CHECKPOINT}
 
@@ -120,10 +149,10 @@ def test_nothing_of_an_attempt_stays_where_it_was_made(
     there = tmp_path / "there"
     there.mkdir()
     monkeypatch.setattr(_remote.TemporaryDirectory, "__init__", _in(there))
-    said = attempt(_errand(_order(tmp_path / "home"), stepping), {})
+    said = _attempt(_errand(_order(tmp_path / "home"), stepping))
     assert isinstance(next(said), Progress)
     assert list(there.iterdir())
-    said.close()  # type: ignore[attr-defined]  # it is a generator
+    said.close()
     assert not list(there.iterdir())
 
 
@@ -141,13 +170,25 @@ def test_teacher_data_and_gpus_are_those_of_the_place(
     monkeypatch.setattr(main, "__spec__", None)  # as that of a script, which Ray's is
     monkeypatch.setattr(main, "__file__", "the cluster's.py", raising=False)
     errand = _errand(_order(tmp_path), looking_around)
-    told, *_ = attempt(errand, {"row.json": b"{}", "weights.safetensors": b""})
+    told, *_ = _attempt(errand, {"row.json": b"{}", "weights.safetensors": b""})
     # It was said at all, so that script, which is not there, was not run again in the cell.
     assert told == (["row.json", "weights.safetensors"], str(tmp_path), "3")
     assert main.__file__ == "the cluster's.py"
     monkeypatch.delenv("SNN_DISTILL_DATA")
-    told, *_ = attempt(errand, {})
+    told, *_ = _attempt(errand)
     assert told[1] == "data of home"
+
+
+def test_who_is_recalled_writes_down_what_it_has_and_sends_it(tmp_path: Path) -> None:
+    recalled: list[bool] = []
+    errand = _errand(_order(tmp_path), silent_until_asked)
+    said = _attempt(errand, recalled=lambda: bool(recalled))
+    assert isinstance(next(said), Progress)
+    recalled.append(True)
+    last, end = said
+    assert last.files[CHECKPOINT] == b"asked"
+    assert isinstance(end, End)
+    assert (end.ending, end.job) == ("timeout", errand.job)
 
 
 def test_an_attempt_takes_what_may_help_it_and_leaves_the_rest(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,7 +39,7 @@ class Parcel:
         gone: Names of files that were there and are no more.
     """
 
-    files: Files
+    files: Files = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
 
 
@@ -110,8 +110,15 @@ def _writing(content: bytes) -> Callable[[Any], object]:
     return lambda file: file.write(content)
 
 
-def attempt(errand: Errand, teacher: Files, /) -> Iterator[Any]:
+class _RecalledError(Exception):
+    """The attempt is to end before its job has."""
+
+
+def attempt(errand: Errand, teacher: Files, /, *, recalled: Callable[[], bool]) -> Iterator[Any]:
     """Run the job of ``errand`` here; yield its news and parcels, its last parcel and its end.
+
+    The first parcel is empty and says that it has begun. Once ``recalled``, the job is asked
+    to end as one whose time is up.
 
     Raises:
         StoreError: If this machine has no room for the folder, or starts no process.
@@ -121,22 +128,31 @@ def attempt(errand: Errand, teacher: Files, /) -> Iterator[Any]:
         folder = _Folder(order.log_path.parent, log=order.log_path.name)
         lay_out(folder.path, errand.held)
         folder.changes()
+        yield Parcel()
         if order.cell.teacher is not None:
             lay_out(Store(Path(root)).folder(cell_of(order.cell.teacher)), teacher)
-        spoken_s = -_QUIET_S
-        with _without_main(), closing(_happenings(errand, order)) as happenings:
-            for happening in happenings:
-                if isinstance(happening, End):
-                    yield folder.changes()
-                    yield replace(happening, job=errand.job)
-                    return
-                now = time.monotonic()
-                if isinstance(happening.value, Progress) and now - spoken_s < _QUIET_S:
-                    continue
-                spoken_s = now
-                yield happening.value
-                if folder.has_news():
-                    yield folder.changes()
+        end = End(job=errand.job, ending="timeout", exit_code=None, seconds=0.0)
+        happenings = _happenings(errand, order, recalled)
+        with _without_main(), closing(happenings), suppress(_RecalledError):
+            end = yield from _told(happenings, folder)
+        yield folder.changes()
+        yield replace(end, job=errand.job)
+
+
+def _told(happenings: Iterable[News | End], folder: "_Folder") -> Generator[Any, None, End]:
+    """Yield news now and then, and each time what has changed; return the end."""
+    spoken_s = -_QUIET_S
+    for happening in happenings:
+        if isinstance(happening, End):
+            return happening
+        now = time.monotonic()
+        if isinstance(happening.value, Progress) and now - spoken_s < _QUIET_S:
+            continue
+        spoken_s = now
+        yield happening.value
+        if folder.has_news():
+            yield folder.changes()
+    raise AssertionError("a job that has begun has an end")
 
 
 def _at(root: Path, order: Order) -> Order:
@@ -196,15 +212,24 @@ def _version(path: Path) -> tuple[int, int, int]:
     return file.st_ino, file.st_mtime_ns, file.st_size
 
 
-def _happenings(errand: Errand, order: Order) -> Generator[News | End]:
+def _happenings(
+    errand: Errand, order: Order, recalled: Callable[[], bool]
+) -> Generator[News | End]:
     job = replace(
         errand.job,
         work=_work,
         argument=(errand.job.work, order, os.environ.get(_VISIBLE)),
         log_path=order.log_path,
     )
+
+    def jobs() -> Iterator[Job | None]:
+        yield job
+        while not recalled():  # asked for another job, about every second
+            yield None
+        raise _RecalledError
+
     until_s = time.monotonic() + errand.left_s
-    return run_jobs([job], slots=1, timeout_s=errand.timeout_s, until_s=until_s)
+    return run_jobs(jobs(), slots=2, timeout_s=errand.timeout_s, until_s=until_s)
 
 
 def _work(argument: tuple[Work, Order, str | None], send: Callable[[Any], None]) -> bool:

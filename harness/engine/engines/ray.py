@@ -26,6 +26,7 @@ from harness.engine.engines import Place, RunJobs
 from harness.engine.engines._remote import (
     ROW,
     Errand,
+    Files,
     Parcel,
     attempt,
     held,
@@ -61,6 +62,7 @@ class Ray:
         ray = _imported()
         _require_answer(address)
         packages = [str(fingerprint.ROOT / name) for name in _PACKAGES]
+        hears = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
                 address=address,
@@ -70,8 +72,10 @@ class Ray:
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise SpecError(
-                f"no Ray cluster at {address!r} ({_line(error)}); start one: ray start --head"
+                f"no Ray cluster at {address!r} ({_line(error)}); start one: ray start --head; one "
+                "that asks for a token is told it with RAY_AUTH_MODE=token"
             ) from error
+        signal.signal(signal.SIGTERM, hears)  # Ray's own handler ends the process there and then
         try:
             yield _Driver(ray, place).run_jobs
         finally:
@@ -119,6 +123,7 @@ class _Errand:
         until_s: When, on the monotonic clock, the whole run ends.
         started: For a row that the job cannot make itself.
         stream: What its present attempt sends.
+        begun: Whether that has begun.
         losses: How many nodes it lost since a file of its came home.
     """
 
@@ -127,6 +132,7 @@ class _Errand:
     until_s: float
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     stream: Any = None
+    begun: bool = False
     losses: int = 0
 
 
@@ -144,7 +150,13 @@ class _Driver:
             num_returns="streaming",
             max_retries=0,  # Ray would begin anew, with the checkpoint of the first attempt
             scheduling_strategy="SPREAD",
-        )(attempt)
+        )(_attempt)
+        # Cancelling it recalls attempts. It runs on this very node, to be lost no sooner.
+        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
+        wait = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=here)(_wait)
+        self._at_home = wait.remote()
         self._teachers: dict[str, Any] = {}
         self._git, self._lock = fingerprint.git_state(), fingerprint.of_lock()
 
@@ -185,8 +197,25 @@ class _Driver:
                             running.remove(errand)
                         yield happening
         finally:
-            for errand in running:
-                self._ray.cancel(errand.stream, force=True)
+            try:
+                self._recall(running)
+            finally:
+                for errand in running:
+                    self._ray.cancel(errand.stream, force=True)
+
+    def _recall(self, running: list[_Errand]) -> None:
+        """Let what still runs write down what it has, and take that in; twice means at once."""
+        for errand in [one for one in running if not one.begun]:
+            self._ray.cancel(errand.stream, force=True)
+            running.remove(errand)
+        if running:
+            self._ray.cancel(self._at_home)
+        for errand in running:
+            errand.until_s = min(errand.until_s, time.monotonic())
+        while running:
+            for errand in self._ready(running):
+                if any(isinstance(each, End) for each in self._heard(errand)):
+                    running.remove(errand)
 
     def _room(self) -> int:
         """Return how many cells run at once on the nodes that there are."""
@@ -210,7 +239,10 @@ class _Driver:
             timeout_s=errand.timeout_s,
             left_s=errand.until_s - time.monotonic(),
         )
-        errand.stream = self._task.options(name=errand.job.name).remote(sent, self._teacher(order))
+        errand.begun = False
+        errand.stream = self._task.options(name=errand.job.name).remote(
+            sent, self._teacher(order), [self._at_home]
+        )
 
     def _teacher(self, order: Order) -> Any:
         """Return the files of a cell's teacher; they are put into the object store once."""
@@ -246,11 +278,12 @@ class _Driver:
             yield from self._taken(errand, said)
 
     def _taken(self, errand: _Errand, said: Any) -> Iterator[News | End]:
+        errand.begun = True
         if isinstance(said, End):
             yield replace(said, job=errand.job)
         elif not isinstance(said, Parcel):
             yield News(job=errand.job, value=said)
-        else:
+        elif said.files:
             errand.losses = 0
             try:
                 self._store(errand.job.argument, said)
@@ -287,6 +320,29 @@ class _Driver:
             yield _end(errand, "died", exit_code=-signal.SIGKILL)
         else:
             yield from _of_the_machine(errand, f"{words}, {errand.losses} times in a row")
+
+
+def _wait() -> None:
+    """Wait until the task is cancelled."""
+    while True:
+        time.sleep(_LOOK_S)
+
+
+def _attempt(errand: Errand, teacher: Files, at_home: list[Any]) -> Iterator[Any]:
+    """Run on a node what ``attempt`` does, until nobody is at home."""
+    import ray
+
+    def recalled() -> bool:
+        ready, _ = ray.wait(at_home, timeout=0, fetch_local=False)
+        try:
+            ray.get(ready)
+        except ray.exceptions.TaskCancelledError:
+            return True
+        except ray.exceptions.RayError:  # it died, which says nothing
+            return False
+        return False
+
+    yield from attempt(errand, teacher, recalled=recalled)
 
 
 def _of_the_machine(errand: _Errand, words: str) -> Iterator[News | End]:
