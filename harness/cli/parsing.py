@@ -147,7 +147,9 @@ def seconds_of(option: str, text: str | None) -> float:
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", text)
     if found is None:
         raise SpecError(f"{option} takes a time like 90s, 14m or 2h, got {text!r}")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    require_positive(option, seconds)
+    return seconds
 
 
 def limit_of(timeout: str | None) -> float | None:
@@ -157,7 +159,7 @@ def limit_of(timeout: str | None) -> float | None:
     try:
         limit_s = float(timeout)
     except ValueError:
-        limit_s = seconds_of("--timeout", timeout)
+        return seconds_of("--timeout", timeout)
     require_positive("--timeout", limit_s)
     return limit_s
 

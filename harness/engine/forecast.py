@@ -47,10 +47,10 @@ class Forecast:
 
     def seconds(self, cell: Cell, device: str, /) -> float | None:
         """Return what ``cell`` will take on ``device``, all of it; None if nobody knows."""
-        exactly = _exactly(cell, device)
-        if exactly not in self._asked:  # of a suite's many thousand cells few differ in it
-            self._asked[exactly] = self._known_s(cell, device)
-        return self._asked[exactly]
+        asked = cell.around_seed, device  # of a suite's many thousand cells few differ in it
+        if asked not in self._asked:
+            self._asked[asked] = self._known_s(cell, device)
+        return self._asked[asked]
 
     def gpu_bytes(self, cell: Cell, device: str, /) -> int | None:
         """Return what ``cell`` will need of a GPU's memory; None if it never ran on one."""

@@ -469,6 +469,8 @@ def test_shards_are_a_partition_into_parts_of_one_size(of: int) -> None:
         (("--shard", "0/4"), "--shard must be one of 1/4 to 4/4, got 0/4"),
         (("--shard", "half"), "--shard takes one part of several like 1/4, got 'half'"),
         (("--for", "14"), "--for takes a time like 90s, 14m or 2h, got '14'"),
+        (("--for", "0s"), "--for must be positive, got 0.0"),
+        (("--checkpoint-every", "0m"), "--checkpoint-every must be positive, got 0.0"),
         (("--device", "gpu"), "--device must be cpu, cuda or cuda:N, got 'gpu'"),
         (("--device", "cuda:77"), "--device cuda:77: torch finds "),
     ],
