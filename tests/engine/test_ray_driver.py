@@ -335,6 +335,14 @@ def test_nobody_is_waited_for_who_does_not_come(
     assert (ray.recalled, ray.cancelled) == (True, 1)
 
 
+def test_what_is_gone_there_is_gone_here(tmp_path: Path) -> None:
+    job = _job(tmp_path)
+    half = job.log_path.parent / "half"
+    half.write_text("not whole")
+    _happened(_Ray([Parcel(gone=frozenset({"half"})), _done(job)]), job)
+    assert not half.exists()
+
+
 def test_a_parcel_without_files_is_nothing_that_came_home(tmp_path: Path) -> None:
     ray = _Ray(*[[Parcel(), NodeDiedError("dead")]] * engine._LOSSES)
     news, _ = _happened(ray, _job(tmp_path))

@@ -283,8 +283,9 @@ class _Driver:
             yield replace(said, job=errand.job)
         elif not isinstance(said, Parcel):
             yield News(job=errand.job, value=said)
-        elif said.files:
-            errand.losses = 0
+        else:
+            if said.files:
+                errand.losses = 0
             try:
                 self._store(errand.job.argument, said)
             except StoreError as error:
