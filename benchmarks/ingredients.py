@@ -177,7 +177,9 @@ def _floats(network: nn.Module) -> list[Tensor]:
 INGREDIENTS = {
     AS_IT_IS: Ingredient(what="the recipe as the suite has it"),
     "no_warmup": Ingredient(what="the learning rate falls from the start", recipe={"warmup": 0.0}),
+    "no_crop": Ingredient(what="flips alone", recipe={"augmentation": ("flip",)}),
     "no_flip": Ingredient(what="crops alone", recipe={"augmentation": ("crop",)}),
+    "no_decay": Ingredient(what="weights do not decay", recipe={"weight_decay": 0.0}),
     "alternating_flip": Ingredient(
         what="each image mirrored every other epoch (Jordan, arXiv 2404.00498)",
         recipe={"augmentation": ("crop",)},
@@ -306,7 +308,7 @@ def table(cells_asked: Iterable[Cell], outcomes: Sequence[Outcome]) -> Iterator[
     for method, asked in {one.method: replace(one, seed=0).cell_id for one in cells_asked}.items():
         found: dict[str, dict[int, Outcome]] = {name: {} for name in INGREDIENTS}
         for one in outcomes:
-            if one.asked == asked:
+            if one.asked == asked and one.ingredient in found:
                 found[one.ingredient][one.seed] = one
         rows = [_line(name, trained, found[AS_IT_IS]) for name, trained in found.items() if trained]
         head = ("accuracy, %, more is better", "points beside", "95 %", "seeds", "times as long")
