@@ -31,6 +31,7 @@ from torch.nn.functional import cross_entropy
 from benchmarks.table import columns
 from harness.contracts.cell import Cell
 from harness.contracts.dataset import Splits
+from harness.contracts.errors import DivergedError, HarnessError
 from harness.contracts.method import Progress
 from harness.contracts.model import Output
 from harness.contracts.task import Losses
@@ -208,7 +209,7 @@ class Outcome:
         asked: The identity of the recipe's cell at seed 0, which all its outcomes share.
         method: Of the cell.
         seed: Of the training.
-        accuracy: On validation images, after the last step.
+        accuracy: On validation images, after the last step; None if it diverged.
         seconds: Of training, by the clock of the processor, or of a GPU's wall.
     """
 
@@ -216,13 +217,15 @@ class Outcome:
     asked: str
     method: str
     seed: int
-    accuracy: float
-    seconds: float
+    accuracy: float | None
+    seconds: float = 0.0
 
 
 def train(cell: Cell, name: str, runs: Path, device: torch.device) -> Outcome:
     """Train ``cell`` with one ingredient, and ask it about validation images."""
     ingredient = INGREDIENTS[name]
+    asked = replace(cell, seed=0).cell_id
+    told: Any = {"ingredient": name, "asked": asked, "method": cell.method, "seed": cell.seed}
     recipe = replace(cell.recipe, **ingredient.recipe)
     found = resolve(replace(cell, recipe=recipe))
     root = os.environ.get("SNN_DISTILL_DATA")
@@ -233,18 +236,15 @@ def train(cell: Cell, name: str, runs: Path, device: torch.device) -> Outcome:
             teacher, *_ = teacher_of(Store(runs), cell.teacher, cell.model, device)
         # Two steps that do not count: whatever is compiled, is.
         two = replace(recipe, epochs=2, train_samples=recipe.batch_size)
-        _spend(replace(found, cell=replace(cell, recipe=two)), ingredient, splits, teacher, device)
-        student, seconds = _spend(found, ingredient, splits, teacher, device)
+        short = replace(found, cell=replace(cell, recipe=two))
+        try:
+            _spend(short, ingredient, splits, teacher, device)
+            student, seconds = _spend(found, ingredient, splits, teacher, device)
+        except DivergedError:
+            return Outcome(**told, accuracy=None)
         shown = (splits.validation, found.presentation(), device, recipe.precision)
         verdict = evaluate(student, *shown, task=found.task)
-    return Outcome(
-        ingredient=name,
-        asked=replace(cell, seed=0).cell_id,
-        method=cell.method,
-        seed=cell.seed,
-        accuracy=verdict.score.value,
-        seconds=seconds,
-    )
+    return Outcome(**told, accuracy=verdict.score.value, seconds=seconds)
 
 
 def _spend(
@@ -316,13 +316,15 @@ def table(cells_asked: Iterable[Cell], outcomes: Sequence[Outcome]) -> Iterator[
 
 
 def _line(name: str, ours: Mapping[int, Outcome], base: Mapping[int, Outcome]) -> tuple[str, ...]:
-    common = sorted(ours.keys() & base.keys()) if name != AS_IT_IS else []
-    mean = mean_over_seeds([one.accuracy for one in ours.values()]).value
-    told = (name, f"{100 * mean:.2f}")
+    known, those = _accuracies(ours), _accuracies(base)
+    common = sorted(known.keys() & those.keys()) if name != AS_IT_IS else []
+    lost = len(ours) - len(known)
+    mean = f"{100 * mean_over_seeds([*known.values()]).value:.2f}" if known else ""
+    told = (name, f"{mean}, {lost} diverged".lstrip(", ") if lost else mean)
     if not common:
         return (*told, "", "", str(len(ours)), "")
-    accuracies = ([one[seed].accuracy for seed in common] for one in (ours, base))
-    difference = compare_paired(*accuracies).difference
+    pairs = ([one[seed] for seed in common] for one in (known, those))
+    difference = compare_paired(*pairs).difference
     around = difference.interval
     seconds = (sum(one[seed].seconds for seed in common) for one in (ours, base))
     return (
@@ -332,6 +334,16 @@ def _line(name: str, ours: Mapping[int, Outcome], base: Mapping[int, Outcome]) -
         str(len(common)),
         f"{next(seconds) / next(seconds):.2f}",
     )
+
+
+def _in_words(outcome: Outcome) -> str:
+    return "diverged" if outcome.accuracy is None else f"{outcome.accuracy:.4f}"
+
+
+def _accuracies(outcomes: Mapping[int, Outcome]) -> dict[int, float]:
+    """Return those of trainings that did not diverge, by seed."""
+    found = ((seed, one.accuracy) for seed, one in outcomes.items())
+    return {seed: accuracy for seed, accuracy in found if accuracy is not None}
 
 
 def _asked(arguments: argparse.Namespace) -> list[Cell]:
@@ -372,6 +384,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if both := {*given.seeds} & {*load_suite(given.suite).seeds}:
         parser.error(f"the suite's board has the seed {min(both)}; take others")
     torch.set_num_threads(1)
+    try:
+        return _work(given)
+    except HarnessError as error:
+        parser.error(str(error))
+
+
+def _work(given: argparse.Namespace) -> int:
     asked = _asked(given)
     done = {(one.ingredient, one.asked, one.seed) for one in outcomes_in(given.results)}
     for cell in asked:
@@ -379,7 +398,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if (name, replace(cell, seed=0).cell_id, cell.seed) in done:
                 continue
             outcome = train(cell, name, given.runs, torch.device(given.device))
-            print(f"{cell.label} {name}: {outcome.accuracy:.4f}", file=sys.stderr, flush=True)
+            print(
+                f"{cell.label} {name}: {_in_words(outcome)}",
+                file=sys.stderr,
+                flush=True,
+            )
             given.results.parent.mkdir(parents=True, exist_ok=True)
             with given.results.open("a", encoding="utf-8") as file:
                 file.write(f"{json.dumps(asdict(outcome))}\n")

@@ -147,7 +147,7 @@ def test_a_table_compares_over_common_seeds() -> None:
     [cell] = _cells(1)
     asked = replace(cell, seed=0).cell_id
 
-    def outcome(name: str, seed: int, accuracy: float, seconds: float) -> Outcome:
+    def outcome(name: str, seed: int, accuracy: float | None, seconds: float) -> Outcome:
         return Outcome(
             ingredient=name,
             asked=asked,
@@ -164,10 +164,33 @@ def test_a_table_compares_over_common_seeds() -> None:
         outcome("lookahead", 2, 0.55, 13.0),
         outcome("lookahead", 3, 0.99, 99.0),
         outcome("no_flip", 1, 0.40, 5.0),
+        outcome("averaged_weights", 1, None, 0.0),
+        outcome("no_warmup", 1, 0.52, 10.0),
+        outcome("no_warmup", 2, None, 0.0),
         replace(outcome("no_flip", 2, 0.9, 5.0), asked="of another recipe"),
     ]
-    _, _, plain, flip, ahead = ingredients.table([cell], outcomes)
+    _, _, plain, warm, flip, averaged, ahead = ingredients.table([cell], outcomes)
     assert plain.split() == [AS_IT_IS, "51.00", "2"]
     # Differences of 1 and 3 points: t of one degree of freedom is 12.706, and their error 1.
     assert ahead.split() == ["lookahead", "68.33", "+2.00", "-10.71", "to", "+14.71", "2", "1.25"]
+    assert averaged.split() == ["averaged_weights", "1", "diverged", "1"]
+    assert warm.split()[:5] == ["no_warmup", "52.00,", "1", "diverged", "+2.00"]
     assert flip.split() == ["no_flip", "40.00", "-10.00", "one", "seed", "1", "0.50"]
+
+
+def test_what_diverges_is_told_and_ends_no_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wild = Ingredient(what="a rate without measure", recipe={"learning_rate": 1e30})
+    monkeypatch.setitem(INGREDIENTS, "wild", wild)
+    words = [*SHORT, "--timesteps", "2", "--seeds", "2000", "--ingredients", "wild", AS_IT_IS]
+    assert ingredients.main([*words, "--results", str(tmp_path / "outcomes.jsonl")]) == 0
+    plain, diverged = capsys.readouterr().out.splitlines()[-2:]
+    assert plain.startswith(AS_IT_IS)
+    assert diverged.split() == ["wild", "1", "diverged", "1"]
+
+
+def test_what_cannot_be_asked_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        ingredients.main([*SHORT, "--methods", "durect"])
+    assert "durect" in capsys.readouterr().err
