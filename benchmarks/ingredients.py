@@ -398,11 +398,7 @@ def _work(given: argparse.Namespace) -> int:
             if (name, replace(cell, seed=0).cell_id, cell.seed) in done:
                 continue
             outcome = train(cell, name, given.runs, torch.device(given.device))
-            print(
-                f"{cell.label} {name}: {_in_words(outcome)}",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(f"{cell.label} {name}: {_in_words(outcome)}", file=sys.stderr, flush=True)
             given.results.parent.mkdir(parents=True, exist_ok=True)
             with given.results.open("a", encoding="utf-8") as file:
                 file.write(f"{json.dumps(asdict(outcome))}\n")
