@@ -221,11 +221,15 @@ class Outcome:
     seconds: float = 0.0
 
 
+def _of_any_seed(cell: Cell) -> str:
+    return replace(cell, seed=0).cell_id
+
+
 def train(cell: Cell, name: str, runs: Path, device: torch.device) -> Outcome:
     """Train ``cell`` with one ingredient, and ask it about validation images."""
     ingredient = INGREDIENTS[name]
-    asked = replace(cell, seed=0).cell_id
-    told: Any = {"ingredient": name, "asked": asked, "method": cell.method, "seed": cell.seed}
+    told: Any = {"ingredient": name, "asked": _of_any_seed(cell)}
+    told |= {"method": cell.method, "seed": cell.seed}
     recipe = replace(cell.recipe, **ingredient.recipe)
     found = resolve(replace(cell, recipe=recipe))
     root = os.environ.get("SNN_DISTILL_DATA")
@@ -305,7 +309,7 @@ def outcomes_in(file: Path) -> list[Outcome]:
 
 def table(cells_asked: Iterable[Cell], outcomes: Sequence[Outcome]) -> Iterator[str]:
     """Yield a table a method: what each ingredient adds to the recipe, over common seeds."""
-    for method, asked in {one.method: replace(one, seed=0).cell_id for one in cells_asked}.items():
+    for method, asked in {one.method: _of_any_seed(one) for one in cells_asked}.items():
         found: dict[str, dict[int, Outcome]] = {name: {} for name in INGREDIENTS}
         for one in outcomes:
             if one.asked == asked and one.ingredient in found:
@@ -395,7 +399,7 @@ def _work(given: argparse.Namespace) -> int:
     done = {(one.ingredient, one.asked, one.seed) for one in outcomes_in(given.results)}
     for cell in asked:
         for name in given.ingredients:
-            if (name, replace(cell, seed=0).cell_id, cell.seed) in done:
+            if (name, _of_any_seed(cell), cell.seed) in done:
                 continue
             outcome = train(cell, name, given.runs, torch.device(given.device))
             print(f"{cell.label} {name}: {_in_words(outcome)}", file=sys.stderr, flush=True)

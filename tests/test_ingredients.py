@@ -35,9 +35,9 @@ def _setting(*, steps: int, samples: int = 4) -> Setting:
     return Setting(cell=cell, samples=samples, lesson=lesson)
 
 
-def _one_weight(value: float) -> Student:
+def _one_weight() -> Student:
     network = nn.Linear(1, 1, bias=False)
-    nn.init.constant_(network.weight, value)
+    nn.init.zeros_(network.weight)
     return Student(network=network, timesteps=1, twin=lambda _: nn.Identity())
 
 
@@ -71,14 +71,14 @@ def test_alternating_shows_every_image_once_as_it_is_and_once_mirrored() -> None
 
 
 def test_lookahead_goes_back_half_of_the_way_every_fifth_step_and_at_the_end() -> None:
-    student = _one_weight(0.0)
+    student = _one_weight()
     ingredients.looking_ahead(student, _counting_up(student, 7), _setting(steps=7))
     # 0 to 5, back to 2.5, two more are 4.5, back to 3.5.
     assert _weight(student) == 3.5
 
 
 def test_averaged_weights_are_an_exponential_mean_that_begins_with_the_first() -> None:
-    student = _one_weight(0.0)
+    student = _one_weight()
     ingredients.averaged(student, _counting_up(student, 100), _setting(steps=100))
     mean = 0.0
     for now in range(1, 101):

@@ -32,6 +32,7 @@ from harness.engine.processes import GRACE_S  # noqa: E402
 from harness.engine.scheduler import CellEnded, Started, conduct  # noqa: E402
 from harness.results import Published  # noqa: E402
 from harness.store import Store, write_text  # noqa: E402
+from tests.engine.test_remote import silent_until_asked  # noqa: E402
 from tests.engine.test_twelve import hold_twelve_to_their_ends  # noqa: E402
 from tests.projects import ROOT, copied  # noqa: E402
 from tests.test_engine import BAD, FEW, SOURCE  # noqa: E402
@@ -123,19 +124,6 @@ def test_a_cell_whose_node_is_lost_goes_on_elsewhere_from_its_checkpoint(
     assert int(lost[1]) >= 10
     assert len(lost) == 2
     assert "was lost" in path.read_text()
-
-
-def silent_until_asked(order: Order, send: Callable[[Any], None]) -> bool:
-    """Keep a checkpoint only when asked to end."""
-
-    def keep(*_: Any) -> None:
-        write_text(order.log_path.parent / CHECKPOINT, "asked")
-        os._exit(1)
-
-    signal.signal(signal.SIGTERM, keep)
-    send(Progress(samples=0, budget=1, loss=1.0))
-    time.sleep(60)
-    return True
 
 
 def test_a_run_that_is_ended_has_its_cells_write_down_what_they_have(

@@ -59,6 +59,8 @@ def only_talking(_order: Order, send: Send) -> bool:
 
 
 def silent_until_asked(order: Order, send: Send) -> bool:
+    """Keep a checkpoint only when asked to end."""
+
     def keep(*_: Any) -> None:
         write_text(order.log_path.parent / CHECKPOINT, "asked")
         os._exit(1)
